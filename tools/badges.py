@@ -1,0 +1,66 @@
+"""Write the badges that open a notebook on Colab or Kaggle, from the addresses in settings.ini.
+
+python tools/badges.py            renew the badges of the notebooks that carry them
+python tools/badges.py --check    change nothing; exit code 1 and a list when some are out of date
+"""
+
+import argparse
+import sys
+from configparser import ConfigParser
+
+import nbformat
+from notebooks import NBS, ROOT
+
+NAMES = 'index', 'week1_data', 'week2_train', 'week3_eval', 'week4_demo'
+START = '[![Open in Colab]'
+
+
+def settings() -> dict[str, str]:
+    "The metadata in settings.ini"
+    ini = ConfigParser(delimiters=['='])
+    ini.read(ROOT / 'settings.ini', encoding='utf-8')
+    return dict(ini['DEFAULT'])
+
+
+def badges(name: str, cfg: dict[str, str] | None = None) -> str:
+    "Markdown that opens notebook `name` (without folder and ending) on Colab and on Kaggle"
+    cfg = cfg or settings()
+    path = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{cfg['nbs_path']}/{name}.ipynb"
+    return (
+        f'{START}(https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{path})\n'
+        f'[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/{path})'
+    )
+
+
+def renew(name: str, write: bool = True, cfg: dict[str, str] | None = None) -> bool:
+    "Put the badges into the second cell of a notebook, below its title. Returns whether they were there already, and right."
+    path = NBS / f'{name}.ipynb'
+    nb = nbformat.read(path, as_version=4)
+    text, cells = badges('week1_data' if name == 'index' else name, cfg), nb.cells  # the home page opens the first week
+    at = next((i for i, c in enumerate(cells) if c.cell_type == 'markdown' and c.source.startswith(START)), None)
+    if at is not None and cells[at].source == text:
+        return True
+    if not write:
+        return False
+    if at is None:
+        cells.insert(1, nbformat.v4.new_markdown_cell(text))
+    else:
+        cells[at].source = text
+    from execnb.nbio import loads, write_nb
+
+    write_nb(loads(nbformat.writes(nb)), path)  # as nbdev writes it, so that a later clean changes nothing
+    return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Write the badges that open a notebook on Colab or Kaggle')
+    parser.add_argument('--check', action='store_true', help='change nothing, only look')
+    args = parser.parse_args()
+    changed = [name for name in NAMES if (NBS / f'{name}.ipynb').exists() and not renew(name, write=not args.check)]
+    if changed:
+        print(('badges out of date: ' if args.check else 'badges renewed: ') + ', '.join(changed))
+    return 1 if args.check and changed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Execute notebooks, each in a process of its own.
+
+python tools/notebooks.py                    execute all notebooks, store their outputs, clean them
+python tools/notebooks.py env week1_data     these only
+python tools/notebooks.py --dry-run env      execute, store nothing (what the tests do)
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / 'nbs'
+ORDER = '''index env week1_data week1_cuad week1_splits week1_windows week1_prompts week1_synthetic
+week2_train week2_models week2_packing week2_checkpoints week2_monitor week3_eval week3_extract week3_metrics
+week4_demo week4_documents week4_share cli challenges benchmarks'''.split()
+
+
+def notebooks() -> list[Path]:
+    "All notebooks, in the order in which they tell the story; ones that ORDER does not know come last"
+    rank = {name: i for i, name in enumerate(ORDER)}
+    return sorted(NBS.glob('*.ipynb'), key=lambda p: (rank.get(p.stem, len(rank)), p.stem))
+
+
+def directives(source: str) -> dict[str, str]:
+    "The `#| name: value` lines that open a code cell"
+    found = {}
+    for line in source.splitlines():
+        if not line.strip():
+            continue
+        if not line.startswith('#|'):
+            break
+        name, _, value = line[2:].strip().replace(':', ' ').partition(' ')
+        found[name] = value.strip()
+    return found
+
+
+def skipped(cell, flags: set[str]) -> bool:
+    "Whether a code cell is not executed: nbdev_test's own rules, that is `eval: false` and the `tst_flags` of settings.ini"
+    found = directives(cell.source)
+    return found.get('eval', '').lower() == 'false' or bool(flags & found.keys())
+
+
+class Client(NotebookClient):
+    "Executes the cells that are to be executed and leaves the others as they are"
+
+    flags: set[str] = set()
+
+    async def async_execute_cell(self, cell, cell_index, **kwargs):
+        if cell.cell_type == 'code' and skipped(cell, self.flags):
+            return cell
+        return await super().async_execute_cell(cell, cell_index, **kwargs)
+
+
+def skip_flags() -> set[str]:
+    from configparser import ConfigParser
+
+    ini = ConfigParser(delimiters=['='])
+    ini.read(ROOT / 'settings.ini', encoding='utf-8')
+    return set(ini['DEFAULT'].get('tst_flags', '').split())
+
+
+def execute(path: Path, store: bool = False) -> float:
+    "Execute a notebook in a fresh process, in the folder nbs; store the outputs if asked to. Returns seconds; raises CellExecutionError."
+    start = time.time()
+    nb = nbformat.read(path, as_version=4)
+    client = Client(
+        nb,
+        timeout=None,
+        kernel_name='python3',
+        resources={'metadata': {'path': str(path.parent)}},
+        extra_arguments=['--IPKernelApp.log_level=40'],
+    )
+    client.flags = skip_flags()
+    env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'MPLBACKEND')}
+    client.execute(env=env)
+    if store:
+        from nbdev.clean import clean_nb
+        from execnb.nbio import loads, write_nb
+
+        clean = loads(nbformat.writes(tidy_outputs(nb)))
+        clean_nb(clean)
+        write_nb(clean, path)
+    return time.time() - start
+
+
+def tidy_outputs(nb):
+    """Make stored outputs steady and free of the machine's paths.
+
+    Stream outputs that arrived in pieces are joined; a carriage return overwrites its line, so a progress bar leaves its last state only;
+    the plain text beside a Markdown or HTML table, which nobody sees, goes.
+    """
+    for cell in nb.cells:
+        if cell.cell_type != 'code':
+            continue
+        joined = []
+        for out in cell.outputs:
+            if out.output_type == 'stream' and joined and joined[-1].output_type == 'stream' and joined[-1].name == out.name:
+                joined[-1].text += out.text
+            else:
+                joined.append(out)
+        for out in joined:
+            if out.output_type == 'stream':
+                out.text = '\n'.join(line.rstrip('\r').split('\r')[-1] for line in out.text.split('\n'))
+            elif {'text/markdown', 'text/html'} & out.get('data', {}).keys():
+                out.data.pop('text/plain', None)
+        cell.outputs = joined
+    return nb
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Execute notebooks, each in a process of its own')
+    parser.add_argument('names', nargs='*', help='notebooks, without folder and ending; none: all')
+    parser.add_argument('--dry-run', action='store_true', help='store nothing')
+    args = parser.parse_args()
+    known = {p.stem: p for p in notebooks()}
+    unknown = [n for n in args.names if n not in known]
+    if unknown:
+        parser.error(f"no such notebook: {', '.join(unknown)}; there are {', '.join(known)}")
+    for name in args.names or known:
+        print(f'{name} …', end=' ', flush=True)
+        try:
+            print(f'{execute(known[name], store=not args.dry_run):.0f} s')
+        except CellExecutionError as e:
+            print(f'failed\n{e}')
+            return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
