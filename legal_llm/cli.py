@@ -25,8 +25,6 @@ def cmd_data(args):
     from legal_llm.data import DataSettings, prepare_data
     from legal_llm.models import load_tokenizer
     settings = DataSettings(source=args.source, base=args.base, size=args.size, overlap=args.overlap, seed=args.seed)
-    if args.source != 'sample' and not Path(args.source).exists():
-        raise LegalLLMError(f"there is no file or folder {args.source}: correct --source, or use --source sample")
     print(prepare_data(settings, args.out, load_tokenizer(args.base)))
 
 def cmd_train(args):
@@ -108,12 +106,12 @@ def run_weeks(
     from legal_llm.synthetic import write_contracts
     from legal_llm.train import TrainSettings, train
     out, sample, begun = Path(out), source == 'sample', time.perf_counter()
+    data_settings = DataSettings(source=source, **({} if sample else dict(size=512, overlap=128)))
     if sample: print("Contracts: the embedded sample, written for this purpose; give --source for CUAD.", flush=True)
-    elif not Path(source).exists(): raise LegalLLMError(f"there is no file or folder {source}: correct --source")
 
     def week(n, what): print(f"\nWeek {n}: {what}  ({(time.perf_counter() - begun) / 60:.1f} min)", flush=True)
     week(1, 'data')
-    data = prepare_data(DataSettings(source=source, **({} if sample else dict(size=512, overlap=128))), out/'data', load_tokenizer('smollm2'))
+    data = prepare_data(data_settings, out/'data', load_tokenizer('smollm2'))
     print(data, flush=True)
 
     week(2, 'training')

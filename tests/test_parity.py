@@ -1,0 +1,95 @@
+"The fast paths against the plain ones, on the real base model and, where CUAD is at hand, on its contracts."
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from legal_llm.cuad import find_dev_cuad, load_contracts
+from legal_llm.extract import decode, screen
+from legal_llm.models import add_lora, load_base, load_tokenizer
+from legal_llm.packing import make_pack, make_packs, step_gradients
+from legal_llm.prompts import Prompt
+from legal_llm.synthetic import write_contracts
+from legal_llm.windows import make_windows, tokenise, window_spans
+
+
+@pytest.fixture(scope='module')
+def prompt():
+    return Prompt(load_tokenizer('smollm2'))
+
+
+@pytest.fixture(scope='module')
+def model():
+    "SmolLM2 in float32 with an adapter that does something"
+    model = add_lora(load_base('smollm2', 'float32'), dropout=0.0)
+    torch.manual_seed(1)
+    for name, p in model.named_parameters():
+        if 'lora_B' in name:
+            torch.nn.init.normal_(p, std=0.002)
+    return model
+
+
+@pytest.fixture(scope='module', params=['written', 'cuad'])
+def window(request, prompt):
+    "A window with several clauses, and the questions on it"
+    if request.param == 'cuad' and find_dev_cuad() is None:
+        pytest.skip('CUAD is not here: set LEGAL_LLM_CUAD to its path')
+    contract = write_contracts(1, seed=9)[0] if request.param == 'written' else load_contracts(find_dev_cuad())[3]
+    tokens = tokenise(contract.text, prompt.tokenizer)
+    names = [c.name for c in prompt.categories]
+    found = [(w, *window_spans(tokens, w, contract.clauses)) for w in make_windows(tokens, 256, 64)]
+    w, present, partial = max(found, key=lambda x: len(x[1]))
+    absent = [n for n in names if n not in present and n not in partial]
+    return tokens.ids[w.start:w.stop], [(names.index(n), present.get(n, [])) for n in [*present, *absent[:6]]]
+
+
+def plain_step(model, prompt, ids, questions):
+    "Loss and gradients of separate sequences, written without packs"
+    model.zero_grad()
+    yes, no = sum(bool(s) for _, s in questions), sum(not s for _, s in questions)
+    text, total = sum(len(prompt.answer(s)) - 1 for _, s in questions), 0.0
+    for category, spans in questions:
+        start, answer = prompt.prefix(ids) + prompt.question(category), prompt.answer(spans)
+        logits = model(input_ids=torch.tensor([start + answer])).logits[0, len(start) - 1:-1]
+        losses = F.cross_entropy(logits, torch.tensor(answer), reduction='none')
+        loss = 0.5 * losses[0] / (yes if spans else no) + 0.3 * losses[1:].sum() / text
+        loss.backward()
+        total += loss.item()
+    return total, torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+
+def test_pack_equals_separate_sequences(model, prompt, window):
+    ids, questions = window
+    want_loss, want = plain_step(model, prompt, ids, questions)
+    whole = [make_pack(prompt, ids, questions)]
+    split = make_packs(prompt, ids, questions, budget=len(prompt.prefix(ids)) + 120)
+    assert len(split) > 1
+    for packs in (whole, split):
+        loss, got = step_gradients(model, packs)
+        assert abs(loss - want_loss) <= 1e-5 * want_loss
+        assert (got - want).norm() <= 1e-5 * want.norm()
+
+
+def test_screening_equals_one_question_at_a_time(model, prompt, window):
+    ids, _ = window
+    got = screen(model, prompt, ids).margins
+    with torch.inference_mode():
+        for c in range(0, 41, 4):
+            logits = model(input_ids=torch.tensor([prompt.prefix(ids) + prompt.question(c)]), logits_to_keep=1).logits[0, -1]
+            assert abs(got[c] - (logits[prompt.yes] - logits[prompt.no]).item()) <= 1e-4
+
+
+@pytest.mark.parametrize('ahead', [0, 8])
+def test_decoding_equals_generate(model, prompt, window, ahead):
+    ids, questions = window
+    chosen = [c for c, _ in questions[:3]]
+    got = decode(model, prompt, ids, screen(model, prompt, ids), chosen, max_tokens=32, ahead=ahead)
+    for c, d in zip(chosen, got):
+        start = prompt.prefix(ids) + prompt.question(c) + [prompt.yes]
+        with torch.inference_mode():
+            out = model.generate(input_ids=torch.tensor([start]), attention_mask=torch.ones(1, len(start), dtype=torch.long), max_new_tokens=31,
+                                 do_sample=False, eos_token_id=prompt.stop, pad_token_id=prompt.tokenizer.pad_token_id, use_cache=True)
+        want = out[0, len(start) - 1:].tolist()
+        assert d.ids == want[:len(d.ids)] and set(prompt.parse(d.ids).spans) == set(prompt.parse(want).spans)
+        assert len(d.logprobs) == len(d.ids) - 1 and np.all(np.array(d.logprobs) <= 1e-6)
