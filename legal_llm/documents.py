@@ -27,7 +27,8 @@ class Document:
         offset: int # of a character in `text`
     ) -> int: # counted from 1
         "The page of a character. A text without pages is one page. Raises LegalLLMError outside the text."
-        if not 0 <= offset <= len(self.text): raise LegalLLMError(f"{self.title}: there is no character {offset} in a text of {len(self.text)}")
+        if not 0 <= offset <= len(self.text):
+            raise LegalLLMError(f"{self.title}: there is no character {offset} in a text of {len(self.text)}")
         return bisect_right(self.pages, offset)
 
 # %% ../nbs/week4_documents.ipynb #eaf668ba
@@ -44,7 +45,8 @@ def decode_text(
         try: text = raw.decode(encoding)
         except UnicodeDecodeError: continue
         if _NOT_TEXT.search(text): break
-        return text, (f'{name} is not UTF-8; it was read as Windows-1252, so look at its quotation marks and accents',) if encoding == 'cp1252' else ()
+        note = f'{name} is not UTF-8; it was read as Windows-1252, so look at its quotation marks and accents'
+        return text, (note,) if encoding == 'cp1252' else ()
     raise LegalLLMError(f"{name} is not a text file: give a .txt file in UTF-8 or UTF-16")
 
 # %% ../nbs/week4_documents.ipynb #7f3b4e98
@@ -61,12 +63,15 @@ def _read_pdf(raw, name):
         raise LegalLLMError(f"{name} {what} and cannot be read ({type(e).__name__}): open it in a PDF viewer and save it anew") from e
     if locked: raise LegalLLMError(f"{name} is encrypted: remove the password in a PDF viewer and try again")
     try: pages = [page.extract_text() for page in reader.pages]
-    except Exception as e: raise LegalLLMError(f"{name} is damaged and cannot be read ({type(e).__name__}): open it in a PDF viewer and save it anew") from e
+    except Exception as e:
+        raise LegalLLMError(f"{name} is damaged and cannot be read ({type(e).__name__}): open it in a PDF viewer and save it anew") from e
     blank = [str(i) for i, page in enumerate(pages, 1) if not page.strip()]
     if len(blank) == len(pages):
-        raise LegalLLMError(f"{name} has no text, only pictures of its {len(pages)} pages: it is a scan; run text recognition (OCR) on it first")
+        many = f"{len(pages)} page{'s' * (len(pages) != 1)}"
+        raise LegalLLMError(f"{name} has no text on its {many}: it is a scan; run text recognition (OCR) on it first")
     some = ', '.join(blank[:10]) + (', …' if len(blank) > 10 else '')
-    return pages, (f"{name}: no text on page{'s' * (len(blank) > 1)} {some}; if these are scans, their words are missing here",) if blank else ()
+    note = f"{name}: no text on page{'s' * (len(blank) > 1)} {some}; if these are scans, their words are missing here"
+    return pages, (note,) if blank else ()
 
 # %% ../nbs/week4_documents.ipynb #e76c1992
 _W = '{http://schemas.openxmlformats.org/wordprocessingml/2006/main}'
@@ -95,7 +100,8 @@ def _read_docx(raw, name):
     import docx
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as z: size = sum(part.file_size for part in z.infolist())
-        if size > _UNPACKED * 1e6: raise LegalLLMError(f"{name} unpacks to {size / 1e6:,.0f} MB, and {_UNPACKED} MB is the limit: this is no contract")
+        if size > _UNPACKED * 1e6:
+            raise LegalLLMError(f"{name} unpacks to {size / 1e6:,.0f} MB, and {_UNPACKED} MB is the limit: this is no contract")
         body = docx.Document(io.BytesIO(raw)).element.body
         text = '\n'.join(_blocks(body))
     except LegalLLMError: raise
@@ -120,7 +126,7 @@ def read_document(
     path: str | Path,       # .txt, .md, .pdf or .docx
     limit_mb: float = 20.   # size of the file, at most
 ) -> Document:
-    "Read a file. Raises LegalLLMError, in one sentence, for one that is missing, empty, too large, protected, scanned, damaged or of another kind."
+    "Read a file. Raises LegalLLMError for one that is missing, empty, too large, protected, scanned, damaged or of another kind."
     path = Path(path).expanduser()
     name, ending = path.name, path.suffix.lower()
     if path.is_dir(): raise LegalLLMError(f"{path} is a folder: give a file ({', '.join(READERS)})")
@@ -130,7 +136,8 @@ def read_document(
         raise LegalLLMError(f"{name}: files ending in {ending or 'nothing'} are not supported, only {', '.join(READERS)}{hint}")
     try:
         size = path.stat().st_size
-        if size > limit_mb * 1e6: raise LegalLLMError(f"{name} has {size / 1e6:,.1f} MB, and {limit_mb:g} MB is the limit: give only the contract itself")
+        if size > limit_mb * 1e6:
+            raise LegalLLMError(f"{name} has {size / 1e6:,.1f} MB, and {limit_mb:g} MB is the limit: give only the contract itself")
         raw = path.read_bytes()
     except OSError as e: raise LegalLLMError(f"{name} cannot be opened ({e.strerror or e}): check its permissions") from e
     if not raw: raise LegalLLMError(f"{name} is empty: give a file with the contract's text")

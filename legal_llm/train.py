@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
-from .env import LegalLLMError, limit_threads, save_json, set_seed, versions
+from .env import LegalLLMError, limit_threads, save_json, set_seed, short_path, versions
 from .checkpoints import latest_valid, seal
 from .data import DataSet, open_data
 from .models import add_lora, choose_dtype, find_adapter, load_base, load_tokenizer
@@ -205,7 +205,7 @@ class Run:
 
     def _repr_markdown_(self):
         r = self.record
-        rows = [('run folder', self.path), ('base model', r['settings']['base']), ('number format', r['dtype']), ('packs', f"{r['packs']:,}"), ('steps', f"{r['steps']:,}"),
+        rows = [('run folder', short_path(self.path)), ('base model', r['settings']['base']), ('number format', r['dtype']), ('packs', f"{r['packs']:,}"), ('steps', f"{r['steps']:,}"),
                 ('tokens', f"{r['tokens']:,}"), ('learning rate', r['lr']), ('minutes', round(r.get('minutes', 0), 1)), ('prompt', r['prompt'])]
         return '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in rows])
 

@@ -114,7 +114,14 @@ def test_protected_pdfs(tmp_path):
 
 def test_damaged_files(tmp_path):
     whole = write_pdf(tmp_path / 'whole.pdf', ['Words'] * 3).read_bytes()
-    for name, raw in {'a.pdf': b'not a pdf', 'b.pdf': b'%PDF-1.7\n', 'c.docx': b'PK\x03\x04', 'd.docx': b'plain', 'e.docx': b'\xd0\xcf\x11\xe0' * 9}.items():
+    damaged = {
+        'a.pdf': b'not a pdf',
+        'b.pdf': b'%PDF-1.7\n',
+        'c.docx': b'PK\x03\x04',
+        'd.docx': b'plain',
+        'e.docx': b'\xd0\xcf\x11\xe0' * 9,
+    }
+    for name, raw in damaged.items():
         (tmp_path / name).write_bytes(raw)
         refused(tmp_path / name, 'cannot be read|is a scan')
     for size in range(20, len(whole), 97):  # cut off anywhere: read, or refused in a sentence
@@ -146,11 +153,19 @@ def test_word_loses_no_words(tmp_path):
     run = '<w:r><w:t xml:space="preserve">{}</w:t></w:r>'
     inline = (
         run.format('This is ')
-        + '<w:ins w:id="1" w:author="x">' + run.format('inserted ') + '</w:ins>'
+        + '<w:ins w:id="1" w:author="x">'
+        + run.format('inserted ')
+        + '</w:ins>'
         + '<w:del w:id="2" w:author="x"><w:r><w:delText>deleted </w:delText></w:r></w:del>'
-        + '<w:moveFrom w:id="3" w:author="x">' + run.format('moved ') + '</w:moveFrom>'
-        + '<w:sdt><w:sdtContent>' + run.format('controlled ') + '</w:sdtContent></w:sdt>'
-        + '<w:hyperlink>' + run.format('linked') + '</w:hyperlink>'
+        + '<w:moveFrom w:id="3" w:author="x">'
+        + run.format('moved ')
+        + '</w:moveFrom>'
+        + '<w:sdt><w:sdtContent>'
+        + run.format('controlled ')
+        + '</w:sdtContent></w:sdt>'
+        + '<w:hyperlink>'
+        + run.format('linked')
+        + '</w:hyperlink>'
     )
     body.insert(0, parse_xml(f'<w:p {nsdecls("w")}>{inline}</w:p>'))
     body.insert(1, parse_xml(f'<w:sdt {nsdecls("w")}><w:sdtContent><w:p>{run.format("A whole paragraph")}</w:p></w:sdtContent></w:sdt>'))

@@ -88,7 +88,7 @@ MACHINES = {
             'accelerator': (
                 'red',
                 'no kernels for it (sm_60)',
-                'pip install --force-reinstall torch==2.10.0 --index-url https://download.pytorch.org/whl/cu126',
+                'pip install --force-reinstall torch==2.10.0 -i https://download.pytorch.org/whl/cu126',
             )
         },
         ('precision', '4-bit'),
