@@ -121,7 +121,7 @@ def evaluate(
     contracts = data.contracts(split)
     if limit and limit < len(contracts): contracts = random.Random(run.record['settings']['seed']).sample(contracts, limit)
     check_unseen(run, contracts)
-    extractor = Extractor.load(path, dtype, **{'floor': .02, 'most': 8, 'max_tokens': 192, **settings})
+    extractor = Extractor.load(path, dtype, **{'floor': .02, 'most': 10, 'max_tokens': 160, **settings})
     change = check_adapter(extractor, contracts[0].text)
     reviews = {s: review_contracts(run, extractor, contracts, s, progress) for s in (['fine-tuned', 'base'] if base else ['fine-tuned'])}
     gold, predictions = gold_answers(contracts), {s: predictions_of(r) for s, r in reviews.items()}

@@ -53,9 +53,11 @@ def screen(model,
         own = torch.tensor([b for b, q in enumerate(questions, 1) for _ in q], device=device)
         branches = torch.cat([torch.zeros(n, dtype=own.dtype, device=device), own])
         last = torch.tensor(np.cumsum([len(q) for q in questions]) - 1, device=device)
-        logits = model(input_ids=torch.tensor([ids], device=device), position_ids=torch.tensor([positions], device=device), past_key_values=cache, use_cache=True,
-                       attention_mask=branch_mask(own, branches), logits_to_keep=last).logits[0].float()
-    margins = (logits[:, prompt.yes] - logits[:, prompt.no]).cpu().numpy()
+        whole = model.get_base_model() if hasattr(model, 'get_base_model') else model  # the adapter's layers sit inside
+        states = whole.base_model(input_ids=torch.tensor([ids], device=device), position_ids=torch.tensor([positions], device=device), past_key_values=cache, use_cache=True,
+                                  attention_mask=branch_mask(own, branches)).last_hidden_state[0, last]
+        yes, no = whole.get_output_embeddings().weight[[prompt.yes, prompt.no]].float()
+        margins = (states.float() @ (yes - no)).cpu().numpy()
     return Screen(cache, branches, n, [len(q) for q in questions], margins)
 
 # %% ../nbs/week3_extract.ipynb #9df085b7
@@ -171,7 +173,6 @@ class Find:
     end: int | None    # one past the last
     confidence: float  # probability of the decision `Yes` in its window
     verified: bool     # whether it was located
-    fluency: float = 0. # mean log probability of the quote's tokens
 
 @dataclass
 class Review:
@@ -200,11 +201,12 @@ class Review:
                     clauses=[row(c) for c in CATEGORIES if c.name in self.probabilities])
 
     def to_csv(self) -> str: # a line for each quote, and one for each category that was not found
+        def safe(quote): return "'" + quote if quote[:1] in ('=', '+', '-', '@') else quote  # a spreadsheet would run it as a formula
         buffer = io.StringIO()
         out = csv.writer(buffer)
         out.writerow(['title', 'category', 'found', 'confidence', 'quote', 'start', 'end', 'verified'])
         for row in self.to_dict()['clauses']:
-            for q in row['quotes']: out.writerow([self.title, row['category'], 'yes', q['confidence'], q['text'], q['start'], q['end'], q['verified']])
+            for q in row['quotes']: out.writerow([self.title, row['category'], 'yes', q['confidence'], safe(q['text']), q['start'], q['end'], q['verified']])
             if not row['found']: out.writerow([self.title, row['category'], 'no', row['confidence'], '', '', '', ''])
         return buffer.getvalue()
 
@@ -238,7 +240,7 @@ def merge_finds(
         for f in group[1:]:
             if f.start < now.end:
                 end, top = max(now.end, f.end), max(now, f, key=lambda x: x.confidence)
-                now = Find(now.category, text[now.start:end], now.start, end, top.confidence, True, top.fluency)
+                now = Find(now.category, text[now.start:end], now.start, end, top.confidence, True)
             else: out.append(now); now = f
         out.append(now)
     seen = {}
@@ -267,7 +269,7 @@ class Extractor:
     def load(cls,
         run,                 # a run folder
         dtype: str = 'auto', # number format of the base weights
-        **settings           # of `ExtractSettings`; the window is the run's own by default
+        **settings           # of `ExtractSettings`; window and floor are the run's own by default
     ) -> 'Extractor':
         "Load base model, adapter and threshold of a run. Raises LegalLLMError where the run has no adapter or was trained with another prompt."
         find_adapter(run)
@@ -279,7 +281,7 @@ class Extractor:
                                 "use the version of legal_llm that trained it, or train again")
         model = load_adapter(load_base(run.record['settings']['base'], dtype, run.record['settings']['four_bit']), run.path)
         window = run.record['window']
-        settings = ExtractSettings(**{'size': window['size'], 'overlap': window['overlap'], **settings})
+        settings = ExtractSettings(**{'size': window['size'], 'overlap': window['overlap'], 'floor': run.threshold(), **settings})
         return cls(model, prompt, settings, run.threshold(), f"{run.record['settings']['base']} + {run.path.name}")
 
     def review_window(self, tokens, window: Window, timer) -> tuple[np.ndarray, list[Find]]: # probabilities of all categories, finds
@@ -296,12 +298,11 @@ class Extractor:
         timer['decode'] += time.perf_counter() - start; start = time.perf_counter()
         finds = []
         for c, d in zip(chosen, decoded):
-            fluency = float(np.mean(d.logprobs)) if d.logprobs else 0.
             for quote in dict.fromkeys(prompt.parse(d.ids).spans):
-                span = locate(quote, text)
-                if span is None: finds.append(Find(prompt.categories[c].name, quote, None, None, float(p[c]), False, fluency)); continue
+                span, confidence = locate(quote, text), float(p[c])
+                if span is None: finds.append(Find(prompt.categories[c].name, quote, None, None, confidence, False)); continue
                 a, b = tokens.normalised.to_source(window.char_start + span[0], window.char_start + span[1])
-                finds.append(Find(prompt.categories[c].name, tokens.normalised.source[a:b], a, b, float(p[c]), True, fluency))
+                finds.append(Find(prompt.categories[c].name, tokens.normalised.source[a:b], a, b, confidence, True))
         timer['ground'] += time.perf_counter() - start
         return p, finds
 

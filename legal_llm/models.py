@@ -4,13 +4,17 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, os, shutil, tempfile, warnings
+import contextlib, logging, os, shutil, tempfile, warnings
 from importlib.util import find_spec
 from pathlib import Path
 from .env import LegalLLMError, cache_dir, hardware
 
 # %% auto #0
 __all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'load_base', 'add_lora', 'find_adapter', 'load_adapter']
+
+# %% ../nbs/week2_models.ipynb #e6b64eb8
+logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
+warnings.filterwarnings('ignore', message='`is_gradient_checkpointing` is deprecated')  # peft 0.21 on transformers 5.23
 
 # %% ../nbs/week2_models.ipynb #aa564252
 BASES = {

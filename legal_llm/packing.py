@@ -10,11 +10,24 @@ from .env import LegalLLMError
 from .prompts import Prompt
 
 # %% auto #0
-__all__ = ['NONE', 'YES', 'NO', 'TEXT', 'Pack', 'make_pack', 'make_packs', 'branch_mask', 'collate', 'LossWeights', 'count_kinds',
-           'pack_loss', 'step_gradients']
+__all__ = ['NONE', 'YES', 'NO', 'EDGE', 'TEXT', 'answer_kinds', 'Pack', 'make_pack', 'make_packs', 'branch_mask', 'collate',
+           'LossWeights', 'count_kinds', 'pack_loss', 'step_gradients']
 
 # %% ../nbs/week2_packing.ipynb #0b90ab58
-NONE, YES, NO, TEXT = 0, 1, 2, 3  # kinds of target: no target, decision on a present clause, decision on an absent one, the rest of an answer
+NONE, YES, NO, EDGE, TEXT = range(5)  # kinds of target: none, decision on a present clause, on an absent one, edge of a quote, the rest of an answer
+
+def answer_kinds(
+    prompt: Prompt,
+    answer: list[int], # token ids, as `Prompt.answer` gives them
+    first: int = 3     # tokens at the beginning of a quote that count as its edge
+) -> list[int]: # the kind of each token
+    "Tell the decision, the edges of the quotes and the text between them."
+    if answer[0] == prompt.no: return [NO] + [TEXT] * (len(answer) - 1)
+    kinds, since = [YES], None # tokens since the line break
+    for i in answer[1:]:
+        if i in (prompt.newline, prompt.stop): kinds.append(TEXT if since is None else EDGE); since = 0
+        else: kinds.append(EDGE if since < first else TEXT); since += 1
+    return kinds
 
 @dataclass(frozen=True)
 class Pack:
@@ -23,7 +36,7 @@ class Pack:
     positions: np.ndarray  # [tokens] int32: restart at the trunk's end in each branch
     branches: np.ndarray   # [tokens] int32: 0 for the trunk, 1, 2, … for the branches
     targets: np.ndarray    # [tokens] int32: the token to predict from here; 0 where `kinds` is NONE
-    kinds: np.ndarray      # [tokens] int8: NONE, YES, NO or TEXT
+    kinds: np.ndarray      # [tokens] int8: NONE, YES, NO, EDGE or TEXT
 
     def __len__(self): return len(self.ids)
 
@@ -43,7 +56,7 @@ def make_pack(
         positions += range(n, n + len(tokens))
         branches += [b] * len(tokens)
         targets += [0] * (len(question) - 1) + answer
-        kinds += [NONE] * (len(question) - 1) + [YES if spans else NO] + [TEXT] * (len(answer) - 1)
+        kinds += [NONE] * (len(question) - 1) + answer_kinds(prompt, answer)
     return Pack(*(np.array(x, dtype=np.int32) for x in (ids, positions, branches, targets)), np.array(kinds, dtype=np.int8))
 
 # %% ../nbs/week2_packing.ipynb #35abea90
@@ -91,28 +104,29 @@ class LossWeights:
     "What each kind of target contributes to the loss of a step."
     yes: float = 0.5    # mean over the decisions on present clauses
     no: float = 0.5     # mean over the decisions on absent clauses
+    edge: float = 1.0   # mean over the edges of the quotes
     text: float = 0.3   # mean over the other tokens of the answers
     plain: bool = False # instead of the above: one mean over all target tokens
 
 def count_kinds(
     kinds # iterable of tensors of kinds, one a pack
-): # [4] float tensor: targets of each kind
+): # [5] float tensor: targets of each kind
     "Count the targets of a step."
     import torch
-    return sum(torch.bincount(k.flatten(), minlength=4) for k in kinds).float()
+    return sum(torch.bincount(k.flatten(), minlength=5) for k in kinds).float()
 
 def pack_loss(
     logits,   # [targets, vocabulary]
     targets,  # [targets]
     kinds,    # [targets]
-    counts,   # [4] targets of each kind in the whole step
+    counts,   # [5] targets of each kind in the whole step
     weights: LossWeights = LossWeights()
 ): # scalar: this pack's share of the step's loss
     "Weighted cross-entropy of one pack; the shares of a step's packs add up to its loss."
     import torch
     losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction='none')
     if weights.plain: return losses.sum() / counts[1:].sum()
-    each = torch.tensor([0., weights.yes, weights.no, weights.text], device=counts.device) / counts.clamp(min=1)
+    each = torch.tensor([0., weights.yes, weights.no, weights.edge, weights.text], device=counts.device) / counts.clamp(min=1)
     return (losses * each[kinds]).sum()
 
 # %% ../nbs/week2_packing.ipynb #e40f252c

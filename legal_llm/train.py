@@ -42,7 +42,8 @@ class TrainSettings:
     budget: int = 1536         # tokens in a pack, at most
     yes: float = .5            # loss weight of the decisions on present clauses
     no: float = .5             # loss weight of the decisions on absent clauses
-    text: float = .5           # loss weight of the quoted text
+    edge: float = 1.           # loss weight of the edges of the quotes: where they begin and end
+    text: float = .3           # loss weight of the quoted text between
     plain: bool = False        # one mean over all tokens instead
     save_every: int = 50       # steps between checkpoints
     seed: int = 42
@@ -56,7 +57,7 @@ class TrainSettings:
         if not 0 <= self.empty < 1: raise LegalLLMError(f"empty={self.empty} is no share: give a number from 0 to below 1")
 
     @property
-    def weights(self): return LossWeights(self.yes, self.no, self.text, self.plain)
+    def weights(self): return LossWeights(self.yes, self.no, self.edge, self.text, self.plain)
 
 # %% ../nbs/week2_train.ipynb #ad061e22
 def sample_packs(
@@ -116,7 +117,7 @@ def _trainer_class():
             if self.args.world_size > 1: loss = loss * self.args.world_size  # DDP averages over processes; shares are to be added
             with torch.no_grad():
                 each = torch.nn.functional.cross_entropy(logits.float(), targets, reduction='none')
-                self.parts = getattr(self, 'parts', []) + [torch.stack([each[kinds == k].sum() for k in (1, 2, 3)]), torch.bincount(kinds, minlength=4)[1:].float()]
+                self.parts = getattr(self, 'parts', []) + [torch.bincount(kinds, each, minlength=5)[1:], torch.bincount(kinds, minlength=5)[1:].float()]
             return (loss, None) if return_outputs else loss
 
         def _get_train_sampler(self, *args, **kwargs): return torch.utils.data.SequentialSampler(self.train_dataset)
@@ -145,16 +146,16 @@ def _callback_class():
         def on_step_end(self, args, state, control, **kwargs):
             sums, counts = sum(self.trainer.parts[::2]), sum(self.trainer.parts[1::2])
             self.trainer.parts = []
-            yes, no, text = (sums / counts).tolist()
+            yes, no, edge, text = (sums / counts).tolist()
             k = args.gradient_accumulation_steps
             self.done += sum(self.tokens[(state.global_step - 1) * k:state.global_step * k])
             seconds = time.perf_counter() - self.begun
-            line = dict(step=state.global_step, yes=yes, no=no, text=text, tokens_per_second=round(self.done / seconds), seconds=round(seconds, 1))
+            line = dict(step=state.global_step, yes=yes, no=no, edge=edge, text=text, tokens_per_second=round(self.done / seconds), seconds=round(seconds, 1))
             self.log.write(json.dumps({k: round(v, 5) if v == v else None for k, v in line.items()}) + '\n'); self.log.flush()
             if yes == yes and no == no:
                 now = (yes + no) / 2
                 self.smooth = now if self.smooth is None else .9 * self.smooth + .1 * now
-            self.bar.set_postfix_str(f"decisions {self.smooth or float('nan'):.3f}, text {text:.3f}, {self.done / seconds:.0f} tokens/s", refresh=False)
+            self.bar.set_postfix_str(f"decisions {self.smooth or float('nan'):.3f}, edges {edge:.3f}, text {text:.3f}, {self.done / seconds:.0f} tokens/s", refresh=False)
             self.bar.update()
 
         def on_save(self, args, state, control, **kwargs): seal(Path(args.output_dir)/f'checkpoint-{state.global_step}')
@@ -284,7 +285,7 @@ def plot_log(
     from matplotlib.figure import Figure
     log = run.log()
     fig = Figure(figsize=(7, 3.2)); ax = fig.subplots()
-    for key, label in (('yes', 'decision, clause present'), ('no', 'decision, clause absent'), ('text', 'quoted text')):
+    for key, label in (('yes', 'decision, clause present'), ('no', 'decision, clause absent'), ('edge', 'begin and end of a quote'), ('text', 'text between')):
         x, y = np.array([(l['step'], l[key]) for l in log if l[key] is not None]).reshape(-1, 2).T
         decay = 1 - 2 / (1 + max(len(log) / 20, 1))
         smooth, now = [], None

@@ -44,19 +44,26 @@ def window(request, prompt):
     return tokens.ids[w.start:w.stop], [(names.index(n), present.get(n, [])) for n in [*present, *absent[:6]]]
 
 
-def plain_step(model, prompt, ids, questions):
+def plain_step(model, prompt, window_ids, questions):
     "Loss and gradients of separate sequences, written without packs"
     model.zero_grad()
-    yes, no = sum(bool(s) for _, s in questions), sum(not s for _, s in questions)
-    text, total = sum(len(prompt.answer(s)) - 1 for _, s in questions), 0.0
+    losses = dict(yes=[], no=[], edge=[], text=[])
     for category, spans in questions:
-        start, answer = prompt.prefix(ids) + prompt.question(category), prompt.answer(spans)
-        logits = model(input_ids=torch.tensor([start + answer])).logits[0, len(start) - 1:-1]
-        losses = F.cross_entropy(logits, torch.tensor(answer), reduction='none')
-        loss = 0.5 * losses[0] / (yes if spans else no) + 0.3 * losses[1:].sum() / text
-        loss.backward()
-        total += loss.item()
-    return total, torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+        start, answer = prompt.prefix(window_ids) + prompt.question(category), prompt.answer(spans)
+        logits = model(input_ids=torch.tensor([start + answer])).logits[0, len(start)-1:-1]
+        each = F.cross_entropy(logits, torch.tensor(answer), reduction='none')
+        losses['yes' if spans else 'no'].append(each[0])
+        lengths = [len(prompt.answer([s])) - 3 for s in spans] # of each span: without decision, line break and end
+        at = 1
+        for n in lengths:
+            losses['text'] += [each[at], *each[at + 4:at + 1 + n]] if at == 1 else each[at + 4:at + 1 + n]
+            losses['edge'] += each[at + 1:at + 1 + min(n, 3)]
+            at += n + 1
+            losses['edge'].append(each[at]) # the line break or end of turn that ends the span
+        if not spans: losses['text'].append(each[1])
+    loss = sum(w * torch.stack(losses[k]).mean() for k, w in dict(yes=.5, no=.5, edge=1., text=.3).items())
+    loss.backward()
+    return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
 
 
 def test_pack_equals_separate_sequences(model, prompt, window):
