@@ -13,7 +13,7 @@ from .env import LegalLLMError, atomic_write, save_json
 from .cuad import CATEGORIES, Contract, gold_answers
 from .data import open_data
 from .extract import Extractor, Find, Review, screen
-from .metrics import (ScoreTable, all_scores, choose_threshold, detection_scores, markdown_table, official_curve, plot_curves, score_table, span_scores, without_nan)
+from .metrics import (ScoreTable, all_scores, choose_threshold, detection_scores, markdown_table, official_curve, percent, plot_curves, score_table, span_scores, without_nan)
 from .train import Run, open_run
 from .windows import make_windows, tokenise
 
@@ -253,7 +253,7 @@ def show_results(
     from IPython.display import Markdown
     r = json.loads(Path(file).read_text(encoding='utf-8'))
     systems, t = r['scores']['table']['systems'], r['training']
-    rows = [[name] + [f"{100 * (s[f][k]['value'] or 0):.1f}" + (f" [{100 * s[f][k]['low']:.1f}, {100 * s[f][k]['high']:.1f}]" if interval and s[f][k]['value'] else '')
+    rows = [[name] + [f"{percent(float('nan') if s[f][k]['value'] is None else s[f][k]['value'])}" + (f" [{100 * s[f][k]['low']:.1f}, {100 * s[f][k]['high']:.1f}]" if interval and s[f][k]['value'] else '')
                       for _, f, k, interval in ScoreTable.COLUMNS] for name, s in systems.items()]
     return Markdown(markdown_table(['system', *(c[0] for c in ScoreTable.COLUMNS)], rows) +
                     f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes on "
