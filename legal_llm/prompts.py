@@ -82,7 +82,7 @@ class Prompt:
         ids = [self.yes]
         for span in spans:
             if '\n' in span: raise LegalLLMError(f"a span must be one line, but {span[:60]!r} is not; take it from the normalised text")
-            ids += [self.newline] + self._text(span)
+            ids += [self.newline] + self._text(' ' + span)
         return ids + [self.stop]
 
     def parse(self,
@@ -97,5 +97,5 @@ class Prompt:
 
     def fingerprint(self) -> str: # 12 hex digits
         "A short hash of everything the prompt consists of."
-        parts = [self.head, self.gap, self._questions, self.yes, self.no, self.newline, self.stop]
+        parts = [self.head, self.gap, self._questions, self.answer([]), self.answer(['a', 'b'])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
