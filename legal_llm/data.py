@@ -4,19 +4,21 @@
 
 # %% ../nbs/week1_data.ipynb #93cb1ab3
 from __future__ import annotations
-import hashlib, json, os, shutil, tempfile
+import hashlib, json, os, random, shutil, sys, tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-import numpy as np
-from tqdm.auto import tqdm
-from .env import LegalLLMError, save_json, short_path
-from .cuad import CATEGORIES, Contract, corpus_stats, load_contracts, save_squad
+from .env import LegalLLMError, cores, save_json, short_path
+from .cuad import CATEGORIES, Clause, Contract, corpus_stats, load_contracts, save_squad
+from .prompts import Prompt
 from .splits import split_contracts, verify_no_leak
 from .synthetic import write_contracts
-from .windows import coverage, make_windows, tokenise, window_spans
+from .windows import make_windows, place as place_clauses, tokenise, whole_spans, window_spans
 
 # %% auto #0
-__all__ = ['read_source', 'DataSettings', 'DataSet', 'open_data', 'prepare_data', 'compare_windows']
+__all__ = ['read_source', 'DataSettings', 'DataSet', 'open_data', 'prepare_data', 'plot_coverage', 'compare_windows', 'Example',
+           'sample_examples']
 
 # %% ../nbs/week1_data.ipynb #112a55a0
 def read_source(
@@ -79,7 +81,7 @@ class DataSet:
         yield 'training windows', (f"{i['windows']:,} of at most {i['settings']['size']} tokens, {i['settings']['overlap']} shared; "
                                    f"{i['windows_with_clauses']:,} hold a clause")
         yield 'training tokens', f"{i['tokens']:,}"
-        yield 'coverage', f"{i['covered'] / max(i['train_spans'], 1):.1%} of the training spans lie whole inside a window"
+        yield 'coverage', f"{i['covered'] / max(i['train_spans'], 1):.1%} of the training spans lie whole inside a window, among them all of up to {i['settings']['overlap']} tokens"
         yield 'folder', short_path(self.path) + (' (was there already)' if self.reused else '')
 
     def __str__(self): return '\n'.join(f"{k:<17} {v}" for k, v in self.rows())
@@ -97,15 +99,50 @@ def _fingerprint(settings: DataSettings) -> str:
     digest.update(json.dumps({**asdict(settings), 'source': Path(source).name}, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
-def _window_rows(contract: Contract, tokenizer, settings: DataSettings, names: list[str]):
-    "The windows of one contract as rows, and (spans that lie whole in a window, spans, tokens)."
+def _window_rows(
+    contract: Contract,
+    tokenizer,
+    settings: DataSettings,
+    names: list[str]
+) -> list[dict]: # a row for each window
+    "Cut one contract; every number of `present` and `partial` is a category, every number of `whole` one of the contract's clauses."
     tokens = tokenise(contract.text, tokenizer)
-    windows, rows = make_windows(tokens, settings.size, settings.overlap), []
-    for i, w in enumerate(windows):
-        found, partial = window_spans(tokens, w, contract.clauses)
-        rows.append(dict(title=contract.title, window=i, ids=tokens.ids[w.start:w.stop].tolist(), present=[names.index(c) for c in found],
-                         spans=list(found.values()), partial=sorted(names.index(c) for c in partial)))
-    return rows, (*coverage(tokens, windows, contract.clauses), len(tokens))
+    spans, rows = place_clauses(tokens, contract.clauses), []
+    for i, w in enumerate(make_windows(tokens, settings.size, settings.overlap)):
+        found, partly = window_spans(tokens, w, spans)
+        rows.append(dict(title=contract.title, window=i, start=w.start, stop=w.stop, ids=tokens.ids[w.start:w.stop], present=[names.index(c) for c in found],
+                         spans=list(found.values()), partial=sorted(names.index(c) for c in partly), whole=[s.clause for s, x in zip(spans, whole_spans([w], spans)) if x]))
+    return rows
+
+def _cut_batch(batch, tokenizer, settings, names):
+    "Columns of contracts -> columns of windows, for `Dataset.map`."
+    contracts = (Contract(t, x, [Clause(**c) for c in json.loads(cs)]) for t, x, cs in zip(batch['title'], batch['text'], batch['clauses']))
+    rows = [r for c in contracts for r in _window_rows(c, tokenizer, settings, names)]
+    return {k: [r[k] for r in rows] for k in rows[0]}
+
+def _workers(contracts):
+    "Processes to cut windows in: the cores really granted, where processes can be forked safely and the work is worth it; None for this process."
+    started = 'torch' in sys.modules and sys.modules['torch'].cuda.is_initialized()
+    return min(cores(), 8) if sys.platform == 'linux' and not started and len(contracts) >= 64 and cores() > 1 else None
+
+def _write_windows(contracts, tokenizer, settings, out, progress):
+    "Cut contracts into windows and store them as an Arrow table, without holding them all in memory."
+    from datasets import Dataset, Features, Sequence, Value, disable_progress_bars, enable_progress_bars
+    ints, quotes = Sequence(Value('int32')), Sequence(Sequence(Value('string')))
+    columns = Features(title=Value('string'), window=Value('int32'), start=Value('int32'), stop=Value('int32'), ids=ints, present=ints, spans=quotes, partial=ints, whole=ints)
+    clauses = [json.dumps([dict(category=x.category, start=x.start, text=x.text) for x in c.clauses]) for c in contracts]
+    table = Dataset.from_dict(dict(title=[c.title for c in contracts], text=[c.text for c in contracts], clauses=clauses))
+    cut = partial(_cut_batch, tokenizer=tokenizer, settings=settings, names=[c.name for c in CATEGORIES])
+    part = out.with_name('.cutting')
+    part.mkdir()
+    os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')  # one process a core instead
+    (enable_progress_bars if progress else disable_progress_bars)()
+    rows = table.map(cut, batched=True, batch_size=8, remove_columns=table.column_names, features=columns, num_proc=_workers(contracts), writer_batch_size=256,
+                     new_fingerprint='windows', cache_file_name=str(part/'windows.arrow'), desc='windows')
+    disable_progress_bars()
+    rows.save_to_disk(str(out))
+    del rows
+    shutil.rmtree(part)
 
 # %% ../nbs/week1_data.ipynb #b97b0419
 def open_data(
@@ -116,6 +153,20 @@ def open_data(
     if not (path/'data.json').exists():
         raise LegalLLMError(f"no data set in {path}: it has no data.json; make one with `legal-llm data --out {path}`")
     return DataSet(path, json.loads((path/'data.json').read_text(encoding='utf-8')), reused=True)
+
+def _counts(contracts, train, windows):
+    "What the data set holds, in numbers."
+    from datasets import load_from_disk
+    stats, rows, whole, tokens = corpus_stats(contracts), load_from_disk(str(windows)), {}, {}
+    for r in rows.select_columns(['title', 'stop', 'whole']):
+        whole.setdefault(r['title'], set()).update(r['whole'])
+        tokens[r['title']] = max(r['stop'], tokens.get(r['title'], 0))
+    spans, covered = Counter(), Counter()
+    for c in train:
+        for i, clause in enumerate(c.clauses): spans[clause.category] += 1; covered[clause.category] += i in whole[c.title]
+    return dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans, windows=len(rows),
+                windows_with_clauses=sum(map(bool, rows['present'])), tokens=sum(tokens.values()), covered=sum(covered.values()), train_spans=sum(spans.values()),
+                coverage={k: [covered[k], n] for k, n in spans.items()})
 
 def prepare_data(
     settings: DataSettings, # source, window and split
@@ -133,22 +184,12 @@ def prepare_data(
     contracts = read_source(settings.source, settings.seed, settings.n)
     splits = split_contracts(contracts, settings.dev, settings.test, settings.seed)
     verify_no_leak(splits)
-    from datasets import Dataset, disable_progress_bars
-    disable_progress_bars()
-    names = [c.name for c in CATEGORIES]
-    rows, counts = [], np.zeros(3, dtype=int)
-    for c in tqdm(splits['train'], desc='windows', disable=not progress, leave=False):
-        more, n = _window_rows(c, tokenizer, settings, names)
-        rows += more; counts += n
-    stats = corpus_stats(contracts)
-    info = dict(fingerprint=fingerprint, settings=asdict(settings), splits={k: len(v) for k, v in splits.items()}, contracts=stats.contracts,
-                questions=stats.questions, positives=stats.positives, spans=stats.spans, windows=len(rows),
-                windows_with_clauses=sum(bool(r['present']) for r in rows), covered=int(counts[0]), train_spans=int(counts[1]), tokens=int(counts[2]))
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:
         for name, cs in splits.items(): save_squad(cs, part/f'{name}.json')
-        Dataset.from_list(rows).save_to_disk(str(part/'windows'))
+        _write_windows(splits['train'], tokenizer, settings, part/'windows', progress)
+        info = dict(fingerprint=fingerprint, settings=asdict(settings), splits={k: len(v) for k, v in splits.items()}, **_counts(contracts, splits['train'], part/'windows'))
         save_json(part/'data.json', info)
         if out.exists(): out.rmdir()
         os.chmod(part, 0o755)
@@ -157,16 +198,77 @@ def prepare_data(
     return DataSet(out, info)
 
 # %% ../nbs/week1_data.ipynb #281520e1
+def plot_coverage(
+    data: DataSet
+): # matplotlib figure
+    "For each category, the share of the training spans that lie whole inside a window."
+    from matplotlib.figure import Figure
+    rows = sorted(((w / n, k, n) for k, (w, n) in data.info['coverage'].items()), reverse=True)
+    fig = Figure(figsize=(7, .19 * len(rows) + 1)); ax = fig.subplots()
+    ax.barh([f'{k} ({n})' for _, k, n in rows], [x for x, _, _ in rows], color='#55A868')
+    ax.set(xlim=(0, 1), xlabel='spans that lie whole inside a window (number of spans in brackets)'); ax.margins(y=.01); ax.tick_params(axis='y', labelsize=8)
+    fig.tight_layout()
+    return fig
+
+# %% ../nbs/week1_data.ipynb #50f18fb5
 def compare_windows(
     contracts: list[Contract],
     tokenizer,
-    sizes=((256, 64), (384, 96), (512, 128), (1024, 256)) # (size, overlap) pairs
-) -> list[dict]: # one row a pair: windows, tokens, share of spans whole inside a window
-    "Windows, tokens and coverage for several window sizes."
-    tokens = [tokenise(c.text, tokenizer) for c in contracts]
-    out = []
+    sizes=((256, 64), (384, 96), (512, 128), (1024, 256), (2048, 512)) # (size, overlap) pairs
+) -> list[dict]: # a row for each pair: windows, tokens in them, share of spans whole inside a window, tokens that a review reads, also for each contract
+    "What several window sizes mean for these contracts."
+    tokens, prompt, out = [tokenise(c.text, tokenizer) for c in contracts], Prompt(tokenizer), []
+    spans = [place_clauses(t, c.clauses) for t, c in zip(tokens, contracts)]
+    asked = len(prompt.prefix([])) + sum(len(prompt.question(i)) for i in range(len(prompt.categories)))
     for size, overlap in sizes:
         cut = [make_windows(t, size, overlap) for t in tokens]
-        covered, spans = np.sum([coverage(t, w, c.clauses) for t, w, c in zip(tokens, cut, contracts)], axis=0)
-        out.append(dict(size=size, overlap=overlap, windows=sum(map(len, cut)), tokens=sum(len(w) for ws in cut for w in ws), coverage=round(float(covered / max(spans, 1)), 4)))
+        whole = [x for ws, s in zip(cut, spans) for x in whole_spans(ws, s)]
+        windows, inside = sum(map(len, cut)), sum(len(w) for ws in cut for w in ws)
+        read = inside + windows * asked
+        out.append(dict(size=size, overlap=overlap, windows=windows, tokens=inside, coverage=round(sum(whole) / max(len(whole), 1), 4), review_tokens=read,
+                        review_tokens_per_contract=round(read / len(contracts))))
+    return out
+
+# %% ../nbs/week1_data.ipynb #5b96f001
+@dataclass(frozen=True)
+class Example:
+    "A window and what is asked about it."
+    window: int # row of `DataSet.windows()`
+    questions: list[tuple[int, list[str]]] # (index of the category, spans to quote; none if it is absent)
+
+def _take_windows(titles, full, empty, share, rng):
+    "`full` windows and windows of the same contracts without any clause, so that these are a share `share` of each contract's, as far as it has them."
+    pool, owed, take = {}, 0., list(full)
+    for i in empty: pool.setdefault(titles[i], []).append(i)
+    for title, n in Counter(titles[i] for i in full).items():
+        owed += n * share / (1 - share)
+        some = rng.sample(pool.get(title, []), min(int(owed), len(pool.get(title, []))))
+        owed -= len(some); take += some  # what one contract lacks, the next gives
+    rng.shuffle(take)
+    return take
+
+def sample_examples(
+    data: DataSet,
+    questions: int = 12,       # questions in a window, at least: the present ones, and absent ones drawn at random
+    absent: int = 4,           # absent ones among them, at least
+    empty: float = .15,        # share of windows without any clause
+    epochs: float = 1.,        # passes over the windows with a clause
+    limit: int | None = None,  # examples, at most
+    seed: int = 42
+) -> list[Example]: # in training order
+    "Draw what a training asks. Raises LegalLLMError where no window holds a clause."
+    rows, rng, out = data.windows(), random.Random(seed), []
+    titles, present, partly = (list(rows[k]) for k in ('title', 'present', 'partial'))
+    full, empties = ([i for i, p in enumerate(present) if bool(p) == want] for want in (True, False))
+    if not full: raise LegalLLMError(f"no training window in {data.path} holds a clause: there is nothing to learn; check the source's answers")
+    wanted = max(round(epochs * len(full)), 1)
+    while wanted > 0 and (limit is None or len(out) < limit):
+        take = rng.sample(full, min(len(full), wanted))
+        wanted -= len(take)
+        for i in _take_windows(titles, take, empties, empty, rng)[:None if limit is None else limit - len(out)]:
+            others = [c for c in range(len(CATEGORIES)) if c not in present[i] and c not in partly[i]]
+            drawn = rng.sample(others, min(max(questions - len(present[i]), absent), len(others)))
+            asked = [*zip(present[i], rows[i]['spans']), *((c, []) for c in drawn)]
+            rng.shuffle(asked)
+            out.append(Example(i, asked))
     return out

@@ -4,13 +4,13 @@
 
 # %% ../nbs/week1_prompts.ipynb #b86b8e48
 from __future__ import annotations
-import hashlib, json
+import hashlib, html, json
 from dataclasses import dataclass
 from .env import LegalLLMError
 from .cuad import CATEGORIES, Category
 
 # %% auto #0
-__all__ = ['SYSTEM', 'QUESTION', 'DATE', 'Answer', 'Prompt']
+__all__ = ['SYSTEM', 'QUESTION', 'DATE', 'Answer', 'Prompt', 'show_pack']
 
 # %% ../nbs/week1_prompts.ipynb #9003940d
 SYSTEM = ("You review contracts. For each clause category, answer Yes and quote every such clause of the passage word for word, "
@@ -99,3 +99,15 @@ class Prompt:
         "A short hash of everything the prompt consists of."
         parts = [self.head, self.gap, self._questions, self.answer([]), self.answer(['a', 'b'])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+# %% ../nbs/week1_prompts.ipynb #ceb3af8e
+def show_pack(
+    prompt: Prompt,
+    window_ids,             # token ids of the window
+    questions: list[tuple[int, list[str]]] # (index of the category, spans to quote; none if it is absent)
+): # shows itself in a notebook
+    "Draw a window and its questions: what is shared, what is asked, and in green what is trained on."
+    from IPython.display import HTML
+    def show(ids, colour): return f'<span style="background:{colour}">{html.escape(prompt.tokenizer.decode(ids))}</span>'
+    branches = ''.join(f'<div style="margin-left:2em">{show(prompt.question(c), "#8881")}{show(prompt.answer(spans), "#4caf5055")}</div>' for c, spans in questions)
+    return HTML(f'<div style="white-space:pre-wrap;font-size:80%;line-height:1.4">{show(prompt.prefix(window_ids), "#2196f322")}{branches}</div>')

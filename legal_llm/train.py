@@ -4,14 +4,14 @@
 
 # %% ../nbs/week2_train.ipynb #dbff7b81
 from __future__ import annotations
-import json, random, time
+import json, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 from .env import LegalLLMError, limit_threads, save_json, set_seed, short_path, versions
 from .checkpoints import latest_valid, seal
-from .data import DataSet, open_data
+from .data import DataSet, open_data, sample_examples
 from .models import add_lora, choose_dtype, find_adapter, load_base, load_tokenizer
 from .packing import LossWeights, Pack, collate, count_kinds, make_packs, pack_loss
 from .prompts import Prompt
@@ -65,30 +65,11 @@ def sample_packs(
     prompt: Prompt,
     settings: TrainSettings
 ) -> list[Pack]: # in training order
-    "Draw the packs of a whole training from the windows of a data set."
-    rows, rng = data.windows(), random.Random(settings.seed)
-    present, partial = rows['present'], rows['partial']
-    full = [i for i, p in enumerate(present) if p]
-    empty = [i for i, p in enumerate(present) if not p]
-    if not full: raise LegalLLMError(f"no training window in {data.path} holds a clause: there is nothing to learn; check the source's answers")
-    packs, everything = [], range(len(prompt.categories))
-    limit = settings.max_packs or float('inf')
-    wanted = round(settings.epochs * len(full))
-    for epoch in range(int(np.ceil(settings.epochs))):
-        take = rng.sample(full, min(len(full), wanted - epoch * len(full)))
-        take += rng.sample(empty, min(len(empty), round(len(take) * settings.empty / (1 - settings.empty))))
-        rng.shuffle(take)
-        for i in take:
-            row = rows[i]
-            asked = dict(zip(present[i], row['spans']))
-            others = [c for c in everything if c not in asked and c not in partial[i]]
-            more = max(settings.questions - len(asked), settings.absent)
-            asked.update((c, []) for c in rng.sample(others, min(more, len(others))))
-            questions = list(asked.items())
-            rng.shuffle(questions)
-            packs += make_packs(prompt, row['ids'], questions, settings.budget)
-            if len(packs) >= limit: return packs[:int(limit)]
-    return packs
+    "Lay out the examples of a whole training as packs."
+    rows = data.windows()
+    examples = sample_examples(data, settings.questions, settings.absent, settings.empty, settings.epochs, settings.max_packs, settings.seed)
+    packs = [p for e in examples for p in make_packs(prompt, rows[e.window]['ids'], e.questions, settings.budget)]
+    return packs[:settings.max_packs]
 
 # %% ../nbs/week2_train.ipynb #973e7b43
 def _trainer_class():

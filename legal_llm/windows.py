@@ -10,7 +10,8 @@ from .env import LegalLLMError
 from .cuad import Clause
 
 # %% auto #0
-__all__ = ['Normalised', 'normalise', 'Tokens', 'tokenise', 'Window', 'make_windows', 'window_spans', 'coverage']
+__all__ = ['Normalised', 'normalise', 'Tokens', 'tokenise', 'Window', 'make_windows', 'Span', 'place', 'window_spans',
+           'whole_spans']
 
 # %% ../nbs/week1_windows.ipynb #f88c9aeb
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ class Window:
     def __len__(self): return self.stop - self.start
 
 # %% ../nbs/week1_windows.ipynb #77327ff7
+def _good_end(tokens, low, high):
+    "The last token boundary in (low, high] at which a paragraph ends, else a sentence, else `high`."
+    norm, sentence = tokens.normalised, None
+    for i in range(high, low, -1):
+        at = tokens.ends[i-1] # the character after token i-1
+        if norm.text[at:at+1] != ' ': continue # also where the last character is several tokens
+        if norm.source[norm.offsets[at]:norm.offsets[at+1]].count('\n') > 1: return i
+        if sentence is None and norm.text[at-1] in '.;:': sentence = i
+    return sentence or high
+
 def make_windows(
     tokens: Tokens,     # a tokenised contract
     size: int = 512,    # tokens in a window, at most
@@ -107,41 +118,52 @@ def make_windows(
     slack = size // 8
     if not 0 <= overlap < size - slack:
         raise LegalLLMError(f"an overlap of {overlap} tokens does not fit a window of {size}: choose an overlap below {size - slack}")
-    text, n, start, windows = tokens.normalised.text, len(tokens), 0, []
+    n, start, windows = len(tokens), 0, []
     while True:
         stop = min(start + size, n)
-        if stop < n:
-            ends = [i for i in range(stop, max(stop - slack, start + overlap + 1), -1)
-                    if text[tokens.ends[i-1]-1] in '.;:' and text[tokens.starts[i]:tokens.ends[i]][:1] == ' ']
-            stop = ends[0] if ends else stop
+        if stop < n: stop = _good_end(tokens, max(stop - slack, start + overlap + 1), stop)
         windows.append(Window(start, stop, int(tokens.starts[start]), int(tokens.ends[stop-1])))
         if stop == n: return windows
         start = stop - overlap
 
 # %% ../nbs/week1_windows.ipynb #d9f4c9d7
+@dataclass(frozen=True)
+class Span:
+    "Where a clause stands in a tokenised contract."
+    clause: int      # which of the contract's clauses it is
+    category: str
+    char_start: int  # first character in the normalised text
+    char_end: int    # one past the last character
+    start: int       # first token that touches it
+    stop: int        # one past the last
+
+def place(
+    tokens: Tokens,
+    clauses: list[Clause] # the contract's clauses, offsets in its source text
+) -> list[Span]: # in reading order; a clause of nothing but white space has no place
+    "Find the characters and tokens of clauses."
+    placed = ((i, c.category, *tokens.normalised.from_source(c.start, c.end)) for i, c in enumerate(clauses))
+    return sorted((Span(i, k, a, b, *tokens.tokens_of(a, b)) for i, k, a, b in placed if a < b), key=lambda s: (s.char_start, s.char_end))
+
 def window_spans(
     tokens: Tokens,
     window: Window,
-    clauses: list[Clause] # the contract's clauses, offsets in its source text
+    spans: list[Span] # of the contract, as `place` gives them
 ) -> tuple[dict[str, list[str]], set[str]]: # category -> its spans in this window, in reading order; categories that are only partly there
     "The answers that a window should give, and the categories that it should not be asked about."
     found, partial = {}, set()
-    for clause in sorted(clauses, key=lambda c: c.start):
-        a, b = tokens.normalised.from_source(clause.start, clause.end)
-        lo, hi = max(a, window.char_start), min(b, window.char_end)
+    for s in spans:
+        lo, hi = max(s.char_start, window.char_start), min(s.char_end, window.char_end)
         if lo >= hi: continue
-        if hi - lo < (b - a) / 2: partial.add(clause.category); continue
-        span = tokens.normalised.text[lo:hi].strip()
-        spans = found.setdefault(clause.category, [])
-        if span and span not in spans: spans.append(span)
+        if hi - lo < (s.char_end - s.char_start) / 2: partial.add(s.category); continue
+        text, quotes = tokens.normalised.text[lo:hi].strip(), found.setdefault(s.category, [])
+        if text not in quotes: quotes.append(text)
     return found, partial - set(found)
 
 # %% ../nbs/week1_windows.ipynb #34247d01
-def coverage(
-    tokens: Tokens,
+def whole_spans(
     windows: list[Window],
-    clauses: list[Clause]
-) -> tuple[int, int]: # gold spans that lie whole inside some window, and gold spans
-    "Count the gold spans that some window holds from end to end."
-    spans = [tokens.tokens_of(*tokens.normalised.from_source(c.start, c.end)) for c in clauses]
-    return sum(any(w.start <= a and b <= w.stop for w in windows) for a, b in spans), len(spans)
+    spans: list[Span]
+) -> list[bool]: # one for each span
+    "Whether some window holds a span from end to end."
+    return [any(w.start <= s.start and s.stop <= w.stop for w in windows) for s in spans]

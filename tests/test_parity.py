@@ -11,7 +11,7 @@ from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.packing import make_pack, make_packs, step_gradients
 from legal_llm.prompts import Prompt
 from legal_llm.synthetic import write_contracts
-from legal_llm.windows import make_windows, tokenise, window_spans
+from legal_llm.windows import make_windows, place, tokenise, window_spans
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +38,8 @@ def window(request, prompt):
     contract = write_contracts(1, seed=9)[0] if request.param == 'written' else load_contracts(find_dev_cuad())[3]
     tokens = tokenise(contract.text, prompt.tokenizer)
     names = [c.name for c in prompt.categories]
-    found = [(w, *window_spans(tokens, w, contract.clauses)) for w in make_windows(tokens, 256, 64)]
+    spans = place(tokens, contract.clauses)
+    found = [(w, *window_spans(tokens, w, spans)) for w in make_windows(tokens, 256, 64)]
     w, present, partial = max(found, key=lambda x: len(x[1]))
     absent = [n for n in names if n not in present and n not in partial]
     return tokens.ids[w.start:w.stop], [(names.index(n), present.get(n, [])) for n in [*present, *absent[:6]]]

@@ -1,0 +1,111 @@
+"""Measure, and keep what was measured.
+
+    python tools/bench.py scale    # week 1 on 500 to 5,000 written contracts: seconds and memory of each stage
+
+Each size runs in a process of its own, so that one does not warm up or fill the memory of the next. Figures go to nbs/results, where the docs read them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / 'nbs/results'
+
+
+class Stage:
+    "Seconds, and the most memory (MB, of this process and its children together) that a stage took"
+
+    def __init__(self, name: str, into: dict):
+        self.name, self.into = name, into
+
+    def __enter__(self):
+        self.most, self.over = 0.0, threading.Event()
+        self.watch = threading.Thread(target=self._watch)
+        self.watch.start()
+        self.start = time.perf_counter()
+
+    def _watch(self):
+        import psutil
+
+        me = psutil.Process()
+        while True:
+            total = 0
+            for p in (me, *me.children(recursive=True)):
+                try:
+                    total += p.memory_info().rss - (p.memory_info().shared if p is not me else 0)
+                except psutil.Error:
+                    pass
+            self.most = max(self.most, total / 1e6)
+            if self.over.wait(0.05):
+                return
+
+    def __exit__(self, *_):
+        self.into[self.name] = dict(seconds=round(time.perf_counter() - self.start, 2))
+        self.over.set()
+        self.watch.join()
+        self.into[self.name]['megabytes'] = round(self.most)
+
+
+def scale(n: int) -> dict:
+    "Week 1 on `n` written contracts: what each stage takes."
+    from legal_llm.cuad import load_contracts, save_squad
+    from legal_llm.data import DataSettings, prepare_data, sample_examples
+    from legal_llm.models import load_tokenizer
+    from legal_llm.splits import split_contracts, verify_no_leak
+    from legal_llm.synthetic import write_contracts
+
+    tokenizer, stages = load_tokenizer('smollm2'), {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / 'contracts.json'
+        with Stage('write contracts', stages):
+            save_squad(write_contracts(n, seed=3), source)
+        with Stage('load and validate', stages):
+            contracts = load_contracts(source)
+        with Stage('split', stages):
+            splits = split_contracts(contracts)
+        with Stage('verify the split', stages):
+            verify_no_leak(splits)
+        characters = sum(len(c.text) for c in contracts)
+        del contracts, splits
+        with Stage('the whole of week 1', stages):
+            data = prepare_data(DataSettings(source=str(source), size=512, overlap=128), f'{folder}/data', tokenizer, progress=False)
+        with Stage('the same again, cached', stages):
+            prepare_data(DataSettings(source=str(source), size=512, overlap=128), f'{folder}/data', tokenizer, progress=False)
+        with Stage('draw examples', stages):
+            examples = sample_examples(data)
+    return dict(contracts=n, characters=characters, windows=data.info['windows'], tokens=data.info['tokens'], examples=len(examples), stages=stages)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Measure, and keep what was measured')
+    parser.add_argument('what', choices=['scale'])
+    parser.add_argument('--sizes', type=int, nargs='+', default=[500, 1000, 2500, 5000], help='written contracts')
+    parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(scale(args.one)))
+        return 0
+    from legal_llm.env import hardware, save_json
+
+    rows = []
+    for n in args.sizes:
+        done = subprocess.run([sys.executable, __file__, args.what, '--one', str(n)], capture_output=True, text=True, env=dict(os.environ, OMP_WAIT_POLICY='PASSIVE'))
+        if done.returncode:
+            print(done.stderr, file=sys.stderr)
+            return 1
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(n, {k: (v['seconds'], v['megabytes']) for k, v in rows[-1]['stages'].items()}, flush=True)
+    machine = hardware()
+    save_json(RESULTS / 'scale.json', dict(machine=dict(cpu=machine.cpu, cores=machine.cores), rows=rows))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
