@@ -242,7 +242,7 @@ def _take_windows(titles, full, empty, share, rng):
     for i in empty: pool.setdefault(titles[i], []).append(i)
     for title, n in Counter(titles[i] for i in full).items():
         owed += n * share / (1 - share)
-        some = rng.sample(pool.get(title, []), min(int(owed), len(pool.get(title, []))))
+        some = rng.sample(pool.get(title, []), min(int(owed + 1e-9), len(pool.get(title, []))))
         owed -= len(some); take += some  # what one contract lacks, the next gives
     rng.shuffle(take)
     return take
