@@ -90,7 +90,7 @@ def cmd_demo(args):
 
 # %% ../nbs/cli.ipynb #c49d636e
 # Less than one pass over the windows needs no dropout, which takes a third of a step's time on a CPU.
-QUICK = dict(max_packs=200, dropout=0., save_every=25)  # the embedded default: some minutes on two cores
+QUICK = dict(max_packs=200, dropout=0., lr=2e-3, save_every=25)  # the embedded default: some minutes on two cores
 CUAD = dict(max_packs=600, dropout=0., questions=14, empty=.2, save_every=40)  # about an hour on two cores, half of it training; on a GPU, raise it with --max-packs
 
 def run_weeks(

@@ -94,8 +94,9 @@ def tidy_outputs(nb):
     """Make stored outputs steady and free of the machine's paths.
 
     Stream outputs that arrived in pieces are joined; a carriage return overwrites its line, so a progress bar leaves its last state only;
-    the plain text beside a Markdown or HTML table, which nobody sees, goes.
+    the plain text beside a Markdown or HTML table, which nobody sees, goes, and so do widgets: a stored one is a progress bar in its first state.
     """
+    nb.metadata.pop('widgets', None)
     for cell in nb.cells:
         if cell.cell_type != 'code':
             continue
@@ -110,7 +111,7 @@ def tidy_outputs(nb):
                 out.text = '\n'.join(line.rstrip('\r').split('\r')[-1] for line in out.text.split('\n'))
             elif {'text/markdown', 'text/html'} & out.get('data', {}).keys():
                 out.data.pop('text/plain', None)
-        cell.outputs = joined
+        cell.outputs = [o for o in joined if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
     return nb
 
 
