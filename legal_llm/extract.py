@@ -7,10 +7,10 @@ from __future__ import annotations
 import csv, html, io, time
 from dataclasses import dataclass, field
 import numpy as np
-from rapidfuzz import fuzz
 
 from .env import LegalLLMError
 from .cuad import CATEGORIES
+from .grounding import locate
 from .models import find_adapter, load_adapter, load_base, load_tokenizer
 from .packing import branch_mask
 from .prompts import Prompt
@@ -18,8 +18,7 @@ from .train import open_run
 from .windows import Window, make_windows, tokenise
 
 # %% auto #0
-__all__ = ['Screen', 'screen', 'look_ahead', 'Decoded', 'decode', 'locate', 'Find', 'Review', 'merge_finds', 'ExtractSettings',
-           'Extractor']
+__all__ = ['Screen', 'screen', 'look_ahead', 'Decoded', 'decode', 'Find', 'Review', 'merge_finds', 'ExtractSettings', 'Extractor']
 
 # %% ../nbs/week3_extract.ipynb #485ecbd4
 @dataclass
@@ -142,26 +141,6 @@ def decode(model,
             if rejected: screened.branches[rejected] = -1
             if (screened.branches == -1).sum() > 512: _keep(screened, (screened.branches != -1).nonzero()[:, 0])
     return out
-
-# %% ../nbs/week3_extract.ipynb #44dfc32e
-def locate(
-    quote: str,          # what the model wrote
-    text: str,           # normalised text to find it in
-    least: float = 85.   # least similarity of a fuzzy match, 0 to 100
-) -> tuple[int, int] | None: # character span in `text`; None if nothing is similar enough
-    "Find a quote in a text."
-    quote = ' '.join(quote.split())
-    if not quote: return None
-    if (at := text.find(quote)) >= 0: return at, at + len(quote)
-    folded = text.casefold()
-    if len(folded) == len(text) and (at := folded.find(quote.casefold())) >= 0: return at, at + len(quote)
-    if len(quote) < 12: return None # too short for a match that is not exact to mean anything
-    hit = fuzz.partial_ratio_alignment(quote, text, score_cutoff=least)
-    if hit is None or hit.dest_end - hit.dest_start < len(quote) / 2: return None
-    a, b = hit.dest_start, hit.dest_end
-    while a > 0 and text[a-1].isalnum() and text[a].isalnum(): a -= 1  # whole words
-    while b < len(text) and text[b-1].isalnum() and text[b].isalnum(): b += 1
-    return a, b
 
 # %% ../nbs/week3_extract.ipynb #0d0e439a
 @dataclass(frozen=True)
