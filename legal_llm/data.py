@@ -9,10 +9,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from .env import LegalLLMError, cores, save_json, short_path
-from .cuad import CATEGORIES, Clause, Contract, corpus_stats, load_contracts, save_squad
+from .env import LegalLLMError, atomic_write, cores, save_json, short_path
+from .cuad import CATEGORIES, CATEGORY, Category, Clause, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
 from .prompts import Prompt
-from .splits import split_contracts, verify_no_leak
+from .sources import SAMPLE, WORDS, find_source, label_categories, load_labels
+from .splits import near_duplicates, split_contracts
 from .synthetic import write_contracts
 from .windows import make_windows, place as place_clauses, tokenise, whole_spans, window_spans
 
@@ -21,25 +22,36 @@ __all__ = ['read_source', 'DataSettings', 'DataSet', 'open_data', 'prepare_data'
            'sample_examples']
 
 # %% ../nbs/week1_data.ipynb #112a55a0
+def _are_labels(path):
+    "Whether a file is a table of labels of one's own."
+    if path.suffix.lower() == '.jsonl': return True
+    if path.suffix.lower() != '.csv': return False
+    with open(path, encoding='utf-8-sig', errors='replace') as f: return {'category', 'quote'} <= {h.strip(' "').lower() for h in f.readline().rstrip().split(',')}
+
 def read_source(
-    source: str = 'sample', # `sample`, or a path that `load_contracts` reads
-    seed: int = 42,
-    n: int = 160            # contracts to write, for the sample: six out of seven for training and dev, one for test
-) -> list[Contract]:
-    "The contracts of a source; those of the sample carry their split."
-    if source != 'sample': return load_contracts(source)
-    n_test = max(n // 7, 1)
-    contracts = write_contracts(n - n_test, seed=seed)
-    for c in contracts: c.split = 'train'
-    unseen = write_contracts(n_test, seed=seed + 1, wordings='held_out')
-    for c in unseen: c.split = 'test'
-    return contracts + unseen
+    source: str | Path = 'sample', # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
+    seed: int = 42,                # of the sample
+    n: int = 160,                  # contracts to write, for the sample: six out of seven for training and dev, one for test
+    quarantine: list | None = None # bad records are appended here; None: the first one is an error
+) -> tuple[list[Contract], tuple[Category, ...]]: # the contracts, with their split where the source has one, and the categories that are asked
+    "The contracts of a source."
+    if source == 'sample':
+        n_test = max(n // 7, 1)
+        contracts, unseen = write_contracts(n - n_test, seed=seed), write_contracts(n_test, seed=seed + 1, wordings='held_out')
+        for c in contracts: c.split = 'train'
+        for c in unseen: c.split = 'test'
+        return contracts + unseen, CATEGORIES
+    if _are_labels(path := Path(source)):
+        contracts = load_labels(path, quarantine=quarantine)
+        return contracts, label_categories(contracts)
+    contracts = load_contracts(path, quarantine)
+    return contracts, CATEGORIES if all(c.categories <= CATEGORY.keys() for c in contracts) else label_categories(contracts)
 
 # %% ../nbs/week1_data.ipynb #538b563e
 @dataclass(frozen=True)
 class DataSettings:
     "What decides the content of a data set."
-    source: str = 'sample'   # `sample`, or the path of CUAD
+    source: str = 'sample'   # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; or a table of labels of one's own
     base: str = 'smollm2'    # whose tokenizer cuts the windows
     size: int = 384          # tokens in a window, at most
     overlap: int = 96        # tokens that neighbouring windows share, at least
@@ -47,10 +59,12 @@ class DataSettings:
     test: float = .1         # share for test, where the source has no test split of its own
     seed: int = 42
     n: int = 160             # contracts to write, for the sample
+    least: float = .3        # containment from which two contracts are near-duplicates, and stay on one side
+    keep_relatives: bool = False # keep training contracts that are near-duplicates of an official test contract
 
     def __post_init__(self):
-        if self.source != 'sample' and not Path(self.source).exists():
-            raise LegalLLMError(f"there is no file or folder {self.source}: correct the source, or use `sample`")
+        if self.source not in WORDS and not Path(self.source).exists():
+            raise LegalLLMError(f"there is no file or folder {self.source}: correct the source, or use one of the words {', '.join(WORDS)}")
         if not 0 < self.dev < 1 or not 0 < self.test < 1 or self.dev + self.test >= 1:
             raise LegalLLMError(f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1")
 
@@ -60,6 +74,10 @@ class DataSet:
     path: Path
     info: dict           # the content of data.json
     reused: bool = False # whether it was there already
+
+    @property
+    def categories(self) -> tuple[Category, ...]: # in the order in which they are numbered
+        return tuple(Category(**c) for c in self.info['categories'])
 
     def contracts(self,
         split: str # train, dev or test
@@ -74,9 +92,11 @@ class DataSet:
 
     def rows(self):
         i = self.info
-        yield 'source', i['settings']['source'] + (' (written contracts: a sample, not CUAD)' if i['settings']['source'] == 'sample' else '')
+        yield 'source', SAMPLE if i['source'] == 'sample' else i['source']
         yield 'contracts', f"{i['contracts']:,}, of which train {i['splits']['train']:,}, dev {i['splits']['dev']:,}, test {i['splits']['test']:,}"
-        yield 'questions', f"{i['questions']:,}"
+        yield 'set aside', f"{i['quarantined']:,} bad records" + (f", in {short_path(self.path/'quarantine.jsonl')}" if i['quarantined'] else '')
+        if i['left_out']: yield 'left out', f"{i['left_out']:,} training contracts that are near-duplicates of an official test contract, see {short_path(self.path/'split.md')}"
+        yield 'questions', f"{i['questions']:,}" + ('' if self.categories == CATEGORIES else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}")
         yield 'positives', f"{i['positives']:,} ({i['positives'] / i['questions']:.1%}), with {i['spans']:,} spans"
         yield 'training windows', (f"{i['windows']:,} of at most {i['settings']['size']} tokens, {i['settings']['overlap']} shared; "
                                    f"{i['windows_with_clauses']:,} hold a clause")
@@ -88,16 +108,13 @@ class DataSet:
     def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
 
 # %% ../nbs/week1_data.ipynb #11c62372
-def _fingerprint(settings: DataSettings) -> str:
-    "Hash of the settings and of the source's bytes."
-    digest, source = hashlib.sha256(), settings.source
-    if source != 'sample':
-        files = [p for p in sorted(Path(source).rglob('*')) if p.suffix in ('.json', '.gz', '.zip')] if Path(source).is_dir() else [Path(source)]
-        for file in files:
-            with open(file, 'rb') as f:
-                for block in iter(lambda: f.read(1 << 20), b''): digest.update(block)
-    digest.update(json.dumps({**asdict(settings), 'source': Path(source).name}, sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+_FORMAT = 2  # raised when windows, splits or the folder's layout change, so that an older folder is not taken for the same
+
+def _fingerprint(contracts, categories, settings):
+    "Hash of what the contracts say, of their official split and of the settings; where they came from, and in which form, is no part of it."
+    kept = {k: v for k, v in asdict(settings).items() if k not in ('source', 'n')}
+    parts = [_FORMAT, fingerprint(contracts), sorted(c.title for c in contracts if c.split == 'test'), [asdict(c) for c in categories], kept]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 def _window_rows(
     contract: Contract,
@@ -125,14 +142,14 @@ def _workers(contracts):
     started = 'torch' in sys.modules and sys.modules['torch'].cuda.is_initialized()
     return min(cores(), 8) if sys.platform == 'linux' and not started and len(contracts) >= 64 and cores() > 1 else None
 
-def _write_windows(contracts, tokenizer, settings, out, progress):
+def _write_windows(contracts, categories, tokenizer, settings, out, progress):
     "Cut contracts into windows and store them as an Arrow table, without holding them all in memory."
     from datasets import Dataset, Features, Sequence, Value, disable_progress_bars, enable_progress_bars
     ints, quotes = Sequence(Value('int32')), Sequence(Sequence(Value('string')))
     columns = Features(title=Value('string'), window=Value('int32'), start=Value('int32'), stop=Value('int32'), ids=ints, present=ints, spans=quotes, partial=ints, whole=ints)
     clauses = [json.dumps([dict(category=x.category, start=x.start, text=x.text) for x in c.clauses]) for c in contracts]
     table = Dataset.from_dict(dict(title=[c.title for c in contracts], text=[c.text for c in contracts], clauses=clauses))
-    cut = partial(_cut_batch, tokenizer=tokenizer, settings=settings, names=[c.name for c in CATEGORIES])
+    cut = partial(_cut_batch, tokenizer=tokenizer, settings=settings, names=[c.name for c in categories])
     part = out.with_name('.cutting')
     part.mkdir()
     os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')  # one process a core instead
@@ -154,10 +171,10 @@ def open_data(
         raise LegalLLMError(f"no data set in {path}: it has no data.json; make one with `legal-llm data --out {path}`")
     return DataSet(path, json.loads((path/'data.json').read_text(encoding='utf-8')), reused=True)
 
-def _counts(contracts, train, windows):
+def _counts(contracts, categories, train, windows):
     "What the data set holds, in numbers."
     from datasets import load_from_disk
-    stats, rows, whole, tokens = corpus_stats(contracts), load_from_disk(str(windows)), {}, {}
+    stats, rows, whole, tokens = corpus_stats(contracts, categories), load_from_disk(str(windows)), {}, {}
     for r in rows.select_columns(['title', 'stop', 'whole']):
         whole.setdefault(r['title'], set()).update(r['whole'])
         tokens[r['title']] = max(r['stop'], tokens.get(r['title'], 0))
@@ -168,28 +185,39 @@ def _counts(contracts, train, windows):
                 windows_with_clauses=sum(map(bool, rows['present'])), tokens=sum(tokens.values()), covered=sum(covered.values()), train_spans=sum(spans.values()),
                 coverage={k: [covered[k], n] for k, n in spans.items()})
 
+def _split_page(report, pairs):
+    "The report of a split, with its near-duplicates by name, as Markdown."
+    rows = [f"| {p.a.replace('|', ' ')} | {p.b.replace('|', ' ')} | {p.containment:.2f} |" for p in pairs]
+    return '\n'.join(['# Train, dev and test', '', report._repr_markdown_(), '', '## Near-duplicates', '', f'{len(rows)} pairs; each is on one side.', '',
+                      '| contract | near-duplicate | containment |', '| :--- | :--- | ---: |', *rows, ''])
+
 def prepare_data(
     settings: DataSettings, # source, window and split
     out,                    # folder to write
     tokenizer,              # of the base model that `settings` names
     progress: bool = True   # show a progress bar
 ) -> DataSet:
-    "Split, verify, tokenise and cut; reuses `out` where it holds the same data already."
-    out, fingerprint = Path(out), _fingerprint(settings)
+    "Read, check, split, verify and cut; reuses `out` where it holds the same data already. Raises LegalLLMError where it holds another."
+    out, problems = Path(out), []
+    found = find_source(settings.source, progress=progress)
+    if settings.source == 'auto': print(found)
+    contracts, categories = read_source(found.path or 'sample', settings.seed, settings.n, problems)
+    hashed = _fingerprint(contracts, categories, settings)
     if (out/'data.json').exists():
         old = open_data(out)
-        if old.info['fingerprint'] == fingerprint: return old
-        raise LegalLLMError(f"{out} holds a data set with another source or other settings: choose another --out, or delete that folder")
+        if old.info['fingerprint'] == hashed: return old
+        raise LegalLLMError(f"{out} holds a data set with other contracts or other settings: choose another --out, or delete that folder")
     if out.exists() and any(out.iterdir()): raise LegalLLMError(f"{out} is not empty and holds no data set: choose another --out")
-    contracts = read_source(settings.source, settings.seed, settings.n)
-    splits = split_contracts(contracts, settings.dev, settings.test, settings.seed)
-    verify_no_leak(splits)
+    splits = split_contracts(contracts, settings.dev, settings.test, settings.seed, settings.least, settings.keep_relatives)  # verified by itself
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:
-        for name, cs in splits.items(): save_squad(cs, part/f'{name}.json')
-        _write_windows(splits['train'], tokenizer, settings, part/'windows', progress)
-        info = dict(fingerprint=fingerprint, settings=asdict(settings), splits={k: len(v) for k, v in splits.items()}, **_counts(contracts, splits['train'], part/'windows'))
+        for name, cs in splits.items(): save_squad(cs, part/f'{name}.json', categories)
+        atomic_write(part/'split.md', _split_page(splits.report, near_duplicates([c for cs in splits.values() for c in cs], settings.least)))
+        if problems: save_quarantine(problems, part/'quarantine.jsonl')
+        _write_windows(splits['train'], categories, tokenizer, settings, part/'windows', progress)
+        info = dict(fingerprint=hashed, source='sample' if found.path is None else Path(found.path).name, settings=asdict(settings), splits={k: len(v) for k, v in splits.items()},
+                    quarantined=len(problems), left_out=len(splits.report.left_out), categories=[asdict(c) for c in categories], **_counts(contracts, categories, splits['train'], part/'windows'))
         save_json(part/'data.json', info)
         if out.exists(): out.rmdir()
         os.chmod(part, 0o755)
@@ -266,7 +294,7 @@ def sample_examples(
         take = rng.sample(full, min(len(full), wanted))
         wanted -= len(take)
         for i in _take_windows(titles, take, empties, empty, rng)[:None if limit is None else limit - len(out)]:
-            others = [c for c in range(len(CATEGORIES)) if c not in present[i] and c not in partly[i]]
+            others = [c for c in range(len(data.categories)) if c not in present[i] and c not in partly[i]]
             drawn = rng.sample(others, min(max(questions - len(present[i]), absent), len(others)))
             asked = [*zip(present[i], rows[i]['spans']), *((c, []) for c in drawn)]
             rng.shuffle(asked)

@@ -8,7 +8,7 @@ import html, json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .cuad import CATEGORIES, CATEGORY
+from .cuad import CATEGORY, hue
 from .documents import READERS, Document, read_document
 from .env import LegalLLMError
 from .extract import Extractor, Find, Review
@@ -36,8 +36,6 @@ def segments(
     return [Segment(a, b, tuple(i for i, f in placed if f.start <= a and b <= f.end)) for a, b in zip(cuts, cuts[1:])]
 
 # %% ../nbs/week4_demo.ipynb #95124442
-_HUES = {c.name: round(360 * (i * .618 % 1)) for i, c in enumerate(CATEGORIES)}
-
 STYLE = """<style>
 .ll-contract, .ll-table {color: #1f2933; background: #fff;
   font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; line-height: 1.6}
@@ -102,7 +100,7 @@ def contract_html(
 
 def _mark(piece, cover, begun, finds):
     "An escaped piece of text under the finds `cover`, of which `begun` start here."
-    hues = [_HUES[finds[i].category] for i in cover]
+    hues = [round(360 * hue(finds[i].category)) for i in cover]
     title = '\n'.join(f'{finds[i].category} ({finds[i].confidence:.0%})' for i in cover)
     label = ' + '.join(dict.fromkeys(finds[i].category for i in begun))
     numbers = ' '.join(map(str, cover))
@@ -125,12 +123,10 @@ def table_rows(
     "Sort a review by category."
     document = document or Document(review.text, review.title)
     finds, out = list(enumerate(review.found())), []
-    for c in CATEGORIES:
-        if c.name not in review.probabilities: continue
-        quotes = tuple((i, f, None if f.start is None else document.page_of(f.start)) for i, f in finds if f.category == c.name)
-        p = review.probabilities[c.name]
+    for c, p in review.probabilities.items():
+        quotes = tuple((i, f, None if f.start is None else document.page_of(f.start)) for i, f in finds if f.category == c)
         status = 'found' if any(f.verified for _, f, _ in quotes) else 'unclear' if quotes or p > review.threshold else 'not found'
-        out.append(Row(c.name, status, p, quotes))
+        out.append(Row(c, status, p, quotes))
     return sorted(out, key=lambda r: ('found', 'unclear', 'not found').index(r.status))
 
 # %% ../nbs/week4_demo.ipynb #6e99b783
@@ -146,8 +142,8 @@ def table_html(
         if f.verified: return f'<li>{link}<small>page {page} · {sure} · ✓ verified</small></li>'
         return f'<li>{words}<small class="ll-doubt">⚠ not in the contract’s text: do not rely on it · {sure}</small></li>'
     def row(r):
-        (kind, status), gloss = _STATUS[r.status], html.escape(CATEGORY[r.category].gloss)
-        name = f'<i class="ll-dot" style="--h:{_HUES[r.category]}"></i>{html.escape(r.category)}'
+        (kind, status), gloss = _STATUS[r.status], html.escape(CATEGORY[r.category].gloss if r.category in CATEGORY else '')
+        name = f'<i class="ll-dot" style="--h:{round(360 * hue(r.category))}"></i>{html.escape(r.category)}'
         if r.status != 'not found': name += f'<small>{gloss}</small>'
         quotes = f"<ul>{''.join(quote(*q) for q in r.quotes)}</ul>" if r.quotes else ''
         cells = name, f'<span>{status}</span>', f'{r.confidence:.0%}', quotes
@@ -269,7 +265,7 @@ def make_demo(
         try: review = extractor.extract(text, document.title, tell)
         except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
         found = {f.category for f in review.finds}
-        menu = gr.Dropdown(choices=[ALL] + [c.name for c in CATEGORIES if c.name in found], value=ALL)
+        menu = gr.Dropdown(choices=[ALL] + [c for c in review.probabilities if c in found], value=ALL)
         return review, document, menu, gr.Column(visible=True), *show(review, document, threshold, ALL)
 
     def show(review, document, threshold, category):

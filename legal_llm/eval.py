@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 from .env import LegalLLMError, atomic_write, save_json
-from .cuad import CATEGORIES, Contract, gold_answers
+from .cuad import Contract, gold_answers
 from .data import open_data
 from .extract import Extractor, Find, Review, screen
 from .metrics import (ScoreTable, all_scores, choose_threshold, detection_scores, markdown_table, official_curve, percent, plot_curves, score_table, span_scores, without_nan)
@@ -124,14 +124,14 @@ def evaluate(
     extractor = Extractor.load(path, dtype, **{'floor': .02, 'most': 10, 'max_tokens': 160, **settings})
     change = check_adapter(extractor, contracts[0].text)
     reviews = {s: review_contracts(run, extractor, contracts, s, progress) for s in (['fine-tuned', 'base'] if base else ['fine-tuned'])}
-    gold, predictions = gold_answers(contracts), {s: predictions_of(r) for s, r in reviews.items()}
+    gold, predictions = gold_answers(contracts, run.categories), {s: predictions_of(r) for s, r in reviews.items()}
     calibration = run.path/'calibration.json'
     if split == 'dev': save_json(calibration, dict(threshold=choose_threshold(predictions['fine-tuned'], gold), contracts=len(contracts), chosen_for='span F1 on dev'))
     thresholds = {'fine-tuned': run.threshold()}
     if base: thresholds['base'] = choose_threshold(predictions['base'], gold)
     table = score_table(predictions, gold, thresholds)
     scores = all_scores(predictions['fine-tuned'], gold, thresholds['fine-tuned'], {c.title: c.text for c in contracts})
-    pairs = sum(r.windows for r in reviews['fine-tuned'].values()) * len(CATEGORIES)
+    pairs = sum(r.windows for r in reviews['fine-tuned'].values()) * len(run.categories)
     milliseconds = 1000 * sum(sum(r.seconds.values()) for r in reviews['fine-tuned'].values()) / pairs
     out = Evaluation(run, split, table, scores, reviews, gold, milliseconds)
     save_json(run.path/f'predictions_{split}.json', predictions['fine-tuned'])
@@ -157,7 +157,7 @@ def by_category(
     "Scores of the fine-tuned model, category by category."
     predictions, rows = predictions_of(evaluation.reviews['fine-tuned']), []
     t = evaluation.table.thresholds['fine-tuned']
-    for c in CATEGORIES:
+    for c in evaluation.run.categories:
         gold = {k: v for k, v in evaluation.gold.items() if k.endswith('__' + c.name)}
         own = {k: predictions[k] for k in gold}
         rows.append(dict(category=c.name, contracts=sum(map(bool, gold.values())), span_f1=span_scores(own, gold, t)['f1'], detection_f1=detection_scores(own, gold, t)['f1']))
@@ -185,7 +185,7 @@ def misses(
     "Gold spans of the fine-tuned model's most confident silence: clauses that are there and were not found."
     rows = []
     for title, review in evaluation.reviews['fine-tuned'].items():
-        for c in CATEGORIES:
+        for c in evaluation.run.categories:
             gold = evaluation.gold[f'{title}__{c.name}']
             if gold and not review.found(c.name): rows.append(dict(category=c.name, contract=title, gold=gold[0], confidence=review.probabilities[c.name]))
     return sorted(rows, key=lambda r: r['confidence'])[:most]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .env import LegalLLMError
-from .cuad import CATEGORIES
 from .grounding import locate
 from .models import find_adapter, load_adapter, load_base, load_tokenizer
 from .packing import branch_mask
@@ -171,13 +170,13 @@ class Review:
         return sorted((f for f in self.finds if f.confidence > self.threshold and category in (None, f.category)),
                       key=lambda f: (float('inf') if f.start is None else f.start, -f.confidence))
 
-    def to_dict(self) -> dict: # ready for JSON: title, threshold, and the categories in CUAD's order
-        def row(c):
-            finds = self.found(c.name)
-            return dict(category=c.name, found=bool(finds), confidence=round(self.probabilities[c.name], 4),
+    def to_dict(self) -> dict: # ready for JSON: title, threshold, and a row for each category that was asked
+        def row(category):
+            finds = self.found(category)
+            return dict(category=category, found=bool(finds), confidence=round(self.probabilities[category], 4),
                         quotes=[dict(text=f.quote, start=f.start, end=f.end, confidence=round(f.confidence, 4), verified=f.verified) for f in finds])
         return dict(title=self.title, threshold=self.threshold, windows=self.windows, seconds={k: round(v, 2) for k, v in self.seconds.items()},
-                    clauses=[row(c) for c in CATEGORIES if c.name in self.probabilities])
+                    clauses=[row(c) for c in self.probabilities])
 
     def to_csv(self) -> str: # a line for each quote, and one for each category that was not found
         def safe(quote): return "'" + quote if quote[:1] in ('=', '+', '-', '@') else quote  # a spreadsheet would run it as a formula
@@ -197,8 +196,8 @@ class Review:
 
     def _repr_html_(self):
         def quote(f): return f"{html.escape(f.quote)} <small>[{f.start}:{f.end}{'' if f.verified else ', not verified'}]</small>"
-        rows = ''.join(f"<tr><td>{html.escape(r.name)}</td><td>{self.probabilities[r.name]:.2f}</td><td style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
-                       for r in CATEGORIES if (fs := self.found(r.name)))
+        rows = ''.join(f"<tr><td>{html.escape(c)}</td><td>{p:.2f}</td><td style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
+                       for c, p in self.probabilities.items() if (fs := self.found(c)))
         absent = [c for c in self.probabilities if not self.found(c)]
         return (f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th>confidence</th><th style='text-align:left'>quotes</th></tr>{rows}</table>"
                 f"<p><small>not found: {html.escape(', '.join(absent))}</small></p>")
@@ -254,7 +253,7 @@ class Extractor:
         find_adapter(run)
         run = open_run(run)
         tokenizer = load_tokenizer(run.record['settings']['base'])
-        prompt = Prompt(tokenizer)
+        prompt = Prompt(tokenizer, run.categories)
         if prompt.fingerprint() != run.record['prompt']:
             raise LegalLLMError(f"{run.path} was trained with another prompt ({run.record['prompt']}) than this version's ({prompt.fingerprint()}): "
                                 "use the version of legal_llm that trained it, or train again")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 from .env import LegalLLMError, limit_threads, save_json, set_seed, short_path, versions
+from .cuad import Category
 from .checkpoints import latest_valid, seal
 from .data import DataSet, open_data, sample_examples
 from .models import add_lora, choose_dtype, find_adapter, load_base, load_tokenizer
@@ -177,6 +178,10 @@ class Run:
     @property
     def adapter(self): return find_adapter(self.path)
 
+    @property
+    def categories(self) -> tuple[Category, ...]: # what the model was taught to find
+        return tuple(Category(**c) for c in self.record['categories'])
+
     def log(self) -> list[dict]: # a dict for each step
         return [json.loads(l) for l in (self.path/'log.jsonl').read_text().splitlines()]
 
@@ -227,13 +232,13 @@ def train(
     set_seed(settings.seed)
     dtype = choose_dtype(settings.dtype)
     base, tokenizer = load_base(settings.base, dtype, settings.four_bit), load_tokenizer(settings.base)
-    parameters, prompt = base.num_parameters(), Prompt(tokenizer)
+    parameters, prompt = base.num_parameters(), Prompt(tokenizer, data.categories)
     packs = sample_packs(data, prompt, settings)
     model = add_lora(base, settings.r, settings.alpha, settings.dropout, settings.seed)
     preflight(model, prompt, packs)
     lr, steps = settings.lr or default_lr(parameters), -(-len(packs) // settings.accumulation)
     record = dict(settings=asdict(settings), data=data.info['fingerprint'], source=data.info['settings']['source'], window=data.info['settings'], dtype=dtype, lr=lr,
-                  packs=len(packs), steps=steps, tokens=sum(map(len, packs)), prompt=prompt.fingerprint(), versions=versions(),
+                  packs=len(packs), steps=steps, tokens=sum(map(len, packs)), prompt=prompt.fingerprint(), categories=data.info['categories'], versions=versions(),
                   titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')}, finished=False)
     save_json(out/'record.json', record)
     checkpoints = out/'checkpoints'
