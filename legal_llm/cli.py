@@ -91,12 +91,12 @@ def cmd_demo(args):
 # %% ../nbs/cli.ipynb #c49d636e
 # Less than one pass over the windows needs no dropout, which takes a third of a step's time on a CPU.
 QUICK = dict(max_packs=200, dropout=0., lr=2e-3, save_every=25)  # the embedded default: some minutes on two cores
-CUAD = dict(max_packs=600, dropout=0., questions=14, empty=.2, save_every=40)  # about an hour on two cores, half of it training; on a GPU, raise it with --max-packs
+CUAD = dict(max_packs=400, dropout=0., questions=14, empty=.2, save_every=40)  # about an hour on two cores, half of it training; on a GPU, raise it with --max-packs
 
 def run_weeks(
     source: str = 'sample',        # `sample`, or the path of CUAD
     out='runs/default',            # folder for data and run
-    max_packs: int | None = None,  # training packs; by default 200 for the sample, 600 for CUAD
+    max_packs: int | None = None,  # training packs; by default 200 for the sample, 400 for CUAD
     limit: int | None = None       # contracts to score in each split; by default 3 on dev and 5 on test
 ):
     "Week 1 to week 4. Returns the evaluation."
@@ -160,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     p = add('run', cmd_run)
     p.add_argument('--source', default='sample', help='sample, or the path of CUAD (CUADv1.json, CUAD_v1.json, .json.gz, a folder or a zip)')
     p.add_argument('--out', default=None, help='folder for data and run (default: runs/default, or runs/cuad with a source)')
-    p.add_argument('--max-packs', type=int, default=None, help='training packs (default: 200 for the sample, 600 for CUAD)')
+    p.add_argument('--max-packs', type=int, default=None, help='training packs (default: 200 for the sample, 400 for CUAD)')
     p.add_argument('--limit', type=int, default=None, help='contracts to score in a split (default: 3 on dev, 5 on test)')
     p = add('data', cmd_data)
     p.add_argument('--source', default='sample', help='sample, or the path of CUAD (CUADv1.json, CUAD_v1.json, .json.gz, a folder or a zip)')
