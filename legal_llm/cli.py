@@ -9,8 +9,8 @@ from pathlib import Path
 from .env import LegalLLMError, atomic_write, save_json
 
 # %% auto #0
-__all__ = ['QUICK', 'CUAD', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_score', 'cmd_extract', 'print_review',
-           'cmd_demo', 'run_weeks', 'cmd_run', 'parser', 'main']
+__all__ = ['QUICK', 'CUAD', 'SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_score', 'cmd_extract',
+           'print_review', 'cmd_demo', 'run_weeks', 'cmd_run', 'parser', 'main']
 
 # %% ../nbs/cli.ipynb #34c10308
 def cmd_doctor(args):
@@ -21,10 +21,10 @@ def cmd_doctor(args):
     return 0 if report.ok else 1
 
 def cmd_data(args):
-    "Contracts from CUAD or the embedded writer: split, checked, cut into windows."
+    "Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into windows."
     from legal_llm.data import DataSettings, prepare_data
     from legal_llm.models import load_tokenizer
-    settings = DataSettings(source=args.source, base=args.base, size=args.size, overlap=args.overlap, seed=args.seed)
+    settings = DataSettings(source=args.source, base=args.base, size=args.size, overlap=args.overlap, seed=args.seed, keep_relatives=args.keep_relatives)
     print(prepare_data(settings, args.out, load_tokenizer(args.base)))
 
 def cmd_train(args):
@@ -94,7 +94,7 @@ QUICK = dict(max_packs=200, dropout=0., lr=2e-3, save_every=25)  # the embedded 
 CUAD = dict(max_packs=400, dropout=0., questions=14, empty=.2, save_every=40)  # about an hour on two cores, half of it training; on a GPU, raise it with --max-packs
 
 def run_weeks(
-    source: str = 'sample',        # `sample`, or the path of CUAD
+    source: str = 'sample',        # as for `read_source`
     out='runs/default',            # folder for data and run
     max_packs: int | None = None,  # training packs; by default 200 for the sample, 400 for CUAD
     limit: int | None = None       # contracts to score in each split; by default 3 on dev and 5 on test
@@ -104,12 +104,15 @@ def run_weeks(
     from legal_llm.eval import evaluate
     from legal_llm.extract import Extractor
     from legal_llm.models import load_tokenizer
+    from legal_llm.sources import find_source
     from legal_llm.synthetic import write_contracts
     from legal_llm.train import TrainSettings, train
-    out, sample, begun = Path(out), source == 'sample', time.perf_counter()
+    found = find_source(source)
+    out, sample, begun = Path(out), found.path is None, time.perf_counter()
     size, overlap = (256, 64) if sample else (512, 128)
-    data_settings = DataSettings(source=source, size=size, overlap=overlap)
-    if sample: print("Contracts: the embedded sample, written for this purpose; give --source for CUAD.", flush=True)
+    data_settings = DataSettings(source='sample' if sample else str(found.path), size=size, overlap=overlap)
+    print(found, flush=True)
+    if sample: print('give --source for CUAD', flush=True)
 
     def week(n, what): print(f"\nWeek {n}: {what}  ({(time.perf_counter() - begun) / 60:.1f} min)", flush=True)
     week(1, 'data')
@@ -144,6 +147,9 @@ def cmd_run(args):
     run_weeks(args.source, args.out or ('runs/default' if args.source == 'sample' else 'runs/cuad'), args.max_packs, args.limit)
 
 # %% ../nbs/cli.ipynb #2afcdae7
+SOURCES = ("sample: written contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched from there; or a path: "
+           "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)")
+
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
     class Format(argparse.ArgumentDefaultsHelpFormatter): pass
@@ -158,17 +164,18 @@ def parser() -> argparse.ArgumentParser:
     p = add('doctor', cmd_doctor)
     p.add_argument('--json', action='store_true', help='print JSON, for scripts')
     p = add('run', cmd_run)
-    p.add_argument('--source', default='sample', help='sample, or the path of CUAD (CUADv1.json, CUAD_v1.json, .json.gz, a folder or a zip)')
+    p.add_argument('--source', default='sample', help=SOURCES)
     p.add_argument('--out', default=None, help='folder for data and run (default: runs/default, or runs/cuad with a source)')
     p.add_argument('--max-packs', type=int, default=None, help='training packs (default: 200 for the sample, 400 for CUAD)')
     p.add_argument('--limit', type=int, default=None, help='contracts to score in a split (default: 3 on dev, 5 on test)')
     p = add('data', cmd_data)
-    p.add_argument('--source', default='sample', help='sample, or the path of CUAD (CUADv1.json, CUAD_v1.json, .json.gz, a folder or a zip)')
+    p.add_argument('--source', default='sample', help=SOURCES)
     p.add_argument('--out', required=True, help='folder to write')
     p.add_argument('--base', default='smollm2', help='base model whose tokenizer cuts the windows: smollm2, llama3.2-3b, a folder or a hub name')
     p.add_argument('--size', type=int, default=384, help='tokens in a window')
     p.add_argument('--overlap', type=int, default=96, help='tokens that neighbouring windows share')
     p.add_argument('--seed', type=int, default=42, help='of the split and of the sample')
+    p.add_argument('--keep-relatives', action='store_true', help='train on near-duplicates of official test contracts, as published results do')
     p = add('train', cmd_train)
     p.add_argument('--data', required=True, help='folder that `legal-llm data` wrote')
     p.add_argument('--out', required=True, help='run folder to write')

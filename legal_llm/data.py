@@ -12,7 +12,7 @@ from pathlib import Path
 from .env import LegalLLMError, atomic_write, cores, save_json, short_path
 from .cuad import CATEGORIES, CATEGORY, Category, Clause, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
 from .prompts import Prompt
-from .sources import SAMPLE, WORDS, find_source, label_categories, load_labels
+from .sources import SAMPLE, WORDS, Source, find_source, label_categories, load_labels
 from .splits import near_duplicates, split_contracts
 from .synthetic import write_contracts
 from .windows import make_windows, place as place_clauses, tokenise, whole_spans, window_spans
@@ -29,19 +29,20 @@ def _are_labels(path):
     with open(path, encoding='utf-8-sig', errors='replace') as f: return {'category', 'quote'} <= {h.strip(' "').lower() for h in f.readline().rstrip().split(',')}
 
 def read_source(
-    source: str | Path = 'sample', # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
+    source: str | Path | Source = 'sample', # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
     seed: int = 42,                # of the sample
     n: int = 160,                  # contracts to write, for the sample: six out of seven for training and dev, one for test
     quarantine: list | None = None # bad records are appended here; None: the first one is an error
 ) -> tuple[list[Contract], tuple[Category, ...]]: # the contracts, with their split where the source has one, and the categories that are asked
     "The contracts of a source."
-    if source == 'sample':
+    path = (source if isinstance(source, Source) else find_source(source)).path
+    if path is None:
         n_test = max(n // 7, 1)
         contracts, unseen = write_contracts(n - n_test, seed=seed), write_contracts(n_test, seed=seed + 1, wordings='held_out')
         for c in contracts: c.split = 'train'
         for c in unseen: c.split = 'test'
         return contracts + unseen, CATEGORIES
-    if _are_labels(path := Path(source)):
+    if _are_labels(path):
         contracts = load_labels(path, quarantine=quarantine)
         return contracts, label_categories(contracts)
     contracts = load_contracts(path, quarantine)
@@ -201,7 +202,7 @@ def prepare_data(
     out, problems = Path(out), []
     found = find_source(settings.source, progress=progress)
     if settings.source == 'auto': print(found)
-    contracts, categories = read_source(found.path or 'sample', settings.seed, settings.n, problems)
+    contracts, categories = read_source(found, settings.seed, settings.n, problems)
     hashed = _fingerprint(contracts, categories, settings)
     if (out/'data.json').exists():
         old = open_data(out)

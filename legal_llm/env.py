@@ -10,9 +10,13 @@ __all__ = ['PACKAGES', 'CHOOSE_GPU', 'WHEELS', 'LegalLLMError', 'atomic_write', 
            'check_precision', 'check_model', 'doctor']
 
 # %% ../nbs/env.ipynb #bf8feb82
-import importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile
+import importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile, warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+# %% ../nbs/env.ipynb #e98287c2
+warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm.auto where a notebook has no widgets: its bars are text then
+
 
 # %% ../nbs/env.ipynb #4e3f5d66
 class LegalLLMError(Exception):

@@ -201,7 +201,7 @@ def test_a_family_too_large_for_the_shares_is_announced():
 
 
 def test_the_embedded_sample_is_split_without_losses():
-    contracts = read_source('sample')
+    contracts, _ = read_source('sample')
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         splits = split_contracts(contracts)
