@@ -541,9 +541,10 @@ def from_parquet(
     import pyarrow as pa, pyarrow.parquet as pq
     columns, entries = ['id', 'title', 'context', 'answers'], {}
     try:
+        names = pq.read_schema(pa.BufferReader(raw)).names
+        lacking = [c for c in columns if c not in names]
+        if lacking: raise LegalLLMError(f"{file}: not a table of questions and answers: the column {lacking[0]!r} is missing (found {', '.join(names[:8])})")
         table = pq.ParquetFile(pa.BufferReader(raw), read_dictionary=['context', 'title'])
-        lacking = [c for c in columns if c not in table.schema_arrow.names]
-        if lacking: raise LegalLLMError(f"{file}: not a table of questions and answers: the column {lacking[0]!r} is missing (found {', '.join(table.schema_arrow.names[:8])})")
         for batch in table.iter_batches(256, columns=columns):
             for row in batch.to_pylist():
                 p = entries.setdefault((row['title'], row['context']), dict(context=row['context'], qas=[]))
@@ -606,9 +607,9 @@ def _read_one(name, label, read, names, categories):
     problems, good = [], {}
     for n in texts:
         try: good[n] = read(n).decode('utf-8') # nothing stripped: an offset must stay where it is
-        except UnicodeDecodeError as e: problems.append(_problem(n, _stem(n), f'not a text file in UTF-8 (byte {e.start})'))
+        except UnicodeDecodeError as e: problems.append(_problem(label.removesuffix(name) + n, _stem(n), f'not a text file in UTF-8 (byte {e.start})'))
     contracts, more = from_csv(_utf8(read(name), label), good, label, categories or CATEGORIES)
-    return contracts, problems + more
+    return contracts, more + problems
 
 def _zip_names(z):
     "Readable name -> member. Zips made by macOS have names in UTF-8 and do not say so."

@@ -20,15 +20,15 @@ def locate(
     quote = ' '.join(quote.split())
     if not quote: return None
     if (at := text.find(quote)) >= 0: return at, at + len(quote)
-    folded, small = text.casefold(), quote.casefold()
-    if len(folded) == len(text) and (at := folded.find(small)) >= 0: return at, at + len(small)
+    small = quote.lower()
+    if len(lower := text.lower()) == len(text) and (at := lower.find(small)) >= 0: return at, at + len(small) # only İ has another length
     if len(quote) < 12: return None # too short for a match that is not exact to mean anything
     hit = fuzz.partial_ratio_alignment(quote, text, score_cutoff=least)
     if hit is None or hit.dest_end - hit.dest_start < len(quote) / 2: return None
     a, b = hit.dest_start, hit.dest_end
     while a > 0 and text[a-1].isalnum() and text[a].isalnum(): a -= 1  # whole words
     while b < len(text) and text[b-1].isalnum() and text[b].isalnum(): b += 1
-    return a, b
+    return a + text[a:b].startswith(' '), b - text[a:b].endswith(' ')
 
 # %% ../nbs/week1_grounding.ipynb #e4703d30
 def ground(

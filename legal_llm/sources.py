@@ -55,7 +55,7 @@ def _fetch(url, part, size, timeout, bar):
             bar.reset(total=whole)
             bar.update(have)
             with open(part, 'ab' if have else 'wb') as f:
-                while block := answer.read(1 << 16): f.write(block); have += len(block); bar.update(len(block))
+                while block := answer.read1(1 << 16): f.write(block); have += len(block); bar.update(len(block))
         if whole and have != whole: raise _Passing(f'the connection to {host} closed after {have:,} of {whole:,} bytes')
     except urllib.error.HTTPError as e:
         if e.code != 416: _answer_fault(e, url)
@@ -229,15 +229,23 @@ def _offline():
     from huggingface_hub import constants
     return constants.HF_HUB_OFFLINE
 
+def _unreachable(url):
+    "Why nobody answers at an address, '' where somebody does, whatever the answer. The hub's own client takes 24 seconds to find that out."
+    try: urllib.request.urlopen(urllib.request.Request(url, method='HEAD', headers={'User-Agent': 'legal_llm'}), timeout=10).close()
+    except urllib.error.HTTPError: pass
+    except (OSError, http.client.HTTPException) as e: return _network_fault(e, urlsplit(url).hostname)
+    return ''
+
 def _hub(*_):
     "The file on the hub, from the hub's own cache where it is there."
-    from huggingface_hub import errors, hf_hub_download
-    where = f"{HUB['repo_id']}: {HUB['filename']}"
-    try: path = Path(hf_hub_download(**HUB))
-    except Exception as e: # the client has a dozen kinds of its own, and lets those of its HTTP library pass
+    from huggingface_hub import constants, errors, hf_hub_download, hf_hub_url
+    where, at = f"{HUB['repo_id']}: {HUB['filename']}", dict(HUB, endpoint=constants.ENDPOINT)
+    try: path = Path(hf_hub_download(**at, local_files_only=True))
+    except errors.LocalEntryNotFoundError:
         if _offline(): return where, None, f"{_SKIPPED}HF_HUB_OFFLINE is set, and the file is not in the hub's cache"
-        if isinstance(e, errors.LocalEntryNotFoundError): return where, None, "no connection to the hub, and the file is not in its cache"
-        return where, None, ' '.join(f'{type(e).__name__}: {e}'.split())[:160]
+        if why := _unreachable(hf_hub_url(**at)): return where, None, why
+        try: path = Path(hf_hub_download(**at))
+        except Exception as e: return where, None, ' '.join(f'{type(e).__name__}: {e}'.split())[:160] # the client has a dozen kinds of its own, and lets those of its HTTP library pass
     size = path.stat().st_size
     if size != HUB_SIZE: return where, None, f'the file has {size:,} bytes instead of {HUB_SIZE:,}, so it is damaged: delete {short_path(path)}'
     return where, path, f"{size:,} bytes, at revision {HUB['revision'][:8]}"
