@@ -1370,12 +1370,12 @@ def write_contracts(
     n: int, # how many
     seed: int = 42,
     wordings: str = 'train', # 'train', or 'held_out' for wordings, names and boilerplate that no training contract has
-    words: int = 700, # length of each contract, about; 400 to 12,000
+    words: int = 700, # length of each contract, about; 400 to 15,000
 ) -> list[Contract]: # the first contracts are the same whatever `n` is
     """Write labelled contracts. Equal arguments give equal bytes on every platform and Python version.
 
-    Raises `LegalLLMError` for unknown wordings and for lengths outside 400 to 12,000 words."""
+    Raises `LegalLLMError` for unknown wordings and for lengths outside 400 to 15,000 words."""
     if wordings not in ('train', 'held_out'): raise LegalLLMError(f"wordings={wordings!r}: choose 'train' or 'held_out'")
-    if not 400 <= words <= 12_000: raise LegalLLMError(f"words={words}: a contract can have 400 to 12,000 words")
+    if not 400 <= words <= 15_000: raise LegalLLMError(f"words={words}: a contract can have 400 to 15,000 words")
     if n < 0: raise LegalLLMError(f"n={n}: the number of contracts cannot be negative")
     return [_write_one(i, seed, wordings, words) for i in range(n)]

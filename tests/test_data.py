@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 import legal_llm.data as week1
-from legal_llm.cuad import CATEGORIES, find_dev_cuad, save_squad
+from legal_llm.cuad import CATEGORIES, Contract, find_dev_cuad, save_squad, to_squad
 from legal_llm.data import DataSettings, prepare_data, sample_examples
+from legal_llm.env import LegalLLMError
 from legal_llm.models import load_tokenizer
 from legal_llm.synthetic import write_contracts
 from legal_llm.windows import make_windows, normalise, tokenise
@@ -92,3 +93,54 @@ def test_epochs_and_limits(data):
 def test_data_json_says_what_was_done(data):
     info = json.loads((data.path/'data.json').read_text())
     assert info['settings']['size'] == 128 and info['contracts'] == 40 and info['fingerprint'] == data.info['fingerprint']
+
+
+def test_every_form_gives_the_same_data_set(tmp_path, tokenizer):
+    import zipfile
+    contracts = write_contracts(12, seed=6, words=400)
+    forms = [save_squad(contracts, tmp_path/'CUADv1.json'), save_squad(contracts[::-1], tmp_path/'mine.json.gz')]
+    with zipfile.ZipFile(tmp_path/'data.zip', 'w') as z: z.write(forms[0], 'CUADv1.json')
+    forms.append(tmp_path/'data.zip')
+    sets = [prepare_data(DataSettings(source=str(f), size=128, overlap=32), tmp_path/f'out{i}', tokenizer, progress=False) for i, f in enumerate(forms)]
+    assert len({d.info['fingerprint'] for d in sets}) == 1 and sets[0].windows()[:] == sets[1].windows()[:] == sets[2].windows()[:]
+    assert prepare_data(DataSettings(source=str(forms[2]), size=128, overlap=32), tmp_path/'out0', tokenizer).reused
+    with pytest.raises(LegalLLMError, match='other contracts or other settings'):
+        prepare_data(DataSettings(source=str(forms[0]), size=128, overlap=16), tmp_path/'out0', tokenizer)
+
+
+def test_bad_records_are_set_aside_and_counted(tmp_path, tokenizer):
+    squad = to_squad(write_contracts(12, seed=6, words=400))
+    qa = next(q for q in squad['data'][3]['paragraphs'][0]['qas'] if q['answers'])
+    qa['answers'][0]['answer_start'] += 1
+    (tmp_path/'CUADv1.json').write_text(json.dumps(squad))
+    data = prepare_data(DataSettings(source=str(tmp_path/'CUADv1.json'), size=128, overlap=32), tmp_path/'data', tokenizer, progress=False)
+    lines = [json.loads(x) for x in (data.path/'quarantine.jsonl').read_text().splitlines()]
+    assert data.info['quarantined'] == len(lines) == 1 and lines[0]['record'] == qa['id'] and 'quarantine.jsonl' in str(data)
+
+
+def test_near_duplicates_stay_on_one_side_and_are_listed(tmp_path, tokenizer):
+    contracts = write_contracts(20, seed=6, words=400)
+    twin = Contract('Renamed', contracts[0].text + ' Amended and restated.', contracts[0].clauses)
+    save_squad([*contracts, twin], tmp_path/'CUADv1.json')
+    data = prepare_data(DataSettings(source=str(tmp_path/'CUADv1.json'), size=128, overlap=32), tmp_path/'data', tokenizer, progress=False)
+    sides = {s for s in ('train', 'dev', 'test') for c in data.contracts(s) if c.title in (contracts[0].title, 'Renamed')}
+    assert len(sides) == 1 and '| Renamed |' in (data.path/'split.md').read_text()
+
+
+def test_labels_of_ones_own_become_questions_of_ones_own(tmp_path, tokenizer):
+    contracts = write_contracts(10, seed=9, words=400)
+    rows = [dict(contract=c.text, title=c.title, category='Applicable law', quote=' '.join(x.text.split())) for c in contracts for x in c.spans('Governing Law')]
+    rows += [dict(contract=c.text, title=c.title, category='Parties', quote=x.text) for c in contracts for x in c.spans('Parties')]
+    (tmp_path/'labels.jsonl').write_text('\n'.join(json.dumps(r) for r in rows))
+    data = prepare_data(DataSettings(source=str(tmp_path/'labels.jsonl'), size=128, overlap=32), tmp_path/'data', tokenizer, progress=False)
+    assert [c.name for c in data.categories] == ['Parties', 'Applicable law'] and data.info['questions'] == 2 * 10 and data.info['spans'] == len({(r['title'], r['quote']) for r in rows})
+    assert {c for e in sample_examples(data) for c, _ in e.questions} == {0, 1}
+
+
+def test_week_1_on_the_408_training_contracts(tmp_path, tokenizer):
+    if find_dev_cuad() is None: pytest.skip('CUAD is not here: set LEGAL_LLM_CUAD to its path')
+    data = prepare_data(DataSettings(source=str(find_dev_cuad()), size=1024, overlap=256), tmp_path/'data', tokenizer, progress=False)
+    i = data.info
+    assert (i['contracts'], i['questions'], i['positives'], i['spans'], i['quarantined']) == (408, 16_728, 5_458, 11_180, 0)
+    assert i['splits'] == dict(train=326, dev=41, test=41) and i['covered'] / i['train_spans'] > .998
+    assert '28 pairs; each is on one side' in (data.path/'split.md').read_text()

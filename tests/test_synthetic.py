@@ -43,7 +43,7 @@ def test_a_contract_depends_on_its_number_and_settings_alone():
 
 
 @pytest.mark.parametrize('wordings', ['train', 'held_out'])
-@pytest.mark.parametrize('words', [400, 700, 3000, 12_000])
+@pytest.mark.parametrize('words', [400, 700, 3000, 15_000])
 def test_labels_lengths_and_shares(wordings, words):
     contracts = write_contracts(60 if words < 5000 else 20, seed=5, wordings=wordings, words=words)
     assert validate(contracts) == []
@@ -119,7 +119,7 @@ def test_hundreds_in_seconds():
     assert time.perf_counter() - start < 15
 
 
-@pytest.mark.parametrize('wrong, message', [(dict(wordings='test'), "choose 'train' or 'held_out'"), (dict(words=399), '400 to 12,000'),
-                                            (dict(words=12_001), '400 to 12,000'), (dict(n=-1), 'cannot be negative')])
+@pytest.mark.parametrize('wrong, message', [(dict(wordings='test'), "choose 'train' or 'held_out'"), (dict(words=399), '400 to 15,000'),
+                                            (dict(words=15_001), '400 to 15,000'), (dict(n=-1), 'cannot be negative')])
 def test_wrong_arguments(wrong, message):
     with pytest.raises(LegalLLMError, match=re.escape(message)): write_contracts(**{'n': 1, **wrong})
