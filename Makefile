@@ -16,7 +16,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test venv demo docs notebooks prepare clean
+.PHONY: help run test venv demo docs notebooks bench prepare clean
 
 help: ## this list
 	@echo "legal_llm. Commands:"
@@ -39,6 +39,9 @@ docs: $(VENV)/dev.stamp ## build the site in _docs, and README.md from nbs/index
 
 notebooks: $(VENV)/dev.stamp ## execute all notebooks and store their outputs (for developers)
 	@$(PY) tools/notebooks.py
+
+bench: $(VENV)/dev.stamp ## measure what is claimed to be fast, into nbs/results (some minutes)
+	@$(PY) tools/bench.py scale
 
 prepare: $(VENV)/dev.stamp ## make the package from the notebooks, clean them, renew the badges (for developers)
 	@$(PY) tools/badges.py

@@ -39,7 +39,7 @@ class Stage:
             total = 0
             for p in (me, *me.children(recursive=True)):
                 try:
-                    total += p.memory_info().rss - (p.memory_info().shared if p is not me else 0)
+                    total += p.memory_full_info().pss  # shared pages count once: processes are forked
                 except psutil.Error:
                     pass
             self.most = max(self.most, total / 1e6)
