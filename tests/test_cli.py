@@ -95,3 +95,12 @@ def test_data_on_cuad(capsys, tmp_path):
     contracts = [c for s in ('train', 'dev', 'test') for c in data.contracts(s)]
     assert len(contracts) == 408 and len({c.title for c in contracts}) == 408
     assert all(c.text[x.start:x.end] == x.text for c in contracts for x in c.clauses) and sum(len(c.clauses) for c in contracts) == data.info['spans']
+
+
+def test_sources_that_cannot_be_had_are_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    monkeypatch.setenv('LEGAL_LLM_CACHE', str(tmp_path / 'cache'))
+    for word in ('hub', 'release', 'zenodo'):
+        assert 'HF_HUB_OFFLINE' in refused(capsys, 'data', '--source', word, '--out', tmp_path / 'out')
+    assert 'one of the words' in refused(capsys, 'data', '--source', 'hubb', '--out', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
