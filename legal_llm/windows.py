@@ -84,6 +84,7 @@ def tokenise(
     norm = normalise(text)
     if not norm.text: raise LegalLLMError("the contract has no text: nothing but white space was found; check the file it came from")
     enc = tokenizer(norm.text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True, verbose=False)
+    if not enc['input_ids']: raise LegalLLMError("the contract has no text that the tokenizer knows, only control characters; check the file it came from")
     spans = np.array(enc['offset_mapping'], dtype=np.int32).reshape(-1, 2)
     return Tokens(norm, np.array(enc['input_ids'], dtype=np.int32), spans[:, 0].copy(), spans[:, 1].copy())
 
