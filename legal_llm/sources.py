@@ -315,8 +315,8 @@ def _label_text(contract, folder):
     if not re.fullmatch(r'[^\n]{1,400}\.txt', contract.strip(), re.I): return (contract, None) if contract.strip() else ('', "the contract's text is empty")
     file = folder / contract.strip()
     try: return file.read_bytes().decode('utf-8-sig'), file.stem
-    except UnicodeDecodeError as e: return '', f'{contract.strip()} is not a text file in UTF-8 (byte {e.start})'
-    except OSError as e: return '', f'{contract.strip()} cannot be read ({e.strerror})'
+    except UnicodeDecodeError as e: return '', f'{contract.strip()!r} is not a text file in UTF-8 (byte {e.start})'
+    except OSError as e: return '', f'{contract.strip()!r} cannot be read ({e.strerror})'
 
 def load_labels(
     path: str | Path, # a `.csv` file, or one with a JSON object on each line
