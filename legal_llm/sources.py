@@ -238,10 +238,10 @@ def _unreachable(url):
 
 def _hub(*_):
     "The file on the hub, from the hub's own cache where it is there."
-    from huggingface_hub import constants, errors, hf_hub_download, hf_hub_url
+    from huggingface_hub import constants, hf_hub_download, hf_hub_url
     where, at = f"{HUB['repo_id']}: {HUB['filename']}", dict(HUB, endpoint=constants.ENDPOINT)
     try: path = Path(hf_hub_download(**at, local_files_only=True))
-    except errors.LocalEntryNotFoundError:
+    except OSError: # not there
         if _offline(): return where, None, f"{_SKIPPED}HF_HUB_OFFLINE is set, and the file is not in the hub's cache"
         if why := _unreachable(hf_hub_url(**at)): return where, None, why
         try: path = Path(hf_hub_download(**at))
@@ -315,8 +315,8 @@ def _label_text(contract, folder):
     if not re.fullmatch(r'[^\n]{1,400}\.txt', contract.strip(), re.I): return (contract, None) if contract.strip() else ('', "the contract's text is empty")
     file = folder / contract.strip()
     try: return file.read_bytes().decode('utf-8-sig'), file.stem
-    except UnicodeDecodeError as e: return '', f'{contract.strip()} is not a text file in UTF-8 (byte {e.start})'
-    except OSError as e: return '', f'{contract.strip()} cannot be read ({e.strerror})'
+    except UnicodeDecodeError as e: return '', f'{contract.strip()!r} is not a text file in UTF-8 (byte {e.start})'
+    except OSError as e: return '', f'{contract.strip()!r} cannot be read ({e.strerror})'
 
 def load_labels(
     path: str | Path, # a `.csv` file, or one with a JSON object on each line

@@ -235,6 +235,9 @@ def damaged(folder, contracts, kind):
         if kind == 'parquet of something else': pq.write_table(pa.table({'text': ['a'], 'label': [1]}), path)
         if kind == 'parquet that is empty': path.write_bytes(b'')
         return path
+    if kind == 'folder of two files of one name':
+        for name in 'ab': save_squad(contracts[:3] if name == 'a' else contracts[3:], folder/f'two/{name}/contracts.json')
+        return folder/'two'
     folder = write_table(folder/'t', contracts)
     table = folder/'master_clauses.csv'
     if kind == 'table without texts': [p.unlink() for p in (folder/'full_contract_txt').iterdir()]
@@ -245,7 +248,7 @@ def damaged(folder, contracts, kind):
     return folder
 
 
-DAMAGED = {'zip cut off': 'the zip file is damaged', 'zip with a flipped bit': 'cannot be read', 'zip that is a web page': 'the zip file is damaged', 'zip of pictures': 'found no JSON file, no parquet file',
+DAMAGED = {'folder of two files of one name': 'found a/contracts.json, b/contracts.json; expected', 'zip cut off': 'the zip file is damaged', 'zip with a flipped bit': 'cannot be read', 'zip that is a web page': 'the zip file is damaged', 'zip of pictures': 'found no JSON file, no parquet file',
            'parquet cut off': 'the parquet file cannot be read', 'parquet of something else': "the column 'id' is missing (found text, label)", 'parquet that is empty': 'the parquet file cannot be read',
            'table without texts': 'expected the folder full_contract_txt', 'table of something else': "not CUAD's table of clauses", 'table that is empty': "not CUAD's table of clauses",
            'table that is a web page': "not CUAD's table of clauses", 'table in Latin-1': 'not a text file in UTF-8 (byte 23)'}
@@ -682,7 +685,7 @@ def test_labels_that_are_wrong_are_quarantined_with_their_line(tmp_path):
     contract, = load_labels(tmp_path/'labels.jsonl', quarantine=problems, max_bad=1)
     assert [c.text for c in contract.clauses] == ['may keep\n   one cat']
     assert sorted(((p['record'], p['reason'][:26]) for p in problems), key=str) == sorted([
-        ('line 3', 'the quote is not in the co'), ('line 5', 'not a JSON object (Expecti'), ('line 7', 'expected an object, found '), ('line 9', 'gone.txt cannot be read (N'), ('line 11', 'latin.txt is not a text fi'),
+        ('line 3', 'the quote is not in the co'), ('line 5', 'not a JSON object (Expecti'), ('line 7', 'expected an object, found '), ('line 9', "'gone.txt' cannot be read "), ('line 11', "'latin.txt' is not a text "),
         ('line 13', 'the category is empty'), ('line 15', "the field 'quote' should b"), ('line 17', "the field 'category' is mi"), ('short', 'the contract has 3 words, '), ('line 21', "the contract's text is emp"),
         ('line 23', "the title 'baker' has anot"), ('line 25', "the contract's text has ha")], key=str)
     with pytest.raises(LegalLLMError, match='% of the records are bad'): load_labels(tmp_path/'labels.jsonl', quarantine=[])
