@@ -288,6 +288,7 @@ def sample_examples(
     "Draw what a training asks. Raises LegalLLMError where no window holds a clause."
     rows, rng, out = data.windows(), random.Random(seed), []
     titles, present, partly = (list(rows[k]) for k in ('title', 'present', 'partial'))
+    everything = range(len(data.categories))
     full, empties = ([i for i, p in enumerate(present) if bool(p) == want] for want in (True, False))
     if not full: raise LegalLLMError(f"no training window in {data.path} holds a clause: there is nothing to learn; check the source's answers")
     wanted = max(round(epochs * len(full)), 1)
@@ -295,7 +296,7 @@ def sample_examples(
         take = rng.sample(full, min(len(full), wanted))
         wanted -= len(take)
         for i in _take_windows(titles, take, empties, empty, rng)[:None if limit is None else limit - len(out)]:
-            others = [c for c in range(len(data.categories)) if c not in present[i] and c not in partly[i]]
+            others = [c for c in everything if c not in present[i] and c not in partly[i]]
             drawn = rng.sample(others, min(max(questions - len(present[i]), absent), len(others)))
             asked = [*zip(present[i], rows[i]['spans']), *((c, []) for c in drawn)]
             rng.shuffle(asked)
