@@ -126,7 +126,7 @@ def run_weeks(
     print(f"the run in {run.path} is finished: {'reused' if done else 'trained'} ({run.record['packs']} packs, {run.record['minutes']:.1f} minutes of training)", flush=True)
 
     week(3, 'evaluation, on contracts that were not in training' + (', with clause wordings that were not either' if sample else ''))
-    brief = dict(max_tokens=96, most=8) if sample else {}  # written clauses are short
+    brief = dict(max_tokens=96, most=8) if sample else dict(max_tokens=128, most=5, floor=.1)  # for a processor; `legal-llm eval` writes more candidates
     evaluate(run.path, 'dev', limit or 3, base=False, **brief)
     result = evaluate(run.path, 'test', limit or 5, **brief)
 
