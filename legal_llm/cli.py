@@ -103,7 +103,7 @@ def run_weeks(
     from legal_llm.data import DataSettings, prepare_data
     from legal_llm.eval import evaluate
     from legal_llm.extract import Extractor
-    from legal_llm.models import load_tokenizer
+    from legal_llm.models import choose_dtype, load_tokenizer
     from legal_llm.sources import find_source
     from legal_llm.synthetic import write_contracts
     from legal_llm.train import TrainSettings, train
@@ -120,7 +120,11 @@ def run_weeks(
     print(data, flush=True)
 
     week(2, 'training')
-    preset = {**(QUICK if sample else CUAD), **(dict(max_packs=max_packs) if max_packs else {})}
+    preset = dict(QUICK if sample else CUAD)
+    if choose_dtype() == 'float32':
+        preset['max_packs'] //= 2
+        print("This processor has no bfloat16, so a pack takes about twice as long: half as many are trained.", flush=True)
+    if max_packs: preset['max_packs'] = max_packs
     done = (out/'run'/'adapter'/'adapter_model.safetensors').exists()
     run = train(TrainSettings(data=str(data.path), **preset), out/'run')
     print(f"the run in {run.path} is finished: {'reused' if done else 'trained'} ({run.record['packs']} packs, {run.record['minutes']:.1f} minutes of training)", flush=True)
