@@ -112,7 +112,7 @@ def run_weeks(
     size, overlap = (256, 64) if sample else (512, 128)
     data_settings = DataSettings(source='sample' if sample else str(found.path), size=size, overlap=overlap)
     print(found, flush=True)
-    if sample: print('give --source for CUAD', flush=True)
+    if sample: print('For CUAD, give --source auto or its path.', flush=True)
 
     def week(n, what): print(f"\nWeek {n}: {what}  ({(time.perf_counter() - begun) / 60:.1f} min)", flush=True)
     week(1, 'data')
