@@ -24,7 +24,7 @@ def cmd_data(args):
     "Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into windows."
     from legal_llm.data import DataSettings, prepare_data
     from legal_llm.models import load_tokenizer
-    settings = DataSettings(source=args.source, base=args.base, size=args.size, overlap=args.overlap, seed=args.seed, keep_relatives=args.keep_relatives)
+    settings = DataSettings(source=args.source, base=args.base, size=args.size, overlap=args.overlap, seed=args.seed, keep_relatives=args.keep_relatives, least=args.least)
     print(prepare_data(settings, args.out, load_tokenizer(args.base)))
 
 def cmd_train(args):
@@ -179,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--size', type=int, default=384, help='tokens in a window')
     p.add_argument('--overlap', type=int, default=96, help='tokens that neighbouring windows share')
     p.add_argument('--seed', type=int, default=42, help='of the split and of the sample')
+    p.add_argument('--least', type=float, default=.3, help='share of the shorter contract\'s text from which two contracts are near-duplicates, and stay on one side')
     p.add_argument('--keep-relatives', action='store_true', help='train on near-duplicates of official test contracts, as published results do')
     p = add('train', cmd_train)
     p.add_argument('--data', required=True, help='folder that `legal-llm data` wrote')

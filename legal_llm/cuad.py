@@ -359,7 +359,9 @@ def _ordered(clauses):
 def _own_categories(data, file):
     "The categories that a file names; the 41 where it names none."
     if 'categories' not in data: return CATEGORIES
-    try: return tuple(Category(c['name'], c['gloss'], c['question']) for c in data['categories'])
+    try:
+        if bad := [c['name'] for c in data['categories'] if '__' in c['name']]: raise LegalLLMError(f'{file}: the category {bad[0]!r} has "__" in its name, which ends the title in a question id; choose another name')
+        return tuple(Category(c['name'], c['gloss'], c['question']) for c in data['categories'])
     except (TypeError, KeyError): raise LegalLLMError(f'{file}: its "categories" should be a list of {{"name", "gloss", "question"}}') from None
 
 def from_squad(
@@ -590,16 +592,19 @@ def _pick(
 def _pick_tables(names):
     "The parquet files by their role, else the table of clauses."
     tables = [n for n in names if n.lower().endswith('.parquet')]
-    train, test = ([n for n in tables if PurePosixPath(n).name.lower().startswith(half)] for half in ('train', 'test'))
+    train, test = ([n for n in tables if any(p.startswith(half) for p in PurePosixPath(n.lower()).parts)] for half in ('train', 'test'))
     if train and test: return {'train': train, 'test': test}
     if tables: return {'all': tables}
     return next(({'all': [n]} for n in names if PurePosixPath(n).name.lower() == 'master_clauses.csv'), {})
 
 # %% ../nbs/week1_cuad.ipynb #5ce8fe17
-def _read_one(name, label, read, names, categories):
-    "Contracts and problems of one file; `read` gives the bytes of a file, `names` are those beside it."
+def _read_one(name, label, read, names, categories, named):
+    "Contracts and problems of one file; `read` gives the bytes of a file, `names` are those beside it. Categories that the file names are appended to `named`."
     if name.lower().endswith('.parquet'): return from_parquet(read(name), label, categories)
-    if not name.lower().endswith('.csv'): return from_squad(_parse(read(name), label), label, categories)
+    if not name.lower().endswith('.csv'):
+        data = _parse(read(name), label)
+        if isinstance(data, dict) and 'categories' in data: named += [k for k in _own_categories(data, label) if k not in named]
+        return from_squad(data, label, categories)
     folder = PurePosixPath(name).parent
     texts = [n for n in names if n.lower().endswith('.txt') and folder in PurePosixPath(n).parents and '__MACOSX' not in n and not PurePosixPath(n).name.startswith('.')]
     texts = [n for n in texts if 'full_contract_txt' in n] or [n for n in texts if _base(n) not in TITLES and 'readme' not in n.lower()]
@@ -623,18 +628,18 @@ def _beside(path):
     names = [*TITLES, *(['test.json', 'test.json.gz'] if _base(path.name) in (*WHOLE, SEPARATE) else [])]
     return [n for n in names if n != path.name and (path.parent / n).is_file()]
 
-def _read(path, categories=None):
+def _read(path, categories, named):
     "Role -> [(label, contracts, problems)] of a file, folder or zip; the role 'titles' -> titles."
     def roles(picked, read, names):
         label = lambda n: f'{path.parent if path.is_file() and not zipped else path}/{n}'
-        out = {role: [(label(n), *_read_one(n, label(n), read, names, categories)) for n in ns] for role, ns in picked.items() if role != 'titles'}
+        out = {role: [(label(n), *_read_one(n, label(n), read, names, categories, named)) for n in ns] for role, ns in picked.items() if role != 'titles'}
         return {**out, **({'titles': _titles(read(picked['titles'][0]), label(picked['titles'][0]))} if 'titles' in picked else {})}
     zipped = False
     try:
         if path.is_dir():
             names = [p.relative_to(path).as_posix() for p in path.rglob('*') if p.is_file()]
             zips = [n for n in names if n.lower().endswith('.zip')]
-            if len(zips) == 1 and not any(re.search(r'\.(json|json\.gz|parquet)$|master_clauses\.csv$', n, re.I) for n in names): return _read(path / zips[0], categories)
+            if len(zips) == 1 and not any(re.search(r'\.(json|json\.gz|parquet)$|master_clauses\.csv$', n, re.I) for n in names): return _read(path / zips[0], categories, named)
             return roles(_pick(names, str(path)), lambda n: (path / n).read_bytes(), names)
         if zipped := zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as z:
@@ -668,9 +673,19 @@ def _mark_test(contracts, titles, file):
     if missing: warnings.warn(f"{file}: {len(missing)} of {len(wanted)} test titles are not among the contracts, {wanted[missing[0]]!r} for one")
     for c in contracts: c.split = 'test' if key(c.title) in wanted else 'train'
 
+def _one_each(files, problems):
+    "The contracts of several files, one that is spread over two of them whole again."
+    out = {}
+    for file, contracts, _ in files:
+        for c in contracts:
+            first = out.setdefault(c.title, c)
+            if first.text != c.text: problems.append(_problem(file, c.title, 'the title occurs twice with different texts; the first is kept'))
+            elif first is not c: first.clauses = _ordered(first.clauses + c.clauses)
+    return list(out.values())
+
 def _join(parts, problems):
     "Contracts of all files that were read, with the official split marked."
-    read = {role: [c for _, contracts, _ in files for c in contracts] for role, files in parts.items() if role != 'titles'}
+    read = {role: _one_each(files, problems) for role, files in parts.items() if role != 'titles'}
     test = read.get('test', [])
     titles = {c.title for c in test}
     for c in test: c.split = 'test'
@@ -717,6 +732,7 @@ def load_contracts(
     test_titles: list[str] | str | Path | None = None, # the official test split: titles, or a file of them; None: what the source says
     categories: tuple | None = None, # the categories that there are; None: those that the file names, else the 41
     lengths: bool = True, # set absurd lengths aside, by `LENGTHS`
+    named: list | None = None, # the categories that the file names are appended here; a file of CUAD names none
 ) -> list[Contract]:
     """Read labelled contracts; every answer is verified to be the exact slice at its offset.
 
@@ -725,7 +741,7 @@ def load_contracts(
     path = Path(path).expanduser()
     if not path.exists():
         raise LegalLLMError(f"{path}: no such file or folder; give the path of CUADv1.json, or of a folder or zip that holds it")
-    parts = _read(path, categories)
+    parts = _read(path, categories, [] if named is None else named)
     if isinstance(test_titles, (str, Path)):
         listed = Path(test_titles).expanduser()
         if not listed.is_file(): raise LegalLLMError(f"{listed}: no such file; give a list of test titles, one a line")

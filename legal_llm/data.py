@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from .env import LegalLLMError, atomic_write, cores, save_json, short_path
-from .cuad import CATEGORIES, CATEGORY, Category, Clause, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
+from .cuad import CATEGORIES, Category, Clause, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
 from .prompts import Prompt
 from .sources import SAMPLE, WORDS, Source, find_source, label_categories, load_labels
 from .splits import near_duplicates, split_contracts
@@ -45,8 +45,8 @@ def read_source(
     if _are_labels(path):
         contracts = load_labels(path, quarantine=quarantine)
         return contracts, label_categories(contracts)
-    contracts = load_contracts(path, quarantine)
-    return contracts, CATEGORIES if all(c.categories <= CATEGORY.keys() for c in contracts) else label_categories(contracts)
+    named = []
+    return load_contracts(path, quarantine, named=named), tuple(named) or CATEGORIES
 
 # %% ../nbs/week1_data.ipynb #538b563e
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class DataSettings:
     keep_relatives: bool = False # keep training contracts that are near-duplicates of an official test contract
 
     def __post_init__(self):
-        if self.source not in WORDS and not Path(self.source).exists():
+        if self.source not in WORDS and not Path(self.source).expanduser().exists():
             raise LegalLLMError(f"there is no file or folder {self.source}: correct the source, or use one of the words {', '.join(WORDS)}")
         if not 0 < self.dev < 1 or not 0 < self.test < 1 or self.dev + self.test >= 1:
             raise LegalLLMError(f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1")
@@ -145,7 +145,7 @@ def _workers(contracts):
 
 def _write_windows(contracts, categories, tokenizer, settings, out, progress):
     "Cut contracts into windows and store them as an Arrow table, without holding them all in memory."
-    from datasets import Dataset, Features, Sequence, Value, disable_progress_bars, enable_progress_bars
+    from datasets import Dataset, Features, Sequence, Value, disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
     ints, quotes = Sequence(Value('int32')), Sequence(Sequence(Value('string')))
     columns = Features(title=Value('string'), window=Value('int32'), start=Value('int32'), stop=Value('int32'), ids=ints, present=ints, spans=quotes, partial=ints, whole=ints)
     clauses = [json.dumps([dict(category=x.category, start=x.start, text=x.text) for x in c.clauses]) for c in contracts]
@@ -154,11 +154,13 @@ def _write_windows(contracts, categories, tokenizer, settings, out, progress):
     part = out.with_name('.cutting')
     part.mkdir()
     os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')  # one process a core instead
+    shown = is_progress_bar_enabled()
     (enable_progress_bars if progress else disable_progress_bars)()
     rows = table.map(cut, batched=True, batch_size=8, remove_columns=table.column_names, features=columns, num_proc=_workers(contracts), writer_batch_size=256,
                      new_fingerprint='windows', cache_file_name=str(part/'windows.arrow'), desc='windows')
     disable_progress_bars()
     rows.save_to_disk(str(out))
+    if shown: enable_progress_bars()
     del rows
     shutil.rmtree(part)
 
@@ -170,7 +172,9 @@ def open_data(
     path = Path(path)
     if not (path/'data.json').exists():
         raise LegalLLMError(f"no data set in {path}: it has no data.json; make one with `legal-llm data --out {path}`")
-    return DataSet(path, json.loads((path/'data.json').read_text(encoding='utf-8')), reused=True)
+    info = json.loads((path/'data.json').read_text(encoding='utf-8'))
+    if 'categories' not in info: raise LegalLLMError(f"{path} was made by an earlier version of legal_llm: choose another --out, or delete that folder")
+    return DataSet(path, info, reused=True)
 
 def _counts(contracts, categories, train, windows):
     "What the data set holds, in numbers."
@@ -210,6 +214,8 @@ def prepare_data(
         raise LegalLLMError(f"{out} holds a data set with other contracts or other settings: choose another --out, or delete that folder")
     if out.exists() and any(out.iterdir()): raise LegalLLMError(f"{out} is not empty and holds no data set: choose another --out")
     splits = split_contracts(contracts, settings.dev, settings.test, settings.seed, settings.least, settings.keep_relatives)  # verified by itself
+    if empty := [s for s, cs in splits.items() if not cs]:
+        raise LegalLLMError(f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; where many are on one form, raise --least, so that they count as different")
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:

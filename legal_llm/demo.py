@@ -232,7 +232,7 @@ _PAGE_STYLE = """<style>
 </style>"""
 
 def _head_html(model):
-    what = 'Finds the clauses of 41 categories in a commercial contract, in the contract’s own words.'
+    what = 'Finds the clauses of each category in a commercial contract, in the contract’s own words.'
     return (f'{STYLE}{_PAGE_STYLE}<div class="ll-head"><h1>Contract review</h1><p>{what} Model: <b>{html.escape(model)}</b></p>'
             f'<p class="ll-advice">{NOT_ADVICE}</p></div><div class="ll-bar">Not legal advice · {html.escape(model)}</div>')
 

@@ -312,6 +312,7 @@ def _label_rows(path):
 
 def _label_text(contract, folder):
     "The text and the file's name of a `contract` field; ('', reason) where it cannot be read."
+    if re.fullmatch(r'\S[^\n]{0,400}\.(pdf|docx?|html?|rtf|odt)', contract.strip(), re.I): return '', f'{contract.strip()} is no text file; save its text as .txt, with legal_llm.documents for example'
     if not re.fullmatch(r'[^\n]{1,400}\.txt', contract.strip(), re.I): return (contract, None) if contract.strip() else ('', "the contract's text is empty")
     file = folder / contract.strip()
     try: return file.read_bytes().decode('utf-8-sig'), file.stem
@@ -337,12 +338,13 @@ def load_labels(
         if why := why or _fields(row, contract=str, category=str) or (_fields(row, quote=str) if isinstance(row, dict) and row.get('quote') is not None else None): report(why); continue
         category, quote = ' '.join(row['category'].split()), row.get('quote') or ''
         if not category: report('the category is empty'); continue
+        if '__' in category: report(f"the category {category!r} has '__' in its name, which ends the title in a question id"); continue
         if categories and category.casefold() not in names: report(f'unknown category {category!r}'); continue
-        category = names.get(category.casefold(), category)
+        category = names.setdefault(category.casefold(), category) # one spelling each, the first
         if row['contract'] not in seen: seen[row['contract']] = _label_text(row['contract'], path.parent)
         text, stem = seen[row['contract']]
         if not text: report(stem); continue
-        if not _encodable(text): report("the contract's text has half a character (a lone surrogate)"); continue
+        if not _encodable(text + category + str(row.get('title'))): report('the text, the title or the category has half a character (a lone surrogate)'); continue
         title = str(row.get('title') or '').strip() or stem or f'{path.stem} {list(seen).index(row["contract"]) + 1}'
         contract = contracts.setdefault(title, Contract(title, text))
         if contract.text != text: report(f'the title {title!r} has another text in an earlier line'); continue
@@ -359,7 +361,7 @@ def load_labels(
     found = _without_absurd(contracts.values(), path, problems)
     if near: warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
     if twice: warnings.warn(f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the first place is taken, so quote more words where it is another")
-    if not found and not problems: raise LegalLLMError(f"{path}: no labels in it; expected lines with the fields {', '.join(FIELDS)}")
+    if not problems and not any(c.clauses for c in found): raise LegalLLMError(f"{path}: no quotes in it, so there is nothing to learn; expected lines with the fields {', '.join(FIELDS)}")
     _settle(problems, found, quarantine, max_bad)
     return found
 

@@ -180,6 +180,7 @@ class Run:
 
     @property
     def categories(self) -> tuple[Category, ...]: # what the model was taught to find
+        if 'categories' not in self.record: raise LegalLLMError(f"{self.path} was trained by an earlier version of legal_llm: train again")
         return tuple(Category(**c) for c in self.record['categories'])
 
     def log(self) -> list[dict]: # a dict for each step
@@ -237,7 +238,7 @@ def train(
     model = add_lora(base, settings.r, settings.alpha, settings.dropout, settings.seed)
     preflight(model, prompt, packs)
     lr, steps = settings.lr or default_lr(parameters), -(-len(packs) // settings.accumulation)
-    record = dict(settings=asdict(settings), data=data.info['fingerprint'], source=data.info['settings']['source'], window=data.info['settings'], dtype=dtype, lr=lr,
+    record = dict(settings=asdict(settings), data=data.info['fingerprint'], source=data.info['source'], window=data.info['settings'], dtype=dtype, lr=lr,
                   packs=len(packs), steps=steps, tokens=sum(map(len, packs)), prompt=prompt.fingerprint(), categories=data.info['categories'], versions=versions(),
                   titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')}, finished=False)
     save_json(out/'record.json', record)

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 import legal_llm.data as week1
-from legal_llm.cuad import CATEGORIES, Contract, find_dev_cuad, save_squad, to_squad
+from legal_llm.cuad import CATEGORIES, Category, Clause, Contract, find_dev_cuad, save_squad, to_squad
 from legal_llm.data import DataSettings, prepare_data, sample_examples
 from legal_llm.env import LegalLLMError
 from legal_llm.models import load_tokenizer
@@ -144,3 +144,19 @@ def test_week_1_on_the_408_training_contracts(tmp_path, tokenizer):
     assert (i['contracts'], i['questions'], i['positives'], i['spans'], i['quarantined']) == (408, 16_728, 5_458, 11_180, 0)
     assert i['splits'] == dict(train=326, dev=41, test=41) and i['covered'] / i['train_spans'] > .998
     assert '28 pairs; each is on one side' in (data.path/'split.md').read_text()
+
+
+def test_too_few_contracts_are_refused_with_nothing_written(tmp_path, tokenizer):
+    save_squad(write_contracts(2, seed=6, words=400), tmp_path/'CUADv1.json')
+    with pytest.raises(LegalLLMError, match='leave none for'):
+        prepare_data(DataSettings(source=str(tmp_path/'CUADv1.json'), size=128, overlap=32), tmp_path/'data', tokenizer, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ['CUADv1.json']
+
+
+def test_categories_that_a_file_names_are_asked_as_it_names_them(tmp_path, tokenizer):
+    own = Category('Price', 'what it costs', 'What does it cost?'), Category('Parties', 'who they are', 'Who are they?'), Category('Ghost', 'never there', 'Is there one?')
+    contracts = write_contracts(12, seed=6, words=400)
+    for c in contracts: c.clauses = [Clause('Price', 20, c.text[20:60]), *c.spans('Parties')]
+    save_squad(contracts, tmp_path/'CUADv1.json', own)
+    data = prepare_data(DataSettings(source=str(tmp_path/'CUADv1.json'), size=128, overlap=32), tmp_path/'data', tokenizer, progress=False)
+    assert data.categories == own and data.info['questions'] == 36 and {c for e in sample_examples(data) for c, _ in e.questions} == {0, 1, 2}

@@ -70,9 +70,9 @@ def flat(contracts):
             for e in to_squad(contracts)['data'] for q in e['paragraphs'][0]['qas']]
 
 
-def write_parquet(path, contracts):
+def write_parquet(path, contracts, rows=slice(None)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(flat(contracts)), path)
+    pq.write_table(pa.Table.from_pylist(flat(contracts)[rows]), path)
 
 
 class PlainName(zipfile.ZipInfo):
@@ -103,8 +103,10 @@ def make_forms(folder, contracts):
     write_table(folder/'CUAD_v1', contracts, quote=lambda t: re.sub(r'\s+', ' ', t))
     (folder/'CUAD_v1/CUAD_v1_README.txt').write_text('read me')
     write_parquet(folder/'one.parquet', contracts)
-    write_parquet(folder/'shards/data/train-00000-of-00002.parquet', train[:1])
-    write_parquet(folder/'shards/data/train-00001-of-00002.parquet', train[1:])
+    write_parquet(folder/'shards/data/train-00000-of-00002.parquet', train, slice(None, 20))  # a shard may end within a contract
+    write_parquet(folder/'shards/data/train-00001-of-00002.parquet', train, slice(20, None))
+    write_parquet(folder/'converted/default/train/0000.parquet', train)
+    write_parquet(folder/'converted/default/test/0000.parquet', test)
     write_parquet(folder/'shards/data/test-00000-of-00001.parquet', test)
     zipped(folder/'data.zip', folder/'release')
     zipped(folder/'tables.zip', folder/'CUAD_v1')
@@ -113,7 +115,7 @@ def make_forms(folder, contracts):
             'file with titles beside it': ('titles.txt/any.json', True), 'titles as JSON': ('titles.json', True), 'release': ('release', True),
             'release, the file': ('release/CUADv1.json', True), 'release zip': ('data.zip', True), 'table and texts': ('CUAD_v1', False),
             'the table itself': ('CUAD_v1/master_clauses.csv', False), 'zip of table and texts': ('tables.zip', False), 'parquet': ('one.parquet', False),
-            'parquet shards': ('shards', True)}
+            'parquet shards': ('shards', True), 'parquet in folders': ('converted', True)}
 
 
 def test_every_form_gives_the_same_contracts(tmp_path, written):
@@ -769,3 +771,17 @@ def test_the_training_contracts_pass_every_check(cuad):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert validate(cuad) == []
+
+
+def test_labels_that_would_mislead_are_said(tmp_path, written):
+    text = written[0].text
+    def read(rows, quarantine=None):
+        (tmp_path/'l.jsonl').write_text('\n'.join(json.dumps(dict(dict(contract=text, title='T', category='Pets', quote=text[5:60]), **r)) for r in rows))
+        return load_labels(tmp_path/'l.jsonl', quarantine=quarantine, max_bad=1)
+    one, = read([dict(category='Data Protection'), dict(category='data protection', quote=text[70:120])])
+    assert {c.category for c in one.clauses} == {'Data Protection'}  # one spelling each
+    for row, message in ((dict(category='A__Fee'), '__'), (dict(contract='nda.pdf'), 'no text file'), (dict(category='Pr\ud800'), 'half a character')):
+        problems = []
+        read([{}, row], problems)
+        assert len(problems) == 1 and message in problems[0]['reason'], row
+    with pytest.raises(LegalLLMError, match='nothing to learn'): read([dict(quote='')])
