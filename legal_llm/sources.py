@@ -361,7 +361,7 @@ def load_labels(
     found = _without_absurd(contracts.values(), path, problems)
     if near: warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
     if twice: warnings.warn(f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the first place is taken, so quote more words where it is another")
-    if not problems and not any(c.clauses for c in found): raise LegalLLMError(f"{path}: no quotes in it, so there is nothing to learn; expected lines with the fields {', '.join(FIELDS)}")
+    if not problems and not any(c.clauses for c in found): raise LegalLLMError(f"{path}: no labels in it that quote anything; expected lines with the fields {', '.join(FIELDS)}")
     _settle(problems, found, quarantine, max_bad)
     return found
 
