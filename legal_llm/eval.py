@@ -237,7 +237,7 @@ def keep_results(
     file = run.path/f'metrics_{split}.json'
     if not file.exists(): raise LegalLLMError(f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split {split}`")
     metrics, record = json.loads(file.read_text(encoding='utf-8')), run.record
-    data = {k: v for k, v in open_data(record['settings']['data']).info.items() if k != 'settings'}
+    data = {k: v for k, v in open_data(record['settings']['data']).info.items() if k not in ('settings', 'categories', 'coverage')}
     machine = hardware()
     return save_json(out, dict(
         source=Path(record['source']).name, split=split, contracts=len(metrics.pop('contracts')), machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
