@@ -8,8 +8,8 @@ import contextlib, hashlib, html, json, random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
-from tqdm.auto import tqdm
 from .env import LegalLLMError, atomic_write, save_json
+from tqdm.auto import tqdm
 from .cuad import Contract, gold_answers
 from .data import open_data
 from .extract import Extractor, Find, Review, screen

@@ -8,8 +8,8 @@ import json, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
-from tqdm.auto import tqdm
 from .env import LegalLLMError, limit_threads, save_json, set_seed, short_path, versions
+from tqdm.auto import tqdm
 from .cuad import Category
 from .checkpoints import latest_valid, seal
 from .data import DataSet, open_data, sample_examples
