@@ -112,6 +112,7 @@ def load_base(
     "Load a base model for training or extraction, on the GPU where there is one."
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
     dtype = getattr(torch, choose_dtype(dtype))
     kwargs = dict(dtype=dtype, attn_implementation='sdpa')
     if four_bit:
