@@ -534,14 +534,10 @@ def from_csv(
     return contracts, problems
 
 # %% ../nbs/week1_cuad.ipynb #dd5265ca
-def from_parquet(
-    raw: bytes, # a parquet file with the columns id, title, context, answers
-    file: str, # its name, for messages
-    categories: tuple | None = None, # as in `from_squad`
-) -> tuple[list[Contract], list[dict]]: # contracts, problems
-    "Read a flattened SQuAD table. Raises `LegalLLMError` where it is damaged or has other columns."
+def _table_rows(raw, file, entries):
+    "Add the questions of a parquet file to `entries`, by title and text."
     import pyarrow as pa, pyarrow.parquet as pq
-    columns, entries = ['id', 'title', 'context', 'answers'], {}
+    columns = ['id', 'title', 'context', 'answers']
     try:
         names = pq.read_schema(pa.BufferReader(raw)).names
         lacking = [c for c in columns if c not in names]
@@ -553,7 +549,16 @@ def from_parquet(
                 p['qas'].append(dict(id=row['id'], answers=_flat_answers(row['answers'])))
     except (pa.ArrowException, OSError, EOFError) as e:
         raise LegalLLMError(f"{file}: the parquet file cannot be read ({str(e).splitlines()[0]:.120}); fetch it again") from None
-    return from_squad(dict(data=[dict(title=title, paragraphs=[p]) for (title, _), p in entries.items()]), file, categories)
+
+def from_parquet(
+    parts: dict[str, bytes], # name, for messages -> a parquet file with the columns id, title, context, answers; a contract may be spread over several
+    categories: tuple | None = None, # as in `from_squad`
+) -> tuple[list[Contract], list[dict]]: # contracts, problems
+    "Read a flattened SQuAD table. Raises `LegalLLMError` where it is damaged or has other columns."
+    entries = {}
+    for file, raw in parts.items(): _table_rows(raw, file, entries)
+    name = next(iter(parts)) + (f' and {len(parts) - 1} more' if len(parts) > 1 else '')
+    return from_squad(dict(data=[dict(title=title, paragraphs=[p]) for (title, _), p in entries.items()]), name, categories)
 
 def _flat_answers(answers):
     "The answers of a row, a struct of two lists or a list of structs, as SQuAD has them in JSON."
@@ -600,7 +605,6 @@ def _pick_tables(names):
 # %% ../nbs/week1_cuad.ipynb #5ce8fe17
 def _read_one(name, label, read, names, categories, named):
     "Contracts and problems of one file; `read` gives the bytes of a file, `names` are those beside it. Categories that the file names are appended to `named`."
-    if name.lower().endswith('.parquet'): return from_parquet(read(name), label, categories)
     if not name.lower().endswith('.csv'):
         data = _parse(read(name), label)
         if isinstance(data, dict) and 'categories' in data: named += [k for k in _own_categories(data, label) if k not in named]
@@ -629,10 +633,13 @@ def _beside(path):
     return [n for n in names if n != path.name and (path.parent / n).is_file()]
 
 def _read(path, categories, named):
-    "Role -> [(label, contracts, problems)] of a file, folder or zip; the role 'titles' -> titles."
+    "Role -> (label, contracts, problems) of a file, folder or zip; the role 'titles' -> titles."
     def roles(picked, read, names):
         label = lambda n: f'{path.parent if path.is_file() and not zipped else path}/{n}'
-        out = {role: [(label(n), *_read_one(n, label(n), read, names, categories, named)) for n in ns] for role, ns in picked.items() if role != 'titles'}
+        def contracts(ns):
+            if ns[0].lower().endswith('.parquet'): return from_parquet({label(n): read(n) for n in ns}, categories)
+            return _read_one(ns[0], label(ns[0]), read, names, categories, named)
+        out = {role: (label(ns[0]), *contracts(ns)) for role, ns in picked.items() if role != 'titles'}
         return {**out, **({'titles': _titles(read(picked['titles'][0]), label(picked['titles'][0]))} if 'titles' in picked else {})}
     zipped = False
     try:
@@ -673,28 +680,18 @@ def _mark_test(contracts, titles, file):
     if missing: warnings.warn(f"{file}: {len(missing)} of {len(wanted)} test titles are not among the contracts, {wanted[missing[0]]!r} for one")
     for c in contracts: c.split = 'test' if key(c.title) in wanted else 'train'
 
-def _one_each(files, problems):
-    "The contracts of several files, one that is spread over two of them whole again."
-    out = {}
-    for file, contracts, _ in files:
-        for c in contracts:
-            first = out.setdefault(c.title, c)
-            if first.text != c.text: problems.append(_problem(file, c.title, 'the title occurs twice with different texts; the first is kept'))
-            elif first is not c: first.clauses = _ordered(first.clauses + c.clauses)
-    return list(out.values())
-
 def _join(parts, problems):
     "Contracts of all files that were read, with the official split marked."
-    read = {role: _one_each(files, problems) for role, files in parts.items() if role != 'titles'}
+    read = {role: part[1] for role, part in parts.items() if role != 'titles'}
     test = read.get('test', [])
     titles = {c.title for c in test}
     for c in test: c.split = 'test'
     if 'train' in read:
         for c in read['train']:
             c.split = 'train'
-            if c.title in titles: problems.append(_problem(parts['train'][0][0], c.title, 'the contract is in the test file, too; it is kept there only'))
+            if c.title in titles: problems.append(_problem(parts['train'][0], c.title, 'the contract is in the test file, too; it is kept there only'))
         return [c for c in read['train'] if c.title not in titles] + test
-    file, contracts = parts['all'][0][0], read['all']
+    file, contracts = parts['all'][0], read['all']
     if 'titles' in parts: _mark_test(contracts, parts['titles'], file)
     elif titles and not titles <= {c.title for c in contracts}:
         warnings.warn(f"{file}: the test.json beside it has other contracts, so it is not read as the official split")
@@ -746,7 +743,7 @@ def load_contracts(
         listed = Path(test_titles).expanduser()
         if not listed.is_file(): raise LegalLLMError(f"{listed}: no such file; give a list of test titles, one a line")
         test_titles = _titles(listed.read_bytes(), str(listed))
-    problems = [p for role, files in parts.items() if role != 'titles' for _, _, ps in files for p in ps]
+    problems = [p for role, part in parts.items() if role != 'titles' for p in part[2]]
     contracts = _join(parts, problems)
     if test_titles is not None: _mark_test(contracts, test_titles, path)
     if lengths: contracts = _without_absurd(contracts, path, problems)

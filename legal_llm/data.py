@@ -13,7 +13,7 @@ from .env import LegalLLMError, atomic_write, cores, save_json, short_path
 from .cuad import CATEGORIES, Category, Clause, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
 from .prompts import Prompt
 from .sources import SAMPLE, WORDS, Source, find_source, label_categories, load_labels
-from .splits import near_duplicates, split_contracts
+from .splits import split_contracts
 from .synthetic import write_contracts
 from .windows import make_windows, place as place_clauses, tokenise, whole_spans, window_spans
 
@@ -156,11 +156,12 @@ def _write_windows(contracts, categories, tokenizer, settings, out, progress):
     os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')  # one process a core instead
     shown = is_progress_bar_enabled()
     (enable_progress_bars if progress else disable_progress_bars)()
-    rows = table.map(cut, batched=True, batch_size=8, remove_columns=table.column_names, features=columns, num_proc=_workers(contracts), writer_batch_size=256,
-                     new_fingerprint='windows', cache_file_name=str(part/'windows.arrow'), desc='windows')
-    disable_progress_bars()
-    rows.save_to_disk(str(out))
-    if shown: enable_progress_bars()
+    try:
+        rows = table.map(cut, batched=True, batch_size=8, remove_columns=table.column_names, features=columns, num_proc=_workers(contracts), writer_batch_size=256,
+                         new_fingerprint='windows', cache_file_name=str(part/'windows.arrow'), desc='windows')
+        disable_progress_bars()
+        rows.save_to_disk(str(out))
+    finally: (enable_progress_bars if shown else disable_progress_bars)()
     del rows
     shutil.rmtree(part)
 
@@ -190,10 +191,10 @@ def _counts(contracts, categories, train, windows):
                 windows_with_clauses=sum(map(bool, rows['present'])), tokens=sum(tokens.values()), covered=sum(covered.values()), train_spans=sum(spans.values()),
                 coverage={k: [covered[k], n] for k, n in spans.items()})
 
-def _split_page(report, pairs):
+def _split_page(report):
     "The report of a split, with its near-duplicates by name, as Markdown."
-    rows = [f"| {p.a.replace('|', ' ')} | {p.b.replace('|', ' ')} | {p.containment:.2f} |" for p in pairs]
-    return '\n'.join(['# Train, dev and test', '', report._repr_markdown_(), '', '## Near-duplicates', '', f'{len(rows)} pairs; each is on one side.', '',
+    rows = [f"| {p.a.replace('|', ' ')} | {p.b.replace('|', ' ')} | {p.containment:.2f} |" for p in report.found]
+    return '\n'.join(['# Train, dev and test', '', report._repr_markdown_(), '', '## Near-duplicates', '', f'{len(rows)} pairs; ' + (f'{report.tolerated} of them lie across the official split.' if report.tolerated else 'each is on one side.'), '',
                       '| contract | near-duplicate | containment |', '| :--- | :--- | ---: |', *rows, ''])
 
 def prepare_data(
@@ -220,7 +221,7 @@ def prepare_data(
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:
         for name, cs in splits.items(): save_squad(cs, part/f'{name}.json', categories)
-        atomic_write(part/'split.md', _split_page(splits.report, near_duplicates([c for cs in splits.values() for c in cs], settings.least)))
+        atomic_write(part/'split.md', _split_page(splits.report))
         if problems: save_quarantine(problems, part/'quarantine.jsonl')
         _write_windows(splits['train'], categories, tokenizer, settings, part/'windows', progress)
         info = dict(fingerprint=hashed, source='sample' if found.path is None else Path(found.path).name, settings=asdict(settings), splits={k: len(v) for k, v in splits.items()},

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PACKAGES', 'CHOOSE_GPU', 'WHEELS', 'LegalLLMError', 'atomic_write', 'save_json', 'short_path', 'Environment',
-           'environment', 'cache_dir', 'cores', 'limit_threads', 'set_seed', 'Gpu', 'Hardware', 'hardware', 'tpu',
-           'Package', 'versions', 'Finding', 'Report', 'try_product', 'try_four_bit', 'probe_torch', 'probe', 'Facts',
-           'embedded_model', 'collect', 'has_kernels', 'check_machine', 'check_packages', 'check_accelerator',
-           'check_precision', 'check_model', 'doctor']
+           'environment', 'cache_dir', 'cores', 'limit_threads', 'trim_memory', 'set_seed', 'Gpu', 'Hardware',
+           'hardware', 'tpu', 'Package', 'versions', 'Finding', 'Report', 'try_product', 'try_four_bit', 'probe_torch',
+           'probe', 'Facts', 'embedded_model', 'collect', 'has_kernels', 'check_machine', 'check_packages',
+           'check_accelerator', 'check_precision', 'check_model', 'doctor']
 
 # %% ../nbs/env.ipynb #bf8feb82
-import importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile, warnings
+import ctypes, importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile, warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -165,6 +165,13 @@ def limit_threads(
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ[name] = str(n)
     if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(n)
     return n
+
+# %% ../nbs/env.ipynb #6fb54cfe
+def trim_memory() -> None:
+    "Give memory that was freed back to the system. glibc keeps it in pieces, which arrays of ever new lengths do not fit; elsewhere, nothing happens."
+    if sys.platform != 'linux': return
+    try: ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError): pass  # another C library
 
 # %% ../nbs/env.ipynb #65dd38b1
 def set_seed(

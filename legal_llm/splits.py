@@ -80,7 +80,7 @@ class Pair:
     b: str # title
     containment: float # share of the shorter one's shingles that the other one has, too
 
-@dataclass
+@dataclass(eq=False)
 class Pairs:
     "Pairs of contracts, the most alike first."
     titles: list[str] # of all contracts that were compared
@@ -90,6 +90,7 @@ class Pairs:
     least: float # containment from which pairs are listed
 
     def __len__(self): return len(self.i)
+    def __eq__(self, other): return isinstance(other, Pairs) and self.titles == other.titles and self.least == other.least and self[:] == other[:]
     def __getitem__(self, n):
         if isinstance(n, slice): return [self[k] for k in range(*n.indices(len(self)))]
         return Pair(self.titles[self.i[n]], self.titles[self.j[n]], float(self.containment[n]))
@@ -173,11 +174,17 @@ class SplitReport:
     contracts: dict[str, int] # split -> contracts
     positives: dict[str, dict[str, int]] # category -> split -> contracts that have it
     families: list[int] # sizes of the families that stay on one side, the largest first
-    pairs: dict[float, int] # containment -> pairs at or above it
-    least: float # containment from which two contracts must not be on two sides
+    found: Pairs # the near-duplicates, of the containment from which two contracts must not be on two sides
     tolerated: int = 0 # pairs across the official split that were allowed
     left_out: list[Pair] = field(default_factory=list) # training contract, the official test contract it is closest to, containment
     asked: dict[str, float] = field(default_factory=dict) # split -> share that was asked for
+
+    @property
+    def least(self) -> float: return self.found.least
+
+    @property
+    def pairs(self) -> dict[float, int]: # containment -> pairs at or above it
+        return {x: int((self.found.containment >= x).sum()) for x in (self.least, .5, .8) if x >= self.least}
 
     def deviation(self, category: str, split: str) -> float:
         "Contracts with the category in the split, less what the split's share of all contracts would give it."
@@ -245,7 +252,7 @@ def verify_no_leak(
     size = np.bincount(_components(len(contracts), i[kept], j[kept]))
     have = {s: Counter(k for c in cs for k in c.categories) for s, cs in splits.items()}
     return SplitReport({s: len(cs) for s, cs in splits.items()}, {k: {s: have[s][k] for s in splits} for k in sorted(set().union(*have.values()))},
-        sorted(size[size > 1].tolist(), reverse=True), {x: int((pairs.containment >= x).sum()) for x in (least, .5, .8) if x >= least}, least, int(allowed.sum()))
+        sorted(size[size > 1].tolist(), reverse=True), pairs, int(allowed.sum()))
 
 # %% ../nbs/week1_splits.ipynb #79551e50
 SPLITS = ('train', 'dev', 'test')

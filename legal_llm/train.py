@@ -8,7 +8,7 @@ import json, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
-from .env import LegalLLMError, limit_threads, save_json, set_seed, short_path, versions
+from .env import LegalLLMError, limit_threads, save_json, set_seed, short_path, trim_memory, versions
 from tqdm.auto import tqdm
 from .cuad import Category
 from .checkpoints import latest_valid, seal
@@ -139,6 +139,7 @@ def _callback_class():
                 self.smooth = now if self.smooth is None else .9 * self.smooth + .1 * now
             self.bar.set_postfix_str(f"decisions {self.smooth or float('nan'):.3f}, edges {edge:.3f}, text {text:.3f}, {self.done / seconds:.0f} tokens/s", refresh=False)
             self.bar.update()
+            if state.global_step % 10 == 0: trim_memory()
 
         def on_save(self, args, state, control, **kwargs): seal(Path(args.output_dir)/f'checkpoint-{state.global_step}')
 
