@@ -216,7 +216,7 @@ def prepare_data(
     if out.exists() and any(out.iterdir()): raise LegalLLMError(f"{out} is not empty and holds no data set: choose another --out")
     splits = split_contracts(contracts, settings.dev, settings.test, settings.seed, settings.least, settings.keep_relatives)  # verified by itself
     if empty := [s for s, cs in splits.items() if not cs]:
-        raise LegalLLMError(f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; where many are on one form, raise --least, so that they count as different")
+        raise LegalLLMError(f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; where many are on one form, raise `least` (legal-llm data --least), so that they count as different")
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:
