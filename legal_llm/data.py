@@ -194,7 +194,7 @@ def _counts(contracts, categories, train, windows):
 def _split_page(report):
     "The report of a split, with its near-duplicates by name, as Markdown."
     rows = [f"| {p.a.replace('|', ' ')} | {p.b.replace('|', ' ')} | {p.containment:.2f} |" for p in report.found]
-    return '\n'.join(['# Train, dev and test', '', report._repr_markdown_(), '', '## Near-duplicates', '', f'{len(rows)} pairs; ' + (f'{report.tolerated} of them lie across the official split.' if report.tolerated else 'each is on one side.'), '',
+    return '\n'.join(['## Train, dev and test', '', report._repr_markdown_(), '', '### Near-duplicates', '', f'{len(rows)} pairs; ' + (f'{report.tolerated} of them lie across the official split.' if report.tolerated else 'each is on one side.'), '',
                       '| contract | near-duplicate | containment |', '| :--- | :--- | ---: |', *rows, ''])
 
 def prepare_data(
