@@ -1,6 +1,6 @@
 """Measure, and keep what was measured.
 
-    python tools/bench.py scale    # week 1 on 500 to 5,000 written contracts: seconds and memory of each stage
+    python tools/bench.py scale    # week 1 on CUAD, where it is at hand, and on 500 to 5,000 written contracts: seconds and memory of each stage
 
 Each size runs in a process of its own, so that one does not warm up or fill the memory of the next. Figures go to nbs/results, where the docs read them.
 """
@@ -54,8 +54,8 @@ class Stage:
 
 
 def scale(n: int) -> dict:
-    "Week 1 on `n` written contracts: what each stage takes."
-    from legal_llm.cuad import load_contracts, save_squad
+    "Week 1 on `n` written contracts, or on CUAD where `n` is 0: what each stage takes."
+    from legal_llm.cuad import find_dev_cuad, load_contracts, save_squad
     from legal_llm.data import DataSettings, prepare_data, sample_examples
     from legal_llm.models import load_tokenizer
     from legal_llm.splits import split_contracts, verify_no_leak
@@ -63,16 +63,17 @@ def scale(n: int) -> dict:
 
     tokenizer, stages = load_tokenizer('smollm2'), {}
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / 'contracts.json'
-        with Stage('write contracts', stages):
-            save_squad(write_contracts(n, seed=3), source)
+        source = Path(folder) / 'contracts.json' if n else find_dev_cuad()
+        if n:
+            with Stage('write contracts', stages):
+                save_squad(write_contracts(n, seed=3), source)
         with Stage('load and validate', stages):
             contracts = load_contracts(source)
         with Stage('split', stages):
             splits = split_contracts(contracts)
         with Stage('verify the split', stages):
             verify_no_leak(splits)
-        characters = sum(len(c.text) for c in contracts)
+        count, characters = len(contracts), sum(len(c.text) for c in contracts)
         del contracts, splits
         with Stage('the whole of week 1', stages):
             data = prepare_data(DataSettings(source=str(source), size=512, overlap=128), f'{folder}/data', tokenizer, progress=False)
@@ -80,7 +81,8 @@ def scale(n: int) -> dict:
             prepare_data(DataSettings(source=str(source), size=512, overlap=128), f'{folder}/data', tokenizer, progress=False)
         with Stage('draw examples', stages):
             examples = sample_examples(data)
-    return dict(contracts=n, characters=characters, windows=data.info['windows'], tokens=data.info['tokens'], examples=len(examples), stages=stages)
+    kept = {k: data.info[k] for k in ('windows', 'tokens', 'quarantined', 'covered', 'train_spans')}
+    return dict(source='written' if n else source.name, contracts=count, characters=characters, **kept, examples=len(examples), stages=stages)
 
 
 def main() -> int:
@@ -89,19 +91,20 @@ def main() -> int:
     parser.add_argument('--sizes', type=int, nargs='+', default=[500, 1000, 2500, 5000], help='written contracts')
     parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one:
+    if args.one is not None:
         print(json.dumps(scale(args.one)))
         return 0
+    from legal_llm.cuad import find_dev_cuad
     from legal_llm.env import hardware, save_json
 
     rows = []
-    for n in args.sizes:
+    for n in ([0] if find_dev_cuad() else []) + args.sizes:
         done = subprocess.run([sys.executable, __file__, args.what, '--one', str(n)], capture_output=True, text=True, env=dict(os.environ, OMP_WAIT_POLICY='PASSIVE'))
         if done.returncode:
             print(done.stderr, file=sys.stderr)
             return 1
         rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(n, {k: (v['seconds'], v['megabytes']) for k, v in rows[-1]['stages'].items()}, flush=True)
+        print(n or 'CUAD', {k: (v['seconds'], v['megabytes']) for k, v in rows[-1]['stages'].items()}, flush=True)
     machine = hardware()
     save_json(RESULTS / 'scale.json', dict(machine=dict(cpu=machine.cpu, cores=machine.cores), rows=rows))
     return 0
