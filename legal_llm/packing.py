@@ -10,8 +10,9 @@ from .env import LegalLLMError
 from .prompts import Prompt
 
 # %% auto #0
-__all__ = ['NONE', 'YES', 'NO', 'EDGE', 'TEXT', 'answer_kinds', 'Pack', 'make_pack', 'make_packs', 'branch_mask', 'collate',
-           'LossWeights', 'count_kinds', 'pack_loss', 'step_gradients']
+__all__ = ['NONE', 'YES', 'NO', 'EDGE', 'TEXT', 'answer_kinds', 'Pack', 'make_pack', 'deal', 'make_packs', 'branch_mask',
+           'collate', 'split_attention', 'use_attention', 'attention_of', 'LossWeights', 'count_kinds', 'pack_loss',
+           'step_gradients']
 
 # %% ../nbs/week2_packing.ipynb #0b90ab58
 NONE, YES, NO, EDGE, TEXT = range(5)  # kinds of target: none, decision on a present clause, on an absent one, edge of a quote, the rest of an answer
@@ -40,6 +41,15 @@ class Pack:
 
     def __len__(self): return len(self.ids)
 
+    def take(self,
+        branches # numbers of the branches to keep, in order
+    ) -> 'Pack':
+        "The trunk with some of its branches."
+        new = np.zeros(self.branches[-1] + 1, np.int32)
+        new[branches] = np.arange(1, len(branches) + 1)
+        keep = (self.branches == 0) | (new[self.branches] > 0)
+        return Pack(self.ids[keep], self.positions[keep], new[self.branches[keep]], self.targets[keep], self.kinds[keep])
+
 def make_pack(
     prompt: Prompt,
     window_ids,             # token ids of the window
@@ -60,19 +70,28 @@ def make_pack(
     return Pack(*(np.array(x, dtype=np.int32) for x in (ids, positions, branches, targets)), np.array(kinds, dtype=np.int8))
 
 # %% ../nbs/week2_packing.ipynb #35abea90
+def deal(
+    pack: Pack,
+    budget: int # tokens in a pack, at most; a single question that is longer has a pack of its own
+) -> list[Pack]: # the questions in their order within each
+    "Divide a pack by its questions so that its parts fit a budget."
+    if len(pack) <= budget: return [pack]
+    trunk, *sizes = np.bincount(pack.branches)
+    groups = [] # [tokens, branches] of each part
+    for b in np.argsort(-np.array(sizes), kind='stable'):
+        group = next((g for g in groups if g[0] + sizes[b] <= budget), None)
+        if group is None: groups.append([trunk + sizes[b], [b + 1]])
+        else: group[0] += sizes[b]; group[1].append(b + 1)
+    return [pack.take(sorted(branches)) for _, branches in groups]
+
 def make_packs(
     prompt: Prompt,
     window_ids,
     questions: list[tuple[int, list[str]]],
     budget: int = 2048 # tokens in a pack, at most; a single question that is longer has a pack of its own
 ) -> list[Pack]:
-    "The questions of one window in as few packs as fit, in the order given."
-    groups, room = [[]], budget - len(prompt.prefix(window_ids))
-    for q in questions:
-        size = len(prompt.question(q[0])) + len(prompt.answer(q[1])) - 1
-        if groups[-1] and size > room: groups.append([]); room = budget - len(prompt.prefix(window_ids))
-        groups[-1].append(q); room -= size
-    return [make_pack(prompt, window_ids, g) for g in groups if g]
+    "The questions of one window in as few packs as fit."
+    return deal(make_pack(prompt, window_ids, questions), budget) if questions else []
 
 # %% ../nbs/week2_packing.ipynb #34f6dd14
 def branch_mask(
@@ -87,16 +106,48 @@ def branch_mask(
 
 # %% ../nbs/week2_packing.ipynb #c564cde8
 def collate(
-    packs: list[Pack] # one pack
-) -> dict: # input_ids, position_ids [1, tokens], attention_mask [1, 1, tokens, tokens], logits_to_keep, targets, kinds [targets]
+    pack: Pack,
+    attention: str = 'dense', # 'dense', or 'split' for a model that `use_attention` has set to it
+    device=None               # where the tensors go
+) -> dict: # input_ids, position_ids [1, tokens], attention_mask [1, 1, tokens or branch tokens, tokens], logits_to_keep, targets, kinds [targets]
     "Turn a pack into the tensors of one forward pass."
     import torch
-    if len(packs) != 1: raise LegalLLMError(f"a batch is one pack, not {len(packs)}: use accumulation for more packs a step")
-    p = packs[0]
-    branches, where = torch.from_numpy(p.branches), np.flatnonzero(p.kinds)
-    return dict(input_ids=torch.from_numpy(p.ids).long()[None], position_ids=torch.from_numpy(p.positions).long()[None],
-                attention_mask=branch_mask(branches, branches), logits_to_keep=torch.from_numpy(where),
-                targets=torch.from_numpy(p.targets[where]).long(), kinds=torch.from_numpy(p.kinds[where]).long())
+    def tensor(x): return torch.from_numpy(x).to(device)
+    branches, where = tensor(pack.branches), np.flatnonzero(pack.kinds)
+    looking = branches[int((pack.branches == 0).sum()):] if attention == 'split' else branches
+    return dict(input_ids=tensor(pack.ids).long()[None], position_ids=tensor(pack.positions).long()[None], attention_mask=branch_mask(looking, branches),
+                logits_to_keep=tensor(where), targets=tensor(pack.targets[where]).long(), kinds=tensor(pack.kinds[where]).long())
+
+# %% ../nbs/week2_packing.ipynb #1dbd58f2
+def split_attention(module,
+    query,          # [1, heads, trunk + branch tokens, size]
+    key, value,     # [1, key heads, trunk + branch tokens, size]
+    attention_mask, # [1, 1, branch tokens, trunk + branch tokens] bool tensor; with as many rows as queries, or None, this is transformers' own attention
+    **kwargs
+): # ([1, tokens, heads, size], None), as transformers expects
+    "Attention of a pack in two calls: the trunk causal, the branches masked."
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    n = 0 if attention_mask is None else query.shape[2] - attention_mask.shape[2]
+    if n == 0: return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    trunk, _ = sdpa_attention_forward(module, query[:, :, :n], key[:, :, :n], value[:, :, :n], None, **kwargs)
+    branches, _ = sdpa_attention_forward(module, query[:, :, n:], key, value, attention_mask, **kwargs)
+    return torch.cat([trunk, branches], 1), None
+
+def use_attention(model,
+    attention: str = 'split' # 'split', or 'dense': transformers' own
+) -> None:
+    "Choose how a model computes attention. Both give the same; packs must be collated for the one that is set."
+    from transformers import AttentionInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+    AttentionInterface.register('legal_llm_split', split_attention)
+    AttentionMaskInterface.register('legal_llm_split', ALL_MASK_ATTENTION_FUNCTIONS['sdpa'])
+    whole = model.get_base_model() if hasattr(model, 'get_base_model') else model
+    whole.set_attn_implementation(dict(split='legal_llm_split', dense='sdpa')[attention])
+
+def attention_of(model) -> str: # 'split' or 'dense'
+    "How a model computes attention."
+    return 'split' if model.config._attn_implementation == 'legal_llm_split' else 'dense'
 
 # %% ../nbs/week2_packing.ipynb #dd936e31
 @dataclass(frozen=True)
@@ -109,11 +160,11 @@ class LossWeights:
     plain: bool = False # instead of the above: one mean over all target tokens
 
 def count_kinds(
-    kinds # iterable of tensors of kinds, one a pack
+    packs: list[Pack]
 ): # [5] float tensor: targets of each kind
     "Count the targets of a step."
     import torch
-    return sum(torch.bincount(k.flatten(), minlength=5) for k in kinds).float()
+    return torch.from_numpy(sum(np.bincount(p.kinds, minlength=5) for p in packs)).float()
 
 def pack_loss(
     logits,   # [targets, vocabulary]
@@ -137,11 +188,11 @@ def step_gradients(model,
     "Forward and backward over the packs of one optimiser step, on the model's device."
     import torch
     device = next(model.parameters()).device
-    batches = [{k: v.to(device) for k, v in collate([p]).items()} for p in packs]
-    counts = count_kinds(b['kinds'] for b in batches)
+    counts = count_kinds(packs).to(device)
     model.zero_grad()
     total = 0.
-    for b in batches:
+    for p in packs:
+        b = collate(p, attention_of(model), device)
         targets, kinds = b.pop('targets'), b.pop('kinds')
         loss = pack_loss(model(**b, use_cache=False).logits[0], targets, kinds, counts, weights)
         loss.backward()
