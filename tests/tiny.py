@@ -32,8 +32,8 @@ def make_tiny(folder: Path) -> Path:
     return Path(folder)
 
 
-def make_data(folder: Path) -> Path:
-    "A prepared data set of a few written contracts"
+def make_data(folder: Path, size: int = 160) -> Path:
+    "A prepared data set of a few written contracts, in windows of so many tokens"
     from legal_llm.data import DataSettings, prepare_data
 
-    return prepare_data(DataSettings(n=21, size=160, overlap=32), folder, load_tokenizer('smollm2'), progress=False).path
+    return prepare_data(DataSettings(n=21, size=size, overlap=32), folder, load_tokenizer('smollm2'), progress=False).path
