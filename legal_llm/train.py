@@ -8,10 +8,10 @@ import json, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
-from .env import LegalLLMError, limit_threads, save_json, set_seed, short_path, trim_memory, versions
+from .env import LegalLLMError, atomic_write, limit_threads, save_json, set_seed, short_path, trim_memory, versions
 from tqdm.auto import tqdm
 from .cuad import Category
-from .checkpoints import latest_valid, seal
+from .checkpoints import claim, latest_valid, saving
 from .data import DataSet, open_data, sample_examples
 from .models import add_lora, choose_dtype, find_adapter, load_base, load_tokenizer
 from .packing import LossWeights, Pack, collate, count_kinds, make_packs, pack_loss
@@ -104,6 +104,17 @@ def _trainer_class():
 
         def _get_train_sampler(self, *args, **kwargs): return torch.utils.data.SequentialSampler(self.train_dataset)
 
+        # transformers 5.23 writes a checkpoint to `_get_output_dir(trial)/checkpoint-<step>`; ours is staged and published
+        staged = None
+
+        def _get_output_dir(self, trial): return str(self.staged.parent) if self.staged else super()._get_output_dir(trial)
+
+        def _save_checkpoint(self, model, trial):
+            gb = 12 * sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e9 # weights and two moments, float32
+            with saving(self.args.output_dir, self.state.global_step, gb, main=self.args.should_save, wait=self.accelerator.wait_for_everyone) as self.staged:
+                super()._save_checkpoint(model, trial)
+            self.staged = None
+
     return PackTrainer
 
 # %% ../nbs/week2_train.ipynb #42693617
@@ -111,7 +122,7 @@ def _callback_class():
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
-        "Progress bar, log.jsonl and sealed checkpoints."
+        "Progress bar and log.jsonl."
         def __init__(self, trainer, run: Path, tokens: list[int], progress=True):
             self.trainer, self.run, self.tokens, self.progress = trainer, run, tokens, progress
 
@@ -119,7 +130,7 @@ def _callback_class():
             log = self.run/'log.jsonl'
             lines = log.read_text().splitlines() if log.exists() else []
             kept = [l for l in lines if json.loads(l)['step'] <= state.global_step] # steps after the checkpoint are done again
-            log.write_text(''.join(l + '\n' for l in kept))
+            atomic_write(log, ''.join(l + '\n' for l in kept))
             self.log = open(log, 'a')
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc='training', unit='step', disable=not self.progress)
             self.begun, self.first, self.done = time.perf_counter(), state.global_step, 0
@@ -141,7 +152,6 @@ def _callback_class():
             self.bar.update()
             if state.global_step % 10 == 0: trim_memory()
 
-        def on_save(self, args, state, control, **kwargs): seal(Path(args.output_dir)/f'checkpoint-{state.global_step}')
 
         def on_train_end(self, args, state, control, **kwargs):
             self.bar.close(); self.log.close()
@@ -229,7 +239,7 @@ def train(
         if {**run.record['settings'], 'data': run.record['data']} != saved:
             raise LegalLLMError(f"{out} holds a run with other settings or other data: choose another --out, or delete that folder")
         if run.record.get('finished'): run.adapter; return run
-    elif out.exists() and any(out.iterdir()): raise LegalLLMError(f"{out} is not empty and holds no run: choose another --out")
+    elif out.exists() and any(not p.name.startswith('.') for p in out.iterdir()): raise LegalLLMError(f"{out} is not empty and holds no run: choose another --out")
     limit_threads()
     set_seed(settings.seed)
     dtype = choose_dtype(settings.dtype)
@@ -247,17 +257,18 @@ def train(
     cuda = torch.cuda.is_available()
     arguments = TrainingArguments(output_dir=str(checkpoints), per_device_train_batch_size=1, gradient_accumulation_steps=settings.accumulation, num_train_epochs=1,
                                   learning_rate=lr, lr_scheduler_type='cosine', warmup_steps=round(settings.warmup * steps), max_grad_norm=settings.clip, seed=settings.seed,
-                                  save_steps=settings.save_every, save_total_limit=2, logging_strategy='no', report_to=[], disable_tqdm=True, remove_unused_columns=False,
+                                  save_steps=settings.save_every, logging_strategy='no', report_to=[], disable_tqdm=True, remove_unused_columns=False,
                                   dataloader_num_workers=0, dataloader_pin_memory=False, fp16=cuda and dtype == 'float16', bf16=cuda and dtype == 'bfloat16', use_cpu=not cuda)
     trainer = _trainer_class()(model=model, args=arguments, train_dataset=packs, data_collator=collate)
     trainer.weights = settings.weights
     for name in ('PrinterCallback', 'ProgressCallback'):
         for c in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]: trainer.remove_callback(c)
     trainer.add_callback(_callback_class()(trainer, out, [len(p) for p in packs], progress))
-    checkpoint = latest_valid(checkpoints)
-    if checkpoint: print(f"resuming from {checkpoint.name} of {steps} steps")
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with claim(checkpoints):
+        checkpoint = latest_valid(checkpoints)
+        if checkpoint: print(f"resuming from {checkpoint.name} of {steps} steps")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     model.save_pretrained(out/'adapter')
     record.update(finished=True, minutes=(time.perf_counter() - start) / 60, resumed=bool(checkpoint))
     save_json(out/'record.json', record)

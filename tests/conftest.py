@@ -28,3 +28,19 @@ def root() -> Path:
 def outputs(tmp_path_factory) -> Path:
     "One folder for the outputs of all notebooks, so that a week finds what the week before it made"
     return tmp_path_factory.mktemp('outputs')
+
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory) -> Path:
+    "The folder of a base model that trains in milliseconds"
+    from tiny import make_tiny
+
+    return make_tiny(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture(scope='session')
+def tiny_data(tmp_path_factory) -> Path:
+    "The folder of a small data set"
+    from tiny import make_data
+
+    return make_data(tmp_path_factory.mktemp('tiny_data') / 'data')
