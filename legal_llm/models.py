@@ -140,7 +140,7 @@ def add_lora(model,
     model = get_peft_model(model, config)
     for p in model.parameters():
         if p.requires_grad: p.data = p.data.float()
-    if checkpointing: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False)) # the reentrant kind gives no gradients where, as here, the inputs need none
+    if checkpointing: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False)) # the reentrant kind would need gradients of the inputs
     return model
 
 _OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='') # set by add_lora itself

@@ -10,8 +10,9 @@ from difflib import get_close_matches
 from .env import PACKAGES, Hardware, LegalLLMError, environment, hardware, versions
 
 # %% auto #0
-__all__ = ['SHAPES', 'QUESTION', 'NF4', 'TARGETS', 'BNB_GPU', 'BNB_CPU', 'RULES', 'SETTINGS', 'CONFLICTS', 'Shape', 'Situation',
-           'situation', 'weights_gb', 'layer_bytes', 'activations_gb', 'room_gb', 'Rule', 'Choices', 'choose']
+__all__ = ['SHAPES', 'QUESTION', 'NF4', 'HEAP', 'TARGETS', 'BNB_GPU', 'BNB_CPU', 'RULES', 'SETTINGS', 'CONFLICTS', 'Shape',
+           'Situation', 'situation', 'weights_gb', 'layer_bytes', 'activations_gb', 'room_gb', 'Rule', 'Choices',
+           'choose']
 
 # %% ../nbs/week2_rules.ipynb #e484fd39
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def situation(
 
 # %% ../nbs/week2_rules.ipynb #a4abb8b5
 NF4 = .5 + .127 / 8 # bytes a parameter: 4 bits, and the doubly quantised scales of blocks of 64
+HEAP = 1.5          # memory that a processor's heap takes for what is in it: in pieces, it has holes; measured 1.1 in bfloat16, 1.4 in float32 (SmolLM2, pack of 986 tokens)
 TARGETS = .25       # share of a pack's tokens that are targets, at most; about .18 at a window of 256 tokens and 12 questions
 
 def _bytes(dtype: str) -> int: return 4 if dtype == 'float32' else 2
@@ -130,11 +132,11 @@ def activations_gb(
     checkpointing: bool,
     gpu: bool
 ) -> float: # GiB
-    "Memory that forward and backward over one pack take beside the weights. An estimate from above; preflight measures."
+    "Memory that forward and backward over one pack take beside the weights: an estimate, which preflight checks by measuring."
     layer = layer_bytes(shape, dtype, gpu)
     kept = shape.layers * 4 * shape.hidden + layer if checkpointing else shape.layers * layer
     logits = TARGETS * shape.vocabulary * (12 + 2 * _bytes(dtype)) # logits and their gradient, in the layers' format and in float32, and the log-probabilities
-    return tokens * (kept + layer + logits) / 2**30
+    return tokens * (kept + layer + logits) * (1 if gpu else HEAP) / 2**30
 
 def room_gb(
     s: Situation,

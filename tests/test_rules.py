@@ -48,7 +48,7 @@ TABLE = [  # machine, shape, dtype, four_bit, budget, checkpointing
     ('h100', EIGHT, 'bfloat16', False, 16384, False),
     ('cpu', SMALL, 'float32', False, 4096, False),
     ('cpu bf16', SMALL, 'bfloat16', False, 4096, False),
-    ('cpu bf16', ONE, 'bfloat16', False, 4096, False),
+    ('cpu bf16', ONE, 'bfloat16', False, 4096, True),
 ]
 
 
