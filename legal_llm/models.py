@@ -4,17 +4,19 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, logging, os, shutil, tempfile, warnings
+import contextlib, inspect, logging, os, shutil, tempfile, warnings
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from .env import LegalLLMError, cache_dir, hardware
+from .env import LegalLLMError, cache_dir
+from .rules import choose, situation
 
 # %% auto #0
 __all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'load_base', 'add_lora', 'find_adapter', 'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
-warnings.filterwarnings('ignore', message='`is_gradient_checkpointing` is deprecated')  # peft 0.21 on transformers 5.23
+warnings.filterwarnings('ignore', message='`(is_)?gradient_checkpointing(_enable)?` is deprecated')  # transformers 5.23 has new names, 5.0 does not
 
 # %% ../nbs/week2_models.ipynb #aa564252
 BASES = {
@@ -85,14 +87,8 @@ def load_tokenizer(
 def choose_dtype(
     dtype: str = 'auto' # auto, float32, bfloat16 or float16
 ) -> str:
-    "The number format of the frozen base weights on this machine."
-    import torch
-    if dtype not in ('auto', 'float32', 'bfloat16', 'float16'):
-        raise LegalLLMError(f"dtype {dtype!r} is not known: choose auto, float32, bfloat16 or float16")
-    if dtype != 'auto': return dtype
-    if torch.cuda.is_available():
-        return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
-    return 'bfloat16' if hardware().cpu_bf16 else 'float32'
+    "The number format of the frozen base weights on this machine, by the hardware rules. Raises LegalLLMError for one that the machine does not have."
+    return choose(situation(), dtype=dtype)['dtype']
 
 @contextlib.contextmanager
 def _no_bars():
@@ -107,16 +103,15 @@ def _no_bars():
 def load_base(
     name: str = 'smollm2', # as for `resolve_base`
     dtype: str = 'auto',   # number format of the weights
-    four_bit: bool = False # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes; needs a GPU
+    four_bit: bool = False # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
 ):
-    "Load a base model for training or extraction, on the GPU where there is one."
+    "Load a base model for training or extraction, on the GPU where there is one. Raises LegalLLMError for what the hardware rules refuse."
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
-    dtype = getattr(torch, choose_dtype(dtype))
+    dtype = getattr(torch, choose(situation(), dtype=dtype, four_bit=four_bit)['dtype'])
     kwargs = dict(dtype=dtype, attn_implementation='sdpa')
     if four_bit:
-        if not torch.cuda.is_available(): raise LegalLLMError("4-bit weights need a GPU here: leave out --four-bit on this machine")
         kwargs['quantization_config'] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype)
     if torch.cuda.is_available(): kwargs['device_map'] = {'': torch.cuda.current_device()}
@@ -132,17 +127,35 @@ def add_lora(model,
     r: int = 16,           # rank
     alpha: int = 32,       # scale: the update is multiplied by alpha / r
     dropout: float = 0.05,
-    seed: int = 42         # of the adapter's random start
+    seed: int = 42,        # of the adapter's random start
+    checkpointing: bool = False, # compute each layer again in the backward pass instead of keeping its activations
+    **options              # of peft's LoraConfig: use_rslora, use_dora, init_lora_weights, bias, target_modules (all linear layers), …
 ):
-    "Wrap a base model with a fresh LoRA adapter in float32; only the adapter is trainable."
+    "Wrap a base model with a fresh LoRA adapter in float32; only the adapter is trainable. Raises LegalLLMError for an option that the installed peft does not have."
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    if getattr(model, 'is_loaded_in_4bit', False): model = prepare_model_for_kbit_training(model)
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, task_type='CAUSAL_LM', **_lora_options(options))
+    if getattr(model, 'is_loaded_in_4bit', False): model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     torch.manual_seed(seed)
-    model = get_peft_model(model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules='all-linear', task_type='CAUSAL_LM'))
+    model = get_peft_model(model, config)
     for p in model.parameters():
         if p.requires_grad: p.data = p.data.float()
+    if checkpointing: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False)) # the reentrant kind would need gradients of the inputs
     return model
+
+_OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='') # set by add_lora itself
+
+def _lora_options(options: dict) -> dict:
+    "Options for the installed peft's LoraConfig, with all linear layers as the default target."
+    import peft
+    known = [n for n in inspect.signature(peft.LoraConfig).parameters if n not in _OURS]
+    for name in options:
+        if _OURS.get(name): raise LegalLLMError(f"LoRA's {name} is called {_OURS[name]!r} here: give {_OURS[name]}=…")
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise LegalLLMError(f"LoraConfig of peft {peft.__version__} has no option {name!r}: " +
+                                (f"did you mean {near[0]!r}?" if near else "leave it out, or install a peft that has it"))
+    return dict(target_modules='all-linear') | options
 
 # %% ../nbs/week2_models.ipynb #575314e2
 def find_adapter(
@@ -160,7 +173,7 @@ def load_adapter(model,
     path # a run or adapter folder
 ):
     "Put a saved adapter on a base model; raises LegalLLMError where a key is missing, does not fit, or nothing would change."
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
     folder = find_adapter(path)
     with warnings.catch_warnings():
@@ -169,7 +182,7 @@ def load_adapter(model,
         except (RuntimeError, ValueError, KeyError) as e:
             raise LegalLLMError(f"the adapter in {folder} does not fit this base model: {str(e).splitlines()[0]}") from e
     saved = load_file(folder/'adapter_model.safetensors')
-    want = {k.replace('.default', '') for k, _ in model.named_parameters() if 'lora_' in k}
+    want = set(get_peft_model_state_dict(model))
     if want != set(saved):
         odd = sorted(want ^ set(saved))
         raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys differ, such as {odd[0]}; was it trained on another base model?")

@@ -6,13 +6,12 @@
 from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np
-from .env import LegalLLMError
 from .prompts import Prompt
 
 # %% auto #0
 __all__ = ['NONE', 'YES', 'NO', 'EDGE', 'TEXT', 'answer_kinds', 'Pack', 'make_pack', 'deal', 'make_packs', 'branch_mask',
-           'collate', 'split_attention', 'use_attention', 'attention_of', 'LossWeights', 'count_kinds', 'pack_loss',
-           'step_gradients']
+           'collate', 'split_attention', 'use_attention', 'attention_of', 'LossWeights', 'count_kinds', 'weigh',
+           'pack_loss', 'step_gradients', 'separate_gradients', 'check_pack']
 
 # %% ../nbs/week2_packing.ipynb #0b90ab58
 NONE, YES, NO, EDGE, TEXT = range(5)  # kinds of target: none, decision on a present clause, on an absent one, edge of a quote, the rest of an answer
@@ -166,6 +165,18 @@ def count_kinds(
     import torch
     return torch.from_numpy(sum(np.bincount(p.kinds, minlength=5) for p in packs)).float()
 
+def weigh(
+    losses,   # [targets] cross-entropy of each
+    kinds,    # [targets]
+    counts,   # [5] targets of each kind in the whole step
+    weights: LossWeights = LossWeights()
+): # scalar: this pack's share of the step's loss
+    "The loss of one pack; the shares of a step's packs add up to its loss."
+    import torch
+    if weights.plain: return losses.sum() / counts[1:].sum()
+    each = torch.tensor([0., weights.yes, weights.no, weights.edge, weights.text], device=counts.device) / counts.clamp(min=1)
+    return (losses * each[kinds]).sum()
+
 def pack_loss(
     logits,   # [targets, vocabulary]
     targets,  # [targets]
@@ -173,12 +184,9 @@ def pack_loss(
     counts,   # [5] targets of each kind in the whole step
     weights: LossWeights = LossWeights()
 ): # scalar: this pack's share of the step's loss
-    "Weighted cross-entropy of one pack; the shares of a step's packs add up to its loss."
+    "Weighted cross-entropy of one pack, computed in float32."
     import torch
-    losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction='none')
-    if weights.plain: return losses.sum() / counts[1:].sum()
-    each = torch.tensor([0., weights.yes, weights.no, weights.edge, weights.text], device=counts.device) / counts.clamp(min=1)
-    return (losses * each[kinds]).sum()
+    return weigh(torch.nn.functional.cross_entropy(logits.float(), targets, reduction='none'), kinds, counts, weights)
 
 # %% ../nbs/week2_packing.ipynb #e40f252c
 def step_gradients(model,
@@ -198,3 +206,35 @@ def step_gradients(model,
         loss.backward()
         total += loss.item()
     return total, torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+# %% ../nbs/week2_packing.ipynb #9149694e
+def separate_gradients(model,
+    pack: Pack,
+    weights: LossWeights = LossWeights()
+): # loss, and the gradients of all trainable parameters as one vector
+    "What `step_gradients` gives for a pack, computed one question at a time: no mask, no positions, no packs."
+    import torch
+    device, counts = next(model.parameters()).device, count_kinds([pack])
+    model.zero_grad()
+    total = 0.
+    for b in range(1, pack.branches.max() + 1):
+        p = pack.take([b])
+        ids, kinds = torch.from_numpy(p.ids).long().to(device), torch.from_numpy(p.kinds).long().to(device)
+        logits = model(input_ids=ids[None], use_cache=False).logits[0, kinds > 0]
+        loss = pack_loss(logits, torch.from_numpy(p.targets).long().to(device)[kinds > 0], kinds[kinds > 0], counts.to(device), weights)
+        loss.backward()
+        total += loss.item()
+    return total, torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+def check_pack(model, # with an adapter
+    pack: Pack,
+    weights: LossWeights = LossWeights(),
+    most: int = 4 # questions to compare, for the sake of time
+) -> float:
+    "Relative difference of the gradients of a pack and of separate sequences, dropout off. About 1e-6 in float32 and 1e-2 in 16 bits; a fault of the mask gives .1 or more."
+    training, pack = model.training, pack.take(range(1, min(pack.branches.max(), most) + 1))
+    model.eval()
+    _, want = separate_gradients(model, pack, weights)
+    _, got = step_gradients(model, [pack], weights)
+    model.zero_grad(); model.train(training)
+    return ((got - want).norm() / want.norm()).item()

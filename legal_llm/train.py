@@ -15,10 +15,11 @@ from .checkpoints import claim, latest_valid, saving
 from .data import DataSet, open_data, sample_examples
 from .models import add_lora, choose_dtype, find_adapter, load_base, load_tokenizer
 from .packing import LossWeights, Pack, collate, count_kinds, make_packs, pack_loss
+from .plan import preflight
 from .prompts import Prompt
 
 # %% auto #0
-__all__ = ['TrainSettings', 'sample_packs', 'preflight', 'Run', 'open_run', 'default_lr', 'train', 'plot_log']
+__all__ = ['TrainSettings', 'sample_packs', 'Run', 'open_run', 'default_lr', 'train', 'plot_log']
 
 # %% ../nbs/week2_train.ipynb #32bcc41b
 @dataclass(frozen=True)
@@ -158,27 +159,6 @@ def _callback_class():
 
     return Watch
 
-# %% ../nbs/week2_train.ipynb #550484e9
-def preflight(
-    model,             # with its adapter
-    prompt: Prompt,
-    packs: list[Pack]
-) -> None:
-    "Raise LegalLLMError for a training that could not work."
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    if not trainable: raise LegalLLMError("no parameter is trainable: the adapter is missing; call add_lora first")
-    if any(str(p.dtype) != 'torch.float32' for p in trainable):
-        raise LegalLLMError("adapter weights must be float32 (16-bit ones break the gradient scaler); load the adapter with add_lora")
-    if not packs: raise LegalLLMError("there is nothing to train on: no pack was made; raise --epochs or --max-packs")
-    tokenizer, ids = prompt.tokenizer, prompt.head
-    if ids.count(tokenizer.bos_token_id) > 1 and tokenizer.bos_token_id not in prompt.question(0):
-        raise LegalLLMError("the prompt opens with more than one beginning-of-text token: tokenise the template with add_special_tokens=False")
-    if tokenizer.pad_token_id == tokenizer.eos_token_id: raise LegalLLMError("the pad token is the end token: load the tokenizer with load_tokenizer")
-    for p in packs:
-        for b in range(1, p.branches[-1] + 1):
-            if p.targets[p.branches == b][-1] != prompt.stop:
-                raise LegalLLMError("an answer does not end with the end-of-turn token: build packs with make_packs")
-
 # %% ../nbs/week2_train.ipynb #20a36548
 @dataclass
 class Run:
@@ -247,7 +227,7 @@ def train(
     parameters, prompt = base.num_parameters(), Prompt(tokenizer, data.categories)
     packs = sample_packs(data, prompt, settings)
     model = add_lora(base, settings.r, settings.alpha, settings.dropout, settings.seed)
-    preflight(model, prompt, packs)
+    preflight(model, prompt, packs, settings.weights, out, dtype=dtype)
     lr, steps = settings.lr or default_lr(parameters), -(-len(packs) // settings.accumulation)
     record = dict(settings=asdict(settings), data=data.info['fingerprint'], source=data.info['source'], window=data.info['settings'], dtype=dtype, lr=lr,
                   packs=len(packs), steps=steps, tokens=sum(map(len, packs)), prompt=prompt.fingerprint(), categories=data.info['categories'], versions=versions(),

@@ -1,0 +1,69 @@
+"LoRA options are those of the installed peft; adapters of every kind come back; number formats follow the rules."
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import legal_llm.models as models
+from legal_llm.env import LegalLLMError
+from legal_llm.models import add_lora, choose_dtype, load_adapter, load_base
+from legal_llm.rules import Hardware, Situation
+
+
+def tiny():
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    return LlamaForCausalLM(config)
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(input_ids=torch.arange(20)[None]).logits
+
+
+@pytest.mark.parametrize('options', [{}, {'use_rslora': True}, {'use_dora': True}, {'target_modules': ['q_proj', 'v_proj']}, {'init_lora_weights': 'gaussian'}], ids=str)
+def test_options_reach_peft_and_the_adapter_comes_back(options, tmp_path):
+    model = add_lora(tiny(), **options)
+    config = model.peft_config['default']
+    assert all(getattr(config, k) == (set(v) if isinstance(v, list) else v) for k, v in options.items())
+    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    for name, p in model.named_parameters():
+        if 'lora_B' in name:
+            torch.nn.init.normal_(p, std=0.1)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits(load_adapter(tiny(), tmp_path)), logits(model))
+
+
+@pytest.mark.parametrize(
+    'options, said',
+    [
+        ({'use_rs_lora': True}, "no option 'use_rs_lora': did you mean 'use_rslora'"),
+        ({'usedora': True}, "did you mean 'use_dora'"),
+        ({'zzz': 1}, "no option 'zzz': leave it out"),
+        ({'lora_alpha': 64}, "called 'alpha' here"),
+        ({'lora_dropout': 0.1}, "called 'dropout' here"),
+    ],
+)
+def test_unknown_options_are_refused_by_name(options, said):
+    with pytest.raises(LegalLLMError, match=said):
+        add_lora(tiny(), **options)
+
+
+def test_checkpointing_gives_the_same_gradients():
+    grads = []
+    for on in (False, True):
+        model = add_lora(tiny(), dropout=0.0, checkpointing=on).train()
+        model(input_ids=torch.arange(20)[None], labels=torch.arange(20)[None]).loss.backward()
+        assert model.base_model.model.is_gradient_checkpointing == on
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
+    assert grads[0].norm() > 0 and torch.equal(*grads)
+
+
+def test_number_formats_follow_the_rules(monkeypatch):
+    monkeypatch.setattr(models, 'situation', lambda: Situation(Hardware('a processor', 2, 8.0, True)))
+    assert choose_dtype() == 'bfloat16' and choose_dtype('float32') == 'float32'
+    for dtype, said in (('float16', 'for GPUs'), ('half', 'not known: choose float32')):
+        with pytest.raises(LegalLLMError, match=said):
+            choose_dtype(dtype)
+    with pytest.raises(LegalLLMError, match='bitsandbytes, which is not installed'):
+        load_base('smollm2', four_bit=True)
