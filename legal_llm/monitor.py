@@ -127,12 +127,13 @@ class NoLearning:
     "After some steps the losses are hardly below where they began."
     warmup: int = 0      # warm-up steps of the learning rate
     fall: float = .2     # share of the first level that must be gone by then
+    low: float = 1.      # nats; a level below is well in any case: the base model may know the task
 
     def __post_init__(self): self.level, self.after = Level(), max(100, 3 * self.warmup)
 
     def __call__(self, line: dict) -> str | None:
         now = self.level.add(line)
-        if now is None or line['step'] < self.after or now < (1 - self.fall) * self.level.began: return None
+        if now is None or line['step'] < self.after or now < max(self.low, (1 - self.fall) * self.level.began): return None
         return (f"nothing is learned: the level of the losses began at {self.level.began:.2f} nats and is {now:.2f} after {line['step']} steps: check the learning rate "
                 f"(it was {line.get('lr') or 0:.1e} at this step), that the adapters get a gradient (its norm was {line.get('grad_norm') or 0:.1e}), and the labels")
 
@@ -412,7 +413,7 @@ def plot_run(
             if noisy: a.plot(steps, values, color=color, alpha=.15, lw=.8)
             a.plot(steps, smooth if noisy else values, form, color=color, ms=4)
             a.set_ylabel(label, color=color); a.tick_params(axis='y', labelcolor=color)
-            a.set_ylim(0, 1.5 * max(smooth) or 1) # outliers are cut off
+            a.set_ylim(0, (1.5 * max(smooth) if noisy else 1.1 * max(values)) or 1) # outliers of the noisy ones are cut off
     pair(rate, ('lr', 'learning rate', '#3b82f6', '-'), ('grad_norm', 'gradient norm', '#777777', '-'))
     pair(score, ('dev_score', 'dev score', '#10a37f', 'o-'), ('tokens_per_second', 'tokens/s', '#777777', '-'))
     score.set_xlabel('step')

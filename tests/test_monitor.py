@@ -129,6 +129,13 @@ def test_no_learning(seed):
     assert first(NoLearning(), course(99, seed=seed, learns=False)) is None
 
 
+def test_a_model_that_knows_the_task_need_not_learn():
+    lines = course(300, learns=False, noise=0.2)
+    for line in lines:
+        line.update({k: line[k] and line[k] / 15 for k in KINDS})
+    assert first(NoLearning(), lines) is None
+
+
 def test_slow():
     lines = course(100)
     for line in lines[60:]:
