@@ -5,11 +5,12 @@
 # %% ../nbs/cli.ipynb #c5819932
 from __future__ import annotations
 import argparse, json, os, sys, time
+from dataclasses import replace
 from pathlib import Path
 from .env import LegalLLMError, atomic_write, save_json
 
 # %% auto #0
-__all__ = ['QUICK', 'CUAD', 'SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_score', 'cmd_extract',
+__all__ = ['QUICK', 'CUAD', 'SOURCES', 'TRAIN', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_score', 'cmd_extract',
            'print_review', 'cmd_demo', 'run_weeks', 'cmd_run', 'parser', 'main']
 
 # %% ../nbs/cli.ipynb #34c10308
@@ -30,12 +31,26 @@ def cmd_data(args):
 def cmd_train(args):
     "Fine-tune on prepared data; resumes a run that was interrupted."
     from legal_llm.data import open_data
-    from legal_llm.train import TrainSettings, train
-    data = open_data(args.data)
-    settings = TrainSettings(data=str(data.path), base=data.info['settings']['base'], dtype=args.dtype, four_bit=args.four_bit, r=args.r, lr=args.lr, epochs=args.epochs,
-                             max_packs=args.max_packs, accumulation=args.accumulation, seed=args.seed)
-    run = train(settings, args.out)
-    print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
+    from legal_llm.train import TrainSettings, prepare_training, recorded_settings, train, train_on
+    if not args.data and not args.record: raise LegalLLMError("there is nothing to train on: give --data, a folder that `legal-llm data` wrote, or --record, a run's record.json")
+    given = {name: getattr(args, name) for name, *_ in TRAIN if getattr(args, name) is not None}
+    if 'lora' in given: given['lora'] = dict(_option(o) for o in given['lora'])
+    if args.record: settings = replace(recorded_settings(args.record, args.data), **given)
+    else:
+        data = open_data(args.data)
+        settings = TrainSettings(**{'data': str(data.path), 'base': data.info['settings']['base'], 'accumulation': args.gpus, **given})
+    if args.plan: print(prepare_training(settings, args.out, check=args.check)); return
+    if args.gpus > 1 or args.accelerate_config:
+        options = [f'--{name}' for name in ('change', 'check', 'no-watch') if getattr(args, name.replace('-', '_'))]
+        run = train_on(args.gpus, settings, args.out, config=args.accelerate_config, options=tuple(options))
+    else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch)
+    if not args.quiet: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
+
+def _option(text: str): # 'use_rslora=true' -> ('use_rslora', True)
+    name, equals, value = text.partition('=')
+    if not equals: raise LegalLLMError(f"--lora {text}: write name=value, such as use_rslora=true")
+    try: return name, json.loads(value)
+    except ValueError: return name, value
 
 def cmd_eval(args):
     "Score a run on held-out contracts, beside the base model."
@@ -90,8 +105,8 @@ def cmd_demo(args):
 
 # %% ../nbs/cli.ipynb #c49d636e
 # Less than one pass over the windows needs no dropout, which takes a third of a step's time on a CPU.
-QUICK = dict(max_packs=200, dropout=0., lr=2e-3, save_every=25)  # the embedded default: some minutes on two cores
-CUAD = dict(max_packs=400, dropout=0., questions=14, empty=.2, save_every=40)  # about an hour on two cores, half of it training; on a GPU, raise it with --max-packs
+QUICK = dict(max_packs=200, dropout=0., lr=2e-3, save_every=25, dev_every=100, dev_windows=12)  # the embedded default: some minutes on two cores
+CUAD = dict(max_packs=400, dropout=0., questions=14, empty=.2, save_every=40, dev_every=100, dev_windows=12)  # about an hour on two cores, half of it training; on a GPU, raise it with --max-packs
 
 def run_weeks(
     source: str = 'sample',        # as for `read_source`
@@ -154,9 +169,43 @@ def cmd_run(args):
 SOURCES = ("sample: written contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched from there; or a path: "
            "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)")
 
+TRAIN = ( # the settings of `TrainSettings`, besides the data
+    ('base', str, 'base model: smollm2, llama3.2-3b, a folder or a hub name (default: the one whose tokenizer cut the data)'),
+    ('dtype', str, 'number format of the frozen weights: float32, bfloat16 or float16 (default: by rule)'),
+    ('four_bit', bool, 'QLoRA: 4-bit frozen weights (default: by rule)'),
+    ('attention', str, 'split, or dense (default: by rule)'),
+    ('checkpointing', bool, 'compute each layer again in the backward pass: less memory, more time (default: by rule)'),
+    ('budget', int, 'tokens in a pack, at most (default: by rule)'),
+    ('r', int, 'LoRA rank (default: 16)'),
+    ('alpha', int, 'LoRA scale (default: 32)'),
+    ('dropout', float, 'LoRA dropout (default: 0.05)'),
+    ('lora', dict, "further options of peft's LoraConfig, such as use_rslora=true"),
+    ('lr', float, 'learning rate (default: 8e-4 below a billion parameters, 2e-4 above)'),
+    ('epochs', float, 'passes over the windows that hold a clause (default: 3)'),
+    ('max_packs', int, 'stop after so many packs'),
+    ('accumulation', int, 'packs in an optimiser step, over all processes (default: one for each process)'),
+    ('warmup', int, 'steps over which the learning rate rises (default: 50, or a tenth of the steps where that is less)'),
+    ('clip', float, 'largest gradient norm (default: 1)'),
+    ('questions', int, 'questions a window, at least (default: 12)'),
+    ('absent', int, 'absent questions a window, at least (default: 4)'),
+    ('empty', float, 'share of windows without any clause (default: 0.15)'),
+    ('yes', float, 'loss weight of the decisions on present clauses (default: 0.5)'),
+    ('no', float, 'loss weight of the decisions on absent clauses (default: 0.5)'),
+    ('edge', float, 'loss weight of where quotes begin and end (default: 1)'),
+    ('text', float, 'loss weight of the quoted text between (default: 0.3)'),
+    ('plain', bool, 'one mean over all tokens instead of these weights'),
+    ('dev_every', int, 'steps between looks at dev; 0: none (default: an eighth of the training, 50 at least)'),
+    ('dev_windows', int, 'dev windows with a clause in a look (default: 24)'),
+    ('patience', int, 'looks without a better score after which the training stops; 0: never (default: 3)'),
+    ('save_every', int, 'steps between checkpoints (default: 50)'),
+    ('keep', int, 'checkpoints kept, 2 to 5 (default: 2)'),
+    ('seed', int, 'of sampling, dropout and the adapter (default: 42)'),
+)
+
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
-    class Format(argparse.ArgumentDefaultsHelpFormatter): pass
+    class Format(argparse.ArgumentDefaultsHelpFormatter):
+        def _get_help_string(self, action): return action.help if action.default is None else super()._get_help_string(action)
     top = argparse.ArgumentParser(prog='legal-llm', description="Teach a small open language model to review commercial contracts: which of CUAD's 41 clause categories are there, "
                                   "where, and in which words.", epilog="Start with `legal-llm run`: data, training and evaluation on an embedded sample, in minutes on a laptop.")
     commands = top.add_subparsers(dest='command', metavar='COMMAND', required=True)
@@ -182,16 +231,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--least', type=float, default=.3, help='share of the shorter contract\'s text from which two contracts are near-duplicates, and stay on one side')
     p.add_argument('--keep-relatives', action='store_true', help='train on near-duplicates of official test contracts, as published results do')
     p = add('train', cmd_train)
-    p.add_argument('--data', required=True, help='folder that `legal-llm data` wrote')
-    p.add_argument('--out', required=True, help='run folder to write')
-    p.add_argument('--epochs', type=float, default=1., help='passes over the windows that hold a clause')
-    p.add_argument('--max-packs', type=int, default=None, help='stop after so many packs')
-    p.add_argument('--accumulation', type=int, default=1, help='packs in an optimiser step')
-    p.add_argument('--lr', type=float, default=None, help='learning rate (default: by model size)')
-    p.add_argument('--r', type=int, default=16, help='LoRA rank')
-    p.add_argument('--dtype', default='auto', choices=('auto', 'float32', 'bfloat16', 'float16'), help='number format of the frozen weights')
-    p.add_argument('--four-bit', action='store_true', help='QLoRA: 4-bit frozen weights (GPU)')
-    p.add_argument('--seed', type=int, default=42, help='of sampling, dropout and the adapter')
+    p.add_argument('--data', help='folder that `legal-llm data` wrote')
+    p.add_argument('--record', help="repeat a run: its record.json; other options change its settings")
+    p.add_argument('--out', required=True, help='run folder to write, or to go on with')
+    p.add_argument('--plan', action='store_true', help='choose, check and measure, print the plan, and stop')
+    p.add_argument('--check', action='store_true', help='hold a pack against separate sequences before the first step')
+    p.add_argument('--change', action='store_true', help='go on with an interrupted run although settings or data have changed')
+    p.add_argument('--no-watch', action='store_true', help='no watchdogs: train on whatever happens')
+    p.add_argument('--gpus', type=int, default=1, help='processes, one for each GPU, started by torchrun')
+    p.add_argument('--accelerate-config', default=None, help='configuration file of `accelerate config`, for FSDP; it also says how many processes')
+    p.add_argument('--quiet', action='store_true', help='show nothing but faults')
+    for name, type, text in TRAIN:
+        how = dict(action=argparse.BooleanOptionalAction) if type is bool else dict(nargs='+', metavar='NAME=VALUE') if type is dict else dict(type=type)
+        p.add_argument('--' + name.replace('_', '-'), default=None, help=text, **how)
     p = add('eval', cmd_eval)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='dev also chooses the threshold that extraction uses')
@@ -220,3 +272,5 @@ def main(argv=None) -> int:
     except LegalLLMError as e: print(f"legal-llm {args.command}: {e}", file=sys.stderr); return 2
     except KeyboardInterrupt: print(f"\nlegal-llm {args.command}: stopped; the same command goes on from the last checkpoint or review", file=sys.stderr); return 130
     except BrokenPipeError: return 141
+
+if __name__ == '__main__' and '__file__' in globals(): sys.exit(main()) # python -m legal_llm.cli; not in the notebook
