@@ -104,12 +104,15 @@ def _tidy(folder: Path) -> None:
     "Delete what an earlier process left half written or half deleted."
     for left in (*folder.glob('.saving-*'), *folder.glob('.old-*')): _delete(left)
 
+def _check_keep(keep: int) -> None:
+    if keep not in range(2, 6): raise LegalLLMError(f"keep={keep} checkpoints: give 2 (one to fall back on) to 5")
+
 def rotate(
     folder,      # where the checkpoints are; only one process may write there, see `claim`
     keep: int = 2 # whole checkpoints to keep, 2 to 5
 ) -> list[Path]: # those kept, newest first
     "Delete older checkpoints, damaged ones that a newer whole one replaces, and leftovers. Raises LegalLLMError for another `keep`."
-    if keep not in range(2, 6): raise LegalLLMError(f"{keep} checkpoints cannot be kept: give 2 (one to fall back on) to 5")
+    _check_keep(keep)
     kept = []
     for path in _newest_first(folder):
         if len(kept) < keep and problem(path) is None: kept.append(path)
@@ -149,6 +152,7 @@ def saving(
     wait=lambda: None    # returns when all processes have called it
 ):
     "Give a folder to write a checkpoint into, and publish it when the block ends. Raises LegalLLMError when the disk is full; older checkpoints are as they were then."
+    _check_keep(keep)
     folder = Path(folder)
     staged = folder/f'.saving-{step}'/f'checkpoint-{step}'
     if main:

@@ -71,7 +71,7 @@ def moments(run: Path, kills: int, steps: int, rng: random.Random):
         elif aim == 'step':
             yield aim, lambda: log.exists() and log.read_bytes().count(b'\n') >= step, rng.uniform(0, 0.2)
         elif aim == 'save':
-            yield aim, lambda: last_step(checkpoints, '.saving-*') >= step, rng.uniform(0, 0.06)
+            yield aim, lambda: last_step(checkpoints, '.saving-*') >= step, rng.uniform(0, 0.03)
         else:  # the training is done, the adapter is being saved
             yield aim, lambda: (run / 'adapter').exists(), rng.uniform(0, 0.02)
 
