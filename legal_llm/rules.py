@@ -177,7 +177,7 @@ RULES = (
     Rule('dtype', 'bfloat16', "the processor multiplies bfloat16 itself (AVX512-BF16 or AMX)", lambda s, c: s.hardware.cpu_bf16),
     Rule('dtype', 'float32', "the processor has no 16-bit arithmetic"),
 
-    Rule('four_bit', False, "on a processor 4 bits save memory and cost time: only when asked for", lambda s, c: not s.gpu),
+    Rule('four_bit', False, "on a processor 4 bits save memory, not time: only when asked for", lambda s, c: not s.gpu),
     Rule('four_bit', False, "16-bit weights take {half:.1f} GiB, no more than a third of {memory:.1f} GiB", lambda s, c: not _large(s)),
     Rule('four_bit', False, "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes needs capability 6.0 and {gpu} has {capability}", lambda s, c: s.capability < BNB_GPU),
     Rule('four_bit', False, "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes is not installed", lambda s, c: not s.bitsandbytes),
