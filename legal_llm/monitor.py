@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_monitor.ipynb #3f471825
 from __future__ import annotations
-import html, json, math, sys, time
+import html, json, math, os, sys, time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,8 @@ class Log:
         "Append a line. Numbers keep six digits; what is not finite becomes null, since JSON has no NaN."
         self.lines.append({k: _storable(v) for k, v in line.items()})
         self.file.write(json.dumps(self.lines[-1]) + '\n'); self.file.flush()
+
+    def sync(self): os.fsync(self.file.fileno()) # before a checkpoint, which must not be newer than the log
 
     def close(self): self.file.close()
 

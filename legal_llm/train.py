@@ -191,8 +191,7 @@ def prepare_training(
     base = load_base(s.base, choices['dtype'], choices['four_bit'])
     use_attention(base, choices['attention'])
     parameters = base.num_parameters()
-    model = add_lora(base, s.r, s.alpha, s.dropout, s.seed, **s.lora)
-    if choices['checkpointing']: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
+    model = add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora)
     if check: _check(model, packs[0], s.weights, choices)
     measured = preflight(model, prompt, packs, s.weights, out, dtype=choices['dtype'])
     steps = len(packs) // s.accumulation
@@ -222,7 +221,8 @@ def train(
     out, data, main = Path(out), open_data(settings.data), int(os.environ.get('RANK', 0)) == 0
     run = _existing(out, settings, data, change)
     if run and run.record['finished']: run.adapter; return run
-    job = prepare_training(settings, out, {} if run is None or change else {k: run.record[k] for k in ('dtype', 'four_bit', 'attention', 'checkpointing', 'budget')}, check)
+    settled = {} if run is None or change else {k: run.record[k] for k in ('dtype', 'four_bit', 'attention', 'checkpointing', 'budget')}
+    job = prepare_training(settings, out, settled, check)
     record = dict(run.record if run else {}, settings=asdict(settings), data=data.info['fingerprint'], source=data.info['source'], window=data.info['settings'], **job.choices.to_dict(),
                   lr=job.lr, warmup=job.warmup, packs=len(job.packs), steps=job.plan.steps, tokens=job.plan.tokens, prompt=job.prompt.fingerprint(), categories=data.info['categories'],
                   titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')}, processes=job.processes, measured=asdict(job.plan.measured),
@@ -232,7 +232,7 @@ def train(
     trainer, watcher = _make_trainer(job, settings, data, out, record, progress and main, watch)
     checkpoints = out/'checkpoints'
     with claim(checkpoints) if main else nullcontext():
-        checkpoint = latest_valid(checkpoints, say=print if main else lambda line: None)
+        checkpoint = watcher.agree(latest_valid(checkpoints) if main else None)
         if checkpoint and main: print(f"resuming from {checkpoint.name} of {record['steps']} steps", flush=True)
         set_seed(settings.seed)
         try: trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -258,7 +258,7 @@ def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: 
                                   learning_rate=job.lr, lr_scheduler_type='cosine', warmup_steps=job.warmup, max_grad_norm=s.clip, weight_decay=0., optim='adamw_torch', seed=s.seed,
                                   save_steps=s.save_every, logging_strategy='no', logging_nan_inf_filter=False, report_to=[], disable_tqdm=True, remove_unused_columns=False,
                                   dataloader_num_workers=0, dataloader_pin_memory=False, fp16=cuda and dtype == 'float16', bf16=cuda and dtype == 'bfloat16', use_cpu=not cuda,
-                                  ddp_backend=None if cuda else 'gloo', ddp_find_unused_parameters=False)
+                                  ddp_backend='gloo' if job.processes > 1 and not cuda else None, ddp_find_unused_parameters=False)
     arguments._n_gpu = min(arguments.n_gpu, 1) # else a single process on two GPUs would be run through DataParallel
     views = [view_for(), TensorBoard(out)] if progress else []
     def smaller(budget, sentence):

@@ -189,7 +189,7 @@ class Watch(TrainerCallback):
         self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = trainer, Path(run), dogs, views, look, every, patience
         self.main, self.best, self.worse, self.stopped_early, self.log = trainer.args.should_save, (-math.inf, 0), 0, False, None
 
-    def _agree(self, obj):
+    def agree(self, obj):
         "What the main process says, in all of them."
         if self.trainer.args.world_size == 1: return obj
         said = [obj]
@@ -198,7 +198,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if self.main: self.log = Log(self.run, state.global_step)
-        lines = self._agree(self.log.lines if self.main else None)
+        lines = self.agree(self.log.lines if self.main else None)
         for line in lines:
             for dog in self.dogs: dog(line)
             if 'dev_score' in line: self._judge(line)
@@ -213,7 +213,7 @@ class Watch(TrainerCallback):
         self.line = dict(step=state.global_step + 1, steps=state.max_steps, **means, grad_norm=float(self.trainer.grad_norm), lr=self.trainer._get_learning_rate(),
                          tokens_per_second=means['tokens'] / (now - self.last), seconds=now - self.begun, memory_gb=_memory_gb())
         self.last = now
-        sentence = self._agree(next((s for dog in self.dogs if (s := dog(self.line))), None))
+        sentence = self.agree(next((s for dog in self.dogs if (s := dog(self.line))), None))
         if sentence: self._stop(sentence)
 
     def _stop(self, sentence):
@@ -226,12 +226,13 @@ class Watch(TrainerCallback):
         if self.main: self.log.write(self.line)
         for v in self.views: v.step(self.line)
         if self.every and (state.global_step % self.every == 0 or state.global_step == state.max_steps):
-            line = dict(step=state.global_step, **self._agree(self.look() if self.main else None))
+            line = dict(step=state.global_step, **self.agree(self.look() if self.main else None))
             if self.main: self.log.write(line)
             for v in self.views: v.dev(line)
             if self._judge(line) and self.main: self._keep_best()
             if self.patience and self.worse >= self.patience: self.stopped_early = control.should_training_stop = control.should_save = True
             self.last = time.perf_counter() # the look is not the training's time
+        if control.should_save and self.main: self.log.sync()
         if state.global_step % 10 == 0: trim_memory()
 
     def _judge(self, line) -> bool: # whether it is the best so far
