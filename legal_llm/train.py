@@ -281,12 +281,12 @@ def _finish(job: Job, out: Path, record: dict, watcher):
     if best[1] and best[1] < watcher.trainer.state.global_step: shutil.copytree(out/'best', staged)
     else: job.model.save_pretrained(staged)
     publish(staged, out/'adapter')
-    shutil.rmtree(out/'best', ignore_errors=True)
     lines = read_log(out/'log.jsonl')
     minutes = sum(l['tokens'] / l['tokens_per_second'] for l in lines if 'loss' in l) / 60
     record.update(finished=True, minutes=minutes, stopped_early=watcher.stopped_early, best=dict(score=best[0], step=best[1]) if best[1] else None)
     plot_run(lines, out/'pictures'/'training.png')
     save_json(out/'record.json', record)
+    shutil.rmtree(out/'best', ignore_errors=True) # last: until the record says finished, a killed training comes here again
 
 # %% ../nbs/week2_train.ipynb #8f590f3e
 def recorded_settings(

@@ -102,9 +102,10 @@ class PackTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint):
         "As transformers does it, except that the learning rate is the one that is set now, and not the checkpoint's."
         super()._load_optimizer_and_scheduler(checkpoint)
-        schedule = self.lr_scheduler
+        schedule = getattr(self.lr_scheduler, 'scheduler', self.lr_scheduler) # accelerate wraps it
         schedule.base_lrs = [self.args.learning_rate] * len(schedule.base_lrs)
-        for group, base, rate in zip(self.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas): group['lr'] = base * rate(schedule.last_epoch)
+        schedule._last_lr = [base * rate(schedule.last_epoch) for base, rate in zip(schedule.base_lrs, schedule.lr_lambdas)]
+        for group, rate in zip(self.optimizer.param_groups, schedule._last_lr): group['lr'] = rate
 
     # transformers 5.23 writes a checkpoint to `_get_output_dir(trial)/checkpoint-<step>`; ours is staged and published
     def _get_output_dir(self, trial): return str(self.staged.parent) if self.staged else super()._get_output_dir(trial)

@@ -269,6 +269,7 @@ def test_training_on_a_full_disk_ends_with_whole_checkpoints(run, small_disk, mo
     from legal_llm.train import train
 
     monkeypatch.setattr(checkpoints, 'room_for', lambda *_: None)  # the disk fills while it is written
+    monkeypatch.setattr('legal_llm.plan.check_disk', lambda *_: 1.0)
     (small_disk / 'ballast').write_bytes(bytes(2_000_000))
     with pytest.raises(LegalLLMError, match='is full: the checkpoint of step 3 was not written'):
         train(run[0], small_disk / 'run', progress=False)

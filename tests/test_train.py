@@ -104,7 +104,7 @@ def test_other_settings_are_refused_unless_asked_for(settings, whole, tmp_path):
         train(other, whole.path, progress=False, change=True)
     changed = train(other, half, progress=False, change=True)
     assert changed.record['changes'] == [{'lr': [None, 1e-4], 'clip': [1.0, 0.5]}] and not equal(whole, changed)
-    assert [line['lr'] <= 1e-4 for line in changed.log()] == [True, False, True]  # the first step is of the warm-up; the third has the new rate
+    assert [line['lr'] <= 1e-4 for line in changed.log()] == [False, False, True]  # the third step has the new rate
     (tmp_path / 'mine.txt').write_text('mine')
     with pytest.raises(LegalLLMError, match='not empty'):
         train(settings, tmp_path, progress=False)
@@ -245,10 +245,11 @@ def test_dev_score_is_what_greedy_decoding_would_write(settings):
     tokenizer = load_tokenizer('smollm2')
     prompt, model = Prompt(tokenizer), add_lora(load_base('smollm2', 'float32'), dropout=0.0)
     data = open_data(settings.data)
-    packs = [p.take([b]) for p in dev_packs(data, prompt, n=2, absent=0) for b in range(1, p.branches.max() + 1) if (p.kinds[p.branches == b] == 1).any()]
+    packs = [p.take([b]) for p in dev_packs(data, prompt, n=4, absent=0) for b in range(1, p.branches.max() + 1) if (p.kinds[p.branches == b] == 1).any()]
+    packs = sorted(packs, key=lambda p: (p.kinds > 0).sum())[:4]  # the shortest answers
     torch.manual_seed(3)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
-    for _ in range(9):  # learn the first answers by heart, and not all
+    for _ in range(7):  # learn two answers by heart, and not all
         step_gradients(model, packs[:2], LossWeights(plain=True))
         optimizer.step()
     right = []
