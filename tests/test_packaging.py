@@ -50,6 +50,8 @@ def test_pins(root, settings, python):
     for r in map(Requirement, settings['requirements'].split() + settings['dev_requirements'].split()):
         assert r.name in pins and r.specifier.contains(pins[r.name]), r
     assert {n: v for n, v in pins.items() if lock.get(n.lower()) != v} == {'torch': pins['torch']}  # torch is installed first and by itself
+    for r in requirements(root / 'requirements' / 'bench.txt'):  # what only `make bench` needs
+        assert re.fullmatch(r'==[^*,]+', str(r.specifier)) and r.name not in {**pins, **lock}, r
 
 
 def test_wheel(root, tmp_path, settings):

@@ -1,6 +1,7 @@
 """Measure, and keep what was measured.
 
     python tools/bench.py scale    # week 1 on CUAD, where it is at hand, and on 500 to 5,000 written contracts: seconds and memory of each stage
+    python tools/bench.py train    # TRL, separate sequences and packs on the same examples: examples and tokens a second, memory, loss, gradients
 
 Each size runs in a process of its own, so that one does not warm up or fill the memory of the next. Figures go to nbs/results, where the docs read them.
 """
@@ -14,6 +15,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+import bench_train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'nbs/results'
@@ -87,18 +90,22 @@ def scale(n: int) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description='Measure, and keep what was measured')
-    parser.add_argument('what', choices=['scale'])
-    parser.add_argument('--sizes', type=int, nargs='+', default=[500, 1000, 2500, 5000], help='written contracts')
+    parser.add_argument('what', choices=['scale', 'train'])
+    parser.add_argument('--sizes', type=int, nargs='+', help='scale: written contracts (500 1000 2500 5000); train: tokens in a window (256 512 1024 2048)')
+    parser.add_argument('--questions', type=int, nargs='+', help='train: questions on a window (8 16 41)')
     parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one is not None:
         print(json.dumps(scale(args.one)))
         return 0
+    if args.what == 'train':
+        bench_train.main(args.sizes or bench_train.SIZES, args.questions or bench_train.QUESTIONS)
+        return 0
     from legal_llm.cuad import find_dev_cuad
     from legal_llm.env import hardware, save_json
 
     rows = []
-    for n in ([0] if find_dev_cuad() else []) + args.sizes:
+    for n in ([0] if find_dev_cuad() else []) + (args.sizes or [500, 1000, 2500, 5000]):
         done = subprocess.run([sys.executable, __file__, args.what, '--one', str(n)], capture_output=True, text=True, env=dict(os.environ, OMP_WAIT_POLICY='PASSIVE'))
         if done.returncode:
             print(done.stderr, file=sys.stderr)
