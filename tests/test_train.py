@@ -246,11 +246,11 @@ def test_dev_score_is_what_greedy_decoding_would_write(settings):
     prompt, model = Prompt(tokenizer), add_lora(load_base('smollm2', 'float32'), dropout=0.0)
     data = open_data(settings.data)
     packs = [p.take([b]) for p in dev_packs(data, prompt, n=4, absent=0) for b in range(1, p.branches.max() + 1) if (p.kinds[p.branches == b] == 1).any()]
-    packs = sorted(packs, key=lambda p: (p.kinds > 0).sum())[:4]  # the shortest answers
+    packs = sorted(packs, key=len)[:3]
     torch.manual_seed(3)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
-    for _ in range(7):  # learn two answers by heart, and not all
-        step_gradients(model, packs[:2], LossWeights(plain=True))
+    for _ in range(7):  # learn one answer by heart, and not all
+        step_gradients(model, packs[:1], LossWeights(plain=True))
         optimizer.step()
     right = []
     for p in packs:

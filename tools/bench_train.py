@@ -19,7 +19,6 @@ METHODS = ('trl', 'separate', 'packs')
 SIZES, QUESTIONS = (256, 512, 1024, 2048), (8, 16, 41)
 TIMED = 3
 MOST = 4096  # tokens of windows in a step of TRL and of separate sequences, at most: the time for more questions is scaled by tokens
-BATCH = 2  # sequences in a forward pass of TRL
 LR = 8e-4
 RESULTS = Path(__file__).resolve().parent.parent / 'nbs/results/training.json'
 
@@ -40,24 +39,36 @@ def write_windows(size: int, tokenizer, n: int = TIMED + 1) -> list[dict]:
     return out
 
 
+def batch_size(size: int) -> int:
+    "Sequences in a forward pass of TRL: the fastest of 1, 2, 4 and 8 on two cores, where more than one needs padding and a mask."
+    return 2 if size <= 256 else 1
+
+
 def ask(windows: list[dict], questions: int) -> list[dict]:
     "The windows with only their first `questions` questions."
     return [dict(w, questions=w['questions'][:questions]) for w in windows]
 
 
-def separate_batches(prompt, window: dict) -> list[dict]:
-    "A sequence for each question: causal attention without a mask, logits only where a target is."
-    from legal_llm.packing import collate, make_pack
+def separate_packs(prompt, window: dict) -> list:
+    "A sequence for each question."
+    from legal_llm.packing import make_pack
 
-    batches = [collate([make_pack(prompt, window['ids'], [q])]) for q in window['questions']]
-    return [{k: v for k, v in b.items() if k not in ('attention_mask', 'position_ids')} for b in batches]
+    return [make_pack(prompt, window['ids'], [q]) for q in window['questions']]
 
 
-def pack_batches(prompt, window: dict) -> list[dict]:
+def shared_packs(prompt, window: dict) -> list:
     "All questions in one pack."
-    from legal_llm.packing import collate, make_packs
+    from legal_llm.packing import make_packs
 
-    return [collate([p]) for p in make_packs(prompt, window['ids'], window['questions'], budget=100_000)]
+    return make_packs(prompt, window['ids'], window['questions'], budget=100_000)
+
+
+def batch_of(pack, device) -> dict:
+    "What the model is given: logits only where a target is; a pack of one question is a plain causal sequence, without a mask."
+    from legal_llm.packing import collate
+
+    batch = collate(pack, 'split', device)
+    return {k: v for k, v in batch.items() if k not in ('attention_mask', 'position_ids')} if pack.branches[-1] == 1 else batch
 
 
 def synchronise() -> None:
@@ -68,14 +79,14 @@ def synchronise() -> None:
 
 
 def gradients(model):
-    "The gradients of all trainable parameters as one float32 vector."
+    "The gradients of all trainable parameters as one vector."
     import torch
 
-    return torch.cat([p.grad.flatten().float().cpu() for p in model.parameters() if p.requires_grad]).numpy()
+    return torch.cat([p.grad.flatten().cpu() for p in model.parameters() if p.requires_grad]).numpy()
 
 
-def train_plainly(model, prompt, windows: list[dict], batches_of) -> tuple[list, list, list]:
-    "Seconds, loss and tokens of each step, and the first step's gradients: a loop over `batches_of(prompt, window)`."
+def train_plainly(model, prompt, windows: list[dict], packs_of) -> tuple[list, list, list]:
+    "Seconds, loss and tokens of each step, and the first step's gradients: a loop over `packs_of(prompt, window)`."
     import torch
 
     from legal_llm.packing import LossWeights, count_kinds, pack_loss
@@ -85,10 +96,11 @@ def train_plainly(model, prompt, windows: list[dict], batches_of) -> tuple[list,
     model.train()
     for window in windows:
         start, loss = time.perf_counter(), 0.0
-        batches = [{k: v.to(device) for k, v in b.items()} for b in batches_of(prompt, window)]
-        tokens.append(sum(b['input_ids'].numel() for b in batches))
-        counts = count_kinds(b['kinds'] for b in batches)
-        for b in batches:
+        packs = packs_of(prompt, window)
+        tokens.append(sum(map(len, packs)))
+        counts = count_kinds(packs).to(device)
+        for pack in packs:
+            b = batch_of(pack, device)
             targets, kinds = b.pop('targets'), b.pop('kinds')
             share = pack_loss(model(**b, use_cache=False).logits[0], targets, kinds, counts, LossWeights(plain=True))
             share.backward()
@@ -116,7 +128,7 @@ def padded_tokens(rows: list[dict], batch: int) -> int:
     return sum(max(g) * len(g) for g in groups)
 
 
-def train_with_trl(model, prompt, windows: list[dict], dtype: str) -> tuple[list, list, list]:
+def train_with_trl(model, prompt, windows: list[dict], dtype: str, batch: int) -> tuple[list, list, list]:
     "The same by SFTTrainer.train(); a callback notes the time at the end of each step."
     import torch
     from datasets import Dataset
@@ -126,7 +138,7 @@ def train_with_trl(model, prompt, windows: list[dict], dtype: str) -> tuple[list
     rows, tokens = [], []
     for window in windows:
         some = trl_rows(prompt, window)
-        tokens.append(padded_tokens(some, BATCH))
+        tokens.append(padded_tokens(some, batch))
         rows += some
     ends, losses, first = [], [], []
 
@@ -149,8 +161,8 @@ def train_with_trl(model, prompt, windows: list[dict], dtype: str) -> tuple[list
     with tempfile.TemporaryDirectory() as folder:
         settings = dict(
             # one update a window
-            per_device_train_batch_size=BATCH,
-            gradient_accumulation_steps=len(windows[0]['questions']) // BATCH,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=len(windows[0]['questions']) // batch,
             num_train_epochs=1,
             train_sampling_strategy='sequential',  # grouped by length within each window already
             # the same optimiser
@@ -218,23 +230,28 @@ def run_case(method: str, size: int, questions: int, steps: int = TIMED + 1, dty
 
     from legal_llm.env import limit_threads
     from legal_llm.models import add_lora, choose_dtype, load_base, load_tokenizer
+    from legal_llm.packing import use_attention
     from legal_llm.prompts import Prompt
 
     limit_threads()
-    dtype = choose_dtype(dtype)
+    exact, dtype = dtype == 'float64', choose_dtype('float32' if dtype == 'float64' else dtype)
     model, prompt = add_lora(load_base('smollm2', dtype), r=16, alpha=32, dropout=0.0, seed=42), Prompt(load_tokenizer('smollm2'))
+    if exact:
+        model.double()
+    if method == 'packs':
+        use_attention(model)
     every = write_windows(size, prompt.tokenizer, steps)
     windows = ask(every, questions)
     if method == 'trl':
         import trl  # noqa: F401 (so that its import counts neither as time nor as memory of the training)
     with Peak() as peak:
         if method == 'trl':
-            seconds, losses, tokens, first = train_with_trl(model, prompt, windows, dtype)
+            seconds, losses, tokens, first = train_with_trl(model, prompt, windows, dtype, batch_size(size))
         else:
-            seconds, losses, tokens, first = train_plainly(model, prompt, windows, dict(separate=separate_batches, packs=pack_batches)[method])
+            seconds, losses, tokens, first = train_plainly(model, prompt, windows, dict(separate=separate_packs, packs=shared_packs)[method])
     if save:
         np.save(save, first)
-    scaled = {q: [padded_tokens(trl_rows(prompt, w), BATCH if method == 'trl' else 1) for w in ask(every, q)] for q in scale_to}
+    scaled = {q: [padded_tokens(trl_rows(prompt, w), batch_size(size) if method == 'trl' else 1) for w in ask(every, q)] for q in scale_to}
     memory = dict(megabytes=round(peak.most), megabytes_before=round(peak.before))
     return dict(method=method, size=size, trained=questions, dtype=dtype, tokens=tokens, seconds=seconds, losses=losses, scaled=scaled, **memory)
 
@@ -269,13 +286,17 @@ def alone(**case) -> dict:
 
 
 def compare_gradients(folder: str, size: int, questions: int, steps: int = 4) -> list[dict]:
-    "In float32: how far the first step's gradients are from those of separate sequences, and the loss of each of a few steps."
+    "In float32: how far the first step's gradients are from those of separate sequences in float64, and the loss of each of a few steps."
     import numpy as np
 
+    alone(method='separate', size=size, questions=questions, steps=1, dtype='float64', save=f'{folder}/exact.npy')
     cases = {m: alone(method=m, size=size, questions=questions, steps=steps, dtype='float32', save=f'{folder}/{m}.npy') for m in METHODS}
-    g = {m: np.load(f'{folder}/{m}.npy').astype(np.float64) for m in METHODS}
-    apart = {m: float(np.linalg.norm(g[m] - g['separate']) / np.linalg.norm(g['separate'])) for m in METHODS}
-    return [dict(method=m, size=size, questions=questions, gradient_difference=apart[m], losses=cases[m]['losses']) for m in METHODS]
+    g = {m: np.load(f'{folder}/{m}.npy').astype(np.float64) for m in ('exact', *METHODS)}
+
+    def apart(a, b):
+        return float(np.linalg.norm(g[a] - g[b]) / np.linalg.norm(g[b]))
+
+    return [dict(method=m, size=size, questions=questions, from_exact=apart(m, 'exact'), from_trl=apart(m, 'trl'), losses=cases[m]['losses']) for m in METHODS]
 
 
 def check_scaling(size: int, questions: int, few: dict) -> dict:
@@ -295,12 +316,12 @@ def main(sizes=SIZES, questions=QUESTIONS) -> None:
     with tempfile.TemporaryDirectory() as folder:
         gradients = compare_gradients(folder, min(sizes), min(questions))
         for size in sizes:
-            few = max(min(*questions, MOST // size) // BATCH, 1) * BATCH
+            few = min(*questions, max(MOST // size, 2))
             for method in ('trl', 'separate'):
                 case = alone(method=method, size=size, questions=few, scale_to=questions)
                 rows += [rates(case, q) for q in questions]
                 if method == 'trl' and size == min(sizes):
-                    check = check_scaling(size, max(questions) // BATCH * BATCH, case)
+                    check = check_scaling(size, max(questions) // batch_size(size) * batch_size(size), case)
             rows += [rates(alone(method='packs', size=size, questions=q), q) for q in questions]
     machine = hardware()
     save_json(
@@ -309,7 +330,7 @@ def main(sizes=SIZES, questions=QUESTIONS) -> None:
             machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
             versions={**versions(), 'trl': version('trl')},
             dtype=case['dtype'],
-            batch=BATCH,
+            batch={s: batch_size(s) for s in sizes},
             timed=TIMED,
             minutes=round((time.perf_counter() - begun) / 60, 1),
             gradients=gradients,
