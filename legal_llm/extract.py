@@ -257,7 +257,7 @@ class Extractor:
         if prompt.fingerprint() != run.record['prompt']:
             raise LegalLLMError(f"{run.path} was trained with another prompt ({run.record['prompt']}) than this version's ({prompt.fingerprint()}): "
                                 "use the version of legal_llm that trained it, or train again")
-        model = load_adapter(load_base(run.record['settings']['base'], dtype, run.record['settings']['four_bit']), run.path)
+        model = load_adapter(load_base(run.record['settings']['base'], dtype, run.record['four_bit']), run.path)
         window = run.record['window']
         settings = ExtractSettings(**{'size': window['size'], 'overlap': window['overlap'], 'floor': run.threshold(), **settings})
         return cls(model, prompt, settings, run.threshold(), f"{run.record['settings']['base']} + {run.path.name}")

@@ -8,7 +8,6 @@ import json, os, shutil, subprocess, sys, tempfile, time
 from dataclasses import asdict, dataclass, field, fields
 from contextlib import nullcontext
 from pathlib import Path
-import numpy as np
 from .env import LegalLLMError, hardware, limit_threads, save_json, set_seed, short_path, versions
 from .checkpoints import claim, latest_valid, publish
 from .cuad import Category

@@ -8,8 +8,8 @@ import contextlib, gc, itertools, math, random, time
 from pathlib import Path
 import numpy as np, psutil, torch
 from torch.nn.functional import cross_entropy
+from .env import LegalLLMError, trim_memory # first: it quiets a warning of tqdm's, which transformers brings
 from transformers import Trainer, TrainerCallback
-from .env import LegalLLMError, trim_memory
 from .checkpoints import publish, saving
 from .data import DataSet
 from .monitor import KINDS, Log, Stopped
