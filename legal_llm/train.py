@@ -14,7 +14,7 @@ from .cuad import Category
 from .data import DataSet, open_data, sample_examples
 from .models import add_lora, find_adapter, load_base, load_tokenizer, resolve_base
 from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, TensorBoard, plot_run, read_log, view_for
-from .packing import LossWeights, Pack, check_pack, make_packs, use_attention
+from .packing import LossWeights, Pack, check_pack, deal, make_packs, use_attention
 from .plan import Plan, make_plan, preflight
 from .prompts import Prompt
 from .rules import Choices, choose, situation
@@ -172,7 +172,8 @@ def prepare_training(
     settings: TrainSettings,
     out,              # run folder to be
     asked: dict = {}, # choices that are settled already, by name
-    check: bool = False # hold the first pack against separate sequences
+    check: bool = False, # hold the first pack against separate sequences
+    limit: int | None = None # tokens in a pack, at most, where memory has run out before; the packs stay as they were laid out, and are divided when they are computed
 ) -> Job: # shows itself as two tables: what was chosen and why, and the plan
     "Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not work."
     import torch
@@ -192,7 +193,7 @@ def prepare_training(
     parameters = base.num_parameters()
     model = add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora)
     if check: _check(model, packs[0], s.weights, choices)
-    measured = preflight(model, prompt, packs, s.weights, out, dtype=choices['dtype'])
+    measured = preflight(model, prompt, packs if limit is None else [part for p in packs for part in deal(p, limit)], s.weights, out, dtype=choices['dtype'])
     steps = len(packs) // s.accumulation
     return Job(model, prompt, packs, choices, make_plan(packs, s.accumulation // processes, processes, measured), s.lr or default_lr(parameters),
                min(50, steps // 10) if s.warmup is None else s.warmup, processes)
@@ -221,7 +222,7 @@ def train(
     run = _existing(out, settings, data, change)
     if run and run.record['finished']: run.adapter; return run
     settled = {} if run is None or change else {k: run.record[k] for k in ('dtype', 'four_bit', 'attention', 'checkpointing', 'budget')}
-    job = prepare_training(settings, out, settled, check)
+    job = prepare_training(settings, out, settled, check, run and run.record.get('limit'))
     record = dict(run.record if run else {}, settings=asdict(settings), data=data.info['fingerprint'], source=data.info['source'], window=data.info['settings'], **job.choices.to_dict(),
                   lr=job.lr, warmup=job.warmup, packs=len(job.packs), steps=job.plan.steps, tokens=job.plan.tokens, prompt=job.prompt.fingerprint(), categories=data.info['categories'],
                   titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')}, processes=job.processes, measured=asdict(job.plan.measured),
@@ -261,11 +262,11 @@ def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: 
     arguments._n_gpu = min(arguments.n_gpu, 1) # else a single process on two GPUs would be run through DataParallel
     views = [view_for(), TensorBoard(out)] if progress else []
     def smaller(budget, sentence):
-        record['budget'] = budget
+        record['limit'] = budget # the budget laid out the packs, and stays
         record.setdefault('out_of_memory', []).append(sentence)
         save_json(out/'record.json', record)
         for v in views: v.note(sentence)
-    trainer = PackTrainer(job.model, arguments, job.packs, s.weights, job.choices['budget'], s.keep, smaller)
+    trainer = PackTrainer(job.model, arguments, job.packs, s.weights, record.get('limit', job.choices['budget']), s.keep, smaller)
     every = max(50, steps // 8) if s.dev_every is None else s.dev_every
     looked = dev_packs(data, job.prompt, s.dev_windows, seed=s.seed) if every else []
     dogs = [NonFinite(patience=25 if arguments.fp16 else 0), Divergence(), NoLearning(job.warmup), Slow()] if watch else []

@@ -179,7 +179,10 @@ def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_p
     got, trainer = gradient_of_the_first_step(s, tmp_path / 'run', monkeypatch)
     assert near(got, want)
     record = json.loads((tmp_path / 'run' / 'record.json').read_text())
-    assert record['budget'] == trainer.budget < 4096 and 'memory ran out in step 1' in record['out_of_memory'][0]
+    assert record['limit'] == trainer.budget < record['budget'] and 'memory ran out in step 1' in record['out_of_memory'][0]
+    monkeypatch.undo()
+    run = train(s, tmp_path / 'run', progress=False)  # the same packs again, tried and computed in parts
+    assert run.record['packs'] == record['packs'] and run.record['limit'] == record['limit'] and run.record['measured']['longest'] < record['measured']['longest']
 
 
 def test_one_question_that_does_not_fit_is_said(settings, tmp_path, monkeypatch):
