@@ -27,7 +27,7 @@ run: $(VENV)/run.stamp ## the four weeks: data, train, eval, demo (SOURCE=path o
 
 test: $(VENV)/dev.stamp ## quick checks, the tests, and every notebook
 	@$(PY) tools/check.py
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest tests -n auto --dist loadgroup
 
 venv: $(VENV)/dev.stamp ## only make .venv, with everything for run, test and docs
 

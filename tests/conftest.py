@@ -13,9 +13,30 @@ os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
 os.environ.setdefault('MPLBACKEND', 'agg')
 
 
+# One process a core (`-n auto`), each pinned to its own, so that the numerical libraries of two do not fight for both.
+WEEKS = ('week1_data', 'week2_train', 'week2_trainer', 'week3_eval', 'week4_demo')  # share a folder, where one finds what another made
+
+
+def pytest_xdist_auto_num_workers(config):
+    from legal_llm.env import cores
+
+    return min(cores(), 4)
+
+
+def pytest_configure(config):
+    worker = os.environ.get('PYTEST_XDIST_WORKER')
+    if worker and hasattr(os, 'sched_setaffinity'):
+        mine = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, mine[int(worker[2:]) % len(mine) :: int(os.environ['PYTEST_XDIST_WORKER_COUNT'])])
+
+
 def pytest_collection_modifyitems(items):
-    "Quick tests first: what is wrong should be known in seconds, not after the notebooks have trained a model"
-    items.sort(key=lambda item: item.path.name == 'test_notebooks.py')  # a stable sort: the rest keeps its order
+    "In one process, quick tests come first: what is wrong should be known in seconds. In several, the notebooks do, since they take longest."
+    several = 'PYTEST_XDIST_WORKER' in os.environ
+    for item in items:
+        name = item.callspec.id if item.originalname == 'test_notebook' else item.path.stem
+        item.add_marker(pytest.mark.xdist_group('weeks' if name in WEEKS else name))
+    items.sort(key=lambda item: (item.path.name == 'test_notebooks.py') != several)  # a stable sort: the rest keeps its order
 
 
 @pytest.fixture(scope='session')

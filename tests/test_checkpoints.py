@@ -282,7 +282,7 @@ def test_training_on_a_full_disk_ends_with_whole_checkpoints(run, small_disk, mo
 def test_training_checks_for_room(run, tmp_path, monkeypatch):
     from legal_llm.train import train
 
-    monkeypatch.setattr(checkpoints, '_free', lambda folder: 100_000)
+    monkeypatch.setattr(checkpoints, 'free_bytes', lambda folder: 100_000)
     with pytest.raises(LegalLLMError, match='0.000 GB are free'):
         train(run[0], tmp_path / 'run', progress=False)
 

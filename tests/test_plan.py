@@ -14,7 +14,7 @@ import legal_llm.plan as plan
 from legal_llm.env import LegalLLMError
 from legal_llm.models import add_lora, load_tokenizer
 from legal_llm.packing import make_pack, make_packs, step_gradients
-from legal_llm.plan import Measured, check_prompt, checkpoints_gb, make_plan, preflight
+from legal_llm.plan import Measured, check_prompt, run_gb, make_plan, preflight
 from legal_llm.prompts import Prompt
 
 
@@ -48,7 +48,7 @@ def test_a_sound_training_passes_and_is_measured(model, prompt, packs, tmp_path)
     assert m.longest == max(map(len, packs)) and m.tokens == sorted(map(len, packs))[len(packs) // 2]
     assert 0 < m.seconds < 60 and 0 < m.weights_gb < m.peak_gb < m.memory_gb and np.isfinite(m.loss)
     assert m.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad) and m.parameters == model.num_parameters() - m.trainable
-    assert m.disk_gb == checkpoints_gb(m.trainable) and m.free_gb > m.disk_gb
+    assert m.disk_gb == run_gb(m.trainable) and m.free_gb > m.disk_gb
 
 
 def test_nothing_of_it_shows(model, prompt, packs, tmp_path):
@@ -154,8 +154,8 @@ def test_full_disk(model, prompt, packs, tmp_path, monkeypatch):
         preflight(model, prompt, packs, folder=tmp_path / 'not' / 'yet')
     assert not (tmp_path / 'not').exists()
     monkeypatch.undo()
-    with pytest.raises(LegalLLMError, match='needs 1000000.00 GB'):
-        preflight(model, prompt, packs, folder=tmp_path, save_gb=1e6)
+    with pytest.raises(LegalLLMError, match='keep fewer checkpoints'):
+        preflight(model, prompt, packs, folder=tmp_path, keep=10**9)
 
 
 def test_numbers_that_are_not_finite(model, prompt, packs):

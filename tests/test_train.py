@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from legal_llm.models import add_lora, load_adapter, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
 from legal_llm.packing import LossWeights, step_gradients
 from legal_llm.prompts import Prompt
-from legal_llm.train import TrainSettings, open_run, prepare_training, recorded_settings, sample_packs, train, train_on
+from legal_llm.train import TrainSettings, open_run, prepare_training, processes_in, recorded_settings, sample_packs, train, train_on
 
 
 @pytest.fixture(scope='module')
@@ -49,11 +50,11 @@ def steps(run):
     return [line['step'] for line in run.log() if 'loss' in line]
 
 
-def interrupt(run, path):
-    "A copy of a run as it stands after its second step, with a third checkpoint that was never finished"
+def interrupt(run, path, step=3):
+    "A copy of a run as it stands before a step, whose checkpoint was never finished"
     shutil.copytree(run.path, path)
     shutil.rmtree(path / 'adapter')
-    (path / 'checkpoints' / 'checkpoint-3' / 'seal.json').unlink()
+    (path / 'checkpoints' / f'checkpoint-{step}' / 'seal.json').unlink()
     record = json.loads((path / 'record.json').read_text())
     (path / 'record.json').write_text(json.dumps({**record, 'finished': False}))
     return path
@@ -280,6 +281,61 @@ def test_two_processes_make_the_updates_of_one(settings, tmp_path):
     assert [line['tokens'] for line in one.log()] == [line['tokens'] for line in two.log()]
     with pytest.raises(LegalLLMError, match='cannot be shared by 3 processes'):
         train_on(3, s, tmp_path / 'three')
+
+
+CONFIG = """
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+fsdp_config:
+  fsdp_version: 2
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_reshard_after_forward: true
+  fsdp_state_dict_type: SHARDED_STATE_DICT
+machine_rank: 0
+main_training_function: main
+mixed_precision: 'no'
+num_machines: 1
+num_processes: 2
+"""
+
+
+def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, monkeypatch):
+    "FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, looks at dev, checkpoints, a stop and a new start"
+    (tmp_path / 'fsdp.yaml').write_text(CONFIG)
+    s = replace(settings, dropout=0.0, max_packs=8, accumulation=2, dev_every=2, dev_windows=2)
+    one = train(s, tmp_path / 'one', progress=False)
+    tests = str(Path(__file__).parent)
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')])))
+    monkeypatch.setattr(train_module, 'PROGRAM', 'sharded')
+    two = train_on(None, s, tmp_path / 'two', progress=False, config=tmp_path / 'fsdp.yaml')
+    a, b = weights(one), weights(two)
+    assert a.keys() == b.keys() and all(a[k].shape == b[k].shape for k in a)
+    assert max((a[k] - b[k]).norm() / a[k].norm() for k in a if 'lora_B' in k) < 1e-3
+    looks = [[line for line in run.log() if 'dev_score' in line] for run in (one, two)]
+    assert len(looks[0]) == 2 and [x['dev_yes'] for x in looks[0]] == pytest.approx([x['dev_yes'] for x in looks[1]], rel=1e-3)
+    assert [line['loss'] for line in one.log() if 'loss' in line] == pytest.approx([line['loss'] for line in two.log() if 'loss' in line], rel=1e-3)
+    last = sorted(p.name for p in (two.path / 'checkpoints' / 'checkpoint-4' / 'optimizer_0').glob('*.distcp'))
+    assert last == ['__0_0.distcp', '__1_0.distcp']  # each process wrote its own part
+    half = interrupt(two, tmp_path / 'half', 4)
+    again = train_on(None, s, half, progress=False, config=tmp_path / 'fsdp.yaml')
+    assert steps(again) == [1, 2, 3, 4] and equal(two, again)
+
+
+@pytest.mark.parametrize(
+    'text, said',
+    [
+        (None, 'cannot be read'),
+        ('[', 'cannot be read'),
+        ('a: 1', 'num_processes'),
+        ('num_processes: 2\ndistributed_type: DEEPSPEED', 'DEEPSPEED'),
+        (CONFIG.replace('fsdp_version: 2', 'fsdp_version: 1'), 'fsdp_version: 2'),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / 'c.yaml').write_text(text)
+    with pytest.raises(LegalLLMError, match=said):
+        processes_in(tmp_path / 'c.yaml')
 
 
 def test_what_goes_wrong_in_a_process_is_said_once(settings, tmp_path):
