@@ -75,15 +75,14 @@ def cmd_extract(args):
     find_adapter(args.run)
     from tqdm.auto import tqdm
     from legal_llm.extract import Extractor
+    from legal_llm.review import csv_of
     extractor = Extractor.load(args.run)
     reviews = []
     for d in documents:
         with tqdm(desc=d.title, unit='window') as bar:
             def progress(done, n): bar.total = n; bar.update(1)
-            reviews.append(extractor.extract(d.text, d.title, progress=progress))
-    if args.out and args.out.endswith('.csv'):
-        head, *_ = reviews[0].to_csv().splitlines(keepends=True)
-        atomic_write(args.out, head + ''.join(r.to_csv()[len(head):] for r in reviews))
+            reviews.append(extractor.extract(d.text, d.title, progress, d.pages))
+    if args.out and args.out.endswith('.csv'): atomic_write(args.out, csv_of(reviews))
     elif args.out: save_json(args.out, [r.to_dict() for r in reviews])
     for r in reviews: print_review(r)
     if args.out: print(f"written to {args.out}")

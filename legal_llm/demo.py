@@ -11,7 +11,8 @@ from pathlib import Path
 from .cuad import CATEGORY, hue
 from .documents import READERS, Document, read_document
 from .env import LegalLLMError
-from .extract import Extractor, Find, Review
+from .extract import Extractor
+from .review import Find, Review
 from .synthetic import write_contracts
 
 # %% auto #0
@@ -237,12 +238,12 @@ def _head_html(model):
             f'<p class="ll-advice">{NOT_ADVICE}</p></div><div class="ll-bar">Not legal advice · {html.escape(model)}</div>')
 
 def make_demo(
-    extractor,                       # an `Extractor`: its extract, name, threshold and settings.floor are used
+    extractor,                       # an `Extractor`: its extract, name, threshold and floor are used
     examples: list[tuple[str, str]]  # title, text
 ):
     "The app, as a `gradio.Blocks` to launch with `demo.launch(**LAUNCH)`."
     import gradio as gr
-    floor = extractor.settings.floor
+    floor = round(extractor.floor, 2)
     texts = {title: Document(text, title) for title, text in examples}
 
     def clear(): return gr.Column(visible=False), '', gr.Button(interactive=False)
@@ -262,7 +263,7 @@ def make_demo(
         if document is None or text != document.text: document = Document(text, 'Pasted contract')
         progress(0, desc='Reading the contract')
         def tell(done, n): progress((done, n), desc=f'Window {done} of {n}', unit='windows')
-        try: review = extractor.extract(text, document.title, tell)
+        try: review = extractor.extract(text, document.title, tell, document.pages)
         except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
         found = {f.category for f in review.finds}
         menu = gr.Dropdown(choices=[ALL] + [c for c in review.probabilities if c in found], value=ALL)
@@ -328,7 +329,7 @@ def launch_demo(
     extractor = Extractor.load(run)
     low = floor if floor is not None else min(.5, extractor.threshold)
     if not 0 <= low < .99: raise LegalLLMError(f"floor={low}: give a probability from 0 to below 0.99")
-    extractor.settings = replace(extractor.settings, floor=low)
+    extractor.settings = replace(extractor.settings, floor=extractor.calibration.floor(low))
     demo = make_demo(extractor, example_contracts())
     try: demo.launch(share=share, server_port=port, inbrowser=browser, prevent_thread_lock=not block, **LAUNCH)
     except OSError as e:

@@ -5,15 +5,18 @@
 # %% ../nbs/week3_eval.ipynb #2e9d01f0
 from __future__ import annotations
 import contextlib, hashlib, html, json, random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import numpy as np
 from .env import LegalLLMError, atomic_write, save_json
 from tqdm.auto import tqdm
 from .cuad import Contract, gold_answers
 from .data import open_data
-from .extract import Extractor, Find, Review, screen
+from .calibration import Calibration, calibration_error, cross_calibrated, fit_calibration, load_calibration, outcomes, plot_reliability
+from .engine import screen
+from .extract import Extractor
 from .metrics import (ScoreTable, all_scores, choose_threshold, detection_scores, markdown_table, official_curve, percent, plot_curves, score_table, span_scores, without_nan)
+from .review import Find, Review
 from .train import Run, open_run
 from .windows import make_windows, tokenise
 
@@ -57,7 +60,7 @@ def review_contracts(
     contracts: list[Contract],
     system: str = 'fine-tuned', # or `base`: the same model with its adapter off
     progress: bool = True
-) -> dict[str, Review]: # title -> review
+) -> dict[str, Review]: # title -> review, uncalibrated
     "Review contracts with one system, reusing what an earlier call saved in the run folder."
     file, key = run.path/'reviews'/f'{system}.jsonl', _key(run, extractor, system)
     saved = {}
@@ -74,7 +77,7 @@ def review_contracts(
         for c in bar:
             row = saved.get((c.title, len(c.text)))
             if row is None:
-                r = extractor.extract(c.text, c.title, progress=lambda done, n: bar.set_postfix_str(f'window {done} of {n}'))
+                r = extractor.read(c.text, c.title, progress=lambda done, n: bar.set_postfix_str(f'window {done} of {n}'))
                 row = dict(key=key, title=c.title, characters=len(c.text), finds=[asdict(x) for x in r.finds], probabilities=r.probabilities, windows=r.windows, seconds=r.seconds)
                 f.write(json.dumps(row, ensure_ascii=False) + '\n'); f.flush()
             out[c.title] = Review(c.title, c.text, [Find(**x) for x in row['finds']], row['probabilities'], extractor.threshold, row['windows'], row['seconds'])
@@ -98,11 +101,29 @@ class Evaluation:
     reviews: dict[str, dict[str, Review]] # system -> title -> review
     gold: dict[str, list[str]]
     milliseconds: float   # per (window, category) pair, fine-tuned model
+    plain: dict           # what it said of categories and quotes and what was so, as `outcomes` gives it, without calibration
+    calibrated: dict      # the same with calibration; on dev, each contract by a calibration on the others
+
+    def calibration_errors(self) -> dict: # for categories and quotes: without and with calibration
+        return {k: [calibration_error(*self.plain[k]), calibration_error(*self.calibrated[k])] for k in self.plain}
 
     @property
     def report(self) -> Path: return self.run.path/f'report_{self.split}.html'
     def __str__(self): return str(self.table)
     def _repr_markdown_(self): return self.table._repr_markdown_()
+
+def _calibrate(run: Run, plain: dict[str, Review], gold: dict, split: str) -> tuple[dict[str, Review], Calibration]:
+    "Reviews with their confidences made anew; on dev, the calibration is fitted and saved."
+    file = run.path/'calibration.json'
+    if split == 'dev':
+        reviews = list(plain.values())
+        if len(reviews) > 1: made, calibration = dict(zip(plain, cross_calibrated(reviews, gold))), fit_calibration(reviews, gold)
+        else: made, calibration = plain, Calibration() # one contract cannot tell
+        calibration = replace(calibration, threshold=choose_threshold(predictions_of(made), gold), contracts=len(reviews))
+        save_json(file, calibration.to_dict())
+        return {t: replace(r, threshold=calibration.threshold) for t, r in made.items()}, calibration
+    calibration = load_calibration(file)
+    return {t: calibration.apply(r) for t, r in plain.items()}, calibration
 
 def evaluate(
     path,                    # run folder
@@ -124,20 +145,21 @@ def evaluate(
     extractor = Extractor.load(path, dtype, **{'floor': .02, 'most': 10, 'max_tokens': 160, **settings})
     change = check_adapter(extractor, contracts[0].text)
     reviews = {s: review_contracts(run, extractor, contracts, s, progress) for s in (['fine-tuned', 'base'] if base else ['fine-tuned'])}
-    gold, predictions = gold_answers(contracts, run.categories), {s: predictions_of(r) for s, r in reviews.items()}
-    calibration = run.path/'calibration.json'
-    if split == 'dev': save_json(calibration, dict(threshold=choose_threshold(predictions['fine-tuned'], gold), contracts=len(contracts), chosen_for='span F1 on dev'))
-    thresholds = {'fine-tuned': run.threshold()}
+    gold, plain = gold_answers(contracts, run.categories), reviews['fine-tuned']
+    reviews['fine-tuned'], calibration = _calibrate(run, plain, gold, split)
+    predictions = {s: predictions_of(r) for s, r in reviews.items()}
+    thresholds = {'fine-tuned': calibration.threshold}
     if base: thresholds['base'] = choose_threshold(predictions['base'], gold)
     table = score_table(predictions, gold, thresholds)
     scores = all_scores(predictions['fine-tuned'], gold, thresholds['fine-tuned'], {c.title: c.text for c in contracts})
     pairs = sum(r.windows for r in reviews['fine-tuned'].values()) * len(run.categories)
     milliseconds = 1000 * sum(sum(r.seconds.values()) for r in reviews['fine-tuned'].values()) / pairs
-    out = Evaluation(run, split, table, scores, reviews, gold, milliseconds)
+    said = [outcomes(list(r.values()), gold) for r in (plain, reviews['fine-tuned'])]
+    out = Evaluation(run, split, table, scores, reviews, gold, milliseconds, *said)
     save_json(run.path/f'predictions_{split}.json', predictions['fine-tuned'])
     save_json(run.path/f'metrics_{split}.json', without_nan(dict(
         split=split, contracts=[c.title for c in contracts], base=run.record['settings']['base'], data=run.record['data'], source=run.record['source'], prompt=run.record['prompt'],
-        adapter_moves_log_odds_by=change, calibrated=calibration.exists(), settings=asdict(extractor.settings), milliseconds_per_window_and_category=milliseconds,
+        adapter_moves_log_odds_by=change, calibration=calibration.to_dict(), calibration_error=out.calibration_errors(), settings=asdict(extractor.settings), milliseconds_per_window_and_category=milliseconds,
         seconds={s: sum(sum(r.seconds.values()) for r in rs.values()) for s, rs in reviews.items()}, table=table.to_dict(),
         fine_tuned={f: {k: i.to_dict() for k, i in s.items()} for f, s in scores.items()})))
     write_report(out)
@@ -200,9 +222,11 @@ def write_report(
     pictures.mkdir(exist_ok=True)
     plot_evaluation(e).savefig(pictures/f'curves_{e.split}.png', dpi=120)
     plot_categories(e).savefig(pictures/f'categories_{e.split}.png', dpi=120)
+    plot_reliability(e.plain, e.calibrated).savefig(pictures/f'reliability_{e.split}.png', dpi=120)
     facts = [('model', f"{s['base']} with the adapter of {run.path.name}"), ('trained on', f"{r['packs']:,} packs, {r['tokens']:,} tokens of {Path(r['source']).name}"),
              ('scored on', f"{len(e.reviews['fine-tuned'])} {e.split} contracts, none of them in training"), ('decoding', 'greedy; confidence is the probability of the decision token'),
              ('threshold', f"{e.table.thresholds['fine-tuned']:.3g}" + (', chosen on dev' if (run.path/'calibration.json').exists() else ', not calibrated')),
+             *(('calibration error, ' + k, f'{before:.3f} without, {after:.3f} with calibration') for k, (before, after) in e.calibration_errors().items()),
              ('speed', f"{e.milliseconds:.1f} ms per window and category"), ('versions', ', '.join(f'{k} {v}' for k, v in r['versions'].items() if k in ('torch', 'transformers', 'peft')))]
     system, *names = ['system', *(c[0] for c in e.table.COLUMNS)]
     head = ''.join(f'<th>{html.escape(n)}</th>' for n in (system, *names))
@@ -216,12 +240,12 @@ td,th{{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical
 <h1>Evaluation of {html.escape(run.path.name)} on {e.split}</h1>
 <table>{''.join(f'<tr><th>{k}</th><td>{html.escape(v)}</td></tr>' for k, v in facts)}</table>
 <h2>Scores</h2><table><tr>{head}</tr>{body}</table><p>{html.escape(e.table.note())}</p>
-<img src="pictures/curves_{e.split}.png" alt="precision over recall"><h2>Categories</h2><img src="pictures/categories_{e.split}.png" alt="scores by category">
+<img src="pictures/curves_{e.split}.png" alt="precision over recall"><h2>Confidence</h2><p>How often what was said came true.</p><img src="pictures/reliability_{e.split}.png" alt="frequency over probability"><h2>Categories</h2><img src="pictures/categories_{e.split}.png" alt="scores by category">
 <h2>Every score of the fine-tuned model</h2><table><tr><th>family</th><th>score</th><th>percent, with 95% interval</th></tr>{families}</table>
 <h2>Missed clauses</h2><p>Present in the contract and not found, least confident first.</p><table><tr><th>category</th><th>confidence</th><th>the contract says</th></tr>{lost}</table>
 """
     text = '\n'.join([f'# Evaluation of {run.path.name} on {e.split}', '', *(f'- {k}: {v}' for k, v in facts), '', e.table._repr_markdown_(), '',
-                      f'![precision over recall](pictures/curves_{e.split}.png)', '', f'![scores by category](pictures/categories_{e.split}.png)', ''])
+                      f'![precision over recall](pictures/curves_{e.split}.png)', '', f'![frequency over probability](pictures/reliability_{e.split}.png)', '', f'![scores by category](pictures/categories_{e.split}.png)', ''])
     atomic_write(run.path/f'report_{e.split}.md', text)
     return atomic_write(e.report, page)
 
@@ -244,7 +268,7 @@ def keep_results(
         training=dict({k: v for k, v in record['settings'].items() if k != 'data'}, dtype=record['dtype'], lr=record['lr'], packs=record['packs'], steps=record['steps'],
                       tokens=record['tokens'], minutes=round(record['minutes'], 1)),
         data=dict(data, size=record['window']['size'], overlap=record['window']['overlap']), versions=record['versions'],
-        scores={k: metrics[k] for k in ('settings', 'calibrated', 'milliseconds_per_window_and_category', 'seconds', 'table', 'fine_tuned')}))
+        scores={k: metrics[k] for k in ('settings', 'calibration', 'calibration_error', 'milliseconds_per_window_and_category', 'seconds', 'table', 'fine_tuned')}))
 
 def show_results(
     file # what `keep_results` wrote

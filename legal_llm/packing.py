@@ -96,12 +96,15 @@ def make_packs(
 def branch_mask(
     query,      # [queries] tensor: branch of each token that looks
     key,        # [keys] tensor: branch of each token that may be seen, in order; the last `queries` of them are the queries themselves
+    parent=None # [queries] tensor: one more branch that each sees, where branches have branches
 ):  # [1, 1, queries, keys] bool tensor, True where attention is allowed; scaled_dot_product_attention takes it as it is
     "Attention of a pack: causal, and blind to other branches."
     import torch
     order = torch.arange(len(key), device=key.device)
     causal = order[None, :] <= order[len(key) - len(query):, None]
-    return (((key == 0)[None, :] | (key[None, :] == query[:, None])) & causal)[None, None]
+    seen = (key == 0)[None, :] | (key[None, :] == query[:, None])
+    if parent is not None: seen |= key[None, :] == parent[:, None]
+    return (seen & causal)[None, None]
 
 # %% ../nbs/week2_packing.ipynb #c564cde8
 def collate(

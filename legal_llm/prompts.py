@@ -36,7 +36,7 @@ class Prompt:
     ):
         if not getattr(tokenizer, 'chat_template', None):
             raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
-        self.tokenizer, self.categories = tokenizer, tuple(categories)
+        self.tokenizer, self.categories, self._pieces, self._heads = tokenizer, tuple(categories), {}, {}
         turns = [dict(role='system', content=SYSTEM), dict(role='user', content=f"{_WINDOW}\n\n{_QUESTION}")]
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, date_string=DATE)
         if text.count(_WINDOW) != 1 or text.count(_QUESTION) != 1:
@@ -94,6 +94,30 @@ class Prompt:
         if not ids or ids[0] != self.yes: return Answer(False)
         text = self.tokenizer.decode([i for i in ids[1:] if i not in self._special], clean_up_tokenization_spaces=False)
         return Answer(True, tuple(line.strip() for line in text.split('\n') if line.strip()))
+
+    def piece(self,
+        token: int
+    ) -> str: # its text, with the space it opens with; not whole characters where it is part of one
+        "What a token stands for within a line."
+        if token not in self._pieces: self._pieces[token] = self.tokenizer.decode([self.newline, token], clean_up_tokenization_spaces=False)[1:]
+        return self._pieces[token]
+
+    def spaced(self,
+        token: int
+    ) -> int | None: # None where that is no single token
+        "The token of the same text behind a space."
+        ids = self._text(' ' + self.piece(token))
+        return ids[0] if len(ids) == 1 else None
+
+    def heads(self,
+        token: int
+    ) -> tuple[int, ...]:
+        "Tokens of the beginning of a token's text, up to a place between two words or signs, where a quote may end."
+        if token not in self._heads:
+            text = self.piece(token)
+            cuts = [text[:i] for i in range(1, len(text)) if text[:i].strip() and not (text[i-1].isalnum() and text[i].isalnum())]
+            self._heads[token] = tuple(ids[0] for ids in map(self._text, cuts) if len(ids) == 1)
+        return self._heads[token]
 
     def fingerprint(self) -> str: # 12 hex digits
         "A short hash of everything the prompt consists of."

@@ -12,7 +12,7 @@ from legal_llm.cuad import CATEGORIES
 from legal_llm.demo import LAUNCH, example_contracts, launch_demo, make_demo, render, save_review, segments, table_rows
 from legal_llm.documents import Document
 from legal_llm.env import LegalLLMError
-from legal_llm.extract import ExtractSettings, Find, Review
+from legal_llm.review import Find, Review
 from legal_llm.synthetic import write_contracts
 
 CHROMIUM = os.environ.get('LEGAL_LLM_CHROMIUM') or shutil.which('chromium')
@@ -28,12 +28,12 @@ PASTED = 'FEE <script>document.title = "broken"</script> & <b>costs</b>\n  apply
 class Written:
     "Stands in for an Extractor: knows the clauses of one written contract, and counts how often it is asked."
 
-    name, threshold, settings = 'stand-in model', 0.5, ExtractSettings(floor=0.3)
+    name, threshold, floor = 'stand-in model', 0.5, 0.3
 
     def __init__(self, pause=0.05):
         self.calls, self.pause = 0, pause
 
-    def extract(self, text, title='contract', progress=None):
+    def extract(self, text, title='contract', progress=None, pages=(0,)):
         self.calls += 1
         if 'refuse' in text:
             raise LegalLLMError('this contract was refused: give another')
@@ -51,7 +51,7 @@ class Written:
         sure = {c.name: 0.04 for c in CATEGORIES} | {UNCLEAR: 0.7}
         for f in finds:
             sure[f.category] = max(sure[f.category], f.confidence)
-        return Review(title, text, finds, sure, self.threshold, 3, dict(screen=0.2, decode=0.1))
+        return Review(title, text, finds, sure, self.threshold, 3, dict(screen=0.2, decode=0.1), pages)
 
 
 @pytest.fixture(scope='module')

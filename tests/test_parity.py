@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from legal_llm.cuad import find_dev_cuad, load_contracts
-from legal_llm.extract import decode, screen
+from legal_llm.engine import Copying, decode, screen
 from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.packing import make_pack, make_packs, step_gradients
 from legal_llm.prompts import Prompt
@@ -101,3 +101,66 @@ def test_decoding_equals_generate(model, prompt, window, ahead):
         want = out[0, len(start) - 1:].tolist()
         assert d.ids == want[:len(d.ids)] and set(prompt.parse(d.ids).spans) == set(prompt.parse(want).spans)
         assert len(d.logprobs) == len(d.ids) - 1 and np.all(np.array(d.logprobs) <= 1e-6)
+        assert {q for q, _ in d.lines(prompt)} == set(prompt.parse(d.ids).spans)
+
+
+def test_screening_in_slices_equals_one_pass(model, prompt, window):
+    ids, _ = window
+    whole, slices = screen(model, prompt, ids), screen(model, prompt, ids, at_once=7)
+    assert np.abs(whole.margins - slices.margins).max() <= 1e-4
+    a, b = (decode(model, prompt, ids, s, [3, 30], max_tokens=12) for s in (whole, slices))
+    assert [d.ids for d in a] == [d.ids for d in b]
+
+
+def test_strict_decoding_equals_constrained_generation(model, prompt, window):
+    "transformers' generate, which asks at each token what may come next, writes the same; and every quote is a piece of the window"
+    ids, questions = window
+    chosen, copying = [c for c, _ in questions[:3]], Copying(prompt, ids)
+    got = decode(model, prompt, ids, screen(model, prompt, ids), chosen, max_tokens=24, strict=True)
+    text = prompt.tokenizer.decode(ids)
+    for c, d in zip(chosen, got):
+        start = prompt.prefix(ids) + prompt.question(c) + [prompt.yes]
+
+        def allowed(_, seen):
+            written, place = seen[len(start):].tolist(), None
+            for token in written[1:]:
+                place = copying.step(place, token)
+            return copying.allowed(place).tolist() if written else [prompt.newline]
+
+        with torch.inference_mode():
+            out = model.generate(input_ids=torch.tensor([start]), attention_mask=torch.ones(1, len(start), dtype=torch.long), max_new_tokens=23, do_sample=False,
+                                 eos_token_id=prompt.stop, pad_token_id=prompt.tokenizer.pad_token_id, prefix_allowed_tokens_fn=allowed)
+        assert d.ids == out[0, len(start) - 1:].tolist()[:len(d.ids)]
+        assert d.lines(prompt) and all(q in text for q, _ in d.lines(prompt))
+
+
+def test_candidates_are_scored_as_a_plain_pass_scores_them(model, prompt, window):
+    "Further candidates: other beginnings, one line each, pieces of the window, with the log probabilities of the model; the greedy answer is what it was"
+    ids, questions = window
+    chosen = [c for c, _ in questions[:2]]
+    plain = decode(model, prompt, ids, screen(model, prompt, ids), chosen, max_tokens=24)
+    got = decode(model, prompt, ids, screen(model, prompt, ids), chosen, max_tokens=24, starts=4)
+    text = prompt.tokenizer.decode(ids)
+    assert [d.ids for d in got] == [d.ids for d in plain]
+    for c, d in zip(chosen, got):
+        assert len(d.others) == 3 and len({d.ids[2], *(o.ids[2] for o in d.others)}) == 4
+        for o in (d, *d.others):
+            whole = prompt.prefix(ids) + prompt.question(c) + o.ids
+            with torch.inference_mode():
+                logs = model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
+            at = range(len(whole) - len(o.ids), len(whole) - 1)
+            assert np.allclose([logs[i, whole[i + 1]].item() for i in at], o.logprobs, atol=2e-3)
+        for o in d.others:
+            assert o.ids.count(prompt.newline) <= 2 and all(q in text for q, _ in o.lines(prompt))
+
+
+def test_sampling_is_seeded(model, prompt, window):
+    ids, questions = window
+    chosen = [c for c, _ in questions[:2]]
+
+    def write(**kwargs):
+        return [d.ids for d in decode(model, prompt, ids, screen(model, prompt, ids), chosen, max_tokens=10, **kwargs)]
+
+    greedy, hot = write(), write(temperature=1.5, seed=1)
+    assert write(temperature=1e-4) == greedy == write(temperature=1.0, top_p=1e-6)
+    assert hot == write(temperature=1.5, seed=1) != write(temperature=1.5, seed=2)

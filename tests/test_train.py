@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -396,7 +397,7 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
     process = subprocess.Popen(command, env={**os.environ, 'PYTHONUNBUFFERED': '1'}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     log = tmp_path / 'run' / 'log.jsonl'
     while process.poll() is None and not (log.exists() and log.read_bytes().count(b'\n') >= 12):
-        pass
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said = process.communicate()[0]
     assert process.returncode == 130 and 'the same command goes on' in said and 'Traceback' not in said

@@ -46,7 +46,7 @@ def contract_ap(model, prompt, contracts, size: int) -> tuple[float, float]:
     "Average precision of (contract, category) pairs, ranked by the likeliest window, and the share of pairs that are present."
     import numpy as np
 
-    from legal_llm.extract import screen
+    from legal_llm.engine import screen
     from legal_llm.trainer import average_precision
     from legal_llm.windows import make_windows, tokenise
 
