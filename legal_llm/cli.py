@@ -4,10 +4,10 @@
 
 # %% ../nbs/cli.ipynb #c5819932
 from __future__ import annotations
-import argparse, json, os, sys, time
+import argparse, json, os, subprocess, sys, time
 from dataclasses import replace
 from pathlib import Path
-from .env import LegalLLMError, atomic_write, save_json
+from .env import LegalLLMError, atomic_write, cores, limit_threads, save_json
 
 # %% auto #0
 __all__ = ['QUICK', 'CUAD', 'SOURCES', 'TRAIN', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_score', 'cmd_extract',
@@ -68,24 +68,58 @@ def cmd_score(args):
 # %% ../nbs/cli.ipynb #ee3a169c
 def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
-    if args.out and Path(args.out).suffix not in ('.json', '.csv'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json or .csv")
     from legal_llm.documents import read_document
     from legal_llm.models import find_adapter
+    settings = {k: v for k, v in dict(strict=args.strict, candidates=args.candidates).items() if v}
+    form = Path(args.out or '').suffix
+    if not args.out and any(Path(f).is_dir() for f in args.files): raise LegalLLMError("a folder of contracts needs a place for the results: give --out, a folder")
+    if args.out and (form == '' or any(Path(f).is_dir() for f in args.files)): return _extract_folder(args, settings)
+    if args.out and form not in ('.json', '.csv', '.xlsx'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv or .xlsx, or a folder")
     documents = [read_document(f) for f in args.files]
     find_adapter(args.run)
     from tqdm.auto import tqdm
     from legal_llm.extract import Extractor
-    from legal_llm.review import csv_of
-    extractor = Extractor.load(args.run)
+    from legal_llm.review import csv_of, save_xlsx
+    extractor = Extractor.load(args.run, **settings)
     reviews = []
     for d in documents:
         with tqdm(desc=d.title, unit='window') as bar:
             def progress(done, n): bar.total = n; bar.update(1)
             reviews.append(extractor.extract(d.text, d.title, progress, d.pages))
-    if args.out and args.out.endswith('.csv'): atomic_write(args.out, csv_of(reviews))
-    elif args.out: save_json(args.out, [r.to_dict() for r in reviews])
+    rows = [r for review in reviews for r in review.rows()]
+    if form == '.csv': atomic_write(args.out, csv_of(rows))
+    elif form == '.xlsx': save_xlsx(rows, args.out)
+    elif form: save_json(args.out, [r.to_dict() for r in reviews])
     for r in reviews: print_review(r)
     if args.out: print(f"written to {args.out}")
+
+def _extract_folder(args, settings: dict):
+    "Review documents into a folder, in this process, or in several that are started here."
+    from legal_llm.documents import READERS, read_document
+    from legal_llm.extract import Extractor, run_key
+    from legal_llm.folder import find_documents, gather, review_documents
+    documents, key = find_documents(args.files, READERS), run_key(args.run, **settings)
+    if args.gpus > 1 and 'RANK' not in os.environ:
+        command = [sys.executable, '-m', 'legal_llm.cli', *args.argv] # they need not talk to each other
+        started = [subprocess.Popen(command, env={**os.environ, 'RANK': str(i), 'LOCAL_RANK': str(i), 'WORLD_SIZE': str(args.gpus)}) for i in range(args.gpus)]
+        try:
+            for p in started: p.wait()
+        finally:
+            for p in started: p.terminate()
+    else:
+        share = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+        if share[1] > 1: _take_gpu()
+        review_documents(documents, args.out, lambda: Extractor.load(args.run, **settings), read_document, key, share, progress=share[0] == 0)
+        if share[1] > 1: return
+    report = gather(documents, args.out)
+    print(report)
+    return 1 if report.failed else 0
+
+def _take_gpu():
+    "Use the GPU, or the share of the processor's cores, that is this process's own."
+    import torch
+    if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    else: limit_threads(max(1, cores() // int(os.environ['WORLD_SIZE'])))
 
 def print_review(review):
     "The finds of a review, for a terminal."
@@ -250,9 +284,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--limit', type=int, default=None, help='contracts to score, at most')
     p.add_argument('--no-base', action='store_true', help='leave out the base model')
     p = add('extract', cmd_extract)
-    p.add_argument('files', nargs='+', metavar='FILE', help='contracts: .txt, .md, .pdf or .docx')
+    p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf or .docx), or folders of them')
     p.add_argument('--run', required=True, help='run folder')
-    p.add_argument('--out', default=None, help='write the result: a name ending in .json or .csv')
+    p.add_argument('--out', default=None, help='write the result: a name ending in .json, .csv or .xlsx; or a folder, for a file each and a table of all, where what is there already is kept')
+    p.add_argument('--strict', action='store_true', help='write nothing but contiguous pieces of the contract')
+    p.add_argument('--candidates', type=int, default=None, help='quotes a category and window that are begun (default: 1; more find more, and take longer)')
+    p.add_argument('--gpus', type=int, default=1, help='processes that share the documents of a folder, one for each GPU')
     p = add('score', cmd_score)
     p.add_argument('--predictions', required=True, help='nbest_predictions_.json: {question id: [{"text", "probability"}, ...]}')
     p.add_argument('--gold', required=True, help='gold answers in SQuAD layout, .json or .json.gz')
@@ -265,7 +302,8 @@ def parser() -> argparse.ArgumentParser:
 # %% ../nbs/cli.ipynb #432557bf
 def main(argv=None) -> int:
     "What the shell calls."
-    args = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = parser().parse_args(argv, argparse.Namespace(argv=argv))
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
     try: return args.function(args) or 0

@@ -275,6 +275,7 @@ PACKAGES = (
     Package('gradio', '6.31', '7', 'the demo', required=False),
     Package('pypdf', '5', '8', 'reading PDF', required=False),
     Package('python-docx', '1.1', '2', 'reading Word', required=False),
+    Package('openpyxl', '3.1', '4', 'writing Excel', required=False),
 )
 
 # %% ../nbs/env.ipynb #31e044af

@@ -46,15 +46,15 @@ _SPACES = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint
 def normalise(
     text: str # any text
 ) -> Normalised: # one line of text and its offsets
-    "Collapse every run of white space (line breaks, tabs, no-break spaces) into one space."
+    "Collapse every run of white space (line breaks, tabs, no-break spaces) into one space; half a character (a lone surrogate) becomes the replacement character."
     codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), dtype=np.uint32)
-    space = np.isin(codes, _SPACES)
+    space, half = np.isin(codes, _SPACES), (codes >= 0xD800) & (codes < 0xE000)
     keep = ~space
     keep[1:] |= space[1:] & ~space[:-1]
     offsets = np.flatnonzero(keep).astype(np.int32)
     if len(offsets) and space[offsets[-1]]: offsets = offsets[:-1]
-    out = np.where(space[offsets], np.uint32(32), codes[offsets])
-    return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le', 'surrogatepass'), offsets)
+    out = np.where(space[offsets], np.uint32(32), np.where(half[offsets], np.uint32(0xFFFD), codes[offsets]))
+    return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), offsets)
 
 # %% ../nbs/week1_windows.ipynb #0dc5c9b5
 @dataclass(frozen=True)
