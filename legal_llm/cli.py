@@ -10,8 +10,8 @@ from pathlib import Path
 from .env import LegalLLMError, atomic_write, cores, limit_threads, save_json
 
 # %% auto #0
-__all__ = ['QUICK', 'CUAD', 'SOURCES', 'TRAIN', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_score', 'cmd_extract',
-           'print_review', 'cmd_demo', 'run_weeks', 'cmd_run', 'parser', 'main']
+__all__ = ['QUICK', 'CUAD', 'SOURCES', 'TRAIN', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score',
+           'cmd_extract', 'print_review', 'cmd_demo', 'run_weeks', 'cmd_run', 'parser', 'main']
 
 # %% ../nbs/cli.ipynb #34c10308
 def cmd_doctor(args):
@@ -35,15 +35,15 @@ def cmd_train(args):
     if not args.data and not args.record: raise LegalLLMError("there is nothing to train on: give --data, a folder that `legal-llm data` wrote, or --record, a run's record.json")
     given = {name: getattr(args, name) for name, *_ in TRAIN if getattr(args, name) is not None}
     if 'lora' in given: given['lora'] = dict(_option(o) for o in given['lora'])
-    gpus = processes_in(args.accelerate_config) if args.accelerate_config else args.gpus
+    gpus, shards = processes_in(args.accelerate_config) if args.accelerate_config else (args.gpus, 1)
     if args.record: settings = replace(recorded_settings(args.record, args.data), **given)
     else:
         data = open_data(args.data)
         settings = TrainSettings(**{'data': str(data.path), 'base': data.info['settings']['base'], 'accumulation': gpus, **given})
-    if args.plan: print(prepare_training(settings, args.out, check=args.check, processes=gpus)); return
+    if args.plan: print(prepare_training(settings, args.out, check=args.check, processes=gpus, shards=shards)); return
     if gpus > 1:
         options = [f'--{name}' for name in ('change', 'check', 'no-watch') if getattr(args, name.replace('-', '_'))]
-        run = train_on(gpus, settings, args.out, config=args.accelerate_config, options=tuple(options))
+        run = train_on(gpus, settings, args.out, not args.quiet, config=args.accelerate_config, options=tuple(options))
     else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch)
     if not args.quiet: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
 
@@ -53,12 +53,19 @@ def _option(text: str): # 'use_rslora=true' -> ('use_rslora', True)
     try: return name, json.loads(value)
     except ValueError: return name, value
 
+def _engine(args) -> dict: return {k: v for k, v in dict(strict=args.strict, candidates=args.candidates).items() if v}
+
 def cmd_eval(args):
     "Score a run on held-out contracts, beside the base model."
     from legal_llm.eval import evaluate
-    result = evaluate(args.run, args.split, args.limit, base=not args.no_base)
+    result = evaluate(args.run, args.split, args.limit, base=not args.no_base, **_engine(args))
     print(result)
     print(f"report: {result.report}")
+
+def cmd_compare(args):
+    "Is one run better than another? Paired bootstrap over the contracts that both were scored on."
+    from legal_llm.eval import compare_runs
+    for c in compare_runs(args.run, args.other, args.split): print(c)
 
 def cmd_score(args):
     "Official CUAD scores of a predictions file, as one JSON object."
@@ -70,16 +77,18 @@ def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
     from legal_llm.documents import read_document
     from legal_llm.models import find_adapter
-    settings = {k: v for k, v in dict(strict=args.strict, candidates=args.candidates).items() if v}
-    form = Path(args.out or '').suffix
-    if not args.out and any(Path(f).is_dir() for f in args.files): raise LegalLLMError("a folder of contracts needs a place for the results: give --out, a folder")
-    if args.out and (form == '' or any(Path(f).is_dir() for f in args.files)): return _extract_folder(args, settings)
+    settings = _engine(args)
+    form, folder = Path(args.out or '').suffix, any(Path(f).is_dir() for f in args.files)
+    if folder and (not args.out or form): raise LegalLLMError("a folder of contracts has a result for each: give --out, a folder for them")
+    if args.out and not form: return _extract_folder(args, settings)
     if args.out and form not in ('.json', '.csv', '.xlsx'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv or .xlsx, or a folder")
+    if args.gpus > 1: raise LegalLLMError("--gpus shares the documents of a folder: give --out, a folder, or leave it out")
     documents = [read_document(f) for f in args.files]
     find_adapter(args.run)
     from tqdm.auto import tqdm
     from legal_llm.extract import Extractor
-    from legal_llm.review import csv_of, save_xlsx
+    from legal_llm.review import check_xlsx, csv_of, save_xlsx
+    if form == '.xlsx': check_xlsx()
     extractor = Extractor.load(args.run, **settings)
     reviews = []
     for d in documents:
@@ -98,12 +107,14 @@ def _extract_folder(args, settings: dict):
     from legal_llm.documents import READERS, read_document
     from legal_llm.extract import Extractor, run_key
     from legal_llm.folder import find_documents, gather, review_documents
-    documents, key = find_documents(args.files, READERS), run_key(args.run, **settings)
+    from legal_llm.train import check_gpus
+    documents, key, failed = find_documents(args.files, READERS), run_key(args.run, **settings), False
     if args.gpus > 1 and 'RANK' not in os.environ:
+        check_gpus(args.gpus)
         command = [sys.executable, '-m', 'legal_llm.cli', *args.argv] # they need not talk to each other
         started = [subprocess.Popen(command, env={**os.environ, 'RANK': str(i), 'LOCAL_RANK': str(i), 'WORLD_SIZE': str(args.gpus)}) for i in range(args.gpus)]
         try:
-            for p in started: p.wait()
+            failed = any([p.wait() for p in started])
         finally:
             for p in started: p.terminate()
     else:
@@ -111,9 +122,9 @@ def _extract_folder(args, settings: dict):
         if share[1] > 1: _take_gpu()
         review_documents(documents, args.out, lambda: Extractor.load(args.run, **settings), read_document, key, share, progress=share[0] == 0)
         if share[1] > 1: return
-    report = gather(documents, args.out)
+    report = gather(documents, args.out, key)
     print(report)
-    return 1 if report.failed else 0
+    return 1 if report.failed or failed else 0
 
 def _take_gpu():
     "Use the GPU, or the share of the processor's cores, that is this process's own."
@@ -283,6 +294,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='dev also chooses the threshold that extraction uses')
     p.add_argument('--limit', type=int, default=None, help='contracts to score, at most')
     p.add_argument('--no-base', action='store_true', help='leave out the base model')
+    p.add_argument('--strict', action='store_true', help='write nothing but contiguous pieces of the contract')
+    p.add_argument('--candidates', type=int, default=None, help='quotes a category and window that are begun: more find more, and take longer (default: 1)')
+    p = add('compare', cmd_compare)
+    p.add_argument('--run', required=True, help='run folder')
+    p.add_argument('--other', required=True, help='another run folder, scored on the same contracts')
+    p.add_argument('--split', default='test', choices=('dev', 'test'), help='the split that both were scored on')
     p = add('extract', cmd_extract)
     p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf or .docx), or folders of them')
     p.add_argument('--run', required=True, help='run folder')

@@ -14,15 +14,17 @@ from .cuad import Contract, gold_answers
 from .data import open_data
 from .calibration import Calibration, calibration_error, cross_calibrated, fit_calibration, load_calibration, outcomes, plot_reliability
 from .engine import screen
-from .extract import Extractor
-from .metrics import (ScoreTable, all_scores, choose_threshold, detection_scores, markdown_table, official_curve, percent, plot_curves, score_table, span_scores, without_nan)
+from .extract import Extractor, ExtractSettings
+from .metrics import (ScoreTable, all_scores, Comparison, choose_threshold, detection_scores, detection_statistic, markdown_table,
+                               official_curve, official_statistic, paired_bootstrap, percent, plot_curves, same_span, score_table, span_scores, span_statistic, without_nan, word_set)
 from .review import Find, Review
 from .train import Run, open_run
 from .windows import make_windows, tokenise
 
 # %% auto #0
 __all__ = ['check_adapter', 'check_unseen', 'review_contracts', 'predictions_of', 'Evaluation', 'evaluate', 'plot_evaluation',
-           'by_category', 'plot_categories', 'misses', 'write_report', 'keep_results', 'show_results']
+           'by_category', 'plot_categories', 'Errors', 'errors', 'write_report', 'keep_results', 'show_results',
+           'compare_runs']
 
 # %% ../nbs/week3_eval.ipynb #6dcf9c14
 def check_adapter(
@@ -48,9 +50,11 @@ def check_unseen(
     if seen: raise LegalLLMError(f"{len(seen)} of these contracts were in training, such as {sorted(seen)[0]!r}: score contracts of the dev or test split")
 
 # %% ../nbs/week3_eval.ipynb #caf0cb96
+def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
 def _key(run: Run, extractor: Extractor, system: str) -> str:
     "What a saved review depends on."
-    adapter = hashlib.sha256((run.adapter/'adapter_model.safetensors').read_bytes()).hexdigest()
+    adapter = _sha256(run.adapter/'adapter_model.safetensors')
     return hashlib.sha256(json.dumps([adapter if system == 'fine-tuned' else '', run.record['settings']['base'], extractor.prompt.fingerprint(), asdict(extractor.settings),
                                       str(next(extractor.model.parameters()).dtype)]).encode()).hexdigest()[:16]
 
@@ -101,6 +105,7 @@ class Evaluation:
     reviews: dict[str, dict[str, Review]] # system -> title -> review
     gold: dict[str, list[str]]
     milliseconds: float   # per (window, category) pair, fine-tuned model
+    settings: ExtractSettings
     plain: dict           # what it said of categories and quotes and what was so, as `outcomes` gives it, without calibration
     calibrated: dict      # the same with calibration; on dev, each contract by a calibration on the others
 
@@ -155,7 +160,7 @@ def evaluate(
     pairs = sum(r.windows for r in reviews['fine-tuned'].values()) * len(run.categories)
     milliseconds = 1000 * sum(sum(r.seconds.values()) for r in reviews['fine-tuned'].values()) / pairs
     said = [outcomes(list(r.values()), gold) for r in (plain, reviews['fine-tuned'])]
-    out = Evaluation(run, split, table, scores, reviews, gold, milliseconds, *said)
+    out = Evaluation(run, split, table, scores, reviews, gold, milliseconds, extractor.settings, *said)
     save_json(run.path/f'predictions_{split}.json', predictions['fine-tuned'])
     save_json(run.path/f'metrics_{split}.json', without_nan(dict(
         split=split, contracts=[c.title for c in contracts], base=run.record['settings']['base'], data=run.record['data'], source=run.record['source'], prompt=run.record['prompt'],
@@ -200,17 +205,43 @@ def plot_categories(
     return fig
 
 # %% ../nbs/week3_eval.ipynb #78142b74
-def misses(
-    evaluation: Evaluation,
-    most: int = 8
-) -> list[dict]: # category, contract, what the contract says, what was answered
-    "Gold spans of the fine-tuned model's most confident silence: clauses that are there and were not found."
-    rows = []
+@dataclass
+class Errors:
+    "What went wrong, row by row: missed clauses, least confident first; wrong words and false finds, most confident first. Shows itself as a table to search."
+    rows: list[dict] # kind, category, contract, confidence, gold, said
+
+    KINDS = dict(missed='clauses that were not found', words='quotes of a category whose clauses say something else', false='quotes of what is no clause')
+
+    def count(self) -> dict[str, int]: return {k: sum(r['kind'] == k for r in self.rows) for k in self.KINDS}
+
+    def _repr_html_(self):
+        def cell(text): return f'<td>{html.escape(" ".join(text.split())[:400])}</td>'
+        body = ''.join(f"<tr data-kind='{r['kind']}'><td>{r['kind']}</td>{cell(r['category'])}<td>{r['confidence']:.2f}</td>{cell(r['gold'])}{cell(r['said'])}{cell(r['contract'])}</tr>" for r in self.rows)
+        legend = '; '.join(f'<b>{k}</b>: {n}, {self.KINDS[k]}' for k, n in self.count().items())
+        search = ("const t = this.value.toLowerCase(); this.closest('.ll-errors').querySelectorAll('tbody tr').forEach(r => r.style.display = r.textContent.toLowerCase().includes(t) ? '' : 'none')")
+        return (f'<div class="ll-errors"><p>{legend}</p><input type="search" placeholder="filter: a category, a kind, a word" aria-label="filter" oninput="{html.escape(search)}" style="width:22em">'
+                f'<div style="max-height:28em;overflow:auto"><table><thead><tr>{"".join(f"<th>{h}</th>" for h in ("kind", "category", "confidence", "the contract says", "was answered", "contract"))}</tr></thead><tbody>{body}</tbody></table></div></div>')
+
+def errors(
+    evaluation: Evaluation
+) -> Errors:
+    "Every missed clause, wrong quote and false find of the fine-tuned model."
+    missed, words, false = [], [], []
     for title, review in evaluation.reviews['fine-tuned'].items():
         for c in evaluation.run.categories:
-            gold = evaluation.gold[f'{title}__{c.name}']
-            if gold and not review.found(c.name): rows.append(dict(category=c.name, contract=title, gold=gold[0], confidence=review.probabilities[c.name]))
-    return sorted(rows, key=lambda r: r['confidence'])[:most]
+            gold, finds = evaluation.gold[f'{title}__{c.name}'], review.found(c.name)
+            row = dict(category=c.name, contract=title)
+            lost = [g for g in gold if not any(same_span(word_set(g), word_set(f.quote)) for f in finds)]
+            wrong = [f for f in finds if not any(same_span(word_set(g), word_set(f.quote)) for g in gold)]
+            if lost and wrong: words += [dict(row, kind='words', confidence=f.confidence, gold=' ‖ '.join(lost), said=f.quote) for f in wrong]
+            elif lost: missed += [dict(row, kind='missed', confidence=review.probabilities[c.name], gold=g, said='') for g in lost]
+            else: false += [dict(row, kind='false', confidence=f.confidence, gold='', said=f.quote) for f in wrong]
+    return Errors(sorted(missed, key=lambda r: r['confidence']) + [r for rows in (words, false) for r in sorted(rows, key=lambda r: -r['confidence'])])
+
+def _generation(s: ExtractSettings) -> str:
+    how = f"temperature {s.temperature:g}, top_p {s.top_p:g}, seed {s.seed}" if s.temperature else 'greedy'
+    return (f"{how}{', strict' if s.strict else ''}; windows of {s.size} tokens, {s.overlap} shared; the {s.most} likeliest categories of a window from a decision of {s.floor:g} up, "
+            f"{s.candidates} candidate{'s' * (s.candidates > 1)} each, {s.max_tokens} tokens at most")
 
 def write_report(
     evaluation: Evaluation
@@ -224,7 +255,8 @@ def write_report(
     plot_categories(e).savefig(pictures/f'categories_{e.split}.png', dpi=120)
     plot_reliability(e.plain, e.calibrated).savefig(pictures/f'reliability_{e.split}.png', dpi=120)
     facts = [('model', f"{s['base']} with the adapter of {run.path.name}"), ('trained on', f"{r['packs']:,} packs, {r['tokens']:,} tokens of {Path(r['source']).name}"),
-             ('scored on', f"{len(e.reviews['fine-tuned'])} {e.split} contracts, none of them in training"), ('decoding', 'greedy; confidence is the probability of the decision token'),
+             ('scored on', f"{len(e.reviews['fine-tuned'])} {e.split} contracts, {len(e.gold):,} questions, none of these contracts in training"), ('generation', _generation(e.settings)),
+             ('hashes', f"adapter {_sha256(run.adapter/'adapter_model.safetensors')}, data {r['data']}, prompt {r['prompt']}"),
              ('threshold', f"{e.table.thresholds['fine-tuned']:.3g}" + (', chosen on dev' if (run.path/'calibration.json').exists() else ', not calibrated')),
              *(('calibration error, ' + k, f'{before:.3f} without, {after:.3f} with calibration') for k, (before, after) in e.calibration_errors().items()),
              ('speed', f"{e.milliseconds:.1f} ms per window and category"), ('versions', ', '.join(f'{k} {v}' for k, v in r['versions'].items() if k in ('torch', 'transformers', 'peft')))]
@@ -233,7 +265,6 @@ def write_report(
     body = ''.join('<tr>' + ''.join(f'<td>{html.escape(x)}</td>' for x in row) + '</tr>' for row in e.table.cells())
     families = ''.join(f'<tr><td>{html.escape(f)}</td><td>{html.escape(k.replace("_", " "))}</td><td>{html.escape(str(i))}</td></tr>'
                        for f, ks in e.scores.items() for k, i in ks.items() if k not in ('questions', 'positives', 'spans'))
-    lost = ''.join(f"<tr><td>{html.escape(m['category'])}</td><td>{m['confidence']:.3f}</td><td>{html.escape(' '.join(m['gold'].split())[:300])}</td></tr>" for m in misses(e))
     page = f"""<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Evaluation of {html.escape(run.path.name)}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222}}table{{border-collapse:collapse;margin:1rem 0;font-size:14px;display:block;overflow-x:auto}}
 td,th{{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical-align:top}}img{{max-width:100%}}</style>
@@ -242,7 +273,7 @@ td,th{{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical
 <h2>Scores</h2><table><tr>{head}</tr>{body}</table><p>{html.escape(e.table.note())}</p>
 <img src="pictures/curves_{e.split}.png" alt="precision over recall"><h2>Confidence</h2><p>How often what was said came true.</p><img src="pictures/reliability_{e.split}.png" alt="frequency over probability"><h2>Categories</h2><img src="pictures/categories_{e.split}.png" alt="scores by category">
 <h2>Every score of the fine-tuned model</h2><table><tr><th>family</th><th>score</th><th>percent, with 95% interval</th></tr>{families}</table>
-<h2>Missed clauses</h2><p>Present in the contract and not found, least confident first.</p><table><tr><th>category</th><th>confidence</th><th>the contract says</th></tr>{lost}</table>
+<h2>Errors</h2>{errors(e)._repr_html_()}
 """
     text = '\n'.join([f'# Evaluation of {run.path.name} on {e.split}', '', *(f'- {k}: {v}' for k, v in facts), '', e.table._repr_markdown_(), '',
                       f'![precision over recall](pictures/curves_{e.split}.png)', '', f'![frequency over probability](pictures/reliability_{e.split}.png)', '', f'![scores by category](pictures/categories_{e.split}.png)', ''])
@@ -283,3 +314,26 @@ def show_results(
                     f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes on "
                     f"{', '.join(r['machine']['gpus']) or str(r['machine']['cores']) + ' cores of ' + r['machine']['cpu']}; "
                     f"review at {r['scores']['milliseconds_per_window_and_category']:.0f} ms per window and category.")
+
+# %% ../nbs/week3_eval.ipynb #a379faf4
+def compare_runs(
+    a, b,               # run folders, evaluated on the same contracts
+    split: str = 'test'
+) -> list[Comparison]: # of AUPR, span F1, detection F1 and detection AP
+    "Paired comparison of two runs. Raises LegalLLMError where they were not scored on the same contracts."
+    said = []
+    for path in (a, b):
+        run = open_run(path)
+        metrics, predictions = (run.path/f'{name}_{split}.json' for name in ('metrics', 'predictions'))
+        if not metrics.exists() or not predictions.exists(): raise LegalLLMError(f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split {split}`")
+        said.append((run, json.loads(metrics.read_text(encoding='utf-8')), json.loads(predictions.read_text(encoding='utf-8'))))
+    titles = [set(m['contracts']) for _, m, _ in said]
+    if titles[0] != titles[1]: raise LegalLLMError(f"{a} and {b} were scored on different contracts ({len(titles[0] ^ titles[1])} in one only): evaluate both with the same --limit on the same data")
+    contracts = [c for c in open_data(said[0][0].record['settings']['data']).contracts(split) if c.title in titles[0]]
+    gold = gold_answers(contracts, said[0][0].categories)
+    def statistics(metrics, predictions):
+        t = metrics['table']['thresholds']['fine-tuned']
+        return dict(aupr=official_statistic(predictions, gold), f1=span_statistic(predictions, gold, t)), detection_statistic(predictions, gold, t)
+    (one, one_detects), (two, two_detects) = (statistics(m, p) for _, m, p in said)
+    found = [paired_bootstrap(one[k], two[k], k) for k in one] + [paired_bootstrap(one_detects, two_detects, k) for k in ('f1', 'average_precision')]
+    return [replace(c, name=n) for c, n in zip(found, ('AUPR', 'span F1', 'detection F1', 'detection AP'))]

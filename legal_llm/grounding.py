@@ -4,6 +4,7 @@
 
 # %% ../nbs/week1_grounding.ipynb #6a61076a
 from __future__ import annotations
+import re
 from rapidfuzz import fuzz
 from .windows import Normalised
 
@@ -11,6 +12,8 @@ from .windows import Normalised
 __all__ = ['locate', 'ground']
 
 # %% ../nbs/week1_grounding.ipynb #d1881b9b
+_OMISSION = re.compile(r'\s*(?:\[\s*)?(?:\.\s?\.\s?\.|…)(?:\s*\])?\s*')
+
 def locate(
     quote: str,          # what the model wrote
     text: str,           # normalised text to find it in
@@ -22,6 +25,7 @@ def locate(
     if (at := text.find(quote)) >= 0: return at, at + len(quote)
     small = quote.lower()
     if len(lower := text.lower()) == len(text) and (at := lower.find(small)) >= 0: return at, at + len(small) # only İ has another length
+    if span := _locate_pieces(quote, text, least): return span
     if len(quote) < 12: return None # too short for a match that is not exact to mean anything
     hit = fuzz.partial_ratio_alignment(quote, text, score_cutoff=least)
     if hit is None or hit.dest_end - hit.dest_start < len(quote) / 2: return None
@@ -29,6 +33,16 @@ def locate(
     while a > 0 and text[a-1].isalnum() and text[a].isalnum(): a -= 1  # whole words
     while b < len(text) and text[b-1].isalnum() and text[b].isalnum(): b += 1
     return a + text[a:b].startswith(' '), b - text[a:b].endswith(' ')
+
+def _locate_pieces(quote, text, least):
+    "The stretch from the first piece of a quote with omissions to its last, where all follow one another within twice the quote's length; else None."
+    pieces, spans, at = [p for p in _OMISSION.split(quote) if p], [], 0
+    if len(pieces) < 2 or min(map(len, pieces)) < 12: return None # short ones stand everywhere
+    for p in pieces:
+        span = locate(p, text[at:], least)
+        if span is None: return None
+        spans.append((at + span[0], at + span[1])); at = spans[-1][1]
+    return (spans[0][0], at) if at - spans[0][0] <= 2 * len(quote) + 100 else None
 
 # %% ../nbs/week1_grounding.ipynb #e4703d30
 def ground(

@@ -108,7 +108,8 @@ def _no_bars():
 def load_base(
     name: str = 'smollm2', # as for `resolve_base`
     dtype: str = 'auto',   # number format of the weights
-    four_bit: bool = False # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
+    four_bit: bool = False, # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
+    shards: int = 1        # processes that will share the weights; with several, the model stays in main memory until then
 ):
     "Load a base model for training or extraction, on the GPU where there is one and it is not sharded. Raises LegalLLMError for what the hardware rules refuse."
     import torch
@@ -119,7 +120,7 @@ def load_base(
     if four_bit:
         kwargs['quantization_config'] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype)
-    if torch.cuda.is_available() and sharded() == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
+    if torch.cuda.is_available() and shards == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
     path = resolve_base(name)
     try:
         with _no_bars(): model = AutoModelForCausalLM.from_pretrained(path, **kwargs)

@@ -21,7 +21,7 @@ from .rules import Choices, choose, situation
 
 # %% auto #0
 __all__ = ['PROGRAM', 'TrainSettings', 'default_lr', 'sample_packs', 'Run', 'open_run', 'Job', 'prepare_training', 'train',
-           'recorded_settings', 'processes_in', 'train_on']
+           'recorded_settings', 'processes_in', 'check_gpus', 'train_on']
 
 # %% ../nbs/week2_train.ipynb #ebee1aba
 @dataclass(frozen=True)
@@ -113,11 +113,6 @@ class Run:
     def log(self) -> list[dict]: # a dict for each step, and for each look at dev
         return read_log(self.path/'log.jsonl')
 
-    def threshold(self) -> float: # .5 until an evaluation on dev has chosen it
-        "The probability above which a clause counts as found."
-        file = self.path/'calibration.json'
-        return json.loads(file.read_text())['threshold'] if file.exists() else .5
-
     def _repr_markdown_(self):
         r = self.record
         best = [('best on dev', f"score {r['best']['score']:.3f} after step {r['best']['step']:,}, which is the adapter" + (' (stopped early)' if r['stopped_early'] else ''))] if r.get('best') else []
@@ -174,12 +169,13 @@ def prepare_training(
     asked: dict = {}, # choices that are settled already, by name
     check: bool = False, # hold the first pack against separate sequences
     limit: int | None = None, # tokens in a pack, at most, where memory has run out before; the packs stay as they were laid out, and are divided when they are computed
-    processes: int | None = None # that will train side by side; None: as many as were started with this one
+    processes: int | None = None, # that will train side by side; None: as many as were started with this one
+    shards: int | None = None     # processes that will share the weights; None: as this one was started
 ) -> Job: # shows itself as two tables: what was chosen and why, and the plan
     "Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not work."
     import torch
     from transformers import AutoConfig
-    s, data, processes = settings, open_data(settings.data), processes or int(os.environ.get('WORLD_SIZE', 1))
+    s, data, processes, shards = settings, open_data(settings.data), processes or int(os.environ.get('WORLD_SIZE', 1)), shards or sharded()
     if s.accumulation % processes: raise LegalLLMError(f"accumulation={s.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
     if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     limit_threads()
@@ -187,14 +183,14 @@ def prepare_training(
     tokenizer = load_tokenizer(s.base)
     prompt, config = Prompt(tokenizer, data.categories), AutoConfig.from_pretrained(resolve_base(s.base))
     asked = {**dict(dtype=s.dtype, four_bit=s.four_bit, attention=s.attention, checkpointing=s.checkpointing, budget=s.budget), **asked}
-    choices = choose(situation(config, data.info['settings']['size'], len(data.categories), s.r, sharded()), **asked)
+    choices = choose(situation(config, data.info['settings']['size'], len(data.categories), s.r, shards), **asked)
     packs = sample_packs(data, prompt, s, choices['budget'])
-    base = load_base(s.base, choices['dtype'], choices['four_bit'])
+    base = load_base(s.base, choices['dtype'], choices['four_bit'], shards)
     use_attention(base, choices['attention'])
     parameters = base.num_parameters()
     model = add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora)
     if check: _check(model, packs[0], s.weights, choices)
-    measured = preflight(model, prompt, packs if limit is None else [part for p in packs for part in deal(p, limit)], s.weights, out, s.keep, choices['dtype'], tried=sharded() == 1)
+    measured = preflight(model, prompt, packs if limit is None else [part for p in packs for part in deal(p, limit)], s.weights, out, s.keep, choices['dtype'], tried=shards == 1)
     steps = len(packs) // s.accumulation
     return Job(model, prompt, packs, choices, make_plan(packs, s.accumulation // processes, processes, measured), s.lr or default_lr(parameters),
                min(50, steps // 10) if s.warmup is None else s.warmup, processes)
@@ -315,8 +311,8 @@ PROGRAM = 'legal_llm.cli' # what each process runs
 
 def processes_in(
     config # a configuration file of accelerate, as `accelerate config` writes it
-) -> int:
-    "How many processes it starts. Raises LegalLLMError for a file that is none, and for what does not work here."
+) -> tuple[int, int]: # processes that it starts, and how many of them share the weights
+    "What a configuration asks for. Raises LegalLLMError for a file that is none, and for what does not work here."
     import yaml
     make = f"make one with `accelerate config --config_file {config}`"
     try: said = yaml.safe_load(Path(config).read_text(encoding='utf-8'))
@@ -325,7 +321,15 @@ def processes_in(
     if type(n) is not int or n < 1: raise LegalLLMError(f"{config} does not say num_processes: {make}")
     if kind not in ('FSDP', 'MULTI_GPU', 'MULTI_CPU', 'NO'): raise LegalLLMError(f"{config} asks for distributed_type {kind}: choose MULTI_GPU (each GPU holds the model) or FSDP (they share it)")
     if kind == 'FSDP' and (said.get('fsdp_config') or {}).get('fsdp_version') != 2: raise LegalLLMError(f"{config} asks for the first version of FSDP: write fsdp_version: 2 under fsdp_config")
-    return n
+    return n, n if kind == 'FSDP' else 1
+
+def check_gpus(
+    processes: int
+) -> None:
+    "Raise LegalLLMError where there are GPUs, and fewer than processes."
+    import torch
+    found = torch.cuda.device_count()
+    if found and processes > found: raise LegalLLMError(f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found}: give --gpus {found}")
 
 def train_on(
     processes: int | None, # one for each GPU; None: as many as `config` says
@@ -336,10 +340,9 @@ def train_on(
     options: tuple = ()   # further options of `legal-llm train`
 ) -> Run:
     "`train` in several processes. Raises LegalLLMError with what the processes said where they fail."
-    import torch
-    out, found = Path(out), torch.cuda.device_count()
-    if config: processes = processes_in(config)
-    if found and processes > found: raise LegalLLMError(f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found}: give --gpus {found}")
+    out = Path(out)
+    if config: processes, _ = processes_in(config)
+    check_gpus(processes)
     if settings.accumulation % processes: raise LegalLLMError(f"accumulation={settings.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
     run = _existing(out, settings, open_data(settings.data), '--change' in options)
     if run and run.record['finished']: return run

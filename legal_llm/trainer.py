@@ -88,6 +88,8 @@ class PackTrainer(Trainer):
         budget = int(max(len(pack) // 2, trunk + max(sizes)))
         if budget >= len(pack):
             raise LegalLLMError(f"out of memory with one question on a window of {trunk:,} tokens: prepare the data with smaller windows, switch checkpointing on, or load the base model in 4 bits")
+        if sharded() > 1: # all processes must compute equally many parts
+            raise LegalLLMError(f"memory ran out in step {self.state.global_step + 1} with a pack of {len(pack):,} tokens of a model in shards: train again with --budget {budget}, into another --out")
         self.budget = budget
         self.on_smaller(budget, f"memory ran out in step {self.state.global_step + 1} with a pack of {len(pack):,} tokens: packs have at most {budget:,} from now on, and a step takes more of them")
         if self.args.world_size > 1: # the other processes wait for this one's gradients

@@ -51,6 +51,19 @@ def test_a_line_has_a_word_and_ends():
     assert copying.step(last, PROMPT.newline) is None
 
 
+def test_characters_of_several_tokens_are_whole_and_windows_may_cut_them():
+    "A quote may begin and end at any whole character, and not within one; a window's end that cuts one, or is blank, is no place to go"
+    tokens = tokenise('契約書 2024', PROMPT.tokenizer)
+    copying = Copying(PROMPT, tokens.ids)
+    assert 2 <= (~copying.inside).sum() < len(copying.inside) and not copying.inside[-1]
+    for n in range(1, len(tokens.ids) + 1):
+        part, rng = Copying(PROMPT, tokens.ids[:n]), random.Random(n)
+        lines = [PROMPT.tokenizer.decode(walk(part, rng, 6)).strip() for _ in range(20) if len(part.starts)]
+        assert all(line and '\ufffd' not in line and line in tokens.normalised.text for line in lines)
+    blank = [i for i in tokens.ids.tolist() if not PROMPT.piece(i).strip()]
+    assert blank and blank[0] not in Copying(PROMPT, [*tokenise('made in', PROMPT.tokenizer).ids.tolist(), blank[0]]).starts
+
+
 def can_write(copying, span):
     "Whether the tokens that the model is trained to write for a span are allowed, one after the other"
     at = None

@@ -126,7 +126,7 @@ def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, proce
     command = ['extract', str(room), '--run', str(run.path), '--out', str(tmp_path / 'reviews'), '--strict', '--gpus', str(processes)]
     assert main(command) == 1
     said = capfd.readouterr().out
-    assert 'could not be read  3' in said and all(f'  {name}: ' in said for name in ('broken.pdf', 'binary.txt', 'empty.txt'))
+    assert 'could not be reviewed  3' in said and all(f'  {name}: ' in said for name in ('broken.pdf', 'binary.txt', 'empty.txt'))
     out = tmp_path / 'reviews'
     good = ['2024/b.md', '2024/b.txt', 'a.txt']
     assert results(out) == sorted([*(f'{n}.json' for n in good), 'clauses.csv', *(f'{n}.failed.json' for n in ('broken.pdf', 'binary.txt', 'empty.txt'))])
@@ -140,13 +140,14 @@ def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, proce
     (room / 'empty.txt').write_text('Not empty now')
     assert main(command) == 1
     changed = {n for n in good if (out / f'{n}.json').stat().st_mtime_ns != stamps[n]}
-    assert changed == {'2024/b.txt'} and not (out / 'empty.txt.failed.json').exists() and 'could not be read  1' in capfd.readouterr().out
+    assert changed == {'2024/b.txt'} and not (out / 'empty.txt.failed.json').exists() and 'could not be reviewed  1' in capfd.readouterr().out
     head, *rows = (out / 'clauses.csv').read_text(encoding='utf-8-sig').splitlines()
     assert head.startswith('title,category,found') and len(rows) >= 4 * 41
 
 
 def test_a_folder_needs_a_place_and_documents(run, room, tmp_path, capsys):
     assert main(['extract', str(room), '--run', str(run.path)]) == 2 and '--out' in capsys.readouterr().err
+    assert main(['extract', str(room), '--run', str(run.path), '--out', str(tmp_path / 'x.csv')]) == 2 and 'a folder for them' in capsys.readouterr().err
     (tmp_path / 'nothing').mkdir()
     assert main(['extract', str(tmp_path / 'nothing'), '--run', str(run.path), '--out', str(tmp_path / 'x')]) == 2
     assert 'no document' in capsys.readouterr().err and not (tmp_path / 'x').exists()
@@ -154,6 +155,31 @@ def test_a_folder_needs_a_place_and_documents(run, room, tmp_path, capsys):
     (tmp_path / 'other' / 'a.txt').write_text('different')
     assert main(['extract', str(room), str(tmp_path / 'other'), '--run', str(run.path), '--out', str(tmp_path / 'x')]) == 2
     assert 'two folders' in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_loaded_is_no_document_s_fault(room, tmp_path):
+    "Results of before stay, and no document is said to be at fault; what another model found does not count as done"
+    from legal_llm.documents import READERS, read_document
+    from legal_llm.folder import find_documents, gather, review_documents
+
+    documents, out = find_documents(room, READERS), tmp_path / 'reviews'
+    good = {'a.txt': documents['a.txt']}
+
+    class Empty:
+        name = 'a stand-in'
+
+        def extract(self, text, title, progress, pages):
+            return Review(title, text, [], {'Parties': 0.1}, pages=pages)
+
+    assert review_documents(good, out, Empty, read_document, 'old', progress=False).done == ['a.txt']
+
+    def broken():
+        raise LegalLLMError('no adapter')
+
+    with pytest.raises(LegalLLMError, match='no adapter'):
+        review_documents(documents, out, broken, read_document, 'new', progress=False)
+    assert (out / 'a.txt.json').exists() and not (out / 'a.txt.failed.json').exists()
+    assert gather(good, out, 'old').reused == ['a.txt'] and gather(good, out, 'new').failed == {'a.txt': 'it was not reviewed'}
 
 
 def test_what_results_depend_on(run, tmp_path):

@@ -2,6 +2,7 @@
 
     python tools/bench.py scale    # week 1 on CUAD, where it is at hand, and on 500 to 5,000 written contracts: seconds and memory of each stage
     python tools/bench.py train    # TRL, separate sequences and packs on the same examples: examples and tokens a second, memory, loss, gradients
+    python tools/bench.py extract --run RUN   # the engine and plain `generate` on the same windows: answers and seconds (not a part of `make bench`: it needs a trained run)
 
 Each size runs in a process of its own, so that one does not warm up or fill the memory of the next. Figures go to nbs/results, where the docs read them.
 """
@@ -16,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 
+import bench_extract
 import bench_train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,9 +92,11 @@ def scale(n: int) -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description='Measure, and keep what was measured')
-    parser.add_argument('what', choices=['scale', 'train'])
+    parser.add_argument('what', choices=['scale', 'train', 'extract'])
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: written contracts (500 1000 2500 5000); train: tokens in a window (256 512 1024 2048)')
     parser.add_argument('--questions', type=int, nargs='+', help='train: questions on a window (8 16 41)')
+    parser.add_argument('--run', help='extract: a run folder')
+    parser.add_argument('--windows', type=int, default=6, help='extract: windows to compare on')
     parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one is not None:
@@ -100,6 +104,11 @@ def main() -> int:
         return 0
     if args.what == 'train':
         bench_train.main(args.sizes or bench_train.SIZES, args.questions or bench_train.QUESTIONS)
+        return 0
+    if args.what == 'extract':
+        if not args.run:
+            parser.error('extract needs --run, a run folder')
+        bench_extract.main(args.run, args.windows)
         return 0
     from legal_llm.cuad import find_dev_cuad
     from legal_llm.env import hardware, save_json
