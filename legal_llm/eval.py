@@ -117,14 +117,14 @@ class Evaluation:
     def __str__(self): return str(self.table)
     def _repr_markdown_(self): return self.table._repr_markdown_()
 
-def _calibrate(run: Run, plain: dict[str, Review], gold: dict, split: str) -> tuple[dict[str, Review], Calibration]:
+def _calibrate(run: Run, plain: dict[str, Review], gold: dict, split: str, floor: float) -> tuple[dict[str, Review], Calibration]:
     "Reviews with their confidences made anew; on dev, the calibration is fitted and saved."
     file = run.path/'calibration.json'
     if split == 'dev':
         reviews = list(plain.values())
         if len(reviews) > 1: made, calibration = dict(zip(plain, cross_calibrated(reviews, gold))), fit_calibration(reviews, gold)
         else: made, calibration = plain, Calibration() # one contract cannot tell
-        calibration = replace(calibration, threshold=choose_threshold(predictions_of(made), gold), contracts=len(reviews))
+        calibration = replace(calibration, threshold=choose_threshold(predictions_of(made), gold), contracts=len(reviews), seen=floor)
         save_json(file, calibration.to_dict())
         return {t: replace(r, threshold=calibration.threshold) for t, r in made.items()}, calibration
     calibration = load_calibration(file)
@@ -151,7 +151,7 @@ def evaluate(
     change = check_adapter(extractor, contracts[0].text)
     reviews = {s: review_contracts(run, extractor, contracts, s, progress) for s in (['fine-tuned', 'base'] if base else ['fine-tuned'])}
     gold, plain = gold_answers(contracts, run.categories), reviews['fine-tuned']
-    reviews['fine-tuned'], calibration = _calibrate(run, plain, gold, split)
+    reviews['fine-tuned'], calibration = _calibrate(run, plain, gold, split, extractor.settings.floor)
     predictions = {s: predictions_of(r) for s, r in reviews.items()}
     thresholds = {'fine-tuned': calibration.threshold}
     if base: thresholds['base'] = choose_threshold(predictions['base'], gold)
