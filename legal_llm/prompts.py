@@ -107,7 +107,7 @@ class Prompt:
     ) -> int | None: # None where that is no single token
         "The token of the same text behind a space."
         ids = self._text(' ' + self.piece(token))
-        return ids[0] if len(ids) == 1 else None
+        return ids[0] if len(ids) == 1 and '\ufffd' not in self.piece(token) else None
 
     def heads(self,
         token: int
@@ -115,7 +115,7 @@ class Prompt:
         "Tokens of the beginning of a token's text, up to a place between two words or signs, where a quote may end."
         if token not in self._heads:
             text = self.piece(token)
-            cuts = [text[:i] for i in range(1, len(text)) if text[:i].strip() and not (text[i-1].isalnum() and text[i].isalnum())]
+            cuts = [] if '\ufffd' in text else [text[:i] for i in range(1, len(text)) if text[:i].strip() and not (text[i-1].isalnum() and text[i].isalnum())]
             self._heads[token] = tuple(ids[0] for ids in map(self._text, cuts) if len(ids) == 1)
         return self._heads[token]
 

@@ -32,7 +32,7 @@ def walk(copying, rng, length):
         place = copying.step(place, token)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=30), st.integers(0, 2**32))
 def test_whatever_is_written_is_a_piece_of_the_window(words, seed):
     tokens, rng = tokenise(' '.join(words), PROMPT.tokenizer), random.Random(seed)
