@@ -275,12 +275,12 @@ def _begin(writer, choose, prompt, chosen, max_tokens, copying, strict, starts):
         else: b.fed = 1; dead.append(slots[k] + 1) # a `Yes` that goes on in some other way
         out.append([b])
         if not done: active.append(b)
-        if starts == 1 or leads[k] != newline: continue
-        scores = logits[rows[k] + 1].float().log_softmax(-1)
-        best = [i for i in copying.starts[scores[copying.starts].argsort(descending=True).cpu().numpy()[:starts]].tolist() if i != firsts[k]][:starts - 1]
+        if starts == 1: continue
+        line, scores = logits[rows[k]].float().log_softmax(-1)[newline].item(), logits[rows[k] + 1].float().log_softmax(-1)
+        best = [i for i in copying.starts[scores[copying.starts].argsort(descending=True).cpu().numpy()[:starts]].tolist() if i != firsts[k] or leads[k] != newline][:starts - 1]
         for i in best:
             label += 1
-            out[-1].append(_Branch(label, c + 1, begins[k], [prompt.yes, newline], [lead_chances[k]], None, True, True))
+            out[-1].append(_Branch(label, c + 1, begins[k], [prompt.yes, newline], [line], None, True, True, 2 if leads[k] == newline else 1))
             out[-1][-1].write(prompt, i, scores[i].item(), max_tokens + 1, copying)
         active += out[-1][1:]
     writer.drop(dead)
