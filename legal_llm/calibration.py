@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import numpy as np
 from .env import LegalLLMError
-from .metrics import same_span, word_set
+from .metrics import is_among
 from .review import Find, Review
 
 # %% auto #0
-__all__ = ['fit_logistic', 'logit', 'Calibration', 'load_calibration', 'fit_calibration', 'cross_calibrated', 'outcomes',
+__all__ = ['fit_logistic', 'logit', 'expit', 'Calibration', 'load_calibration', 'outcomes', 'fit_calibration', 'cross_calibrated',
            'calibration_error', 'plot_reliability']
 
 # %% ../nbs/week3_calibration.ipynb #65db3964
@@ -26,7 +26,7 @@ def fit_logistic(
     z = np.hstack([x, np.ones((len(x), 1))])
     w, penalty = np.zeros(z.shape[1]), np.diag([decay] * x.shape[1] + [1e-9])
     for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(z @ w, -40, 40)))
+        p = expit(np.clip(z @ w, -40, 40))
         step = np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z + penalty + 1e-9 * np.eye(len(w)), z.T @ (p - y) + penalty @ w)
         w -= step * min(1, 5 / max(np.abs(step).max(), 1e-12)) # no leaps where classes are separable
         if np.abs(step).max() < 1e-8: break
@@ -39,6 +39,12 @@ def logit(
     p = np.clip(p, 1e-12, 1 - 1e-12)
     return np.log(p) - np.log1p(-p)
 
+def expit(
+    odds # log odds, or an array of them
+):
+    "The probability, as a float or an array of floats."
+    return 1 / (1 + np.exp(-odds))
+
 # %% ../nbs/week3_calibration.ipynb #662ee898
 @dataclass(frozen=True)
 class Calibration:
@@ -50,12 +56,12 @@ class Calibration:
     seen: float = 0.                          # probability of a decision below which those were not decoded
 
     def of_category(self, p: float) -> float:
-        return p if self.category is None else float(1 / (1 + np.exp(-(self.category[0] * logit(p) + self.category[1]))))
+        return p if self.category is None else float(expit(self.category[0] * logit(p) + self.category[1]))
 
     def of_quote(self, f: Find) -> float:
-        if self.quote is not None and len(self.quote) == 4: return float(1 / (1 + np.exp(-np.dot(self.quote, [*_features(f), 1.]))))
+        if self.quote is not None and len(self.quote) == 4: return float(expit(np.dot(self.quote, [*_features(f), 1.])))
         odds = f.margin if self.quote is None else np.dot(self.quote, [f.margin, f.logprob, 1.])
-        return float(1 / (1 + np.exp(-odds)) * (1 if f.first else np.exp(f.logprob)))
+        return float(expit(odds) * (1 if f.first else np.exp(f.logprob)))
 
     def floor(self,
         confidence: float | None = None # None: the threshold
@@ -65,7 +71,7 @@ class Calibration:
         if self.quote is None: return confidence
         decision, words, *first, constant = self.quote
         if decision <= 0 or words < 0: return self.seen
-        return float(max(self.seen, 1 / (1 + np.exp(-(logit(confidence) - constant - max(*first, 0, 0)) / decision)))) # of words that are certain, and where that helps, a first answer
+        return float(max(self.seen, expit((logit(confidence) - constant - max(*first, 0, 0)) / decision))) # of words that are certain, and where that helps, a first answer
 
     def apply(self,
         review: Review # as the extractor made it, or calibrated in another way
@@ -87,22 +93,26 @@ def load_calibration(
     try: said = json.loads(path.read_text(encoding='utf-8')); return Calibration(*(tuple(said[k]) if said[k] else None for k in ('category', 'quote')), said['threshold'], said['contracts'], said.get('seen', 0.))
     except (ValueError, KeyError, TypeError) as e: raise LegalLLMError(f"{path} holds no calibration: make it again with `legal-llm eval --split dev`") from e
 
+def outcomes(
+    reviews: list[Review],
+    gold: dict[str, list[str]] # question id -> clauses, as `gold_answers` gives them
+) -> dict[str, tuple[np.ndarray, np.ndarray]]: # 'categories' and 'quotes': probabilities and what came true, [items] each
+    "What the reviews said, and what was so. Right is a quote that matches a clause of its category by the official rule."
+    categories = [(p, bool(gold[f'{r.title}__{c}'])) for r in reviews for c, p in r.probabilities.items()]
+    quotes = [(f.confidence, is_among(f.quote, gold[f'{r.title}__{f.category}'])) for r in reviews for f in r.finds]
+    return {k: (np.array([p for p, _ in said], float), np.array([y for _, y in said], bool)) for k, said in dict(categories=categories, quotes=quotes).items()}
+
 def fit_calibration(
     reviews: list[Review],       # of dev contracts, uncalibrated
-    gold: dict[str, list[str]],  # question id -> clauses, as `gold_answers` gives them
+    gold: dict[str, list[str]],
     threshold: float = .5
 ) -> Calibration: # a part that dev says nothing about stays plain
-    "Fit both parts. Right is a quote that matches a clause of its category by the official rule."
-    chances, present, features, right = [], [], [], []
-    for r in reviews:
-        for c, p in r.probabilities.items(): chances.append([logit(p)]); present.append(bool(gold[f'{r.title}__{c}']))
-        for f in r.finds: features.append(_features(f)); right.append(any(same_span(word_set(g), word_set(f.quote)) for g in gold[f'{r.title}__{f.category}']))
-    present, right = np.array(present, bool), np.array(right, bool)
-    category = tuple(fit_logistic(np.array(chances), present).tolist()) if present.any() and not present.all() else None
-    features = np.array(features)
-    if len(right) and features[:, 2].all(): features = features[:, :2] # first answers only: nothing is known of others
-    quote = tuple(fit_logistic(features, right).tolist()) if len(right) and right.any() and not right.all() else None
-    return Calibration(category, quote, threshold, len(reviews))
+    "Fit both parts."
+    def fit(x, y): return tuple(fit_logistic(x, y).tolist()) if y.any() and not y.all() else None
+    (p, present), (_, right) = outcomes(reviews, gold).values()
+    features = np.array([_features(f) for r in reviews for f in r.finds]).reshape(-1, 3)
+    if features[:, 2].all(): features = features[:, :2] # first answers only: nothing is known of others
+    return Calibration(fit(logit(p)[:, None], present), fit(features, right), threshold, len(reviews))
 
 # %% ../nbs/week3_calibration.ipynb #c573a227
 def cross_calibrated(
@@ -116,16 +126,9 @@ def cross_calibrated(
     made = [fit_calibration([r for i, r in enumerate(reviews) if i % folds != k], gold) for k in range(folds)]
     return [made[i % folds].apply(r) for i, r in enumerate(reviews)]
 
-def outcomes(
-    reviews: list[Review],
-    gold: dict[str, list[str]]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]: # 'categories' and 'quotes': probabilities and what came true, [items] each
-    "What the reviews said, and what was so."
-    said = dict(categories=([], []), quotes=([], []))
-    for r in reviews:
-        for c, p in r.probabilities.items(): said['categories'][0].append(p); said['categories'][1].append(bool(gold[f'{r.title}__{c}']))
-        for f in r.finds: said['quotes'][0].append(f.confidence); said['quotes'][1].append(any(same_span(word_set(g), word_set(f.quote)) for g in gold[f'{r.title}__{f.category}']))
-    return {k: (np.array(p, float), np.array(y, bool)) for k, (p, y) in said.items()}
+def _bins(p, y, bins): # [bins] mean probability, [bins] frequency, [bins] items
+    parts = np.array_split(np.argsort(p, kind='stable'), min(bins, len(p)))
+    return np.array([[p[i].mean(), y[i].mean(), len(i)] for i in parts]).T
 
 def calibration_error(
     p: np.ndarray, # float [items]
@@ -134,8 +137,8 @@ def calibration_error(
 ) -> float: # NaN without items
     "Expected calibration error: the mean distance of probability and frequency, over bins (Naeini et al. 2015; equal counts, Nixon et al. 2019)."
     if not len(p): return float('nan')
-    parts = np.array_split(np.argsort(p, kind='stable'), min(bins, len(p)))
-    return float(sum(len(i) * abs(p[i].mean() - y[i].mean()) for i in parts) / len(p))
+    said, was, n = _bins(p, y, bins)
+    return float((n * np.abs(said - was)).sum() / len(p))
 
 # %% ../nbs/week3_calibration.ipynb #b7473957
 def plot_reliability(
@@ -151,7 +154,6 @@ def plot_reliability(
         for said, color, name in ((before, '#e07b00', 'before'), (after, '#3b82f6', 'after')):
             p, y = said[kind]
             if not len(p): continue
-            parts = np.array_split(np.argsort(p, kind='stable'), min(bins, len(p)))
-            ax.plot([p[i].mean() for i in parts], [y[i].mean() for i in parts], 'o-', ms=4, color=color, label=f'{name}: error {calibration_error(p, y, bins):.3f}')
+            ax.plot(*_bins(p, y, bins)[:2], 'o-', ms=4, color=color, label=f'{name}: error {calibration_error(p, y, bins):.3f}')
         ax.set(title=title, xlabel='probability', ylabel='frequency', xlim=(-.02, 1.02), ylim=(-.02, 1.02), aspect='equal'); ax.legend(fontsize=8, loc='upper left'); ax.grid(alpha=.25)
     return fig

@@ -4,10 +4,10 @@
 
 # %% ../nbs/week2_checkpoints.ipynb #1b7ad755
 from __future__ import annotations
-import errno, hashlib, json, os, re, shutil
+import errno, json, os, re, shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from .env import LegalLLMError, free_bytes, save_json
+from .env import LegalLLMError, free_bytes, save_json, sha256_of
 try: import fcntl
 except ImportError: fcntl = None # Windows
 
@@ -17,12 +17,6 @@ __all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'chec
 # %% ../nbs/week2_checkpoints.ipynb #16fa79f2
 SEAL = 'seal.json'
 
-def _sha256(path: Path) -> str:
-    with open(path, 'rb') as f:
-        digest = hashlib.sha256()
-        for block in iter(lambda: f.read(1 << 20), b''): digest.update(block)
-    return digest.hexdigest()
-
 def _files(folder: Path) -> dict[str, Path]:
     return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*')) if p.is_file() and p != folder/SEAL}
 
@@ -31,7 +25,7 @@ def seal(
 ) -> Path: # the manifest: size and SHA-256 of each file
     "Declare a checkpoint whole."
     folder = Path(folder)
-    return save_json(folder/SEAL, {name: dict(bytes=p.stat().st_size, sha256=_sha256(p)) for name, p in _files(folder).items()})
+    return save_json(folder/SEAL, {name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for name, p in _files(folder).items()})
 
 def problem(
     folder # a checkpoint
@@ -46,7 +40,7 @@ def problem(
     for name, w in want.items():
         if name not in have: return f'{name} is missing'
         try:
-            if have[name].stat().st_size != w['bytes'] or _sha256(have[name]) != w['sha256']: return f'{name} is damaged'
+            if have[name].stat().st_size != w['bytes'] or sha256_of(have[name]) != w['sha256']: return f'{name} is damaged'
         except OSError: return f'{name} cannot be read'
 
 # %% ../nbs/week2_checkpoints.ipynb #07b04c59

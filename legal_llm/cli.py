@@ -53,7 +53,8 @@ def _option(text: str): # 'use_rslora=true' -> ('use_rslora', True)
     try: return name, json.loads(value)
     except ValueError: return name, value
 
-def _engine(args) -> dict: return {k: v for k, v in dict(strict=args.strict, candidates=args.candidates).items() if v}
+def _engine(args) -> dict: # of `ExtractSettings`
+    return {k: v for k, v in dict(strict=args.strict, candidates=args.candidates).items() if v}
 
 def cmd_eval(args):
     "Score a run on held-out contracts, beside the base model."
@@ -259,6 +260,9 @@ def parser() -> argparse.ArgumentParser:
         p = commands.add_parser(name, help=function.__doc__.split('\n')[0].rstrip('.'), description=function.__doc__, formatter_class=Format)
         p.set_defaults(function=function)
         return p
+    def engine(p):
+        p.add_argument('--strict', action='store_true', help='write nothing but contiguous pieces of the contract')
+        p.add_argument('--candidates', type=int, default=None, help='quotes a category and window that are begun (default: 1; more find more, and take longer)')
     p = add('doctor', cmd_doctor)
     p.add_argument('--json', action='store_true', help='print JSON, for scripts')
     p = add('run', cmd_run)
@@ -294,8 +298,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='dev also chooses the threshold that extraction uses')
     p.add_argument('--limit', type=int, default=None, help='contracts to score, at most')
     p.add_argument('--no-base', action='store_true', help='leave out the base model')
-    p.add_argument('--strict', action='store_true', help='write nothing but contiguous pieces of the contract')
-    p.add_argument('--candidates', type=int, default=None, help='quotes a category and window that are begun: more find more, and take longer (default: 1)')
+    engine(p)
     p = add('compare', cmd_compare)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--other', required=True, help='another run folder, scored on the same contracts')
@@ -304,8 +307,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf or .docx), or folders of them')
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--out', default=None, help='write the result: a name ending in .json, .csv or .xlsx; or a folder, for a file each and a table of all, where what is there already is kept')
-    p.add_argument('--strict', action='store_true', help='write nothing but contiguous pieces of the contract')
-    p.add_argument('--candidates', type=int, default=None, help='quotes a category and window that are begun (default: 1; more find more, and take longer)')
+    engine(p)
     p.add_argument('--gpus', type=int, default=1, help='processes that share the documents of a folder, one for each GPU')
     p = add('score', cmd_score)
     p.add_argument('--predictions', required=True, help='nbest_predictions_.json: {question id: [{"text", "probability"}, ...]}')

@@ -214,13 +214,13 @@ class _Writer:
     ): # [tokens, vocabulary] logits, and the first row and slot of each run
         import torch
         s = self.screened
-        device, slots = s.branches.device, len(s.branches)
-        tensor = lambda f: torch.tensor([x for run in runs for x in f(*run)], device=device)
-        own, parent = tensor(lambda label, parent, at, ids: [label] * len(ids)), tensor(lambda label, parent, at, ids: [parent] * len(ids))
+        slots, rows, tokens = len(s.branches), [], []
+        for label, parent, at, ids in runs:
+            rows.append(len(tokens))
+            tokens += [(label, parent, at + j, i) for j, i in enumerate(ids)]
+        own, parents, positions, ids = torch.tensor(tokens, device=s.branches.device).T
         s.branches = torch.cat([s.branches, own])
-        logits = self.model(input_ids=tensor(lambda label, parent, at, ids: ids)[None], position_ids=tensor(lambda label, parent, at, ids: range(at, at + len(ids)))[None],
-                            past_key_values=s.cache, use_cache=True, attention_mask=branch_mask(own, s.branches, parent)).logits[0]
-        rows = np.cumsum([0] + [len(ids) for *_, ids in runs[:-1]]).tolist()
+        logits = self.model(input_ids=ids[None], position_ids=positions[None], past_key_values=s.cache, use_cache=True, attention_mask=branch_mask(own, s.branches, parents)).logits[0]
         return logits, rows, [slots + r for r in rows]
 
     def drop(self, slots: list[int]):
@@ -276,13 +276,13 @@ def _begin(writer, choose, prompt, chosen, max_tokens, copying, strict, starts):
         out.append([b])
         if not done: active.append(b)
         if starts == 1: continue
-        line, scores = logits[rows[k]].float().log_softmax(-1)[newline].item(), logits[rows[k] + 1].float().log_softmax(-1)
-        best = [i for i in copying.starts[scores[copying.starts].argsort(descending=True).cpu().numpy()[:starts]].tolist() if i != firsts[k] or leads[k] != newline][:starts - 1]
-        for i in best:
+        line, scores = (logits[rows[k] + j].float().log_softmax(-1).cpu().numpy() for j in (0, 1))
+        others = copying.starts[copying.starts != firsts[k]] if leads[k] == newline else copying.starts
+        for i in others[np.argsort(-scores[others], kind='stable')[:starts - 1]].tolist():
             label += 1
-            out[-1].append(_Branch(label, c + 1, begins[k], [prompt.yes, newline], [line], None, True, True, 2 if leads[k] == newline else 1))
-            out[-1][-1].write(prompt, i, scores[i].item(), max_tokens + 1, copying)
-        active += out[-1][1:]
+            other = _Branch(label, c + 1, begins[k], [prompt.yes, newline], [float(line[newline])], None, True, True, b.fed)
+            other.write(prompt, i, float(scores[i]), max_tokens + 1, copying)
+            out[-1].append(other); active.append(other)
     writer.drop(dead)
     return active, out
 

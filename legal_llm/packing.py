@@ -163,7 +163,8 @@ class LossWeights:
 
     def of_each(self,
         counts # [5] tensor: targets of each kind in the whole step
-    ): # [5] tensor: what one target of each kind contributes
+    ): # [5] tensor
+        "What one target of each kind contributes."
         if self.plain: return counts.new_tensor([0., 1., 1., 1., 1.]) / counts[1:].sum()
         return counts.new_tensor([0., self.yes, self.no, self.edge, self.text]) / counts.clamp(min=1)
 

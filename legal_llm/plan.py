@@ -146,6 +146,7 @@ def _peak(device):
     finally: done.set(); thread.join()
 
 def too_long(pack: Pack) -> str: # a sentence
+    "What to do about a pack that memory does not hold."
     return f"the longest pack, {len(pack):,} tokens, does not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits"
 
 def _try_pack(model, pack: Pack, weights: LossWeights) -> float: # loss

@@ -36,7 +36,8 @@ class Prompt:
     ):
         if not getattr(tokenizer, 'chat_template', None):
             raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
-        self.tokenizer, self.categories, self._pieces, self._heads = tokenizer, tuple(categories), {}, {}
+        self.tokenizer, self.categories = tokenizer, tuple(categories)
+        self._pieces, self._spaced, self._heads = {}, {}, {} # of tokens that were asked about
         turns = [dict(role='system', content=SYSTEM), dict(role='user', content=f"{_WINDOW}\n\n{_QUESTION}")]
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, date_string=DATE)
         if text.count(_WINDOW) != 1 or text.count(_QUESTION) != 1:
@@ -106,8 +107,10 @@ class Prompt:
         token: int
     ) -> int | None: # None where that is no single token
         "The token of the same text behind a space."
-        ids = self._text(' ' + self.piece(token))
-        return ids[0] if len(ids) == 1 and '\ufffd' not in self.piece(token) else None
+        if token not in self._spaced:
+            ids = self._text(' ' + self.piece(token))
+            self._spaced[token] = ids[0] if len(ids) == 1 and '\ufffd' not in self.piece(token) else None
+        return self._spaced[token]
 
     def heads(self,
         token: int

@@ -8,7 +8,7 @@ import json, os, shutil, subprocess, sys, tempfile, time
 from dataclasses import asdict, dataclass, field, fields
 from contextlib import nullcontext
 from pathlib import Path
-from .env import LegalLLMError, hardware, limit_threads, save_json, set_seed, short_path, versions
+from .env import LegalLLMError, hardware, limit_threads, save_json, set_seed, sha256_of, short_path, versions
 from .checkpoints import claim, latest_valid, publish
 from .cuad import Category
 from .data import DataSet, open_data, sample_examples
@@ -104,6 +104,10 @@ class Run:
 
     @property
     def adapter(self): return find_adapter(self.path)
+
+    @property
+    def adapter_hash(self) -> str: # 16 hex digits
+        return sha256_of(self.adapter/'adapter_model.safetensors')[:16]
 
     @property
     def categories(self) -> tuple[Category, ...]: # what the model was taught to find

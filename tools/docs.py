@@ -29,6 +29,8 @@ def process() -> Path:
     refresh_quarto_yml()
     nbdev.doclinks._build_modidx()
     cache = proc_nbs(cfg.nbs_path, n_workers=0, force=True)
+    for left in ('data', 'runs'):  # what the notebooks made when they were executed here: reports that quote contracts are no pages
+        shutil.rmtree(cache / left, ignore_errors=True)
     for page in cache.glob('*.ipynb'):  # nbdev renames 01_x to x; our files keep their names, and smalldocs would miss them
         text = page.read_text(encoding='utf-8')
         page.write_text(re.sub(r'^\s*"output-file: [^"]*\\n",\n', '', text, flags=re.M), encoding='utf-8')
