@@ -40,9 +40,10 @@ docs: $(VENV)/dev.stamp ## build the site in _docs, and README.md from nbs/index
 notebooks: $(VENV)/dev.stamp ## execute all notebooks and store their outputs (for developers)
 	@$(PY) tools/notebooks.py
 
-bench: $(VENV)/bench.stamp ## measure what is claimed to be fast, into nbs/results (half an hour)
+bench: $(VENV)/bench.stamp ## measure what is claimed to be fast, into nbs/results (some hours on a processor)
 	@$(PY) tools/bench.py scale
 	@$(PY) tools/bench.py train
+	@$(PY) tools/bench.py extract
 
 prepare: $(VENV)/dev.stamp ## make the package from the notebooks, clean them, renew the badges (for developers)
 	@$(PY) tools/badges.py

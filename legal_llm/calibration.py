@@ -14,7 +14,7 @@ from .review import Find, Review
 
 # %% auto #0
 __all__ = ['fit_logistic', 'logit', 'expit', 'Calibration', 'load_calibration', 'outcomes', 'fit_calibration', 'cross_calibrated',
-           'calibration_error', 'plot_reliability']
+           'reliability_bins', 'calibration_error', 'plot_reliability']
 
 # %% ../nbs/week3_calibration.ipynb #65db3964
 def fit_logistic(
@@ -126,7 +126,12 @@ def cross_calibrated(
     made = [fit_calibration([r for i, r in enumerate(reviews) if i % folds != k], gold) for k in range(folds)]
     return [made[i % folds].apply(r) for i, r in enumerate(reviews)]
 
-def _bins(p, y, bins): # [bins] mean probability, [bins] frequency, [bins] items
+def reliability_bins(
+    p: np.ndarray, # float [items]
+    y: np.ndarray, # bool [items]
+    bins: int = 10
+) -> np.ndarray: # float [3, bins]: mean probability, frequency, items
+    "What was said and what was so, in bins of equally many items, in order of probability."
     parts = np.array_split(np.argsort(p, kind='stable'), min(bins, len(p)))
     return np.array([[p[i].mean(), y[i].mean(), len(i)] for i in parts]).T
 
@@ -137,7 +142,7 @@ def calibration_error(
 ) -> float: # NaN without items
     "Expected calibration error: the mean distance of probability and frequency, over bins (Naeini et al. 2015; equal counts, Nixon et al. 2019)."
     if not len(p): return float('nan')
-    said, was, n = _bins(p, y, bins)
+    said, was, n = reliability_bins(p, y, bins)
     return float((n * np.abs(said - was)).sum() / len(p))
 
 # %% ../nbs/week3_calibration.ipynb #b7473957
@@ -154,6 +159,6 @@ def plot_reliability(
         for said, color, name in ((before, '#e07b00', 'before'), (after, '#3b82f6', 'after')):
             p, y = said[kind]
             if not len(p): continue
-            ax.plot(*_bins(p, y, bins)[:2], 'o-', ms=4, color=color, label=f'{name}: error {calibration_error(p, y, bins):.3f}')
+            ax.plot(*reliability_bins(p, y, bins)[:2], 'o-', ms=4, color=color, label=f'{name}: error {calibration_error(p, y, bins):.3f}')
         ax.set(title=title, xlabel='probability', ylabel='frequency', xlim=(-.02, 1.02), ylim=(-.02, 1.02), aspect='equal'); ax.legend(fontsize=8, loc='upper left'); ax.grid(alpha=.25)
     return fig

@@ -59,14 +59,14 @@ def _engine(args) -> dict: # of `ExtractSettings`
 def cmd_eval(args):
     "Score a run on held-out contracts, beside the base model."
     from legal_llm.eval import evaluate
-    result = evaluate(args.run, args.split, args.limit, base=not args.no_base, **_engine(args))
+    result = evaluate(args.run, args.split, args.limit, base=not args.no_base, data=args.data, **_engine(args))
     print(result)
     print(f"report: {result.report}")
 
 def cmd_compare(args):
     "Is one run better than another? Paired bootstrap over the contracts that both were scored on."
     from legal_llm.eval import compare_runs
-    for c in compare_runs(args.run, args.other, args.split): print(c)
+    for c in compare_runs(args.run, args.other, args.split, args.data): print(c)
 
 def cmd_score(args):
     "Official CUAD scores of a predictions file, as one JSON object."
@@ -77,7 +77,7 @@ def cmd_score(args):
 def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
     from legal_llm.documents import read_document
-    from legal_llm.models import find_adapter
+    from legal_llm.train import open_run
     settings = _engine(args)
     form, folder = Path(args.out or '').suffix, any(Path(f).is_dir() for f in args.files)
     if folder and (not args.out or form): raise LegalLLMError("a folder of contracts has a result for each: give --out, a folder for them")
@@ -85,7 +85,7 @@ def cmd_extract(args):
     if args.out and form not in ('.json', '.csv', '.xlsx'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv or .xlsx, or a folder")
     if args.gpus > 1: raise LegalLLMError("--gpus shares the documents of a folder: give --out, a folder, or leave it out")
     documents = [read_document(f) for f in args.files]
-    find_adapter(args.run)
+    open_run(args.run).adapter # before anything large is loaded
     from tqdm.auto import tqdm
     from legal_llm.extract import Extractor
     from legal_llm.review import check_xlsx, csv_of, save_xlsx
@@ -144,8 +144,8 @@ def print_review(review):
 
 def cmd_demo(args):
     "A page in the browser: paste or choose a contract, see its clauses."
-    from legal_llm.models import find_adapter
-    find_adapter(args.run)
+    from legal_llm.train import open_run
+    open_run(args.run).adapter
     from legal_llm.demo import launch_demo
     launch_demo(args.run, share=args.share or None, port=args.port)
 
@@ -298,11 +298,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='dev also chooses the threshold that extraction uses')
     p.add_argument('--limit', type=int, default=None, help='contracts to score, at most')
     p.add_argument('--no-base', action='store_true', help='leave out the base model')
+    p.add_argument('--data', default=None, help='folder of the prepared data (default: the one that the run was trained on)')
     engine(p)
     p = add('compare', cmd_compare)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--other', required=True, help='another run folder, scored on the same contracts')
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='the split that both were scored on')
+    p.add_argument('--data', default=None, help='folder of the prepared data (default: the one that the first run was trained on)')
     p = add('extract', cmd_extract)
     p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf or .docx), or folders of them')
     p.add_argument('--run', required=True, help='run folder')

@@ -11,7 +11,7 @@ import numpy as np
 from .env import LegalLLMError, atomic_write, save_json
 from tqdm.auto import tqdm
 from .cuad import Contract, gold_answers
-from .data import open_data
+from .data import DataSet, open_data
 from .calibration import Calibration, calibration_error, cross_calibrated, fit_calibration, load_calibration, outcomes, plot_reliability
 from .engine import screen
 from .extract import Extractor, ExtractSettings
@@ -127,6 +127,16 @@ def _calibrate(run: Run, plain: dict[str, Review], gold: dict, split: str, floor
     calibration = load_calibration(file)
     return {t: calibration.apply(r) for t, r in plain.items()}, calibration
 
+def _with_data(path, data) -> tuple[Run, DataSet]:
+    "A run and the data to score it on. Raises LegalLLMError where one of them is not there, or they do not belong together."
+    run = open_run(path)
+    if 'titles' not in run.record: raise LegalLLMError(f"{run.path} is an adapter or a model without its run folder, whose record says which contracts were in training: give the run folder")
+    folder = Path(data or run.record['settings']['data'])
+    if not (folder/'data.json').exists(): raise LegalLLMError(f"the data of {run.path} is not in {folder}: give its folder with --data, or prepare it again with `legal-llm data`")
+    data = open_data(folder)
+    if data.categories != run.categories: raise LegalLLMError(f"{run.path} was taught other categories than those of {folder}: give the data that it was trained on")
+    return run, data
+
 def evaluate(
     path,                    # run folder
     split: str = 'test',     # dev or test
@@ -134,11 +144,11 @@ def evaluate(
     base: bool = True,       # score the base model, too
     progress: bool = True,
     dtype: str = 'auto',     # number format of the base weights
+    data=None,               # folder of the prepared data; by default the one that the run was trained on
     **settings               # of `ExtractSettings`
 ) -> Evaluation:
     "Score a run on held-out contracts; writes predictions, metrics, pictures and the report into the run folder."
-    run = open_run(path)
-    data = open_data(run.record['settings']['data'])
+    run, data = _with_data(path, data)
     if split not in ('dev', 'test'): raise LegalLLMError(f"split {split!r} is not for evaluation: choose dev or test")
     if limit is not None and limit < 1: raise LegalLLMError(f"a limit of {limit} contracts leaves nothing to score: give 1 or more")
     contracts = data.contracts(split)
@@ -160,7 +170,7 @@ def evaluate(
     out = Evaluation(run, split, table, scores, reviews, gold, milliseconds, extractor.settings, *said)
     save_json(run.path/f'predictions_{split}.json', predictions['fine-tuned'])
     save_json(run.path/f'metrics_{split}.json', without_nan(dict(
-        split=split, contracts=[c.title for c in contracts], base=run.record['settings']['base'], data=run.record['data'], source=run.record['source'], prompt=run.record['prompt'],
+        split=split, contracts=[c.title for c in contracts], base=run.record['settings']['base'], data=data.info['fingerprint'], source=data.info['source'], prompt=run.record['prompt'],
         adapter_moves_log_odds_by=change, calibration=calibration.to_dict(), calibration_error=out.calibration_errors(), settings=asdict(extractor.settings), milliseconds_per_window_and_category=milliseconds,
         seconds={s: sum(sum(r.seconds.values()) for r in rs.values()) for s, rs in reviews.items()}, table=table.to_dict(),
         fine_tuned={f: {k: i.to_dict() for k, i in s.items()} for f, s in scores.items()})))
@@ -250,12 +260,14 @@ def write_report(
     plot_evaluation(e).savefig(pictures/f'curves_{e.split}.png', dpi=120)
     plot_categories(e).savefig(pictures/f'categories_{e.split}.png', dpi=120)
     plot_reliability(e.plain, e.calibrated).savefig(pictures/f'reliability_{e.split}.png', dpi=120)
+    reviews = e.reviews['fine-tuned'].values()
+    seconds = sum(sum(v.seconds.values()) for v in reviews) / len(reviews)
     facts = [('model', f"{s['base']} with the adapter of {run.path.name}"), ('trained on', f"{r['packs']:,} packs, {r['tokens']:,} tokens of {Path(r['source']).name}"),
-             ('scored on', f"{len(e.reviews['fine-tuned'])} {e.split} contracts, {len(e.gold):,} questions, none of these contracts in training"), ('generation', _generation(e.settings)),
-             ('hashes', f"adapter {run.adapter_hash}, data {r['data']}, prompt {r['prompt']}"),
+             ('scored on', f"{len(reviews)} {e.split} contracts, {len(e.gold):,} questions, none of these contracts in training"), ('generation', _generation(e.settings)),
+             ('hashes', f"adapter {run.adapter_hash}, training data {r['data']}, prompt {r['prompt']}"),
              ('threshold', f"{e.table.thresholds['fine-tuned']:.3g}" + (', chosen on dev' if (run.path/'calibration.json').exists() else ', not calibrated')),
              *(('calibration error, ' + k, f'{before:.3f} without, {after:.3f} with calibration') for k, (before, after) in e.calibration_errors().items()),
-             ('speed', f"{e.milliseconds:.1f} ms per window and category"), ('versions', ', '.join(f'{k} {v}' for k, v in r['versions'].items() if k in ('torch', 'transformers', 'peft')))]
+             ('speed', f"{e.milliseconds:.1f} ms per window and category, {seconds:.1f} s per contract on average"), ('versions', ', '.join(f'{k} {v}' for k, v in r['versions'].items() if k in ('torch', 'transformers', 'peft')))]
     system, *names = ['system', *(c[0] for c in e.table.COLUMNS)]
     head = ''.join(f'<th>{html.escape(n)}</th>' for n in (system, *names))
     body = ''.join('<tr>' + ''.join(f'<td>{html.escape(x)}</td>' for x in row) + '</tr>' for row in e.table.cells())
@@ -280,15 +292,16 @@ td,th{{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical
 def keep_results(
     path,               # run folder, evaluated
     out,                # JSON file to write
-    split: str = 'test'
+    split: str = 'test',
+    data=None           # as for `evaluate`
 ) -> Path:
     "Write the settings and scores of an evaluated run, without titles and text."
     from legal_llm.env import hardware
-    run = open_run(path)
+    run, data = _with_data(path, data)
     file = run.path/f'metrics_{split}.json'
     if not file.exists(): raise LegalLLMError(f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split {split}`")
     metrics, record = json.loads(file.read_text(encoding='utf-8')), run.record
-    data = {k: v for k, v in open_data(record['settings']['data']).info.items() if k not in ('settings', 'categories', 'coverage')}
+    data = {k: v for k, v in data.info.items() if k not in ('settings', 'categories', 'coverage')}
     machine = hardware()
     return save_json(out, dict(
         source=Path(record['source']).name, split=split, contracts=len(metrics.pop('contracts')), machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
@@ -314,10 +327,11 @@ def show_results(
 # %% ../nbs/week3_eval.ipynb #a379faf4
 def compare_runs(
     a, b,               # run folders, evaluated on the same contracts
-    split: str = 'test'
+    split: str = 'test',
+    data=None           # as for `evaluate`, of the first
 ) -> list[Comparison]: # of AUPR, span F1, detection F1 and detection AP
     "Paired comparison of two runs. Raises LegalLLMError where they were not scored on the same contracts."
-    said = []
+    said, (_, data) = [], _with_data(a, data)
     for path in (a, b):
         run = open_run(path)
         metrics, predictions = (run.path/f'{name}_{split}.json' for name in ('metrics', 'predictions'))
@@ -325,7 +339,7 @@ def compare_runs(
         said.append((run, json.loads(metrics.read_text(encoding='utf-8')), json.loads(predictions.read_text(encoding='utf-8'))))
     titles = [set(m['contracts']) for _, m, _ in said]
     if titles[0] != titles[1]: raise LegalLLMError(f"{a} and {b} were scored on different contracts ({len(titles[0] ^ titles[1])} in one only): evaluate both with the same --limit on the same data")
-    contracts = [c for c in open_data(said[0][0].record['settings']['data']).contracts(split) if c.title in titles[0]]
+    contracts = [c for c in data.contracts(split) if c.title in titles[0]]
     gold = gold_answers(contracts, said[0][0].categories)
     def statistics(metrics, predictions):
         t = metrics['table']['thresholds']['fine-tuned']

@@ -11,7 +11,7 @@ from .env import LegalLLMError
 from .calibration import Calibration, load_calibration, logit
 from .engine import decode, screen
 from .grounding import locate
-from .models import find_adapter, load_adapter, load_base, load_tokenizer
+from .models import load_adapter, load_base, load_tokenizer
 from .prompts import Prompt
 from .review import Find, Review, merge_finds
 from .train import open_run
@@ -58,19 +58,20 @@ class Extractor:
 
     @classmethod
     def load(cls,
-        run,                 # a run folder
+        run,                 # a run folder, an adapter, a merged model; or where one is, as for `find_run`
         dtype: str = 'auto', # number format of the base weights
         **settings           # of `ExtractSettings`; by default the window is the run's own, and the floor is where nothing more could count as found
     ) -> Extractor:
         "Load base model, adapter and calibration of a run. Raises LegalLLMError where the run has no adapter or was trained with another prompt."
-        find_adapter(run)
         run = open_run(run)
-        tokenizer = load_tokenizer(run.record['settings']['base'])
+        base = str(run.adapter) if run.merged else run.record['settings']['base']
+        tokenizer = load_tokenizer(base)
         prompt = Prompt(tokenizer, run.categories)
         if prompt.fingerprint() != run.record['prompt']:
             raise LegalLLMError(f"{run.path} was trained with another prompt ({run.record['prompt']}) than this version's ({prompt.fingerprint()}): "
                                 "use the version of legal_llm that trained it, or train again")
-        model = load_adapter(load_base(run.record['settings']['base'], dtype, run.record['four_bit']), run.path)
+        model = load_base(base, dtype, run.record['four_bit'] and not run.merged)
+        if not run.merged: model = load_adapter(model, run.path)
         calibration = load_calibration(run.path/'calibration.json')
         settings = ExtractSettings(**{'size': run.record['window']['size'], 'overlap': run.record['window']['overlap'], 'floor': calibration.floor(), **settings})
         return cls(model, prompt, settings, calibration, f"{run.record['settings']['base']} + {run.path.name}")
@@ -127,10 +128,10 @@ class Extractor:
         return self.calibration.apply(self.read(text, title, progress, pages))
 
 def run_key(
-    run,       # a run folder
+    run,       # as for `Extractor.load`
     **settings # of `ExtractSettings`
 ) -> str: # 16 hex digits
     "Hash of what a run's reviews depend on besides the contract: base, adapter, prompt, calibration and settings. Raises LegalLLMError where there is no adapter."
     run = open_run(run)
     calibration = load_calibration(run.path/'calibration.json').to_dict()
-    return hashlib.sha256(json.dumps([run.record['settings']['base'], run.adapter_hash, run.record['prompt'], calibration, settings], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([run.record['settings']['base'], run.adapter_hash, run.record['prompt'], calibration, settings, run.record.get('merged')], sort_keys=True).encode()).hexdigest()[:16]

@@ -4,16 +4,17 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, inspect, logging, os, shutil, tempfile, warnings
+import contextlib, inspect, logging, os, re, shutil, tempfile, warnings
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from .env import LegalLLMError, cache_dir
+from .env import Environment, LegalLLMError, cache_dir, environment
 from .rules import choose, situation
+from .sources import offline, unreachable
 
 # %% auto #0
-__all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'load_base', 'add_lora', 'find_adapter',
-           'load_adapter']
+__all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'load_base', 'add_lora', 'find_run',
+           'find_adapter', 'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -164,19 +165,61 @@ def _lora_options(options: dict) -> dict:
     return dict(target_modules='all-linear') | options
 
 # %% ../nbs/week2_models.ipynb #575314e2
+_MARKS = {'record.json', 'legal_llm.json', 'adapter_config.json'} # one of them is in every run folder, adapter and merged model
+
+def _runs_in(folder: Path, most: int = 50_000, deepest: int = 8) -> list[Path]:
+    "The runs in a folder of inputs, without the parts of runs."
+    found, seen = [], 0
+    for here, folders, files in os.walk(folder):
+        seen += len(files) + len(folders)
+        if _MARKS & set(files): found.append(Path(here)); folders.clear()
+        if seen > most: break
+        deep = len(Path(here).relative_to(folder).parts) >= deepest
+        folders[:] = [] if deep else sorted(f for f in folders if not f.startswith('.'))
+    return found
+
+def _from_hub(name: str) -> Path:
+    "The files of a repository that say and hold what was trained; no code is among them. Raises LegalLLMError."
+    from huggingface_hub import constants, snapshot_download
+    at = dict(repo_id=name, allow_patterns=['*.json', '*.safetensors', '*.jinja', '*.model', 'merges.txt'], endpoint=constants.ENDPOINT)
+    why = 'HF_HUB_OFFLINE is set' if offline() else unreachable(f'{constants.ENDPOINT}/api/models/{name}')
+    try: return Path(snapshot_download(**at, local_files_only=bool(why)))
+    except Exception as e: # the client has a dozen kinds of its own, and lets those of its HTTP library pass
+        raise LegalLLMError(why or ' '.join(f'{type(e).__name__}: {e}'.split())[:200]) from e
+
+def find_run(
+    path, # a run folder, an adapter, a merged model; the name of one in Kaggle's inputs or on Drive; or a repository of the hub, `owner/name`
+    here: Environment | None = None # the platform and its folders; None: found out
+) -> Path: # the folder
+    "Where a trained model is. Raises LegalLLMError that lists what was searched, and the runs that were there."
+    given, here = Path(path).expanduser(), here or environment()
+    if given.exists(): return given
+    parts, runs = [p for p in given.parts if p not in ('/', '.', '..')], []
+    places = [p for p in dict.fromkeys((*here.inputs, here.working)) if p.is_dir() and (here.platform != 'local' or p != Path.cwd())]
+    for place in places: runs += [r for r in _runs_in(place) if r not in runs]
+    for n in range(len(parts), 0, -1): # by as much of the path as fits
+        fit = [r for r in runs if list(r.parts[-n:]) == parts[-n:]]
+        if len(fit) == 1: return fit[0]
+    searched = [here.show(given.absolute()), *map(here.show, places)]
+    if re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(path)) and not given.parent.exists():
+        try: return _from_hub(str(path))
+        except LegalLLMError as e: searched.append(f'the hub ({e})')
+    there = f" There {'is' if len(runs) == 1 else 'are'} {', '.join(here.show(r) for r in runs[:5])}{', …' if len(runs) > 5 else ''}." if runs else ''
+    raise LegalLLMError(f"there is no run folder {path}; searched: {', '.join(searched)}.{there} Correct --run, or train one with `legal-llm train`")
+
 def find_adapter(
-    path # a run folder, or an adapter folder
+    path # as for `find_run`
 ) -> Path:
-    "The folder that holds adapter_config.json and the weights: `path` itself or `path/adapter`."
-    path = Path(path)
-    if not path.exists(): raise LegalLLMError(f"there is no run folder {path}: train one with `legal-llm train`, or correct --run")
+    "The folder that holds adapter_config.json and the weights: that of the run, or `adapter` in it."
+    path = find_run(path)
     for folder in (path, path/'adapter'):
         if (folder/'adapter_config.json').exists() and (folder/'adapter_model.safetensors').exists(): return folder
     raise LegalLLMError(f"no adapter in {path}: looked for adapter_config.json and adapter_model.safetensors there and in {path/'adapter'}; "
                         "finish the training with `legal-llm train`, or give the folder of a finished run")
 
+# %% ../nbs/week2_models.ipynb #a423624d
 def load_adapter(model,
-    path # a run or adapter folder
+    path # as for `find_run`
 ):
     "Put a saved adapter on a base model; raises LegalLLMError where a key is missing, does not fit, or nothing would change."
     from peft import PeftModel, get_peft_model_state_dict

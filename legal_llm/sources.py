@@ -16,7 +16,7 @@ from .windows import normalise
 
 # %% auto #0
 __all__ = ['REMOTES', 'HUB', 'HUB_SIZE', 'SAMPLE', 'PLACES', 'WORDS', 'FIELDS', 'download', 'Remote', 'Place', 'Source',
-           'find_source', 'load_labels', 'label_categories']
+           'offline', 'unreachable', 'find_source', 'load_labels', 'label_categories']
 
 # %% ../nbs/week1_sources.ipynb #b57ac971
 class _Passing(Exception):
@@ -225,11 +225,14 @@ def _drive(here, *_):
     if here.platform != 'colab': return here.show(folder), None, f'{_SKIPPED}this is not Colab'
     return here.show(folder), *(_search(folder) if folder.is_dir() else (None, "not mounted: from google.colab import drive; drive.mount('/content/drive')"))
 
-def _offline():
+def offline() -> bool:
+    "Whether the hub may not be asked: `HF_HUB_OFFLINE` is set."
     from huggingface_hub import constants
     return constants.HF_HUB_OFFLINE
 
-def _unreachable(url):
+def unreachable(
+    url: str
+) -> str:
     "Why nobody answers at an address, '' where somebody does, whatever the answer. The hub's own client takes 24 seconds to find that out."
     try: urllib.request.urlopen(urllib.request.Request(url, method='HEAD', headers={'User-Agent': 'legal_llm'}), timeout=10).close()
     except urllib.error.HTTPError: pass
@@ -242,8 +245,8 @@ def _hub(*_):
     where, at = f"{HUB['repo_id']}: {HUB['filename']}", dict(HUB, endpoint=constants.ENDPOINT)
     try: path = Path(hf_hub_download(**at, local_files_only=True))
     except OSError: # not there
-        if _offline(): return where, None, f"{_SKIPPED}HF_HUB_OFFLINE is set, and the file is not in the hub's cache"
-        if why := _unreachable(hf_hub_url(**at)): return where, None, why
+        if offline(): return where, None, f"{_SKIPPED}HF_HUB_OFFLINE is set, and the file is not in the hub's cache"
+        if why := unreachable(hf_hub_url(**at)): return where, None, why
         try: path = Path(hf_hub_download(**at))
         except Exception as e: return where, None, ' '.join(f'{type(e).__name__}: {e}'.split())[:160] # the client has a dozen kinds of its own, and lets those of its HTTP library pass
     size = path.stat().st_size
@@ -256,7 +259,7 @@ def _archive(name):
         remote = REMOTES[name]
         target = here.cache / 'cuad' / remote.url.rpartition('/')[2]
         if target.exists() and not _differs(target, remote.size, remote.sha256): return remote.url, target, f'{remote.size:,} bytes, fetched before, verified'
-        if _offline(): return remote.url, None, f'{_SKIPPED}HF_HUB_OFFLINE is set, and it was not fetched before'
+        if offline(): return remote.url, None, f'{_SKIPPED}HF_HUB_OFFLINE is set, and it was not fetched before'
         try: return remote.url, download(remote.url, target, remote.size, remote.sha256, tries=tries, progress=progress), f'{remote.size:,} bytes, verified'
         except LegalLLMError as e: return remote.url, None, str(e).removeprefix(f'{remote.url}: ')
     return look

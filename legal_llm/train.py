@@ -12,7 +12,7 @@ from .env import LegalLLMError, hardware, limit_threads, save_json, set_seed, sh
 from .checkpoints import claim, latest_valid, publish
 from .cuad import Category
 from .data import DataSet, open_data, sample_examples
-from .models import add_lora, find_adapter, load_base, load_tokenizer, resolve_base, sharded
+from .models import add_lora, find_adapter, find_run, load_base, load_tokenizer, resolve_base, sharded
 from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, TensorBoard, plot_run, read_log, view_for
 from .packing import LossWeights, Pack, check_pack, deal, make_packs, use_attention
 from .plan import Plan, make_plan, preflight
@@ -20,8 +20,8 @@ from .prompts import Prompt
 from .rules import Choices, choose, situation
 
 # %% auto #0
-__all__ = ['PROGRAM', 'TrainSettings', 'default_lr', 'sample_packs', 'Run', 'open_run', 'Job', 'prepare_training', 'train',
-           'recorded_settings', 'processes_in', 'check_gpus', 'train_on']
+__all__ = ['PORTABLE', 'PROGRAM', 'TrainSettings', 'default_lr', 'sample_packs', 'Run', 'portable', 'open_run', 'Job',
+           'prepare_training', 'train', 'recorded_settings', 'processes_in', 'check_gpus', 'train_on']
 
 # %% ../nbs/week2_train.ipynb #ebee1aba
 @dataclass(frozen=True)
@@ -103,11 +103,16 @@ class Run:
     record: dict
 
     @property
-    def adapter(self): return find_adapter(self.path)
+    def adapter(self) -> Path: # the folder that holds it; of a merged model, all of it
+        return self.path if self.merged else find_adapter(self.path)
+
+    @property
+    def merged(self) -> bool: # whether this is a model that holds its adapter in its own weights
+        return 'merged' in self.record
 
     @property
     def adapter_hash(self) -> str: # 16 hex digits
-        return sha256_of(self.adapter/'adapter_model.safetensors')[:16]
+        return self.record['merged']['adapter'] if self.merged else sha256_of(self.adapter/'adapter_model.safetensors')[:16]
 
     @property
     def categories(self) -> tuple[Category, ...]: # what the model was taught to find
@@ -124,14 +129,26 @@ class Run:
                 ('steps', f"{r['steps']:,}"), ('tokens', f"{r['tokens']:,}"), ('learning rate', r['lr']), ('minutes', round(r.get('minutes', 0), 1)), *best, ('prompt', r['prompt'])]
         return '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in rows])
 
+PORTABLE = 'legal_llm.json' # in an adapter or merged model: what of the record its use needs
+
+def portable(
+    record: dict
+) -> dict:
+    "The part of a run's record that an adapter takes along wherever it goes: no paths, no titles of contracts."
+    kept = ('categories', 'prompt', 'dtype', 'four_bit', 'data', 'packs', 'steps', 'tokens', 'lr', 'minutes', 'best', 'machine', 'versions')
+    return dict({k: record[k] for k in kept if k in record}, settings={k: v for k, v in record['settings'].items() if k != 'data'},
+                window={k: record['window'][k] for k in ('size', 'overlap')}, source=Path(record['source']).name)
+
 def open_run(
-    path # a run folder
+    path # as for `find_run`
 ) -> Run:
-    "Open a run folder; raises LegalLLMError where there is none."
-    path = Path(path)
-    if not path.exists(): raise LegalLLMError(f"there is no run folder {path}: train one with `legal-llm train --out {path}`, or correct --run")
-    if not (path/'record.json').exists(): raise LegalLLMError(f"{path} is no run folder: it has no record.json; give the folder that `legal-llm train --out` wrote")
-    return Run(path, json.loads((path/'record.json').read_text(encoding='utf-8')))
+    "Open a run folder, or an adapter or merged model that left one; raises LegalLLMError where there is none."
+    path = find_run(path)
+    if path.name == 'adapter' and (path.parent/'record.json').exists(): path = path.parent
+    for name in ('record.json', PORTABLE):
+        if (path/name).exists(): return Run(path, json.loads((path/name).read_text(encoding='utf-8')))
+    if (path/'adapter_config.json').exists(): raise LegalLLMError(f"{path} is an adapter without {PORTABLE}, which says what it was taught: copy the whole `adapter` folder of the run")
+    raise LegalLLMError(f"{path} is no run folder: it has no record.json; give the folder that `legal-llm train --out` wrote")
 
 # %% ../nbs/week2_train.ipynb #8fd20fae
 _FIXED = ('base', 'r', 'alpha', 'lora')
@@ -282,10 +299,11 @@ def _finish(out: Path, record: dict, watcher):
     if not best[1] or best[1] == watcher.trainer.state.global_step: watcher.trainer.save_adapter(staged)
     elif watcher.main: shutil.copytree(out/'best', staged)
     if not watcher.main: return
-    publish(staged, out/'adapter')
     lines = read_log(out/'log.jsonl')
     minutes = sum(l['tokens'] / l['tokens_per_second'] for l in lines if 'loss' in l) / 60
     record.update(finished=True, minutes=minutes, stopped_early=watcher.stopped_early, best=dict(score=best[0], step=best[1]) if best[1] else None)
+    save_json(staged/PORTABLE, portable(record))
+    publish(staged, out/'adapter')
     plot_run(lines, out/'pictures'/'training.png')
     save_json(out/'record.json', record)
     shutil.rmtree(out/'best', ignore_errors=True) # last: until the record says finished, a killed training comes here again

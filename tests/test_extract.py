@@ -12,7 +12,9 @@ import pytest
 from legal_llm.cli import main
 from legal_llm.cuad import CATEGORIES
 from legal_llm.env import LegalLLMError, trim_memory
+from legal_llm.eval import compare_runs, evaluate, keep_results
 from legal_llm.extract import Extractor, run_key
+from legal_llm.models import find_run
 from legal_llm.review import Find, Review, rows_of, save_xlsx
 from legal_llm.synthetic import write_contracts
 from legal_llm.train import TrainSettings, train
@@ -189,6 +191,39 @@ def test_what_results_depend_on(run, tmp_path):
     (other / 'calibration.json').write_text(json.dumps(dict(category=None, quote=None, threshold=0.3, contracts=2)))
     assert run_key(other) != key
     assert Extractor.load(other).settings.floor == 0.3 and Extractor.load(other).threshold == 0.3
+
+
+def test_an_adapter_that_left_its_run(run, extractor, tmp_path, monkeypatch):
+    "It says itself what it was taught; without that it is refused; and it is found by name among the inputs"
+    text = 'This Agreement is governed by the laws of Ohio. ' * 30
+    want = extractor.read(text)
+    alone = shutil.copytree(run.path / 'adapter', tmp_path / 'inputs' / 'weekend' / 'mine')
+    assert str(tmp_path) not in (alone / 'legal_llm.json').read_text()
+    options = dict(floor=0.0, most=3, max_tokens=12, strict=True)
+    for place in (alone, run.path / 'adapter'):
+        got = Extractor.load(place, **options)
+        assert got.settings == extractor.settings and got.read(text).finds == want.finds and run_key(place) == run_key(run.path)
+    monkeypatch.setenv('LEGAL_LLM_INPUT', str(tmp_path / 'inputs'))
+    assert find_run('runs/mine') == alone
+    with pytest.raises(LegalLLMError, match='no run folder runs/yours; searched: .*inputs.* There is .*weekend/mine'):
+        Extractor.load('runs/yours')
+    (alone / 'legal_llm.json').unlink()
+    with pytest.raises(LegalLLMError, match='an adapter without legal_llm.json'):
+        Extractor.load(alone)
+
+
+def test_a_run_is_scored_where_its_data_was_moved(run, tiny_data, tmp_path):
+    moved, data = shutil.copytree(run.path, tmp_path / 'run'), shutil.copytree(tiny_data, tmp_path / 'data')
+    record = json.loads((moved / 'record.json').read_text())
+    record['settings']['data'] = 'nowhere/data'
+    (moved / 'record.json').write_text(json.dumps(record))
+    options = dict(limit=2, base=False, progress=False, most=1, max_tokens=4)
+    with pytest.raises(LegalLLMError, match='not in nowhere/data: give its folder with --data'):
+        evaluate(moved, **options)
+    assert evaluate(moved, data=data, **options).scores and keep_results(moved, tmp_path / 'kept.json', data=data).exists()
+    assert len(compare_runs(moved, moved, data=data)) == 4
+    with pytest.raises(LegalLLMError, match='without its run folder'):
+        evaluate(shutil.copytree(run.path / 'adapter', tmp_path / 'alone'), data=data, **options)
 
 
 def test_excel(tmp_path):

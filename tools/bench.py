@@ -2,7 +2,7 @@
 
     python tools/bench.py scale    # week 1 on CUAD, where it is at hand, and on 500 to 5,000 written contracts: seconds and memory of each stage
     python tools/bench.py train    # TRL, separate sequences and packs on the same examples: examples and tokens a second, memory, loss, gradients
-    python tools/bench.py extract --run RUN   # the engine and plain `generate` on the same windows: answers and seconds (not a part of `make bench`: it needs a trained run)
+    python tools/bench.py extract [--run RUN]   # of a run, or of one that is trained first: the engine and plain `generate` on the same windows, seconds and memory of some hundred windows, several candidates against one answer
 
 Each size runs in a process of its own, so that one does not warm up or fill the memory of the next. Figures go to nbs/results, where the docs read them.
 """
@@ -95,8 +95,8 @@ def main() -> int:
     parser.add_argument('what', choices=['scale', 'train', 'extract'])
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: written contracts (500 1000 2500 5000); train: tokens in a window (256 512 1024 2048)')
     parser.add_argument('--questions', type=int, nargs='+', help='train: questions on a window (8 16 41)')
-    parser.add_argument('--run', help='extract: a run folder')
-    parser.add_argument('--windows', type=int, default=6, help='extract: windows to compare on')
+    parser.add_argument('--run', help='extract: a run folder (default: one is trained, in about an hour)')
+    parser.add_argument('--parts', nargs='+', choices=bench_extract.PARTS, default=list(bench_extract.PARTS), help='extract: what to measure')
     parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one is not None:
@@ -106,9 +106,7 @@ def main() -> int:
         bench_train.main(args.sizes or bench_train.SIZES, args.questions or bench_train.QUESTIONS)
         return 0
     if args.what == 'extract':
-        if not args.run:
-            parser.error('extract needs --run, a run folder')
-        bench_extract.main(args.run, args.windows)
+        bench_extract.main(args.run, args.parts)
         return 0
     from legal_llm.cuad import find_dev_cuad
     from legal_llm.env import hardware, save_json
