@@ -12,7 +12,8 @@ try: import fcntl
 except ImportError: fcntl = None # Windows
 
 # %% auto #0
-__all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'checkpoint_gb', 'room_for', 'saving', 'claim']
+__all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'checkpoint_gb', 'room_for', 'saving', 'writing',
+           'claim']
 
 # %% ../nbs/week2_checkpoints.ipynb #16fa79f2
 SEAL = 'seal.json'
@@ -121,14 +122,17 @@ def checkpoint_gb(
     "Disk space of one checkpoint: the adapter and Adam's two moments for it, in float32."
     return 12 * trainable / 1e9
 
+_AGAIN = 'delete what is not needed there and run again'
+
 def room_for(
     folder,   # what is to be written lies in here
-    gb: float # how much that will be
+    gb: float, # how much that will be
+    what: str = 'a checkpoint',
+    then: str = '; training goes on from the newest checkpoint'
 ) -> None:
     "Raise LegalLLMError, with the sizes, when the disk lacks room."
     free = free_bytes(folder)/1e9
-    if free < gb: raise LegalLLMError(f"a checkpoint of {gb:.3f} GB does not fit on the disk of {folder}, where {free:.3f} GB are free: "
-                                      "delete what is not needed there and run again; training goes on from the newest checkpoint")
+    if free < gb: raise LegalLLMError(f"{what} of {gb:.3f} GB does not fit on the disk of {folder}, where {free:.3f} GB are free: {_AGAIN}{then}")
 
 def _is_full(error: BaseException | None, folder: Path) -> bool:
     if free_bytes(folder) < 1 << 20: return True # torch says only that writing failed
@@ -165,9 +169,32 @@ def saving(
         if main: _delete(staged.parent)
         if not full: raise
         raise LegalLLMError(f"the disk of {folder} is full: the checkpoint of step {step} was not written, older ones are whole; "
-                            "delete what is not needed there and run again; training goes on from the newest checkpoint") from e
+                            f"{_AGAIN}; training goes on from the newest checkpoint") from e
     if main: rotate(folder, keep)
     wait()
+
+# %% ../nbs/week2_checkpoints.ipynb #2d37fd93
+@contextmanager
+def writing(
+    final,          # folder to be; must not be there
+    gb: float = 0., # its size, about
+    what: str = 'a model'
+):
+    "Give a folder to write into, and publish it as `final` when the block ends. Raises LegalLLMError where there is something already, and when the disk is full; nothing is left then."
+    final = Path(final)
+    if final.exists() and (not final.is_dir() or any(final.iterdir())): raise LegalLLMError(f"{final} is there already: choose another --out, or delete it")
+    room_for(final.parent, gb, what, '')
+    staged = final.with_name(f'.saving-{final.name}')
+    _delete(staged)
+    staged.mkdir(parents=True)
+    try:
+        yield staged
+        publish(staged, final)
+    except Exception as e:
+        full = _is_full(e, final)
+        _delete(staged)
+        if not full: raise
+        raise LegalLLMError(f"the disk of {final.parent} is full: {what} was not written; {_AGAIN}") from e
 
 # %% ../nbs/week2_checkpoints.ipynb #01455c34
 @contextmanager

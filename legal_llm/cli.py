@@ -4,14 +4,15 @@
 
 # %% ../nbs/cli.ipynb #c5819932
 from __future__ import annotations
-import argparse, json, os, subprocess, sys, time
+import argparse, json, os, subprocess, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
 from .env import LegalLLMError, atomic_write, cores, limit_threads, save_json
 
 # %% auto #0
 __all__ = ['QUICK', 'CUAD', 'SOURCES', 'TRAIN', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score',
-           'cmd_extract', 'print_review', 'cmd_demo', 'run_weeks', 'cmd_run', 'parser', 'main']
+           'cmd_extract', 'print_review', 'cmd_demo', 'cmd_merge', 'cmd_share', 'run_weeks', 'cmd_run', 'parser',
+           'main']
 
 # %% ../nbs/cli.ipynb #34c10308
 def cmd_doctor(args):
@@ -148,6 +149,24 @@ def cmd_demo(args):
     open_run(args.run).adapter
     from legal_llm.demo import launch_demo
     launch_demo(args.run, share=args.share or None, port=args.port)
+
+# %% ../nbs/cli.ipynb #3d505bd7
+def cmd_merge(args):
+    "Add the adapter of a run into its base model's weights, and check that the result answers as before."
+    from legal_llm.share import merge
+    print(merge(args.run, args.out, args.dtype))
+
+def cmd_share(args):
+    "Model card, folder for the hub, Space, and sending them."
+    from legal_llm.share import card, export, push, space
+    if args.what == 'card': print(card(args.run, args.repo, args.base))
+    elif args.what == 'export': print(f"written to {export(args.run, args.out, args.repo, args.base)}")
+    elif args.what == 'space': print(f"written to {space(args.run, args.out, args.title, args.repo, args.base)}; try it there: pip install -r requirements.txt && python app.py")
+    else:
+        if bool(args.run) == bool(args.folder): raise LegalLLMError("give --run, whose adapter is sent with its card, or --folder, which `legal-llm share export` or `space` wrote")
+        with tempfile.TemporaryDirectory() as made:
+            folder = args.folder or export(args.run, Path(made)/'model', args.repo, args.base)
+            print(push(folder, args.repo, 'space' if (Path(folder)/'app.py').exists() else 'model', not args.public, args.dry_run))
 
 # %% ../nbs/cli.ipynb #c49d636e
 # Less than one pass over the windows needs no dropout, which takes a third of a step's time on a CPU.
@@ -314,6 +333,22 @@ def parser() -> argparse.ArgumentParser:
     p = add('score', cmd_score)
     p.add_argument('--predictions', required=True, help='nbest_predictions_.json: {question id: [{"text", "probability"}, ...]}')
     p.add_argument('--gold', required=True, help='gold answers in SQuAD layout, .json or .json.gz')
+    p = add('merge', cmd_merge)
+    p.add_argument('--run', required=True, help='run folder, or an adapter')
+    p.add_argument('--out', required=True, help='folder to write')
+    p.add_argument('--dtype', default='auto', help='number format of the merged weights: float32, bfloat16 or float16 (default: float32 below a billion parameters)')
+    share = add('share', cmd_share).add_subparsers(dest='what', metavar='WHAT', required=True)
+    for what, help in dict(card='print the model card', export='write the folder for the hub: adapter or merged model, tokenizer, card', space='write the bundle of a Space: app, package, model', push='send a run\'s adapter, or such a folder, to the hub').items():
+        p = share.add_parser(what, help=help, description=help, formatter_class=Format)
+        p.add_argument('--run', required=what != 'push', help='run folder, an adapter or a merged model')
+        p.add_argument('--repo', required=what == 'push', default='owner/name', help='its name on the hub, owner/name')
+        p.add_argument('--base', default=None, help='where others get the base model, owner/name (default: known for short names)')
+        if what in ('export', 'space'): p.add_argument('--out', required=True, help='folder to write')
+        if what == 'space': p.add_argument('--title', default='Contract review', help='title of the Space')
+        if what == 'push':
+            p.add_argument('--folder', default=None, help='what export or space wrote, instead of --run')
+            p.add_argument('--public', action='store_true', help='a public repository (default: private)')
+            p.add_argument('--dry-run', action='store_true', help='show what would be sent, and send nothing')
     p = add('demo', cmd_demo)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--port', type=int, default=None, help='port (default: the first free one from 7860)')

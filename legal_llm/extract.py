@@ -58,7 +58,7 @@ class Extractor:
 
     @classmethod
     def load(cls,
-        run,                 # a run folder, an adapter, a merged model; or where one is, as for `find_run`
+        run,                 # what `train` returned; or a run folder, an adapter, a merged model, or where one is, as for `find_run`
         dtype: str = 'auto', # number format of the base weights
         **settings           # of `ExtractSettings`; by default the window is the run's own, and the floor is where nothing more could count as found
     ) -> Extractor:

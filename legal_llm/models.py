@@ -13,7 +13,7 @@ from .rules import choose, situation
 from .sources import offline, unreachable
 
 # %% auto #0
-__all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'load_base', 'add_lora', 'find_run',
+__all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'no_bars', 'load_base', 'add_lora', 'find_run',
            'find_adapter', 'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
@@ -97,8 +97,8 @@ def sharded() -> int: # 1: each process holds the whole model
     return int(os.environ.get('WORLD_SIZE', 1)) if os.environ.get('ACCELERATE_USE_FSDP', '').lower() == 'true' else 1
 
 @contextlib.contextmanager
-def _no_bars():
-    "transformers' progress bars off, for loads that take a second."
+def no_bars():
+    "transformers' progress bars off, for what takes a second."
     from transformers.utils import logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -124,7 +124,7 @@ def load_base(
     if torch.cuda.is_available() and shards == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
     path = resolve_base(name)
     try:
-        with _no_bars(): model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
+        with no_bars(): model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
     except OSError as e: raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
     model.config.use_cache = False
     return model.eval()
@@ -231,7 +231,7 @@ def load_adapter(model,
         except (RuntimeError, ValueError, KeyError) as e:
             raise LegalLLMError(f"the adapter in {folder} does not fit this base model: {str(e).splitlines()[0]}") from e
     saved = load_file(folder/'adapter_model.safetensors')
-    want = set(get_peft_model_state_dict(model))
+    want = set(get_peft_model_state_dict(model, save_embedding_layers=any('embed' in k or 'lm_head' in k for k in saved))) # 'auto' would ask the hub
     if want != set(saved):
         odd = sorted(want ^ set(saved))
         raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys differ, such as {odd[0]}; was it trained on another base model?")

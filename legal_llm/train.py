@@ -140,9 +140,10 @@ def portable(
                 window={k: record['window'][k] for k in ('size', 'overlap')}, source=Path(record['source']).name)
 
 def open_run(
-    path # as for `find_run`
+    path # as for `find_run`; or a run that is open
 ) -> Run:
     "Open a run folder, or an adapter or merged model that left one; raises LegalLLMError where there is none."
+    if isinstance(path, Run): return path
     path = find_run(path)
     if path.name == 'adapter' and (path.parent/'record.json').exists(): path = path.parent
     for name in ('record.json', PORTABLE):

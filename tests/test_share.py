@@ -1,0 +1,205 @@
+"Sharing: a merged model answers as base and adapter do; what is sent loads anywhere; the card's own code runs; the Space starts by itself."
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from hub import Hub
+
+from legal_llm.cli import main
+from legal_llm.env import LegalLLMError
+from legal_llm.extract import Extractor
+from legal_llm.share import card, check_name, export, licence_of, merge, push, space
+from legal_llm.synthetic import write_contracts
+from legal_llm.train import TrainSettings, open_run, train
+
+TEXT = write_contracts(1, seed=4, words=400)[0].text
+OPTIONS = dict(dtype='float32', floor=0.0, most=2, max_tokens=12, strict=True)
+
+
+@pytest.fixture(scope='module')
+def run(tiny, tiny_data, tmp_path_factory):
+    "A run on a base model of its own, which learned nothing in two steps, but whose adapter changes what it says"
+    settings = TrainSettings(data=str(tiny_data), base=str(tiny), dtype='float32', lr=0.01, max_packs=4, questions=2, absent=1, dev_every=0)
+    return train(settings, tmp_path_factory.mktemp('share') / 'run', progress=False)
+
+
+@pytest.fixture(scope='module')
+def merged(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp('merged') / 'model'
+    return merge(run, out, 'float32')
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    "A stand-in for the hub, for this process and those that it starts"
+    from huggingface_hub import constants
+
+    hub = Hub()
+    for name, value in dict(HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET='1', HF_HUB_OFFLINE='0', HF_HOME=str(tmp_path / 'hf'), HF_TOKEN=hub.TOKEN).items():
+        monkeypatch.setenv(name, value)
+    template = hub.url + '/{repo_id}/resolve/{revision}/{filename}'
+    for name, value in dict(ENDPOINT=hub.url, HUGGINGFACE_CO_URL_TEMPLATE=template, HF_HUB_OFFLINE=False, HF_HUB_DISABLE_XET=True, HF_HUB_CACHE=str(tmp_path / 'hf' / 'hub')).items():
+        monkeypatch.setattr(constants, name, value)
+    yield hub
+    hub.close()
+
+
+def test_a_merged_model_answers_as_before(run, merged):
+    assert merged.flips == 0 and merged.change < 1e-3 and merged.quotes[0] == merged.quotes[1] > 0
+    whole, parts = Extractor.load(merged.path, **OPTIONS), Extractor.load(run, **OPTIONS)
+    assert not hasattr(whole.model, 'peft_config') and whole.settings == parts.settings and whole.threshold == parts.threshold
+    a, b = whole.read(TEXT), parts.read(TEXT)
+    assert [(f.category, f.start, f.quote) for f in a.finds] == [(f.category, f.start, f.quote) for f in b.finds]
+    assert all(abs(a.probabilities[c] - b.probabilities[c]) < 1e-4 for c in a.probabilities)
+    with parts.model.disable_adapter():
+        base = parts.read(TEXT)
+    assert max(abs(base.probabilities[c] - b.probabilities[c]) for c in b.probabilities) > 1e-2, 'the adapter must matter for this test to mean anything'
+
+
+def test_a_merge_that_goes_wrong_leaves_nothing(run, merged, tmp_path, monkeypatch):
+    import peft
+
+    with pytest.raises(LegalLLMError, match='is there already'):
+        merge(run, merged.path)
+    with pytest.raises(LegalLLMError, match='merged model already'):
+        merge(merged.path, tmp_path / 'twice')
+    monkeypatch.setattr(peft.PeftModel, 'merge_and_unload', lambda self, **_: self.unload(), raising=False)  # a merge that forgets the adapter
+    with pytest.raises(LegalLLMError, match='does not answer as the adapter does'):
+        merge(run, tmp_path / 'wrong', 'float32')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk(run, tmp_path, monkeypatch):
+    "A disk that is known to be too small, and one that turns out to be"
+    from legal_llm import checkpoints
+
+    monkeypatch.setattr(checkpoints, 'free_bytes', lambda _: 10_000)
+    with pytest.raises(LegalLLMError, match=r'the merged model of 0\.\d+ GB does not fit on the disk'):
+        merge(run, tmp_path / 'model')
+    monkeypatch.undo()
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk], capture_output=True).returncode:
+        pytest.skip('a disk of 6 MB needs the right to mount one')
+    try:
+        monkeypatch.setattr(checkpoints, 'room_for', lambda *_: None)
+        with pytest.raises(LegalLLMError, match='is full: the merged model was not written'):
+            merge(run, disk / 'model')
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(['umount', disk], check=True)
+
+
+def test_names_and_licences():
+    assert licence_of('meta-llama/Llama-3.2-3B-Instruct').name == 'llama3.2' and licence_of('llama3.2-3b').notice.startswith('Llama 3.2 is licensed')
+    assert licence_of('codellama/CodeLlama-7b').name == licence_of('some/llama-3b').name == 'other'
+    check_name('me/Llama-3.2-contracts', 'llama3.2-3b')
+    with pytest.raises(LegalLLMError, match="begins with 'Llama': give me/Llama-contracts"):
+        check_name('me/contracts', 'llama3.2-3b')
+
+
+def as_llama(run, tmp_path):
+    "The same run, as if its base had been Llama"
+    path = shutil.copytree(run.path, tmp_path / 'llama')
+    record = json.loads((path / 'record.json').read_text())
+    record['settings']['base'] = 'meta-llama/Llama-3.2-3B-Instruct'
+    (path / 'record.json').write_text(json.dumps(record))
+    return path
+
+
+def test_the_card(run, tmp_path, monkeypatch):
+    import yaml
+
+    with pytest.raises(LegalLLMError, match='say with --base where others get it'):
+        card(run)
+    metrics = dict(split='test', contracts=['secret title'], source='x/CUAD_v1.json', settings={}, milliseconds_per_window_and_category=12.0, table=None, fine_tuned=None)
+    score = dict(value=0.25, low=0.2, high=0.3)
+    families = dict(
+        official=dict(aupr=score, precision_at_80_recall=dict(value=None, low=None, high=None), precision_at_90_recall=score, max_recall=score), span=dict(precision=score, recall=score, f1=score),
+        detection=dict(f1=score, average_precision=score), coverage=dict(f1=score), squad=dict(answerable_f1=score), verbatim=dict(verbatim_rate=score),
+    )  # fmt: skip
+    metrics.update(table=dict(contracts=1, questions=41, positives=10, thresholds={}, systems={'fine-tuned': families}), fine_tuned=families)
+    path = as_llama(run, tmp_path)
+    (path / 'metrics_test.json').write_text(json.dumps(metrics))
+    text = card(path, 'me/Llama-contracts')
+    head = yaml.safe_load(text.split('---\n')[1])
+    assert head['license'] == 'llama3.2' and head['base_model'] == 'meta-llama/Llama-3.2-3B-Instruct' and head['library_name'] == 'peft'
+    assert {r['name']: r['value'] for r in head['model-index'][0]['results'][0]['metrics']}['AUPR'] == 0.25
+    assert '**Built with Llama**' in text and 'Community License, Copyright © Meta' in text and '25.0 [20.0, 30.0]' in text and 'no legal advice' in text
+    assert str(tmp_path) not in text and 'secret title' not in text
+    monkeypatch.setattr('legal_llm.share.load_tokenizer', lambda _: Extractor.load(run, **OPTIONS).prompt.tokenizer)  # that of Llama is not to be had here
+    assert (export(path, tmp_path / 'out', 'me/Llama-contracts') / 'Notice').read_text().startswith('Llama 3.2 is licensed under')
+
+
+def test_what_is_shared_names_no_path_and_no_contract(run, merged, tmp_path):
+    titles = open_run(run).record['titles']['train']
+    for what in (run, merged.path):
+        out = export(what, tmp_path / 'out', 'owner/model', base='owner/tiny')
+        for p in out.iterdir():
+            if p.suffix in ('.json', '.md', '.jinja'):
+                text = p.read_text(encoding='utf-8')
+                assert '/tmp' not in text and not any(t in text for t in titles), p.name
+        shutil.rmtree(out)
+
+
+def test_there_and_back(hub, run, merged, tiny, tmp_path, monkeypatch, capsys):
+    "Sent with the hub's client, fetched by name, and used: by this library, and by peft and transformers alone, with the card's own code"
+    hub.repos['owner/tiny'] = {p.name: p.read_bytes() for p in tiny.iterdir()}
+    command = ['share', 'push', '--run', str(run.path), '--repo', 'owner/adapter', '--base', 'owner/tiny']
+    assert main([*command, '--dry-run']) == 0 and 'not sent' in capsys.readouterr().out and hub.created == {}
+    assert main(command) == 0, capsys.readouterr().err
+    assert 'adapter_model.safetensors' in capsys.readouterr().out
+    assert hub.created['owner/adapter']['visibility'] == 'private' and 'seal.json' not in hub.repos['owner/adapter']
+    sent = push(export(merged.path, tmp_path / 'whole', 'owner/whole', 'owner/tiny'), 'owner/whole', private=False)
+    assert sent.sent.startswith(hub.url) and hub.created['owner/whole']['visibility'] == 'public'
+
+    want = Extractor.load(run, **OPTIONS).read(TEXT)
+    monkeypatch.chdir(tmp_path)
+    for repo in ('owner/adapter', 'owner/whole'):
+        got = Extractor.load(repo, **OPTIONS).read(TEXT)
+        assert [(f.category, f.start, f.quote) for f in got.finds] == [(f.category, f.start, f.quote) for f in want.finds]
+        (tmp_path / 'contract.txt').write_text(' '.join(TEXT.split()[:60]))
+        blocks = re.findall(r'```python\n(.*?)```', hub.repos[repo]['README.md'].decode(), re.S)
+        assert len(blocks) == 2 and 'legal_llm' not in blocks[1]
+        blocked = "import sys\nsys.modules['legal_llm'] = None\n"
+        for code in (blocks[0], blocked + blocks[1]):
+            done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_hub_says_no(hub, run, tmp_path, monkeypatch):
+    out = export(run, tmp_path / 'out', 'owner/model', base='owner/tiny')
+    monkeypatch.setenv('HF_TOKEN', 'hf_wrong')
+    with pytest.raises(LegalLLMError, match='nobody is logged in'):
+        push(out, 'owner/model')
+    with pytest.raises(LegalLLMError, match='searched: .*the hub .*404'):
+        Extractor.load('owner/nowhere')
+    hub.close()
+    hub.server.server_close()
+    with pytest.raises(LegalLLMError, match='the hub cannot be reached: 127.0.0.1 refuses'):
+        push(out, 'owner/model')
+    with pytest.raises(LegalLLMError, match='not a folder to share'):
+        push(tmp_path, 'owner/model')
+
+
+def test_on_zerogpu_the_call_gets_a_gpu(run, merged, tmp_path):
+    "With the package `spaces`, the model is called in a function of its own, whose arguments and result can be sent to another process"
+    bundle = space(merged.path, tmp_path / 'space', repo='owner/model', base='owner/tiny')
+    (tmp_path / 'spaces.py').write_text(
+        'import pickle\ncalls = []\n'
+        'def GPU(duration):\n'
+        '    def wrap(f):\n'
+        '        def call(*args): calls.append((duration, pickle.dumps(args))); return pickle.loads(pickle.dumps(f(*args)))\n'
+        '        return call\n'
+        '    return wrap\n'
+    )
+    code = "import app, spaces\nr = app.extractor.extract('The laws of Ohio govern this Agreement.', 'a title', print)\nassert r.title == 'a title' and len(spaces.calls) == 1, spaces.calls\nimport legal_llm; print(legal_llm.__file__)"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=bundle, env={**os.environ, 'PYTHONPATH': f'{bundle}{os.pathsep}{tmp_path}'})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1].startswith(str(bundle))
