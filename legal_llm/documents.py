@@ -80,7 +80,8 @@ def decode_text(
 
 # %% ../nbs/week4_documents.ipynb #7f3b4e98
 _EDGE = 4 # lines at the top and at the bottom of a page that may be its header or footer
-_PAGE_NUMBER = re.compile(r'\W*(?:page *)?\0-?\d+(?: ?(?:of|/) ?\d+)?\W*', re.I)
+_PAGE_NUMBER = re.compile(r'[-–—|\s]*(?:page *)?\0-?\d+(?: ?(?:of|/) ?\d+)?[-–—|\s]*', re.I)
+_HEADING = re.compile(r'(?:article|section|clause|schedule|exhibit|annex|appendix|attachment|part)\W*$', re.I)
 
 def _roman(n): # below 4000
     digits = ((1000, 'm'), (900, 'cm'), (500, 'd'), (400, 'cd'), (100, 'c'), (90, 'xc'), (50, 'l'), (40, 'xl'), (10, 'x'), (9, 'ix'), (5, 'v'), (4, 'iv'), (1, 'i'))
@@ -95,7 +96,8 @@ def _forms(line, page):
     line = ' '.join(line.split())
     if not line or len(line) > 200: return
     yield line
-    for m in re.finditer(r'(?<!\d)\d{1,5}(?!\d)', line): yield f'{line[:m.start()]}\0{int(m[0]) - page}{line[m.end():]}'
+    for m in re.finditer(r'(?<!\d)\d{1,5}(?!\d)', line):
+        if not _HEADING.search(line[:m.start()]): yield f'{line[:m.start()]}\0{int(m[0]) - page}{line[m.end():]}'
     if number := _ROMAN.get(line.strip('-–— ').lower()): yield f'\0{number - page}'
 
 def _running(edges):
@@ -104,26 +106,29 @@ def _running(edges):
     for i in filled:
         for form in {f for line in edges[i] for f in _forms(line, i)}: seen[form].append(i)
     def repeats(form, at):
-        if '\0' in form: return len(at) >= (2 if _PAGE_NUMBER.fullmatch(form) else 3) and len(at) * 2 > at[-1] - at[0]
+        if _PAGE_NUMBER.fullmatch(form): return len(at) >= 2 and len(at) * 2 > at[-1] - at[0] # an exhibit may count anew
+        if '\0' in form and not re.search(r'[^\W\d_]', form): return False # prices and numbers of paragraphs
         return len(at) >= 3 and any(2 * len(some & set(at)) > len(some) for some in most)
     most = set(filled), set(filled[::2]), set(filled[1::2])
     return {form for form, at in seen.items() if repeats(form, at)}
 
 def _without_running_lines(pages):
     "Pages without headers, footers and page numbers; the lines left out, each once."
-    pages, left_out = [[line for line in page.split('\n') if line.strip()] for page in pages], {}
+    pages, left_out = [page.split('\n') for page in pages], {}
     for _ in 'top', 'bottom':
-        edges = [lines[:_EDGE] for lines in pages]
-        running = _running(edges)
-        for i, edge in enumerate(edges):
-            forms = [running.intersection(_forms(line, i)) for line in edge]
-            left_out |= {min(found): line.strip() for line, found in zip(edge, forms) if found and min(found) not in left_out}
-            pages[i] = [line for line, found in zip(edge, forms) if not found] + pages[i][len(edge):]
-        pages = [lines[::-1] for lines in pages] # what was the bottom is the top of the next turn, and the second turn puts it right
-    return ['\n'.join(lines) for lines in pages], list(left_out.values())
+        running = _running([[line for line in lines if line.strip()][:_EDGE] for lines in pages])
+        for i, lines in enumerate(pages):
+            kept, seen = [], 0
+            for line in lines:
+                seen += bool(line.strip())
+                found = running.intersection(_forms(line, i)) if seen <= _EDGE else ()
+                if found: left_out.setdefault(min(found), line.strip())
+                else: kept.append(line)
+            pages[i] = kept[::-1] # what was the bottom is the top of the next turn, and that turn puts it right
+    return ['\n'.join(lines).strip('\n ') for lines in pages], list(left_out.values())
 
 # %% ../nbs/week4_documents.ipynb #e76c1992
-_DIVIDED = re.compile(r'(?<!\w)(\w+)([-\u2010\xad])\n(\f?)[ \t]*(\w\S*)[ \n]?')
+_DIVIDED = re.compile(r'(?<!\w)(\w+)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')
 _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split()) # that keep their hyphen in most English contracts
 _LIGATURES = {0xfb00: 'ff', 0xfb01: 'fi', 0xfb02: 'fl', 0xfb03: 'ffi', 0xfb04: 'ffl', 0xfb05: 'st', 0xfb06: 'st'}
 
@@ -161,11 +166,11 @@ class _Losses(logging.Handler):
     heard = False
     def emit(self, record): self.heard |= bool(re.search('skipp|impossible to decode|are not a', str(record.msg), re.I))
 
-def _pdf_pages(raw, name):
+def _pdf_pages(reader, name):
     "Text of each page, numbers of the pages that were not read whole."
     pages, partial, size, losses = [], [], 0, _Losses()
     logging.getLogger('pypdf').addHandler(losses)
-    for page in _open_pdf(raw, name).pages:
+    for page in reader.pages:
         if len(pages) == _PAGES: raise LegalLLMError(f"{name} has more than {_PAGES:,} pages: give only the contract itself")
         pages.append(_tidy(page.extract_text()).replace('\f', '\n').translate(_LIGATURES))
         size += len(pages[-1])
@@ -176,7 +181,8 @@ def _pdf_pages(raw, name):
 def _some_pages(numbers): return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}" + (', …' if len(numbers) > 10 else '')
 
 def _read_pdf(raw, name):
-    pages, partial = _pdf_pages(raw, name)
+    reader = _open_pdf(raw, name)
+    pages, partial = _pdf_pages(reader, name)
     pages, left_out = _without_running_lines(pages)
     blank = [i for i, page in enumerate(pages, 1) if not page.strip()]
     if len(blank) == len(pages):
@@ -185,6 +191,7 @@ def _read_pdf(raw, name):
     notes = []
     if blank: notes.append(f'{name}: no text on {_some_pages(blank)}; if these are scans, their words are missing here')
     if partial: notes.append(f'{name}: not all of {_some_pages(partial)} could be read, so words may be missing there')
+    if any((reader.get_form_text_fields() or {}).values()): notes.append(f'{name} is a form, and what was filled in is missing here: print it to a new PDF first')
     if left_out: notes.append(f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}')
     return _join_words('\n\f'.join(pages)), tuple(notes)
 
@@ -220,6 +227,13 @@ def _numeral(n, kind):
     else: text = f'{n:02}' if kind == 'decimalZero' else str(n)
     return text.upper() if kind.startswith('upper') else text
 
+@dataclass
+class _List:
+    key: str     # of its definition: lists with the same one count on together
+    levels: dict # level -> its `w:lvl`
+    starts: dict # level -> first number
+    anew: set    # levels that start anew when the list is first used
+
 class _Numbering:
     "Counts the automatic numbers of a Word document."
     def __init__(self,
@@ -229,22 +243,23 @@ class _Numbering:
         every = lambda root, tag: [] if root is None else root.findall(_W + tag)
         self.styles = {s.get(_W + 'styleId'): s for s in every(styles, 'style')}
         self.default = next((i for i, s in self.styles.items() if s.get(_W + 'type') == 'paragraph' and s.get(_W + 'default') in ('1', 'true')), None)
-        self.abstract = {a.get(_W + 'abstractNumId'): a for a in every(numbering, 'abstractNum')}
-        self.nums = {n.get(_W + 'numId'): n for n in every(numbering, 'num')}
-        self.counts = defaultdict(dict) # abstractNumId -> level -> the last number
-        self.begun = set()              # (numId, level) that have started anew
+        definitions = {a.get(_W + 'abstractNumId'): a for a in every(numbering, 'abstractNum')}
+        nums = {n.get(_W + 'numId'): n for n in every(numbering, 'num')}
+        self.lists = {i: self._list(n, nums, definitions) for i, n in nums.items()}
+        self.counts = defaultdict(dict) # key of a definition -> level -> the last number
+        self.begun = set()              # (list, level) that were used
 
-    def _definition(self, num_id):
-        "Id and levels of a list."
-        num, levels = self.nums[num_id], {}
+    def _list(self, num, nums, definitions):
         key = _value(num, 'abstractNumId')
-        if style := _value(self.abstract[key], 'numStyleLink'): # the levels are those of a list style
-            linked = self.nums.get(_value(self.styles.get(style), 'pPr/numPr/numId'))
+        if style := _value(definitions.get(key), 'numStyleLink'): # its levels are those of a list style
+            linked = nums.get(_value(self.styles.get(style), 'pPr/numPr/numId'))
             key = _value(linked, 'abstractNumId') or key
-        for level in self.abstract[key].findall(_W + 'lvl'): levels[int(level.get(_W + 'ilvl'))] = level
+        levels, anew = {int(l.get(_W + 'ilvl')): l for l in definitions[key].findall(_W + 'lvl')} if key in definitions else {}, {}
         for override in num.findall(_W + 'lvlOverride'):
-            if (level := _find(override, 'lvl')) is not None: levels[int(override.get(_W + 'ilvl'))] = level
-        return key, levels
+            i = int(override.get(_W + 'ilvl'))
+            if (level := _find(override, 'lvl')) is not None: levels[i] = level
+            if (start := _value(override, 'startOverride')) is not None: anew[i] = int(start)
+        return _List(key, levels, {i: int(_value(l, 'start') or 0) for i, l in levels.items()} | anew, set(anew))
 
     def _place(self, paragraph):
         "List and level of a paragraph, from itself or from its style; (None, 0) where it has none."
@@ -253,41 +268,39 @@ class _Numbering:
         for _ in range(20): # styles may inherit in a circle
             if num_id is not None or style not in self.styles: break
             num_id = _value(self.styles[style], 'pPr/numPr/numId')
-            if num_id is not None and level is None:
-                level = _value(self.styles[style], 'pPr/numPr/ilvl')
-                levels = self._definition(num_id)[1] if num_id in self.nums else {}
-                level = next((i for i, l in levels.items() if _value(l, 'pStyle') == style), level)
+            if num_id in self.lists and level is None:
+                level = next((i for i, l in self.lists[num_id].levels.items() if _value(l, 'pStyle') == style), _value(self.styles[style], 'pPr/numPr/ilvl'))
             style = _value(self.styles[style], 'basedOn')
-        return (num_id, int(level or 0)) if num_id in self.nums else (None, 0)
+        return (num_id, int(level or 0)) if num_id in self.lists else (None, 0)
 
     def number(self, paragraph):
         "Count a paragraph; its number as shown, or ''."
         num_id, level = self._place(paragraph)
-        if num_id is None: return ''
-        key, levels = self._definition(num_id)
-        if level not in levels: return ''
-        counts, starts = self.counts[key], {i: int(_value(l, 'start') or 0) for i, l in levels.items()}
-        for override in self.nums[num_id].findall(_W + 'lvlOverride'):
-            start, i = _value(override, 'startOverride'), int(override.get(_W + 'ilvl'))
-            if start is None: continue
-            starts[i] = int(start)
-            if i == level and (num_id, level) not in self.begun: counts.pop(level, None)
+        if num_id is None or level not in self.lists[num_id].levels: return ''
+        numbered = self.lists[num_id]
+        counts = self.counts[numbered.key]
+        if level in numbered.anew and (num_id, level) not in self.begun: counts.pop(level, None)
         self.begun.add((num_id, level))
-        counts[level] = counts.get(level, starts[level] - 1) + 1
-        for i in [i for i in counts if i > level and level < int(_value(levels.get(i), 'lvlRestart') or i)
-                  and _value(levels.get(i), 'lvlRestart') != '0']: del counts[i]
-        return self._show(levels, level, lambda i: counts.get(i, starts.get(i, 1)))
+        counts[level] = counts.get(level, numbered.starts[level] - 1) + 1
+        for i in [i for i in counts if i > level]: # they start again, unless they say after which level only
+            after = _value(numbered.levels.get(i), 'lvlRestart')
+            if level < int(after or i) and after != '0': del counts[i]
+        return self._show(numbered, level, counts)
 
-    def _show(self, levels, level, count):
-        kind, text = _value(levels[level], 'numFmt') or 'decimal', _value(levels[level], 'lvlText') or ''
+    def _show(self, numbered, level, counts):
+        of = numbered.levels[level]
+        kind, text = _value(of, 'numFmt') or 'decimal', _value(of, 'lvlText') or ''
         if kind == 'bullet': return text if text in ('-', '–', '—', '*') else '•' if text else ''
-        legal = _is_on(levels[level], 'isLgl') # all levels in digits
-        kinds = {i: 'decimal' if legal else _value(l, 'numFmt') or 'decimal' for i, l in levels.items()}
-        return re.sub('%([1-9])', lambda m: _numeral(count(int(m[1]) - 1), kinds.get(int(m[1]) - 1, 'decimal')), text)
+        def show(m):
+            i = int(m[1]) - 1
+            kind = 'decimal' if _is_on(of, 'isLgl') else _value(numbered.levels.get(i), 'numFmt') or 'decimal'
+            return _numeral(counts.get(i, numbered.starts.get(i, 1)), kind)
+        return re.sub('%([1-9])', show, text)
 
 # %% ../nbs/week4_documents.ipynb #50588b8b
 _MARKUP = {_W + 'tab': '\t', _W + 'ptab': '\t', _W + 'br': '\n', _W + 'cr': '\n', _W + 'noBreakHyphen': '-', _W + 'lastRenderedPageBreak': '\f'}
-_LEFT_OUT = {_W + 'moveFrom', _W + 'pPr', '{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback'}
+_LEFT_OUT = {_W + 'del', _W + 'moveFrom', _W + 'pPr', '{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback'}
+_TEXT = {_W + 't', '{http://schemas.openxmlformats.org/officeDocument/2006/math}t'}
 _BOX, _REFERENCES = _W + 'txbxContent', {_W + 'footnoteReference': 'Footnote', _W + 'endnoteReference': 'Endnote'}
 
 class _Word:
@@ -303,7 +316,7 @@ class _Word:
         behind # list that gets the text boxes and the references to footnotes
     ):
         "The text of a paragraph or of a part of one."
-        if element.tag == _W + 't': return element.text or ''
+        if element.tag in _TEXT: return element.text or ''
         if element.tag in _LEFT_OUT: return ''
         if element.tag == _BOX or element.tag in _REFERENCES: behind.append(element); return ''
         if element.tag == _W + 'r' and _is_on(element, 'rPr/vanish'): self.hidden = True; return ''
@@ -353,7 +366,7 @@ def _check_docx(raw, name):
             ending = part.filename.lower().rpartition('.')[2]
             if ending in ('xml', 'rels') and b'<!DOCTYPE' in content.replace(b'\0', b''):
                 raise LegalLLMError(f"{name} has definitions in its XML, which no Word file has, and is not read: open it in Word and save it anew")
-            if part.filename.lower().endswith('vbaproject.bin') or part.filename == '[Content_Types].xml' and b'macroEnabled' in content:
+            if part.filename.lower().endswith('vbaproject.bin') or part.filename == '[Content_Types].xml' and re.search(rb'ms-word\.\w+\.macroEnabled', content):
                 raise LegalLLMError(f"{name} has macros and is not read: open it in Word and save it as .docx without them")
 
 def _merge_blank_pages(text):
@@ -392,13 +405,14 @@ def _read_docx(raw, name):
     notes = []
     if has('ins', 'del', 'moveFrom'): notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
     if word.hidden: notes.append(f'{name} has hidden text, which is left out')
+    if any('math}' in t for t in {e.tag for e in body.iter('{*}oMath')}): notes.append(f'{name} has formulas; only their letters and digits are read, one after another')
     if edges: notes.append(f'{name}: headers and footers are left out: {_quoted(edges)}')
     if has('altChunk'): notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
     if '\f' in text and not has('lastRenderedPageBreak'): notes.append(f'{name}: pages are counted by the page breaks that its author set, so Word may show more')
     return text, tuple(notes)
 
 # %% ../nbs/week4_documents.ipynb #96771c70
-_VOID = frozenset('area base br col embed hr img input link meta param source track wbr'.split())
+_VOID = frozenset('area base br col embed hr img input link meta page param source track wbr'.split()) # page: of EDGAR
 _UNSEEN = frozenset('script style template title noscript noframes noembed select datalist iframe object audio video canvas'.split())
 _BLOCKS = frozenset('''address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main
     menu nav ol p page pre section summary table tbody td tfoot th thead tr ul'''.split())
@@ -466,7 +480,7 @@ class _Page(HTMLParser):
         hidden = 'code' if tag in _UNSEEN else 'hidden' if 'hidden' in attrs or _HIDDEN.search(style) else ''
         breaks = set(_BREAK.findall(style.lower()))
         if tag in _BLOCKS or tag == 'br': self.end_line()
-        if 'before' in breaks: self.line.append('\f')
+        if 'before' in breaks or tag == 'page': self.line.append('\f')
         if tag in _VOID: self.line.extend('\f' * ('after' in breaks)); return
         self.start(_Element(tag, self.stack and self.stack[-1].hidden or hidden, 'after' in breaks), attrs, style)
 

@@ -340,6 +340,9 @@ def test_lines_that_only_look_like_running_ones_stay(tmp_path):
     prices = [f'Item {n * 7} costs\n${n * n * 13}\n{n * n}.' for n in range(1, 6)]
     document = read_document(write_pdf(tmp_path / 'a.pdf', prices))
     assert document.text == '\n'.join(prices) and document.notes == ()
+    headings = [f'Schedule {n}\n{n}.\n{t} goods.\n\nThey are {t} ones.' for n, t in enumerate(('Large', 'Small', 'Other'), 1)]
+    document = read_document(write_pdf(tmp_path / 'c.pdf', headings))
+    assert document.text.split() == '\n'.join(headings).split() and document.notes == ()
     ends = [f'{t} party signs\nBy:\nName:' for t in ('Our', 'Your', 'Their')]
     body = [f'Words of the {n}\npage alone, {n}' for n in 'first second third fourth fifth sixth seventh eighth'.split()]
     document = read_document(write_pdf(tmp_path / 'b.pdf', body + ends))
@@ -516,17 +519,20 @@ def test_word_pages_footnotes_boxes_and_headers(tmp_path):
         run.format('runs ') + '<w:r><w:lastRenderedPageBreak/><w:t>over</w:t></w:r>',
         '<w:r><w:br w:type="page"/></w:r>',
         '<w:r><w:lastRenderedPageBreak/><w:t>Third</w:t></w:r><w:r><w:rPr><w:vanish/></w:rPr><w:t>secret</w:t></w:r>',
-        '<w:pPr><w:rPr><w:del w:id="1" w:author="x"/></w:rPr></w:pPr>',
+        '<w:pPr><w:rPr><w:del w:id="1" w:author="x"/></w:rPr></w:pPr><w:del w:id="2" w:author="x"><w:r><w:tab/></w:r></w:del>',
+        '<m:oMath xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"><m:r><m:t>a=b</m:t></m:r></m:oMath>',
     )
     for i, inner in enumerate(paragraphs):
         word.element.body.insert(i, parse_xml(f'<w:p {nsdecls("w")}>{inner}</w:p>'))
     word.sections[0].header.paragraphs[0].text = 'Strictly confidential'
     document = read_word(word, tmp_path)
-    assert document.text.split('\n')[:4] == ['One sentence', 'boxed', 'twice', 'runs over'] and document.text.split()[-1] == 'Third'
+    assert document.text.split('\n')[:4] == ['One sentence', 'boxed', 'twice', 'runs over'] and document.text.split()[-2:] == ['Third', 'a=b']
     assert [document.page_of(document.text.index(w)) for w in ('One', 'runs', 'over', 'Third')] == [1, 1, 2, 3] and len(document.pages) == 3
+    assert '\t' not in document.text
     assert [n.split(' ', 1)[1] for n in document.notes] == [
         'has tracked changes; the text is read as if they were all accepted',
         'has hidden text, which is left out',
+        'has formulas; only their letters and digits are read, one after another',
         'headers and footers are left out: “Strictly confidential”',
     ]
 
@@ -622,7 +628,7 @@ def test_html_encodings(tmp_path):
 def test_html_pages(tmp_path):
     "Page breaks for the printer are pages, and the numbers beside them are no text"
     parts = [f'<p>Clause {word} goes</p><p>on as {word}</p><p align=center>{n}</p>' for n, word in enumerate('one two three'.split(), 1)]
-    document = read_html(tmp_path, '<hr style="page-break-after: always">'.join(parts) + '<p style="page-break-before:always">end</p>')
+    document = read_html(tmp_path, '<hr style="page-break-after: always">'.join(parts[:2]) + '<PAGE>' + parts[2] + '<p style="page-break-before:always">end</p>')
     assert document.text == 'Clause one goes\non as one\nClause two goes\non as two\nClause three goes\non as three\nend'
     assert [document.page_of(document.text.index(w)) for w in ('one', 'two', 'three', 'end')] == [1, 2, 3, 4]
 
@@ -715,6 +721,15 @@ HOSTILE_PDFS = {  # content and what is read, or what the refusal says after "!"
     'objects_of_garbage': (b'%PDF-1.7\n' + b'1 0 obj << /A 1 0 R >> ' * 50_000, '!damaged or no PDF|it is a scan'),
     'long_number': (one_page(b'9' * 100_000 + b' ' + WORDS), 'Words|!damaged or no PDF'),
 }
+
+
+def test_filled_in_forms_are_noted(tmp_path):
+    field = '<</FT/Tx/T(Name)/V({})/Type/Annot/Subtype/Widget/Rect[0 0 9 9]>>'
+    for value, noted in (('Acme', True), ('', False)):
+        form = one_page(WORDS, field.format(value), catalog='<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[6 0 R]>>>>')
+        (tmp_path / 'form.pdf').write_bytes(form)
+        document = read_document(tmp_path / 'form.pdf')
+        assert document.text == 'Words' and ('what was filled in is missing' in ''.join(document.notes)) == noted
 
 
 def reads_or_refuses(path, expected, **kwargs):
