@@ -130,19 +130,22 @@ def _without_running_lines(pages):
 # %% ../nbs/week4_documents.ipynb #e76c1992
 _DIVIDED = re.compile(r'(?<!\w)(\w+)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')
 _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split()) # that keep their hyphen in most English contracts
+_CLOSED = set('here there where with under any some every not'.split()) # their compounds have no hyphen: thereof, within
 _LIGATURES = {0xfb00: 'ff', 0xfb01: 'fi', 0xfb02: 'fl', 0xfb03: 'ffi', 0xfb04: 'ffl', 0xfb05: 'st', 0xfb06: 'st'}
 
 def _join_words(text):
     "Put words together that were divided at the end of a line; soft hyphens go."
     known = set(re.findall(r'[^\W\d_]+(?:-[^\W\d_]+)*', _DIVIDED.sub(' ', text).lower()))
+    divides = any((m[1] + re.match(r'\w+', m[4])[0]).lower() in known for m in _DIVIDED.finditer(text))
     def join(m):
         first, hyphen, feed, rest = m.groups()
         second = re.match(r'\w+', rest)[0]
         if second in ('and', 'or', 'to'): return m[0] # pre- and post-closing
         same_case = first.isalpha() and (second.islower() or first.isupper() and second.isupper())
         a, b = first.lower(), second.lower()
-        both = f'{a}-{b}' in known or {a, b} <= known or a in _PREFIXES or len(a) == 1
-        keep = hyphen != '\xad' and (not same_case or both and a + b not in known)
+        words = len({a, b} & known) >= (2 if divides else 1) and a not in _CLOSED
+        compound = f'{a}-{b}' in known or a in _PREFIXES or len(a) == 1 or words
+        keep = hyphen != '\xad' and (not same_case or compound and a + b not in known)
         return f"{first}{'-' * keep}{rest}\n{feed}"
     return _DIVIDED.sub(join, text).replace('\xad', '')
 
@@ -195,7 +198,7 @@ def _read_pdf(raw, name):
     if left_out: notes.append(f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}')
     return _join_words('\n\f'.join(pages)), tuple(notes)
 
-def _quoted(lines): return ', '.join(f'“{line[:60]}”' for line in lines[:4]) + (', …' if len(lines) > 4 else '')
+def _quoted(lines): return ', '.join(f'“{_printable(line)[:60]}”' for line in lines[:4]) + (', …' if len(lines) > 4 else '')
 
 def _too_long(name): return LegalLLMError(f"{name} has more than {_CHARACTERS:,} characters of text: give only the contract itself")
 

@@ -364,6 +364,14 @@ def test_divided_words(tmp_path):
     assert document.text.split() == (words + 'The term is long; an e-mail is sent. in peace').split()
 
 
+def test_hyphens_of_a_text_that_divides_no_words(tmp_path):
+    page = 'A break-\nup fee, a take-or-\npay duty, and a claim there-\nof. We break and take; the parties pay.'
+    assert (
+        read_document(write_pdf(tmp_path / 'a.pdf', [page])).text.split()[:10]
+        == 'A break-up fee, a take-or-pay duty, and a claim thereof.'.split()
+    )
+
+
 def test_a_word_divided_between_pages(tmp_path):
     document = read_document(write_pdf(tmp_path / 'a.pdf', ['The Dis-', 'tributor pays.']))
     assert document.text == 'The Distributor\npays.' and [document.page_of(i) for i in (4, 15, 16)] == [1, 1, 2]
@@ -526,7 +534,10 @@ def test_word_pages_footnotes_boxes_and_headers(tmp_path):
         word.element.body.insert(i, parse_xml(f'<w:p {nsdecls("w")}>{inner}</w:p>'))
     word.sections[0].header.paragraphs[0].text = 'Strictly confidential'
     document = read_word(word, tmp_path)
-    assert document.text.split('\n')[:4] == ['One sentence', 'boxed', 'twice', 'runs over'] and document.text.split()[-2:] == ['Third', 'a=b']
+    assert document.text.split('\n')[:4] == ['One sentence', 'boxed', 'twice', 'runs over'] and document.text.split()[-2:] == [
+        'Third',
+        'a=b',
+    ]
     assert [document.page_of(document.text.index(w)) for w in ('One', 'runs', 'over', 'Third')] == [1, 1, 2, 3] and len(document.pages) == 3
     assert '\t' not in document.text
     assert [n.split(' ', 1)[1] for n in document.notes] == [
@@ -628,7 +639,10 @@ def test_html_encodings(tmp_path):
 def test_html_pages(tmp_path):
     "Page breaks for the printer are pages, and the numbers beside them are no text"
     parts = [f'<p>Clause {word} goes</p><p>on as {word}</p><p align=center>{n}</p>' for n, word in enumerate('one two three'.split(), 1)]
-    document = read_html(tmp_path, '<hr style="page-break-after: always">'.join(parts[:2]) + '<PAGE>' + parts[2] + '<p style="page-break-before:always">end</p>')
+    document = read_html(
+        tmp_path,
+        '<hr style="page-break-after: always">'.join(parts[:2]) + '<PAGE>' + parts[2] + '<p style="page-break-before:always">end</p>',
+    )
     assert document.text == 'Clause one goes\non as one\nClause two goes\non as two\nClause three goes\non as three\nend'
     assert [document.page_of(document.text.index(w)) for w in ('one', 'two', 'three', 'end')] == [1, 2, 3, 4]
 
