@@ -377,7 +377,9 @@ def _merge_blank_pages(text):
     pages = ['']
     for part in text.split('\f'):
         words = part.lstrip()
-        if words and pages[-1].strip(): pages.append(words)
+        if words and pages[-1].strip():
+            pages[-1] += part[:len(part) - len(words)]
+            pages.append(words)
         else: pages[-1] += part if pages[-1].strip() else words
     return '\f'.join(page.rstrip('\n') + '\n' if page.endswith('\n') else page for page in pages)
 
@@ -403,12 +405,12 @@ def _read_docx(raw, name):
     word = _Word(_Numbering(first('numbering'), first('styles')), footnotes)
     text = _merge_blank_pages('\n'.join(_limited(word.blocks(body), name)))
     edges = [' '.join(''.join(t.text or '' for t in root.iter(_W + 't')).split()) for kind in ('header', 'footer') for root in roots[kind]]
-    edges = list(dict.fromkeys(line for line in edges if re.search(r'[^\W\d_]{2}', line)))
+    edges = list(dict.fromkeys(line for line in edges if re.search(r'[^\W\d_]{2}', re.sub(r'\b(?:page|of)\b', '', line, flags=re.I)))) # not page numbers alone
     has = lambda *tags: next(body.iter(*(_W + tag for tag in tags)), None) is not None
     notes = []
     if has('ins', 'del', 'moveFrom'): notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
     if word.hidden: notes.append(f'{name} has hidden text, which is left out')
-    if any('math}' in t for t in {e.tag for e in body.iter('{*}oMath')}): notes.append(f'{name} has formulas; only their letters and digits are read, one after another')
+    if next(body.iter('{*}oMath'), None) is not None: notes.append(f'{name} has formulas; only their letters and digits are read, one after another')
     if edges: notes.append(f'{name}: headers and footers are left out: {_quoted(edges)}')
     if has('altChunk'): notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
     if '\f' in text and not has('lastRenderedPageBreak'): notes.append(f'{name}: pages are counted by the page breaks that its author set, so Word may show more')

@@ -524,7 +524,7 @@ def test_word_pages_footnotes_boxes_and_headers(tmp_path):
     box = '<w:r><w:pict><v:shape xmlns:v="urn:schemas-microsoft-com:vml"><v:textbox><w:txbxContent>{}</w:txbxContent></v:textbox></v:shape></w:pict></w:r>'
     paragraphs = (
         run.format('One ') + box.format(f'<w:p>{run.format("boxed")}</w:p><w:p>{run.format("twice")}</w:p>') + run.format('sentence'),
-        run.format('runs ') + '<w:r><w:lastRenderedPageBreak/><w:t>over</w:t></w:r>',
+        run.format('runs') + '<w:r><w:lastRenderedPageBreak/></w:r>' + run.format(' over'),
         '<w:r><w:br w:type="page"/></w:r>',
         '<w:r><w:lastRenderedPageBreak/><w:t>Third</w:t></w:r><w:r><w:rPr><w:vanish/></w:rPr><w:t>secret</w:t></w:r>',
         '<w:pPr><w:rPr><w:del w:id="1" w:author="x"/></w:rPr></w:pPr><w:del w:id="2" w:author="x"><w:r><w:tab/></w:r></w:del>',
@@ -532,7 +532,7 @@ def test_word_pages_footnotes_boxes_and_headers(tmp_path):
     )
     for i, inner in enumerate(paragraphs):
         word.element.body.insert(i, parse_xml(f'<w:p {nsdecls("w")}>{inner}</w:p>'))
-    word.sections[0].header.paragraphs[0].text = 'Strictly confidential'
+    word.sections[0].header.paragraphs[0].text, word.sections[0].footer.paragraphs[0].text = 'Strictly confidential', 'Page 1 of 9'
     document = read_word(word, tmp_path)
     assert document.text.split('\n')[:4] == ['One sentence', 'boxed', 'twice', 'runs over'] and document.text.split()[-2:] == [
         'Third',
