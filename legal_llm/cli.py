@@ -86,6 +86,8 @@ def cmd_extract(args):
     if args.out and form not in ('.json', '.csv', '.xlsx'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv or .xlsx, or a folder")
     if args.gpus > 1: raise LegalLLMError("--gpus shares the documents of a folder: give --out, a folder, or leave it out")
     documents = [read_document(f) for f in args.files]
+    for d in documents:
+        for note in d.notes: print(note, file=sys.stderr)
     open_run(args.run).adapter # before anything large is loaded
     from tqdm.auto import tqdm
     from legal_llm.extract import Extractor
@@ -325,7 +327,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='the split that both were scored on')
     p.add_argument('--data', default=None, help='folder of the prepared data (default: the one that the first run was trained on)')
     p = add('extract', cmd_extract)
-    p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf or .docx), or folders of them')
+    p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them')
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--out', default=None, help='write the result: a name ending in .json, .csv or .xlsx; or a folder, for a file each and a table of all, where what is there already is kept')
     engine(p)
