@@ -273,7 +273,7 @@ PACKAGES = (
     Package('rapidfuzz', '3.6', '4', 'locating quotes'),
     Package('bitsandbytes', '0.46', '1', '4-bit base models', required=False),
     Package('gradio', '6.31', '7', 'the demo', required=False),
-    Package('pypdf', '5', '8', 'reading PDF', required=False),
+    Package('pypdf', '7', '8', 'reading PDF', required=False),
     Package('python-docx', '1.1', '2', 'reading Word', required=False),
     Package('openpyxl', '3.1', '4', 'writing Excel', required=False),
 )

@@ -8,7 +8,7 @@ import hashlib, json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from .env import LegalLLMError, atomic_write, save_json, short_path
+from .env import LegalLLMError, atomic_write, save_json, sha256_of, short_path
 from .review import csv_of, rows_of
 
 # %% auto #0
@@ -81,7 +81,7 @@ def _fail(report, name, target, failure, e):
     target.unlink(missing_ok=True) # of an earlier version of the document
     save_json(failure, dict(file=name, error=report.failed[name]))
 
-def _key(path: Path, model: str) -> str: return hashlib.sha256(model.encode() + b'\0' + path.read_bytes()).hexdigest()[:16]
+def _key(path: Path, model: str) -> str: return hashlib.sha256(f'{model}\0{sha256_of(path)}'.encode()).hexdigest()[:16]
 
 def _key_of(path: Path) -> str | None:
     try: return json.loads(path.read_text(encoding='utf-8'))['key']
