@@ -150,7 +150,7 @@ def cmd_demo(args):
     from legal_llm.train import open_run
     open_run(args.run).adapter
     from legal_llm.demo import launch_demo
-    launch_demo(args.run, share=args.share or None, port=args.port)
+    launch_demo(args.run, share=args.share or None, port=args.port, auth=args.auth, playbook=args.playbook)
 
 # %% ../nbs/cli.ipynb #3d505bd7
 def cmd_merge(args):
@@ -354,7 +354,9 @@ def parser() -> argparse.ArgumentParser:
     p = add('demo', cmd_demo)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--port', type=int, default=None, help='port (default: the first free one from 7860)')
-    p.add_argument('--share', action='store_true', help='make a public link that lasts a week; anyone who has it can read what is uploaded')
+    p.add_argument('--share', action='store_true', help='make a public link that lasts a week; whoever has it can use the app')
+    p.add_argument('--auth', action='append', default=[], metavar='USER:PASSWORD', help='ask for a login; may be given several times, or in the environment variable LEGAL_LLM_AUTH, separated by spaces')
+    p.add_argument('--playbook', default=None, help='YAML file of what contract types should have and should not have (default: one for NDA, distribution, license and services)')
     return top
 
 # %% ../nbs/cli.ipynb #432557bf

@@ -4,20 +4,26 @@
 
 # %% ../nbs/week4_demo.ipynb #52955fdb
 from __future__ import annotations
-import html, json
+import base64, html, json, os
 from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
 from pathlib import Path
 
 from .cuad import CATEGORY, hue
 from .documents import READERS, Document, read_document
-from .env import LegalLLMError
+from .env import LegalLLMError, atomic_write
 from .extract import Extractor
-from .review import Find, Review
+from .playbook import Flag, Playbook, load_playbooks
+from .review import COLUMNS, Find, Review, csv_of, xlsx_of
 from .synthetic import write_contracts
+from .train import open_run
 
 # %% auto #0
-__all__ = ['STYLE', 'NOT_ADVICE', 'ALL', 'LAUNCH', 'Segment', 'segments', 'contract_html', 'Row', 'table_rows', 'table_html',
-           'to_json', 'save_review', 'example_contracts', 'summary_html', 'render', 'make_demo', 'launch_demo']
+__all__ = ['STYLE', 'STATUSES', 'EVERY', 'FLAGGED', 'NOT_ADVICE', 'FORMATS', 'MOST', 'ALL', 'NO_TYPE', 'PUBLIC', 'Segment',
+           'segments', 'contract_html', 'Row', 'table_rows', 'matches', 'table_html', 'summary_html', 'review_file',
+           'save_review', 'example_contracts', 'check_text', 'launch_options', 'make_demo', 'read_auth', 'goes_public',
+           'launch_demo']
 
 # %% ../nbs/week4_demo.ipynb #ac6a7abd
 @dataclass(frozen=True)
@@ -38,48 +44,69 @@ def segments(
 
 # %% ../nbs/week4_demo.ipynb #95124442
 STYLE = """<style>
-.ll-contract, .ll-table {color: #1f2933; background: #fff;
-  font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; line-height: 1.6}
-.ll-contract {white-space: pre-wrap; overflow-wrap: anywhere; overflow-y: auto; font-size: 15px;
-  padding: 14px 18px; border: 1px solid #d5dbe1; border-radius: 8px; max-height: 78vh; scroll-behavior: smooth}
-.ll-contract:focus-visible, .ll-pane:focus-visible, .ll-table a:focus-visible {outline: 3px solid #2463a8; outline-offset: 2px}
-.ll-contract mark {color: #1f2933; background: hsl(var(--h) 75% 90%);
-  border-bottom: 2px solid hsl(var(--k) 45% 50%); padding: 1px 0; border-radius: 2px}
-.ll-contract mark[data-label]::before {content: attr(data-label); font-size: 11px; font-weight: 600; color: #fff;
-  background: hsl(var(--h) 45% 32%); border-radius: 3px; padding: 1px 5px; margin-right: 4px}
-.ll-contract a.ll-at {scroll-margin-top: 80px}
-.ll-contract a.ll-at:target + mark, .ll-contract a.ll-at:target + a + mark {outline: 3px solid #2463a8; outline-offset: 1px}
-.ll-pane {max-height: 78vh; overflow-y: auto; border: 1px solid #d5dbe1; border-radius: 8px; background: #fff}
+:root {--ll-ink: #1f2933; --ll-soft: #52606d; --ll-paper: #fff; --ll-line: #d5dbe1; --ll-head: #f1f4f7; --ll-here: #e8f1fb; --ll-link: #1d4f86;
+  --ll-good: #14643c; --ll-doubt: #8a4b00; --ll-bad: #a3261d; --ll-mark: 75% 90%; --ll-focus: #2463a8; --ll-note: #fff6e0; --ll-note-ink: #5c3b00}
+.dark {--ll-ink: #e6ebf0; --ll-soft: #b0bbc6; --ll-paper: #1b2026; --ll-line: #3a444e; --ll-head: #262d35; --ll-here: #22344a; --ll-link: #8ebcf0;
+  --ll-good: #7fd3a4; --ll-doubt: #f0b35c; --ll-bad: #f5a097; --ll-mark: 40% 24%; --ll-focus: #8ebcf0; --ll-note: #3a2f14; --ll-note-ink: #f3dda6}
+.ll-contract, .ll-pane, .ll-summary {color: var(--ll-ink); font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; line-height: 1.6}
+.ll-contract, .ll-pane {background: var(--ll-paper); border: 1px solid var(--ll-line); border-radius: 8px; max-height: 78vh; overflow-y: auto; scroll-behavior: smooth}
+.ll-contract {white-space: pre-wrap; overflow-wrap: anywhere; font-size: 15px; padding: 14px 18px}
+.ll-contract mark {color: var(--ll-ink); background: hsl(var(--h) var(--ll-mark)); border-bottom: 2px solid hsl(var(--k) 45% 50%); padding: 1px 0; border-radius: 2px; cursor: pointer}
+.ll-contract .ll-at {text-decoration: none; scroll-margin-top: 80px}
+.ll-contract .ll-at[data-label]::before {content: attr(data-label); font-size: 12px; font-weight: 600; color: #fff;
+  background: hsl(var(--h) 45% 30%); border-radius: 3px; padding: 1px 5px; margin-right: 4px}
+.ll-contract mark.ll-here, .ll-contract mark:has(> :target) {outline: 3px solid var(--ll-focus); outline-offset: 1px}
+.ll-contract:focus-visible, .ll-pane:focus-visible, .ll-pane a:focus-visible, .ll-summary a:focus-visible {outline: 3px solid var(--ll-focus); outline-offset: 2px}
 .ll-table {width: 100%; border-collapse: collapse; font-size: 14px; margin: 0}
-.ll-table th {position: sticky; top: 0; font-weight: 600; background: #f1f4f7; color: #1f2933; white-space: nowrap; z-index: 1}
-.ll-table th, .ll-table td {padding: 8px 10px; border: 0; border-bottom: 1px solid #e3e8ed; vertical-align: top;
+.ll-table thead th {position: sticky; top: 0; background: var(--ll-head); white-space: nowrap; z-index: 1}
+.ll-table th, .ll-table td {padding: 8px 10px; border: 0; border-bottom: 1px solid var(--ll-line); vertical-align: top; color: var(--ll-ink);
   text-align: left; line-height: 1.45; background-clip: padding-box}
-.ll-table th:first-child, .ll-table td:first-child {width: 27%; padding-left: 14px}
-.ll-table td:first-child {font-weight: 600}
+.ll-table th {font-weight: 600}
+.ll-table th:first-child {width: 27%; padding-left: 14px}
 .ll-table td:nth-child(2), .ll-table td:nth-child(3) {white-space: nowrap; width: 1%}
-.ll-table small {color: #52606d; font-size: 12.5px; font-weight: 400; display: block}
+.ll-table small {color: var(--ll-soft); font-size: 12.5px; font-weight: 400; display: block}
+.ll-table tbody tr {scroll-margin-top: 44px}
+.ll-table tr[hidden] {display: none !important}
+.ll-table tr:has(a[href]) {cursor: pointer}
+.ll-table tbody tr:has(a[href]):hover, .ll-table tr.ll-here, .ll-table tr:target, .ll-table tr:has(:target) {background: var(--ll-here)}
 .ll-table .ll-dot {display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em;
   background: hsl(var(--h) 75% 82%); border: 1px solid hsl(var(--h) 45% 50%)}
-.ll-table ul {margin: 0; padding: 0; list-style: none}
+.ll-table ul, .ll-summary ul {margin: 0; padding: 0; list-style: none}
 .ll-table li {margin: 0 0 8px; padding: 0; overflow-wrap: anywhere}
 .ll-table li:last-child {margin: 0}
-.ll-table a {color: #1d4f86; text-decoration: none}
-.ll-table a:hover {text-decoration: underline}
-.ll-table .ll-yes span {color: #14643c; font-weight: 600}
-.ll-table .ll-doubt span, .ll-table small.ll-doubt {color: #8a4b00; font-weight: 600}
-.ll-table .ll-no td {color: #52606d; font-weight: 400; padding-top: 5px; padding-bottom: 5px}
+.ll-table li a {scroll-margin-top: 60px}
+.ll-table a, .ll-summary a {color: var(--ll-link); text-decoration: none}
+.ll-table a:hover, .ll-summary a {text-decoration: underline}
+.ll-table .ll-found span, .ll-table small b {color: var(--ll-good); font-weight: 600}
+.ll-table .ll-unclear span, .ll-table small.ll-doubt {color: var(--ll-doubt); font-weight: 600}
+.ll-table small.ll-flag {color: var(--ll-bad); font-weight: 600}
+.ll-table .ll-absent th, .ll-table .ll-absent td {color: var(--ll-soft); font-weight: 400; padding-top: 6px; padding-bottom: 6px}
+.ll-summary p {margin: 2px 0 8px; font-size: 15px; overflow-wrap: anywhere}
+.ll-summary .ll-counts {display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 8px}
+.ll-summary .ll-counts li {background: var(--ll-paper); border: 1px solid var(--ll-line); border-left: 5px solid var(--c); border-radius: 6px; padding: 6px 12px;
+  margin: 0; font-size: 13px; line-height: 1.35; color: var(--ll-soft)}
+.ll-summary .ll-counts b {display: block; font-size: 17px; color: var(--c)}
+.ll-summary .ll-flags {border-left: 5px solid var(--ll-bad); padding: 2px 0 2px 12px; margin: 10px 0 0; columns: 300px}
+.ll-summary .ll-flags li {font-size: 14px; margin: 0; padding: 2px 0}
 @media (max-width: 640px) {
-.ll-contract {font-size: 16px; padding: 10px 12px; max-height: 65vh}
+.ll-contract {font-size: 16px; padding: 10px 12px; max-height: 75vh}
 .ll-pane {max-height: none}
 .ll-table {font-size: 15px}
 .ll-table thead {display: none}
 .ll-table, .ll-table tbody {display: block}
-.ll-table tr {display: flex; flex-wrap: wrap; gap: 0 10px; padding: 8px 12px; border-bottom: 1px solid #e3e8ed}
-.ll-table tr td, .ll-table tr td:first-child, .ll-table tr td:nth-child(n+2), .ll-table tr.ll-no td {border: 0; padding: 1px 0; width: auto}
-.ll-table tr td:first-child {flex: 1 1 50%}
-.ll-table tr td:nth-child(4) {flex: 1 1 100%; padding-top: 4px}
-.ll-table tr td:empty {display: none}
+.ll-table tr {display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 10px; padding: 8px 12px; min-height: 44px; border-bottom: 1px solid var(--ll-line)}
+.ll-table tbody tr > *, .ll-table tbody tr.ll-absent > * {border: 0; padding: 1px 0; width: auto !important}
+.ll-table tbody tr > th:first-child {flex: 1 1 60%; padding-left: 0}
+.ll-table td:nth-child(3) {flex-basis: 100%}
+.ll-table td:nth-child(3)::before {content: 'chance '}
+.ll-table td:nth-child(3):has(+ td:not(:empty)) {display: none}
+.ll-table td:nth-child(4) {flex: 1 1 100%}
+.ll-table td:empty {display: none}
+.ll-table li a {display: block; padding: 10px 0 2px; min-height: 44px; box-sizing: border-box}
+.ll-summary .ll-counts {grid-template-columns: 1fr 1fr}
+.ll-summary .ll-flags a {display: inline-block; padding: 12px 0; min-width: 44px}
 }
+@media (prefers-reduced-motion: reduce) {.ll-contract, .ll-pane {scroll-behavior: auto}}
 </style>"""
 
 # %% ../nbs/week4_demo.ipynb #c49d7213
@@ -87,251 +114,416 @@ def contract_html(
     review: Review,
     category: str | None = None # mark this one only; all by default
 ) -> str: # an HTML element; show it together with `STYLE`
-    "The contract, escaped, with its finds marked. The find with position `i` in `review.found()` has the anchor `ll-i`."
+    "The contract, escaped, with its finds marked. The find with position `i` in `review.found()` has the anchor `ll-i`, and its label leads to its quote in the table, `ll-q-i`."
     finds, out = review.found(), []
     starts = {} # offset -> finds that begin there
     for i, f in enumerate(finds):
         if f.start is not None: starts.setdefault(f.start, []).append(i)
     for s in segments(review.text, finds): # every find has its anchor, marked or not
-        out += [f'<a class="ll-at" id="ll-{i}"></a>' for i in starts.get(s.start, [])]
         cover = [i for i in s.finds if category in (None, finds[i].category)]
-        piece = html.escape(review.text[s.start:s.end])
-        out.append(_mark(piece, cover, [i for i in cover if finds[i].start == s.start], finds) if cover else piece)
+        piece = ''.join(_anchor(i, finds[i], i in cover) for i in starts.get(s.start, [])) + html.escape(review.text[s.start:s.end])
+        out.append(_mark(piece, cover, finds) if cover else piece)
     return f'<div class="ll-contract" tabindex="0" role="region" aria-label="Contract">{"".join(out)}</div>'
 
-def _mark(piece, cover, begun, finds):
-    "An escaped piece of text under the finds `cover`, of which `begun` start here."
-    hues = [round(360 * hue(finds[i].category)) for i in cover]
+def _anchor(i, find, marked):
+    "Where a find begins; with a label that leads to the table, if it is marked."
+    if not marked: return f'<a class="ll-at" id="ll-{i}"></a>'
+    name = html.escape(find.category)
+    return (f'<a class="ll-at" id="ll-{i}" href="#ll-q-{i}" style="--h:{_degrees(find.category)}" data-label="{name}" '
+            f'aria-label="{name}, {find.confidence:.0%}: show in the table"></a>')
+
+def _mark(piece, cover, finds):
+    "A piece of HTML under the finds `cover`."
+    hues = [_degrees(finds[i].category) for i in cover]
     title = '\n'.join(f'{finds[i].category} ({finds[i].confidence:.0%})' for i in cover)
-    label = ' + '.join(dict.fromkeys(finds[i].category for i in begun))
-    numbers = ' '.join(map(str, cover))
-    return (f'<mark style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" data-finds="{numbers}" title="{html.escape(title)}"'
-            + (f' data-label="{html.escape(label)}"' if label else '') + f'>{piece}</mark>')
+    return (f'<mark style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" data-finds="{" ".join(map(str, cover))}" '
+            f'title="{html.escape(title)}">{piece}</mark>')
+
+def _degrees(category): return round(360 * hue(category))
 
 # %% ../nbs/week4_demo.ipynb #ba49ae41
+STATUSES = 'found', 'unclear', 'not found'
+
 @dataclass(frozen=True)
 class Row:
     "What the table says about a category."
     category: str
-    status: str       # 'found', 'unclear' or 'not found'
+    status: str       # one of `STATUSES`
     confidence: float # highest probability of its presence over the windows
-    quotes: tuple[tuple[int, Find, int | None], ...] # position in `review.found()`, the find, its page (None where it was not located)
+    quotes: tuple[tuple[int, Find, int | None], ...] # position in `review.found()`, the find, its page (None where it was not located, or there are no pages)
+    flag: Flag | None = None # what the playbook says about it
 
 def table_rows(
     review: Review,
-    document: Document | None = None # for the pages; one page by default
+    playbook: Playbook | None = None # of the contract type
 ) -> list[Row]: # one for each category asked: found ones first, then unclear ones, in CUAD's order
     "Sort a review by category."
-    document = document or Document(review.text, review.title)
     finds, out = list(enumerate(review.found())), []
     for c, p in review.probabilities.items():
-        quotes = tuple((i, f, None if f.start is None else document.page_of(f.start)) for i, f in finds if f.category == c)
-        status = 'found' if any(f.verified for _, f, _ in quotes) else 'unclear' if quotes or p > review.threshold else 'not found'
+        quotes = tuple((i, f, review.page(f)) for i, f in finds if f.category == c)
+        status = 'found' if any(f.verified for _, f, _ in quotes) else 'unclear' if quotes or p > max(.5, review.threshold) else 'not found'
         out.append(Row(c, status, p, quotes))
-    return sorted(out, key=lambda r: ('found', 'unclear', 'not found').index(r.status))
+    flags = {f.category: f for f in playbook.flags({r.category: r.status for r in out})} if playbook else {}
+    return sorted((replace(r, flag=flags.get(r.category)) for r in out), key=lambda r: STATUSES.index(r.status))
 
 # %% ../nbs/week4_demo.ipynb #6e99b783
-_STATUS = {'found': ('ll-yes', '✓ found'), 'unclear': ('ll-doubt', '? unclear'), 'not found': ('ll-no', 'not found')}
+EVERY, FLAGGED = 'all', 'flagged'
+
+def _gloss(category): return CATEGORY[category].gloss if category in CATEGORY else ''
+
+def matches(
+    row: Row,
+    words: str = '',     # all of them occur in its category, gloss, quotes or flag, in any order and case
+    status: str = EVERY  # one of `STATUSES`, `EVERY` or `FLAGGED`
+) -> bool:
+    "Whether a row is among those that a reader asked for."
+    said = ' '.join([row.category, _gloss(row.category), str(row.flag or ''), *(f.quote for _, f, _ in row.quotes)]).casefold()
+    chosen = status in (EVERY, row.status) or (status == FLAGGED and row.flag is not None)
+    return chosen and all(w in said for w in words.casefold().split())
+
+# %% ../nbs/week4_demo.ipynb #b1627e5b
+_STATUS = {'found': ('ll-found', '✓ found'), 'unclear': ('ll-unclear', '? unclear'), 'not found': ('ll-absent', 'not found')}
+
+def _row_id(category): return 'll-c-' + ''.join(c if c.isalnum() else '-' for c in category)
 
 def table_html(
-    rows: list[Row]
+    rows: list[Row],
+    words: str = '',    # show those only that match, as for `matches`
+    status: str = EVERY
 ) -> str: # an HTML table; its quotes link to the anchors of `contract_html`
     "The table, escaped."
-    def quote(i, f, page):
-        words, sure = html.escape(f.quote), f'{f.confidence:.0%}'
-        link = f'<a href="#ll-{i}" title="show in the contract">{words}</a>'
-        if f.verified: return f'<li>{link}<small>page {page} · {sure} · ✓ verified</small></li>'
-        return f'<li>{words}<small class="ll-doubt">⚠ not in the contract’s text: do not rely on it · {sure}</small></li>'
-    def row(r):
-        (kind, status), gloss = _STATUS[r.status], html.escape(CATEGORY[r.category].gloss if r.category in CATEGORY else '')
-        name = f'<i class="ll-dot" style="--h:{round(360 * hue(r.category))}"></i>{html.escape(r.category)}'
-        if r.status != 'not found': name += f'<small>{gloss}</small>'
-        quotes = f"<ul>{''.join(quote(*q) for q in r.quotes)}</ul>" if r.quotes else ''
-        cells = name, f'<span>{status}</span>', f'{r.confidence:.0%}', quotes
-        return f'<tr class="{kind}" title="{gloss}">' + ''.join(f'<td>{c}</td>' for c in cells) + '</tr>'
-    return ('<div class="ll-pane" tabindex="0" role="region" aria-label="Categories"><table class="ll-table">'
-            '<thead><tr><th>Category</th><th>Result</th><th>Confidence</th><th>Quotes</th></tr></thead>'
-            f'<tbody>{"".join(map(row, rows))}</tbody></table></div>')
+    shown = [matches(r, words, status) for r in rows]
+    none = '' if any(shown) else '<tr><td colspan="4">No category matches: change the words, or show all.</td></tr>'
+    return ('<div class="ll-pane" tabindex="0" role="region" aria-label="Categories"><table class="ll-table"><thead><tr><th scope="col">Category</th><th scope="col">Result</th>'
+            '<th scope="col" title="that the contract has such a clause, in the model’s judgement">Chance</th><th scope="col">Quotes</th></tr></thead>'
+            f'<tbody>{"".join(map(_row_html, rows, shown))}{none}</tbody></table></div>')
+
+def _row_html(row, shown):
+    (kind, status), gloss = _STATUS[row.status], html.escape(_gloss(row.category))
+    name = f'<i class="ll-dot" style="--h:{_degrees(row.category)}"></i>{html.escape(row.category)}'
+    if row.status != 'not found': name += f'<small>{gloss}</small>'
+    if row.flag: name += f'<small class="ll-flag">⚑ {row.flag}</small>'
+    quotes = f"<ul>{''.join(_quote_html(*q) for q in row.quotes)}</ul>" if row.quotes else ''
+    return (f'<tr id="{_row_id(row.category)}" class="{kind}" title="{gloss}"{"" if shown else " hidden"}><th scope="row">{name}</th>'
+            f'<td><span>{status}</span></td><td>{row.confidence:.0%}</td><td>{quotes}</td></tr>')
+
+def _quote_html(i, find, page):
+    words, sure = html.escape(find.quote), f'confidence {find.confidence:.0%}'
+    if not find.verified: return f'<li>{words}<small class="ll-doubt">⚠ not in the contract’s text: do not rely on it · {sure}</small></li>'
+    where = f'page {page} · ' if page else ''
+    return f'<li><a id="ll-q-{i}" href="#ll-{i}" title="show in the contract">{words}</a><small>{where}{sure} · <b>✓ verified</b></small></li>'
 
 # %% ../nbs/week4_demo.ipynb #589d09a0
-NOT_ADVICE = 'Not legal advice: a small model made this, and it overlooks clauses and misreads others. A lawyer must check it.'
-
-def to_json(
+def summary_html(
     review: Review,
-    document: Document, # for the pages
-    model: str = ''     # its name
-) -> str:
-    "The clauses above the threshold, with offsets and pages."
-    out = dict(model=model, note=NOT_ADVICE, **review.to_dict())
-    for row in out['clauses']:
-        for q in row['quotes']: q['page'] = None if q['start'] is None else document.page_of(q['start'])
-    return json.dumps(out, indent=1, ensure_ascii=False)
+    playbook: Playbook | None = None # of the contract type
+) -> str: # an HTML element; show it together with `STYLE`
+    "A review in brief."
+    def count(n, what): return f"{n} {what}{'s' * (n != 1)}"
+    rows, finds = table_rows(review, playbook), review.found()
+    unverified = sum(not f.verified for f in finds)
+    said = [count(len(finds), 'quote') + (f', {unverified} of them not in the text' if unverified else ''),
+            f"{count(review.windows, 'window')} read in {sum(review.seconds.values()):.0f} s"]
+    tiles = [('good', 'found', 'with words of the contract'), ('doubt', 'unclear', 'look for it yourself'), ('soft', 'not found', 'absent, or overlooked')]
+    counts = [(colour, f'{sum(r.status == status for r in rows)} {status}', what) for colour, status, what in tiles]
+    flags = playbook.flags({r.category: r.status for r in rows}) if playbook else []
+    if playbook: counts.append(('bad' if flags else 'good', count(len(flags), 'flag'), f'by the playbook for {html.escape(playbook.name)}'))
+    return ('<div class="ll-summary" role="status">'
+            f'<p><b>{html.escape(review.title)}</b>: {len(rows)} categories, {"; ".join(said)}</p>'
+            f'<ul class="ll-counts">{"".join(f"""<li style="--c:var(--ll-{colour})"><b>{n}</b>{what}</li>""" for colour, n, what in counts)}</ul>'
+            + (f'<ul class="ll-flags">{"".join(map(_flag_html, flags))}</ul>' if flags else '') + '</div>')
+
+def _flag_html(flag): return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}</li>'
+
+# %% ../nbs/week4_demo.ipynb #26025164
+NOT_ADVICE = 'Not legal advice: a small model made this, and it overlooks clauses and misreads others. A lawyer must check it.'
+FORMATS = 'json', 'csv', 'xlsx', 'html'
+
+def review_file(
+    review: Review,                  # the finds above its threshold are written
+    form: str,                       # one of `FORMATS`
+    model: str = '',                 # its name
+    playbook: Playbook | None = None # of the contract type; adds its flags
+) -> bytes:
+    "A review as the contents of a file."
+    about = {'model': model, 'date': date.today().isoformat(), 'note': NOT_ADVICE} | ({'playbook': playbook.name} if playbook else {})
+    flags = {r.category: str(r.flag) for r in table_rows(review, playbook) if r.flag}
+    if form == 'html': return _page_html(review, about, playbook).encode()
+    if form == 'json':
+        said = about | review.to_dict()
+        if playbook: said |= {'clauses': [c | {'flag': flags.get(c['category'])} for c in said['clauses']]}
+        return json.dumps(said, indent=1, ensure_ascii=False).encode()
+    rows, columns = review.rows(), COLUMNS
+    if playbook: rows, columns = [r | {'flag': flags.get(r['category'])} for r in rows], [*COLUMNS, 'flag']
+    return csv_of(rows, columns).encode('utf-8-sig') if form == 'csv' else xlsx_of(rows, columns, about)
+
+def _page_html(review, about, playbook):
+    "A page that stands by itself."
+    lines = ''.join(f'<dt>{k}</dt><dd>{html.escape(v)}</dd>' for k, v in about.items() if k != 'note')
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(review.title)}: clauses</title>
+{STYLE}<style>body {{max-width: 1100px; margin: 0 auto; padding: 16px; color: var(--ll-ink); font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif}}
+.ll-contract, .ll-pane {{max-height: none}} .ll-table thead th {{position: static}} dl {{display: grid; grid-template-columns: max-content 1fr; gap: 0 12px}} dd {{margin: 0}}
+.ll-advice {{background: var(--ll-note); color: var(--ll-note-ink); padding: 6px 12px; border-radius: 6px}} mark {{print-color-adjust: exact; -webkit-print-color-adjust: exact}}
+</style></head><body><h1>{html.escape(review.title)}</h1><p class="ll-advice">{NOT_ADVICE}</p><dl>{lines}</dl>
+{summary_html(review, playbook)}<h2>Categories</h2>{table_html(table_rows(review, playbook))}<h2>Contract</h2>{contract_html(review)}</body></html>
+"""
 
 def save_review(
     review: Review,
-    document: Document,
     folder: str | Path,
-    model: str = ''
-) -> tuple[Path, Path]: # the JSON and the CSV file
-    "Write clauses.json and clauses.csv; the folder is created."
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = folder/'clauses.json', folder/'clauses.csv'
-    paths[0].write_text(to_json(review, document, model), encoding='utf-8')
-    paths[1].write_text(review.to_csv(), encoding='utf-8-sig', newline='')
-    return paths
+    model: str = '',
+    playbook: Playbook | None = None
+) -> list[Path]: # a file for each of `FORMATS`
+    "Write clauses.json, clauses.csv, clauses.xlsx and clauses.html; the folder is created."
+    return [atomic_write(Path(folder)/f'clauses.{form}', review_file(review, form, model, playbook)) for form in FORMATS]
 
 # %% ../nbs/week4_demo.ipynb #19944888
 def example_contracts() -> list[tuple[str, str]]: # title, text
     "Written contracts to try the app on: one in which most categories are absent, and one with about half of them."
     many = write_contracts(2, seed=3, wordings='held_out', words=1200)[1]
     few = write_contracts(2, seed=1, wordings='held_out', words=400)[1]
-    return [(c.title.split(' (')[0], c.text) for c in (few, many)]
+    return [(f"{c.title.split(' (')[0].split(' - ')[-1]} with {n} clauses", c.text) for c, n in ((few, 'few'), (many, 'many'))]
 
 # %% ../nbs/week4_demo.ipynb #80b4c516
-def summary_html(review: Review) -> str:
-    "One line on a review."
-    def count(n, what): return f"{n} {what}{'s' * (n != 1)}"
-    rows, finds = table_rows(review), review.found()
-    found, unclear = (sum(r.status == s for r in rows) for s in ('found', 'unclear'))
-    unverified = sum(not f.verified for f in finds)
-    said = f'{found} of {len(rows)} categories found' + (f', {unclear} unclear' if unclear else '')
-    said += f"; {count(len(finds), 'quote')}" + (f', {unverified} of them not in the text' if unverified else '')
-    said += f"; {count(review.windows, 'window')} read in {sum(review.seconds.values()):.0f} s"
-    return f'<p class="ll-summary"><b>{html.escape(review.title)}</b>: {said}</p>'
+MOST = 1_000_000 # characters of a contract; CUAD's longest has a third of that
 
-def render(
-    review: Review,
-    document: Document,
-    threshold: float,           # candidates above it are shown
-    category: str | None = None # mark this one only
-) -> tuple[str, str, str]: # HTML: summary, contract, table
-    "All that a reader sees of a review."
-    review = replace(review, threshold=threshold)
-    return summary_html(review), contract_html(review, category), table_html(table_rows(review, document))
+def check_text(text: str) -> None:
+    "Raise LegalLLMError for what is no contract, or too long to be one."
+    if not text or not text.strip(): raise LegalLLMError('There is no contract yet: choose an example, upload a file or paste a text.')
+    if len(text) > MOST: raise LegalLLMError(f'This text has {len(text):,} characters, and {MOST:,} is the limit: give the contract without its annexes, or in parts.')
 
 # %% ../nbs/week4_demo.ipynb #703702e7
-ALL = 'all categories'
-LAUNCH = dict(run_history=False, footer_links=[], max_file_size='20mb') # for `launch`; Gradio would keep a record of runs otherwise
+_SCRIPT = """<script>
+document.addEventListener('click', e => {
+  const link = e.target.closest('a[href^="#ll-"]');
+  if (link) {
+    const target = document.querySelector(link.hash), row = target?.closest('.ll-table tr');
+    if (row) row.hidden = false;
+    document.querySelectorAll('.ll-here').forEach(x => x.classList.remove('ll-here'));
+    const i = link.hash.match(/\\d+$/);
+    if (row) row.classList.add('ll-here');
+    else if (i) document.querySelectorAll(`.ll-contract mark[data-finds~="${i}"]`).forEach(m => m.classList.add('ll-here'));
+  } else if (!getSelection().toString()) { // who selects words does not want to go elsewhere
+    const row = e.target.closest('.ll-table tr'), mark = e.target.closest('.ll-contract mark');
+    const inside = mark && document.getElementById('ll-' + mark.dataset.finds.split(' ').pop());
+    (row?.querySelector('a[href]') ?? inside)?.click();
+  }
+});
+</script>"""
+
+_SAVE = """file => {
+  const [name, base64] = file, link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([Uint8Array.from(atob(base64), c => c.charCodeAt(0))]));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}"""
 
 _PAGE_STYLE = """<style>
 .gradio-container {max-width: 1400px !important; width: 100% !important; margin: 0 auto !important; font-family: var(--font) !important;
-  --font: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; --button-primary-background-fill: #1d4f86;
-  --button-primary-background-fill-hover: #163d69; --button-primary-text-color: #fff;
-  --button-primary-text-color-hover: #fff; --slider-color: #1d4f86; --color-accent: #1d4f86; --loader-color: #1d4f86;
-  --block-info-text-color: var(--body-text-color); --block-title-text-color: var(--body-text-color)}
-.ll-head h1 {font-size: 26px; margin: 0 0 2px; font-weight: 650; color: var(--body-text-color)}
-.ll-head p, .ll-summary {font-size: 15px; margin: 2px 0; line-height: 1.5; color: var(--body-text-color)}
-.ll-head .ll-advice {background: #fff6e0; color: #5c3b00; border: 1px solid #edd28f; border-radius: 6px; padding: 6px 12px; margin-top: 8px}
+  --font: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif;
+  --slider-color: #1d4f86; --color-accent: #1d4f86; --checkbox-background-color-selected: #1d4f86; --checkbox-border-color-selected: #1d4f86;
+  --body-text-color-subdued: var(--ll-soft); --input-border-color: #7d8995; --checkbox-border-color: #7d8995; --loader-color: #1d4f86;
+  --block-info-text-color: var(--body-text-color); --block-title-text-color: var(--body-text-color); --input-placeholder-color: var(--ll-soft)}
+.gradio-container :is(button, input, textarea):focus-visible {outline: 3px solid var(--ll-focus) !important; outline-offset: 1px}
+.gradio-container .ll-head h1 {font-size: 26px; margin: 0 0 2px; font-weight: 650; color: var(--body-text-color)}
+.ll-head p {font-size: 15px; margin: 2px 0; line-height: 1.5; color: var(--body-text-color)}
+.ll-head .ll-advice, .ll-public {background: var(--ll-note); color: var(--ll-note-ink); border: 1px solid #c9a84e; border-radius: 6px; padding: 6px 12px; margin: 8px 0 0; font-size: 15px}
 /* always in sight, wherever the page is scrolled to */
-.ll-bar {position: fixed; bottom: 0; left: 0; right: 0; z-index: 50; background: #fff6e0; color: #5c3b00; border-top: 1px solid #edd28f;
-  font-size: 13px; line-height: 1.4; padding: 4px 12px; text-align: center}
-.gradio-container .main {padding-bottom: 44px !important}
+.ll-bar {position: fixed; bottom: 0; left: 0; right: 0; z-index: 50; background: var(--ll-note); color: var(--ll-note-ink); border-top: 1px solid #c9a84e;
+  font-size: 13px; line-height: 1.4; padding: 4px 12px; text-align: center; overflow-wrap: anywhere}
+.gradio-container .main {padding-bottom: 60px !important}
+#ll-threshold input[type=range]::-webkit-slider-thumb {border: 2px solid #1d4f86}
+#ll-threshold input[type=range]::-moz-range-thumb {border: 2px solid #1d4f86}
 #ll-text textarea {font-size: 15px !important; line-height: 1.55 !important}
 .gradio-container .html-container {padding: 0 !important}
-@media (max-width: 640px) {.gradio-container .main {padding: 12px 12px 44px !important} #ll-text textarea {font-size: 16px !important}}
+@media (max-width: 640px) {
+.gradio-container .main {padding: 12px 12px 70px !important}
+#ll-text textarea {font-size: 16px !important}
+#ll-threshold .tab-like-container {height: auto}
+.gradio-container :is(button, input, label):not([type=radio], [type=checkbox], [type=file]) {min-height: 44px; min-width: 44px}
+}
 </style>"""
+
+def launch_options() -> dict:
+    "For `launch`: style and script, the limit of an upload, and no record of runs in the browser."
+    import gradio as gr
+    blue = {f'button_primary_background_fill{state}{mode}': '#163d69' if state else '#1d4f86' for state in ('', '_hover') for mode in ('', '_dark')}
+    theme = gr.themes.Default().set(**blue, block_title_text_color='#1f2933', block_title_text_color_dark='#e6ebf0') # the login page knows nothing else
+    return dict(run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT)
 
 def _head_html(model):
     what = 'Finds the clauses of each category in a commercial contract, in the contract’s own words.'
-    return (f'{STYLE}{_PAGE_STYLE}<div class="ll-head"><h1>Contract review</h1><p>{what} Model: <b>{html.escape(model)}</b></p>'
+    return (f'<div class="ll-head"><h1>Contract review</h1><p>{what} Model: <b>{html.escape(model)}</b></p>'
             f'<p class="ll-advice">{NOT_ADVICE}</p></div><div class="ll-bar">Not legal advice · {html.escape(model)}</div>')
 
+# %% ../nbs/week4_demo.ipynb #2ca99368
+ALL, NO_TYPE = 'all categories', 'not chosen'
+PUBLIC = ('This page has a public address: whoever knows it can use the app, and what is sent passes through the servers of Gradio, which lends the address. '
+          'Give it no contract that must stay in your house.')
+
 def make_demo(
-    extractor,                       # an `Extractor`: its extract, name, threshold and floor are used
-    examples: list[tuple[str, str]]  # title, text
+    extractor,                        # an `Extractor`: its extract, name, threshold and floor are used
+    examples: list[tuple[str, str]],  # title, text
+    adapter: str = '',                # its hash, to be shown beside the model's name
+    playbooks: dict[str, Playbook] | None = None # by contract type; None: those of the library
 ):
-    "The app, as a `gradio.Blocks` to launch with `demo.launch(**LAUNCH)`."
+    "The app, as a `gradio.Blocks` to launch with `demo.launch(**launch_options())`."
     import gradio as gr
-    floor = round(extractor.floor, 2)
+    floor, model = round(extractor.floor, 2), extractor.name + (f' · adapter {adapter}' if adapter else '')
     texts = {title: Document(text, title) for title, text in examples}
+    playbooks = load_playbooks() if playbooks is None else playbooks
 
-    def clear(): return gr.Column(visible=False), '', gr.Button(interactive=False)
+    def read(text, title, pages, tell=None):
+        "A review, or a sentence that says why there is none."
+        try:
+            check_text(text)
+            return extractor.extract(text, title, tell, pages)
+        except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
+        except Exception as e: # of the model; the terminal shows where
+            raise gr.Error(f'The model failed on this contract ({type(e).__name__}): try again, or give it in parts.') from e
 
-    def choose(title): return texts[title].text, texts[title]
+    def at(review, threshold):
+        if review is None: raise gr.Error('The review was deleted when the page lost touch: press Review again.', print_exception=False)
+        return replace(review, threshold=threshold)
+
+    def choose(title): return texts[title].text, texts[title], *hide()
 
     def upload(path):
         try: document = read_document(path)
         except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
         finally: Path(path).unlink(missing_ok=True)
         for note in document.notes: gr.Info(note)
-        return document.text, document
+        return document.text, document, *hide()
 
-    def run(text, document, threshold, progress=gr.Progress()):
-        if not text or not text.strip():
-            raise gr.Error('There is no contract yet: choose an example, upload a file or paste a text.', print_exception=False)
+    def hide(): return gr.Column(visible=False), '' # of the contract before
+
+    def wait(): return gr.Button(interactive=False), *hide()
+
+    def run(text, document, threshold, kind, progress=gr.Progress()):
         if document is None or text != document.text: document = Document(text, 'Pasted contract')
         progress(0, desc='Reading the contract')
         def tell(done, n): progress((done, n), desc=f'Window {done} of {n}', unit='windows')
-        try: review = extractor.extract(text, document.title, tell, document.pages)
-        except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
+        review = read(text, document.title, document.pages, tell)
         found = {f.category for f in review.finds}
         menu = gr.Dropdown(choices=[ALL] + [c for c in review.probabilities if c in found], value=ALL)
-        return review, document, menu, gr.Column(visible=True), *show(review, document, threshold, ALL)
+        return review, document, menu, '', EVERY, gr.Column(visible=True), show_contract(review, threshold, ALL), *show_table(review, threshold, kind, '', EVERY)
 
-    def show(review, document, threshold, category):
-        files = _files(replace(review, threshold=threshold), document, extractor.name, as_json.GRADIO_CACHE)
-        return *render(review, document, threshold, None if category == ALL else category), *files
+    def show_contract(review, threshold, category): return contract_html(at(review, threshold), None if category == ALL else category)
+
+    def show_table(review, threshold, kind, words, status):
+        review, playbook = at(review, threshold), playbooks.get(kind)
+        return summary_html(review, playbook), table_html(table_rows(review, playbook), words, status)
+
+    def save(form, review, threshold, kind):
+        review = at(review, threshold)
+        name = ''.join(c if c.isalnum() else '-' for c in review.title)[:60].strip('-') or 'contract'
+        return [f'{name}-clauses.{form}', base64.b64encode(review_file(review, form, model, playbooks.get(kind))).decode()]
+
+    def clear(): return '', None, None, '', '', *hide()
+
+    def forget(request): demo.app.state_holder.session_data.pop(request.session_hash, None) # else Gradio keeps what the page showed until the app stops
+
+    def answer(text, title='contract', request=None):
+        "Review a contract: each category found or not found, with quotes, places and confidence."
+        try: return json.loads(review_file(read(text, title, (0,)), 'json', model))
+        finally: forget(request)
+
+    # as objects, not as strings: Gradio looks for the request by its type
+    forget.__annotations__, answer.__annotations__ = dict(request=gr.Request), dict(text=str, title=str, request=gr.Request, **{'return': dict})
 
     with gr.Blocks(title='Contract review', analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        document, review = gr.State(None, time_to_live=3600), gr.State(None, time_to_live=3600)
-        gr.HTML(_head_html(extractor.name), apply_default_css=False)
+        document, review = gr.State(None), gr.State(None)
+        gr.HTML(_head_html(model), apply_default_css=False)
+        notice = gr.HTML(apply_default_css=False)
         with gr.Row(equal_height=True):
-            example = gr.Dropdown(list(texts), value=None, label='Choose an example', scale=3, min_width=260,
-                                  info='Invented contracts: the first has few kinds of clause, the second many.')
-            file = gr.UploadButton(f"or upload a file: {', '.join(READERS)}", file_types=list(READERS), scale=2, min_width=260,
-                                   size='md', elem_id='ll-upload')
-        text = gr.Textbox(label='Contract: chosen, uploaded or pasted here', lines=12, max_lines=12, elem_id='ll-text',
-                          placeholder='Paste a contract here')
-        button = gr.Button('Review', variant='primary', elem_id='ll-review')
-        summary = gr.HTML(elem_id='ll-summary', min_height=40, apply_default_css=False)
+            file = gr.UploadButton(f"Upload a file ({', '.join(READERS)})", file_types=list(READERS), scale=2, min_width=260, size='md', elem_id='ll-upload')
+            examples = [gr.Button(f'Example: {title}', scale=1, min_width=200, size='md', elem_classes='ll-example') for title in texts]
+        text = gr.Textbox(label='Contract', lines=12, max_lines=12, elem_id='ll-text', placeholder='Paste a contract here, upload a file, or choose an invented example')
+        with gr.Row():
+            button = gr.Button('Review', variant='primary', elem_id='ll-review', scale=4, min_width=160)
+            empty = gr.Button('Clear', elem_id='ll-clear', scale=1, min_width=100)
+        summary = gr.HTML(elem_id='ll-summary', min_height=60, apply_default_css=False)
         with gr.Column(visible=False) as results:
             with gr.Row():
-                threshold = gr.Slider(floor, .99, max(floor, extractor.threshold), step=.01, min_width=300, label='Least confidence',
-                                      info='Raise it for fewer and surer finds; nothing runs again.', elem_id='ll-threshold')
-                category = gr.Dropdown([ALL], value=ALL, min_width=300, label='Mark in the contract',
-                                       info='One category, or all of them.', elem_id='ll-category')
+                threshold = gr.Slider(floor, .99, max(floor, round(extractor.threshold, 2)), step=.01, min_width=300, label='Least confidence',
+                                      info='Quotes below it are not shown. Nothing runs again.', elem_id='ll-threshold')
+                kind = gr.Dropdown([NO_TYPE, *playbooks], value=NO_TYPE, min_width=300, label='Contract type', elem_id='ll-kind',
+                                   info='Flags what is missing or unwelcome in such a contract.')
             with gr.Row():
-                with gr.Column(scale=5, min_width=400): contract = gr.HTML(elem_id='ll-contract', apply_default_css=False)
-                with gr.Column(scale=6, min_width=400): table = gr.HTML(elem_id='ll-table', apply_default_css=False)
+                with gr.Column(scale=6, min_width=400):
+                    with gr.Row():
+                        words = gr.Textbox(label='Search the categories and quotes', max_lines=1, min_width=240, elem_id='ll-words')
+                        status = gr.Radio([EVERY, *STATUSES, FLAGGED], value=EVERY, label='Show', min_width=300, elem_id='ll-status')
+                    table = gr.HTML(elem_id='ll-table', apply_default_css=False)
+                with gr.Column(scale=5, min_width=400):
+                    category = gr.Dropdown([ALL], value=ALL, label='Mark in the contract', elem_id='ll-category')
+                    contract = gr.HTML(elem_id='ll-contract', apply_default_css=False)
             with gr.Row():
-                as_json = gr.DownloadButton('Save as JSON', elem_id='ll-json')
-                as_csv = gr.DownloadButton('Save as CSV (spreadsheet)', elem_id='ll-csv')
-        shown, state = [summary, contract, table, as_json, as_csv], [review, document, threshold, category]
+                saves = {form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140) for form, label in
+                         zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))}
+        saved = gr.JSON(visible='hidden')
         private = dict(api_visibility='private')
-        example.input(choose, example, [text, document], **private)
-        file.upload(upload, file, [text, document], **private)
-        reviewed = button.click(clear, None, [results, summary, button], queue=False, **private).then(
-            run, [text, document, threshold], [review, document, category, results, *shown],
-            concurrency_limit=1, show_progress_on=summary, **private)
+        given = [text, document, results, summary]
+        for title, b in zip(texts, examples): b.click(partial(choose, title), None, given, queue=False, show_progress='hidden', **private)
+        file.upload(upload, file, given, show_progress_on=summary, **private)
+        reviewed = button.click(wait, None, [button, results, summary], queue=False, **private).then(
+            run, [text, document, threshold, kind], [review, document, category, words, status, results, contract, summary, table],
+            concurrency_limit=1, concurrency_id='model', show_progress_on=summary, **private)
         for end in (reviewed.success, reviewed.failure): end(lambda: gr.Button(interactive=True), None, button, queue=False, **private)
-        for control in (threshold, category):
-            control.input(show, state, shown, show_progress='hidden', trigger_mode='always_last', concurrency_limit=None, **private)
+        reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private) # the contract as given fills the screen
+        light = dict(show_progress='hidden', concurrency_limit=None, **private) # in the queue, without which Gradio does not show the sentence of an error
+        moved = dict(trigger_mode='always_last', **light)
+        # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are pasted
+        for act in (threshold.input, category.change): act(show_contract, [review, threshold, category], contract, **moved)
+        for act in (threshold.input, kind.change, words.change, status.input): act(show_table, [review, threshold, kind, words, status], [summary, table], **moved)
+        for form, b in saves.items():
+            b.click(partial(save, form), [review, threshold, kind], saved, **light).success(None, saved, None, js=_SAVE, **private)
+        empty.click(clear, None, [text, document, review, contract, table, results, summary], queue=False, **private)
+        demo.load(lambda: f'<p class="ll-public">{PUBLIC}</p>' if demo.share_url else '', None, notice, queue=False, **private)
+        demo.unload(forget)
+        gr.api(answer, api_name='review', concurrency_limit=1, concurrency_id='model')
     return demo.queue(max_size=20)
 
-def _files(review, document, model, cache):
-    "The files for download, in Gradio's own cache, from which it deletes them."
-    from gradio.processing_utils import save_bytes_to_cache
-    name = ''.join(c if c.isalnum() else '-' for c in document.title)[:60].strip('-') or 'contract'
-    contents = {'json': to_json(review, document, model).encode(), 'csv': review.to_csv().encode('utf-8-sig')}
-    return [save_bytes_to_cache(content, f'{name}-clauses.{ending}', cache) for ending, content in contents.items()]
-
 # %% ../nbs/week4_demo.ipynb #3c5b4c39
+def read_auth(
+    given: list[str] # USER:PASSWORD each; where it is empty, the environment variable LEGAL_LLM_AUTH has them, separated by spaces
+) -> list[tuple[str, str]]: # user, password
+    "Who may use the app. Raises LegalLLMError for what is no such pair."
+    pairs = [x.partition(':') for x in given or os.environ.get('LEGAL_LLM_AUTH', '').split()]
+    for n, (user, _, password) in enumerate(pairs, 1):
+        if not user or not password: raise LegalLLMError(f"login {n} has no {'password' if user else 'user'}: write USER:PASSWORD, in --auth or in the environment variable LEGAL_LLM_AUTH")
+    return [(user, password) for user, _, password in pairs]
+
+def goes_public(
+    share: bool | None # as for `launch_demo`
+) -> bool:
+    "Whether Gradio will make a public link: its own rule."
+    from gradio.utils import colab_check, is_hosted_notebook
+    if share is not None: return share
+    return colab_check() or is_hosted_notebook() or os.environ.get('GRADIO_SHARE', '').lower() == 'true'
+
 def launch_demo(
-    run,                        # a run folder
-    share: bool | None = None,  # a public link; None: Gradio's rule for the platform
-    port: int | None = None,    # None: the first free one from 7860
-    floor: float | None = None, # candidates below are not decoded; None: .5, or the run's threshold where that is lower
-    browser: bool = False,      # open one
-    block: bool = True          # return only when the app is stopped
+    run,                          # a run folder
+    share: bool | None = None,    # a public link; None: Gradio's rule for the platform
+    port: int | None = None,      # None: the first free one from 7860
+    floor: float | None = None,   # candidates below are not decoded; None: .5, or the run's threshold where that is lower
+    auth: list[str] = (),         # USER:PASSWORD each, as for `read_auth`; empty: nobody is asked
+    playbook=None,                # a YAML file of playbooks; None: those of the library
+    browser: bool = False,        # open one
+    block: bool = True            # return only when the app is stopped
 ):
     "Load a run and serve the app. Raises LegalLLMError where the run cannot be loaded or the port is taken. Returns the `gradio.Blocks`."
-    extractor = Extractor.load(run)
+    run, users = open_run(run), read_auth(auth)
+    adapter, playbooks = run.adapter_hash, load_playbooks(playbook, [*CATEGORY, *(c.name for c in run.categories)])
+    extractor = Extractor.load(run.path)
     low = floor if floor is not None else min(.5, extractor.threshold)
     if not 0 <= low < .99: raise LegalLLMError(f"floor={low}: give a probability from 0 to below 0.99")
     extractor.settings = replace(extractor.settings, floor=extractor.calibration.floor(low))
-    demo = make_demo(extractor, example_contracts())
-    try: demo.launch(share=share, server_port=port, inbrowser=browser, prevent_thread_lock=not block, **LAUNCH)
+    demo = make_demo(extractor, example_contracts(), adapter, playbooks)
+    if goes_public(share): print('Warning: ' + PUBLIC + ('' if users else ' Give --auth USER:PASSWORD to ask for a login.'), flush=True)
+    try: demo.launch(share=share, server_port=port, inbrowser=browser, prevent_thread_lock=not block, auth=users or None, auth_message=NOT_ADVICE, **launch_options())
     except OSError as e:
         raise LegalLLMError(f"the app could not start: port {port or '7860 to 7959'} is taken; choose another with --port") from e
     return demo

@@ -12,7 +12,7 @@ from .env import LegalLLMError, atomic_write
 from .cuad import highlight
 
 # %% auto #0
-__all__ = ['COLUMNS', 'Find', 'merge_finds', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'save_xlsx']
+__all__ = ['COLUMNS', 'Find', 'merge_finds', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of', 'save_xlsx']
 
 # %% ../nbs/week3_review.ipynb #ea869a45
 @dataclass(frozen=True)
@@ -145,11 +145,12 @@ def rows_of(
     return out
 
 def csv_of(
-    rows: list[dict] # of one review, or of several
+    rows: list[dict],            # of one review, or of several
+    columns: list[str] = COLUMNS # keys of the rows
 ) -> str: # with a head
     "The rows as CSV."
     buffer = io.StringIO()
-    out = csv.DictWriter(buffer, COLUMNS)
+    out = csv.DictWriter(buffer, columns)
     out.writeheader()
     for r in rows:
         out.writerow({k: "'" + v if isinstance(v, str) and v[:1] in ('=', '+', '-', '@', '\t', '\r') else v for k, v in r.items()})
@@ -160,11 +161,12 @@ def check_xlsx() -> None:
     try: import openpyxl # noqa: F401
     except ImportError as e: raise LegalLLMError('writing Excel files needs openpyxl: pip install "openpyxl>=3.1,<4", or save as CSV') from e
 
-def save_xlsx(
-    rows: list[dict], # of one review, or of several
-    path              # file to write
-) -> Path:
-    "Write rows as an Excel workbook, whole or not at all. Raises LegalLLMError where openpyxl is not installed."
+def xlsx_of(
+    rows: list[dict],             # of one review, or of several
+    columns: list[str] = COLUMNS, # keys of the rows
+    about: dict[str, str] = {}    # what a second sheet says, line by line; none where it is empty
+) -> bytes:
+    "The rows as an Excel workbook. Raises LegalLLMError where openpyxl is not installed."
     check_xlsx()
     from openpyxl import Workbook
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
@@ -172,17 +174,26 @@ def save_xlsx(
     book = Workbook()
     sheet = book.active
     sheet.title, sheet.freeze_panes = 'Clauses', 'A2'
-    sheet.append(COLUMNS)
+    sheet.append(columns)
     for cell in sheet[1]: cell.font = Font(bold=True)
     for n, row in enumerate(rows, 2):
-        for m, name in enumerate(COLUMNS, 1):
+        for m, name in enumerate(columns, 1):
             cell = sheet.cell(n, m)
             value = row[name]
             if isinstance(value, str): cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's' # Excel's limit
             else: cell.value = value
             cell.alignment = Alignment(vertical='top', wrap_text=name == 'quote')
-    for name, width in zip('ABCDEFGHI', (28, 34, 8, 11, 90, 9, 9, 7, 9)): sheet.column_dimensions[name].width = width
+    for name, width in zip('ABCDEFGHIJ', (28, 34, 8, 11, 90, 9, 9, 7, 9, 28)): sheet.column_dimensions[name].width = width
     sheet.auto_filter.ref = sheet.dimensions
+    if about:
+        second = book.create_sheet('About')
+        for line in about.items(): second.append(line)
+        second.column_dimensions['B'].width = 90
     buffer = io.BytesIO()
     book.save(buffer)
-    return atomic_write(path, buffer.getvalue())
+    return buffer.getvalue()
+
+def save_xlsx(
+    rows: list[dict], # of one review, or of several
+    path              # file to write
+) -> Path: return atomic_write(path, xlsx_of(rows)) # whole or not at all

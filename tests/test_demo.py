@@ -1,5 +1,7 @@
 "The demo, driven in a real browser with an extractor that needs no model; and what of it can be checked without a browser."
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -9,9 +11,27 @@ from importlib.util import find_spec
 import pytest
 
 from legal_llm.cuad import CATEGORIES
-from legal_llm.demo import LAUNCH, example_contracts, launch_demo, make_demo, render, save_review, segments, table_rows
-from legal_llm.documents import Document
+from legal_llm.demo import (
+    FLAGGED,
+    FORMATS,
+    MOST,
+    contract_html,
+    example_contracts,
+    goes_public,
+    launch_demo,
+    launch_options,
+    make_demo,
+    matches,
+    read_auth,
+    save_review,
+    segments,
+    summary_html,
+    table_html,
+    table_rows,
+)
 from legal_llm.env import LegalLLMError
+from legal_llm.grounding import locate
+from legal_llm.playbook import Playbook, load_playbooks
 from legal_llm.review import Find, Review
 from legal_llm.synthetic import write_contracts
 
@@ -31,19 +51,26 @@ class Written:
     name, threshold, floor = 'stand-in model', 0.5, 0.3
 
     def __init__(self, pause=0.05):
-        self.calls, self.pause = 0, pause
+        self.calls, self.pause, self.running, self.most_at_once = 0, pause, 0, 0
 
     def extract(self, text, title='contract', progress=None, pages=(0,)):
         self.calls += 1
         if 'refuse' in text:
             raise LegalLLMError('this contract was refused: give another')
+        if 'break' in text:
+            raise RuntimeError('CUDA error: an illegal memory access')
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
         for i in range(3):
             time.sleep(self.pause)
             if progress:
                 progress(i + 1, 3)
-        finds = [
-            Find(c.category, c.text, c.start, c.end, 0.35 + 0.02 * i, True) for i, c in enumerate(WRITTEN.clauses) if text == WRITTEN.text
-        ]
+        self.running -= 1
+        finds = []
+        if text.split() == WRITTEN.text.split():  # as written, or with the lines of a PDF
+            for i, c in enumerate(WRITTEN.clauses):
+                start, end = (c.start, c.end) if text == WRITTEN.text else locate(c.text, text)
+                finds.append(Find(c.category, text[start:end], start, end, 0.35 + 0.02 * i, True))
         if '<script>' in text:
             at, end = text.index('<script>'), text.index(' & ')
             finds += [Find('Parties', text[at:end], at, end, 0.9, True), Find('Insurance', text[at + 8 :], at + 8, len(text), 0.8, True)]
@@ -63,9 +90,13 @@ def cache(tmp_path_factory):
         yield folder
 
 
-def serve(extractor):
-    demo = make_demo(extractor, [*example_contracts(), ('the written contract', WRITTEN.text)])
-    demo.launch(share=False, quiet=True, prevent_thread_lock=True, inline=False, **LAUNCH)
+ADAPTER = '0123456789abcdef'
+PLAYBOOK = Playbook('Test', required=('Governing Law', 'Parties'), forbidden=('Exclusivity', 'Insurance'), review=('Audit Rights',))
+
+
+def serve(extractor, **launch):
+    demo = make_demo(extractor, [*example_contracts(), ('the written contract', WRITTEN.text)], ADAPTER, {'Test': PLAYBOOK})
+    demo.launch(share=False, quiet=True, prevent_thread_lock=True, inline=False, **launch_options(), **launch)
     return demo
 
 
@@ -73,6 +104,7 @@ def serve(extractor):
 def app(cache):
     extractor = Written()
     demo = serve(extractor)
+    extractor.demo = demo
     yield extractor, demo.local_url
     demo.close(verbose=False)
 
@@ -89,7 +121,7 @@ def chromium():
 
 @pytest.fixture
 def page(app, chromium):
-    page = chromium.new_page(viewport=dict(width=1280, height=900), color_scheme='light')
+    page = chromium.new_page(viewport=dict(width=1280, height=900), color_scheme='light', reduced_motion='reduce')
     page.faults, page.asked = [], []
     page.on('pageerror', lambda e: page.faults.append(str(e)))
     page.on('request', lambda r: page.asked.append(r.url))
@@ -109,9 +141,26 @@ def contents(folder):
 
 
 def choose(page, title):
-    page.get_by_label('Choose an example').click()
-    page.get_by_role('option', name=title).click()
+    page.get_by_role('button', name=f'Example: {title}').click()
     page.wait_for_function('document.querySelector("#ll-text textarea").value.length > 100')
+
+
+def pick(page, label, option):
+    page.get_by_label(label).click()
+    page.get_by_role('option', name=option, exact=True).click()
+
+
+def in_sight(page, selector):
+    "Wait until an element is in the visible part of the screen and of the pane that scrolls it"
+    page.wait_for_function(
+        """s => { const at = document.querySelector(s).getBoundingClientRect(), pane = document.querySelector(s).closest('.ll-contract, .ll-pane').getBoundingClientRect();
+                  return at.bottom > Math.max(0, pane.top) && at.top < Math.min(innerHeight, pane.bottom) }""",
+        arg=selector,
+    )
+
+
+def shown_rows(page):
+    return page.eval_on_selector_all('.ll-table tbody tr', r'rows => rows.filter(r => r.checkVisibility()).map(r => r.cells[0].innerText.split("\n")[0])')
 
 
 def start(page):
@@ -136,9 +185,10 @@ def expected(threshold):
 
 
 @browser_test
-def test_an_example_from_start_to_download(app, page, tmp_path):
+def test_an_example_from_start_to_slider(app, page):
     extractor, _ = app
-    assert 'Not legal advice' in page.inner_text('.ll-head') and 'stand-in model' in page.inner_text('.ll-head')
+    head = page.inner_text('.ll-head')
+    assert 'Not legal advice' in head and 'stand-in model' in head and ADAPTER in head
     choose(page, 'the written contract')
     assert page.input_value('#ll-text textarea') == WRITTEN.text, 'the text is shown before anything runs'
     calls = extractor.calls
@@ -147,48 +197,186 @@ def test_an_example_from_start_to_download(app, page, tmp_path):
     assert marks(page) == expected(0.5) and len(expected(0.5)) > 10
     assert page.locator('.ll-table tbody tr').count() == 41
     states = page.eval_on_selector_all('.ll-table tbody tr', 'rows => rows.map(r => r.className)')
-    assert states == sorted(states, key=('ll-yes', 'll-doubt', 'll-no').index) and set(states) == {'ll-yes', 'll-doubt', 'll-no'}
+    assert states == sorted(states, key=('ll-found', 'll-unclear', 'll-absent').index) and set(states) == {'ll-found', 'll-unclear', 'll-absent'}
+    tiles = page.inner_text('.ll-counts').split('\n')
+    assert [t for t in tiles if t[0].isdigit()] == [f'{states.count(s)} {name}' for s, name in (('ll-found', 'found'), ('ll-unclear', 'unclear'), ('ll-absent', 'not found'))]
     assert 'words <i>that</i> are nowhere' in page.inner_text('.ll-table') and 'do not rely on it' in page.inner_text('.ll-table')
+    page.wait_for_function('document.querySelector("#ll-summary").getBoundingClientRect().top < 100')  # the result comes into sight by itself
 
     page.fill('#ll-threshold input[type=number]', '0.8')  # fewer finds, and the model is not asked again
     page.press('#ll-threshold input[type=number]', 'Enter')
     page.wait_for_function(f'document.querySelectorAll(".ll-table a").length === {len(expected(0.8))}')
+    page.wait_for_function(f'document.querySelectorAll(".ll-contract a[href]").length === {len(expected(0.8))}')
     assert marks(page) == expected(0.8) and 0 < len(expected(0.8)) < len(expected(0.5))
-    assert page.locator('.ll-table tbody tr').count() == 41
     page.focus('#ll-threshold input[type=range]')
     page.keyboard.press('Home')  # the lowest confidence, by keyboard
-    page.wait_for_function(f'document.querySelectorAll(".ll-table a").length === {len(expected(0.3))}')
+    page.wait_for_function(f'document.querySelectorAll(".ll-contract a[href]").length === {len(expected(0.3))}')
     assert marks(page) == expected(0.3) and len(expected(0.3)) == len(WRITTEN.clauses)
 
-    page.get_by_label('Mark in the contract').click()  # one category: its marks only, the table as before
-    page.get_by_role('option', name='Parties', exact=True).click()
+    pick(page, 'Mark in the contract', 'Parties')  # its marks only, the table as before
     parties = [c.text for c in WRITTEN.spans('Parties')]
     page.wait_for_function(f'document.querySelectorAll(".ll-contract mark").length === {len(parties)}')
-    assert sorted(marks(page).values()) == sorted(parties) and page.locator('.ll-table tbody tr').count() == 41
-    page.get_by_label('Mark in the contract').click()
-    page.get_by_role('option', name='all categories').click()
-    page.wait_for_function(f'document.querySelectorAll(".ll-contract mark").length > {len(parties)}')
+    assert sorted(marks(page).values()) == sorted(parties) and page.locator('.ll-table a').count() == len(WRITTEN.clauses)
+    assert extractor.calls == calls + 1, 'slider and filter must not run the model again'
 
-    last = page.locator('.ll-table a').last  # a quote in the table leads to its place in the contract
-    anchor = last.get_attribute('href')
-    last.click()
-    page.wait_for_function(
-        """id => { const m = document.querySelector(id).getBoundingClientRect();
-                   const box = document.querySelector('.ll-contract').getBoundingClientRect();
-                   return m.top >= box.top - 1 && m.top <= box.bottom && m.top >= 0 && m.top <= innerHeight }""",
-        arg=anchor,
-    )
 
-    for button, check in (
-        ('#ll-json', lambda raw: json.loads(raw)['model'] == 'stand-in model'),
-        ('#ll-csv', lambda raw: raw.decode('utf-8-sig').startswith('title,category')),
-    ):
+@browser_test
+def test_between_table_and_contract(page):
+    "A click anywhere on a row leads to its first mark, a click on a mark to its row, even where the search has hidden it; marked words can be selected"
+    choose(page, 'the written contract')
+    start(page)
+    last = page.locator('.ll-table tr:has(a)').last
+    i = last.locator('a').first.get_attribute('id').rpartition('-')[2]
+    last.locator('td').nth(1).click()
+    in_sight(page, f'#ll-{i}')
+    assert ''.join(page.locator('.ll-contract mark.ll-here').all_text_contents()) == expected(0.5)[int(i)]
+    page.fill('#ll-words input, #ll-words textarea', 'no such words')
+    page.get_by_text('No category matches').wait_for()
+    assert shown_rows(page) == ['No category matches: change the words, or show all.']
+    page.locator(f'.ll-contract mark[data-finds="{i}"]').first.click()
+    in_sight(page, f'#ll-q-{i}')
+    assert page.locator('.ll-table tr.ll-here').get_attribute('id') == last.get_attribute('id')
+    before, mark = page.url, page.locator(f'.ll-contract mark[data-finds="{i}"]').first
+    mark.scroll_into_view_if_needed()
+    word = """m => { const r = new Range(); r.setStart(m.lastChild, 0); r.setEnd(m.lastChild, 9); const b = r.getClientRects()[0]; return [b.left, b.right, b.top + b.height / 2] }"""
+    left, right, y = mark.evaluate(word)
+    page.mouse.move(left + 2, y)
+    page.mouse.down()
+    page.mouse.move(right, y, steps=3)
+    page.mouse.up()
+    selected = page.evaluate('getSelection().toString()').strip()
+    assert selected and selected in expected(0.5)[int(i)]
+    assert page.url == before, 'who selects words stays where they are'
+
+
+@browser_test
+def test_search_filter_and_flags(app, page):
+    extractor, _ = app
+    choose(page, 'the written contract')
+    start(page)
+    calls = extractor.calls
+    review = Written(0).extract(WRITTEN.text)
+    rows = table_rows(review, PLAYBOOK)
+
+    def shows(words='', status='all'):
+        want = [r.category for r in rows if matches(r, words, status)]
+        page.wait_for_function(
+            'n => [...document.querySelectorAll(".ll-table tbody tr")].filter(r => r.checkVisibility()).length === n', arg=len(want)
+        )
+        assert shown_rows(page) == want and want
+
+    page.fill('#ll-words input, #ll-words textarea', 'assign CONSENT')
+    shows('assign CONSENT')
+    page.fill('#ll-words input, #ll-words textarea', '')
+    shows()
+    for status in ('unclear', 'found', 'not found'):
+        page.locator('#ll-status').get_by_text(status, exact=True).click()
+        shows(status=status)
+    page.fill('#ll-words input, #ll-words textarea', 'date')
+    shows('date', 'not found')
+    page.fill('#ll-words input, #ll-words textarea', '')
+
+    pick(page, 'Contract type', 'Test')
+    page.wait_for_selector('.ll-flags')
+    flags = [f'{f.category}: {f}' for f in PLAYBOOK.flags({r.category: r.status for r in rows})]
+    assert [x.removeprefix('⚑ ') for x in page.inner_text('.ll-flags').split('\n')] == flags and 'Exclusivity: forbidden, found' in flags
+    page.locator('#ll-status').get_by_text('flagged', exact=True).click()
+    shows(status=FLAGGED)
+    page.fill('#ll-threshold input[type=number]', '0.98')  # flags follow the slider
+    page.press('#ll-threshold input[type=number]', 'Enter')
+    page.get_by_text('2 flags').wait_for()
+    assert 'Exclusivity' not in page.inner_text('.ll-flags') and extractor.calls == calls
+    page.locator('.ll-flags a', has_text='Parties').click()
+    in_sight(page, '#ll-c-Parties')
+
+
+@browser_test
+def test_downloads(page, cache, tmp_path):
+    "Each file opens, agrees with what is shown, and is nowhere on the server"
+    from openpyxl import load_workbook
+
+    choose(page, 'the written contract')
+    start(page)
+    pick(page, 'Contract type', 'Test')
+    page.wait_for_selector('.ll-flags')
+    files = {}
+    for form in FORMATS:
         with page.expect_download() as download:
-            page.click(button)
-        path = tmp_path / download.value.suggested_filename
-        download.value.save_as(path)
-        assert path.name.startswith('the-written-contract') and check(path.read_bytes())
-    assert extractor.calls == calls + 1, 'slider, filter and downloads must not run the model again'
+            page.click(f'#ll-{form}')
+        assert download.value.suggested_filename == f'the-written-contract-clauses.{form}'
+        download.value.save_as(tmp_path / f'clauses.{form}')
+        files[form] = (tmp_path / f'clauses.{form}').read_bytes()
+    quotes = set(expected(0.5).values()) | {'words <i>that</i> are nowhere'}
+    said = json.loads(files['json'])
+    assert said['model'] == f'stand-in model · adapter {ADAPTER}' and said['playbook'] == 'Test' and 'Not legal advice' in said['note']
+    assert {q['text'] for c in said['clauses'] for q in c['quotes']} == quotes
+    flags = {c['category']: c['flag'] for c in said['clauses'] if c['flag']}
+    assert flags == {r.category: str(r.flag) for r in table_rows(Written(0).extract(WRITTEN.text), PLAYBOOK) if r.flag}
+    table = list(csv.DictReader(io.StringIO(files['csv'].decode('utf-8-sig'))))
+    assert {r['quote'] for r in table} - {''} == quotes and {r['category']: r['flag'] for r in table if r['flag']} == flags
+    book = load_workbook(tmp_path / 'clauses.xlsx')
+    head, *lines = book['Clauses'].values
+    assert {x[head.index('quote')] for x in lines} - {None} == quotes and dict(book['About'].values)['model'] == said['model']
+
+    page.goto((tmp_path / 'clauses.html').as_uri())  # the copy stands by itself, without scripts
+    assert page.eval_on_selector('.ll-contract', 'e => e.textContent') == WRITTEN.text and marks(page) == expected(0.5)
+    assert page.locator('.ll-table tbody tr').count() == 41 and page.locator('script').count() == 0
+    words = page.inner_text('body')
+    assert said['model'] in words and said['date'] in words and said['note'] in words and 'Parties: required, not found' in words
+    link = page.locator('.ll-table a').last
+    link.click()
+    assert page.locator('mark:has(> :target)').count() == 1 and page.url.endswith(link.get_attribute('href'))
+    page.asked.clear()  # the copy's own address
+    assert contents(cache) == []
+
+
+@browser_test
+def test_by_keyboard_alone(app, page):
+    "From the text to a mark and back, and on to the files, without a mouse; nothing that is passed on the way changes"
+    extractor, _ = app
+
+    def tab_to(selector, most=12):
+        for _ in range(most):
+            page.keyboard.press('Tab')
+            if page.evaluate('s => document.activeElement.matches(s)', selector):
+                assert page.evaluate('getComputedStyle(document.activeElement).outlineWidth') == '3px', 'the focus must be seen'
+                return
+        raise AssertionError(f'{selector} is not reached by {most} steps')
+
+    tab_to('.ll-example:last-of-type')
+    page.keyboard.press('Enter')
+    page.wait_for_function('document.querySelector("#ll-text textarea").value.length > 100')
+    tab_to('#ll-text textarea')
+    tab_to('#ll-review')
+    page.keyboard.press('Enter')
+    page.wait_for_selector('.ll-table')
+    page.wait_for_function('!document.querySelector("#ll-review").disabled')
+    calls = extractor.calls
+    page.evaluate('document.querySelector(".ll-contract").setAttribute("data-old", "")')
+    page.focus('#ll-clear')
+    tab_to('#ll-threshold input')
+    tab_to('#ll-kind input')
+    tab_to('#ll-words textarea, #ll-words input')
+    page.keyboard.type('convenience')
+    page.wait_for_function('[...document.querySelectorAll(".ll-table tbody tr")].filter(r => r.checkVisibility()).length < 3')
+    tab_to('#ll-status input')
+    tab_to('.ll-pane')
+    tab_to('.ll-table a')
+    quote = page.evaluate('document.activeElement.id')
+    page.keyboard.press('Enter')
+    i = quote.rpartition('-')[2]
+    in_sight(page, f'#ll-{i}')
+    assert page.evaluate('document.activeElement.id') == f'll-{i}', 'the focus goes along'
+    page.keyboard.press('Enter')
+    in_sight(page, f'#{quote}')
+    assert page.evaluate('document.activeElement.id') == quote
+    tab_to('#ll-category input')
+    tab_to('.ll-contract')
+    assert page.locator('.ll-contract[data-old]').count() == 1 and extractor.calls == calls
+    tab_to('#ll-json', 80)
+    with page.expect_download() as download:
+        page.keyboard.press('Enter')
+    assert json.loads(download.value.path().read_bytes())['title'] == 'the written contract'
 
 
 @browser_test
@@ -222,15 +410,16 @@ def test_files_are_read_and_not_kept(page, cache, tmp_path):
         page.wait_for_function('document.querySelector("#ll-text textarea").value.length > 1000')
         assert page.input_value('#ll-text textarea').split() == WRITTEN.text.split()
         assert (tmp_path / name).read_bytes() not in contents(cache), 'the uploaded file stays on the server'
-        if name != 'paper.pdf':  # a PDF's lines end where pypdf ends them, and the stand-in knows one text only
-            start(page)
-            assert marks(page) == expected(0.5)
-            assert f'{name.split(".")[0]}: 16 of 41' in page.inner_text('#ll-summary')
-        page.fill('#ll-text textarea', '')
+        start(page)
+        assert {i: m.split() for i, m in marks(page).items()} == {i: q.split() for i, q in expected(0.5).items()}
+        assert f'{name.split(".")[0]}: 41 categories' in page.inner_text('#ll-summary')
+        assert ('page 1 · ' in page.inner_text('.ll-table') and 'page 2 · ' in page.inner_text('.ll-table')) == (name == 'paper.pdf')
+        page.click('#ll-clear')
+        page.wait_for_function('!document.querySelector("#ll-text textarea").value && !document.querySelector(".ll-table")')
 
 
 @browser_test
-def test_faults_are_sentences(page, tmp_path):
+def test_faults_are_sentences(app, page, tmp_path):
     from test_documents import write_pdf
 
     def says(text):
@@ -242,6 +431,17 @@ def test_faults_are_sentences(page, tmp_path):
     page.fill('#ll-text textarea', 'please refuse this')
     page.click('#ll-review')
     says('this contract was refused: give another')
+    page.fill('#ll-text textarea', 'please break')
+    page.click('#ll-review')
+    says('The model failed on this contract (RuntimeError)')
+    assert 'illegal memory access' not in page.inner_text('body')
+    page.evaluate('n => { const t = document.querySelector("#ll-text textarea"); t.value = "x".repeat(n); t.dispatchEvent(new Event("input")) }', MOST + 1)
+    page.click('#ll-review')
+    says(f'{MOST:,} is the limit')
+    page.fill('#ll-text textarea', '')
+    (tmp_path / 'huge.txt').write_bytes(b'x' * 21_500_000)
+    page.set_input_files('input[type=file]', tmp_path / 'huge.txt')
+    says('exceed the maximum allowed size of 20')
     write_pdf(tmp_path / 'scan.pdf', [''])
     page.set_input_files('input[type=file]', tmp_path / 'scan.pdf')
     says('it is a scan')
@@ -249,60 +449,156 @@ def test_faults_are_sentences(page, tmp_path):
     page.set_input_files('input[type=file]', tmp_path / 'odd.txt')
     says('read as Windows-1252')
     assert page.locator('.ll-table').count() == 0
+    start(page)
+    app[0].demo.app.state_holder.session_data.clear()  # as when a sleeping telephone loses touch
+    page.click('#ll-json')
+    says('press Review again')
+
+
+CONTRAST = """() => {
+  const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+  const dot = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = c => { dot.clearRect(0, 0, 1, 1); dot.fillStyle = c; dot.fillRect(0, 0, 1, 1); return [...dot.getImageData(0, 0, 1, 1).data]; };
+  const ground = e => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255, 255]; };
+  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((x, y) => y - x); return (x + .05) / (y + .05); };
+  const worst = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !e.checkVisibility({opacityProperty: true, visibilityProperty: true}) || e.closest('[disabled], style, script')) continue;
+    worst.push([ratio(rgba(getComputedStyle(e).color), ground(e)), walk.currentNode.data.trim().slice(0, 30)]);
+  }
+  for (const e of document.querySelectorAll('.ll-at[data-label]')) { const s = getComputedStyle(e, '::before'); worst.push([ratio(rgba(s.color), rgba(s.backgroundColor)), e.dataset.label]); }
+  return worst.sort((a, b) => a[0] - b[0]);
+}"""
 
 
 @browser_test
-@pytest.mark.parametrize('width', [400, 1280])
-def test_the_page_fits(page, width):
-    "Nothing is wider than the screen, and nothing that is to be read is small"
-    page.set_viewport_size(dict(width=width, height=850))
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_the_page_fits_and_can_be_read(app, chromium, scheme):
+    "Nothing is wider than the screen; text is large and dark enough (WCAG AA); on a phone, a finger hits what it aims at"
+    page = chromium.new_page(viewport=dict(width=1280, height=850), color_scheme=scheme)
+    page.goto(app[1])
     choose(page, 'the written contract')
     start(page)
-    assert page.evaluate('document.documentElement.scrollWidth') <= width
-    read = '.ll-contract, .ll-contract mark, .ll-table td, .ll-table small, .ll-head p, #ll-summary p, #ll-text textarea'
-    sizes = page.eval_on_selector_all(read, 'all => all.map(e => parseFloat(getComputedStyle(e).fontSize))')
-    assert len(sizes) > 100 and min(sizes) >= 12
-    box = 'e => { const b = e.getBoundingClientRect(); return [b.left, b.right] }'
-    page.mouse.wheel(0, 9999)
-    assert page.eval_on_selector('.ll-bar', 'e => Math.round(e.getBoundingClientRect().bottom)') == 850, 'the warning stays in sight'
-    assert page.inner_text('.ll-bar') == 'Not legal advice · stand-in model'
-    sides = [page.eval_on_selector(s, box) for s in ('.ll-contract', '.ll-pane')]
-    assert all(0 <= a < b <= width for a, b in sides)
-    assert (sides[0][1] < sides[1][0]) == (width > 1000), 'side by side on a wide screen, one below the other on a phone'
+    pick(page, 'Contract type', 'Test')
+    page.wait_for_selector('.ll-flags')
+    page.wait_for_function('!document.querySelector("[role=option]")')
+    paper = page.eval_on_selector('.ll-contract', 'e => getComputedStyle(e).backgroundColor')
+    assert paper == ('rgb(27, 32, 38)' if scheme == 'dark' else 'rgb(255, 255, 255)')
+    for width in (1280, 400):
+        page.set_viewport_size(dict(width=width, height=850))
+        assert page.evaluate('document.documentElement.scrollWidth') <= width
+        read = '.ll-contract, .ll-contract mark, .ll-table td, .ll-table small, .ll-head p, #ll-summary p, #ll-text textarea'
+        sizes = page.eval_on_selector_all(read, 'all => all.map(e => parseFloat(getComputedStyle(e).fontSize))')
+        assert len(sizes) > 100 and min(sizes) >= 12
+        contrasts = page.evaluate(CONTRAST)
+        assert len(contrasts) > 200 and contrasts[0][0] >= 4.5, contrasts[:5]
+        page.mouse.wheel(0, 9999)
+        assert page.eval_on_selector('.ll-bar', 'e => Math.round(e.getBoundingClientRect().bottom)') == 850, 'the warning stays in sight'
+        assert page.inner_text('.ll-bar') == f'Not legal advice · stand-in model · adapter {ADAPTER}'
+        box = 'e => { const b = e.getBoundingClientRect(); return [b.left, b.right] }'
+        sides = [page.eval_on_selector(s, box) for s in ('.ll-pane', '.ll-contract')]
+        assert all(0 <= a < b <= width for a, b in sides)
+        assert (sides[0][1] < sides[1][0]) == (width > 1000), 'side by side on a wide screen, one below the other on a phone'
+    aims = 'button, .gradio-container label:has(input), input:not([type=radio], [type=file]), .ll-table tbody tr, .ll-table a, .ll-flags a'
+    small = """all => all.filter(e => e.checkVisibility()).map(e => [e.getBoundingClientRect(), e]).filter(([b]) => b.height < 43.5 || b.width < 43.5)
+               .map(([b, e]) => [e.outerHTML.slice(0, 80), b.width, b.height])"""
+    assert page.eval_on_selector_all(aims, small) == []
+    page.close()
 
 
 @browser_test
-def test_two_people_at_once(app, chromium, page):
-    "Each gets the review of their own text"
+def test_two_people_and_a_program_at_once(app, chromium, page):
+    "Each gets the review of their own text, one after the other"
+    from gradio_client import Client
+
+    extractor, url = app
     other = chromium.new_context().new_page()
-    other.goto(app[1])
+    other.goto(url)
     other.wait_for_selector('#ll-review')
+    client = Client(url, verbose=False)
     choose(page, 'the written contract')
     other.fill('#ll-text textarea', PASTED)
+    extractor.pause, extractor.most_at_once = 0.3, 0
     page.click('#ll-review')
     other.click('#ll-review')
+    jobs = [client.submit(text, text, api_name='/review') for text in ('one', 'two')]
     for p, text in ((page, WRITTEN.text), (other, PASTED)):
         p.wait_for_selector('.ll-table')
         assert p.eval_on_selector('.ll-contract', 'e => e.textContent') == text
+    assert [job.result(timeout=30)['title'] for job in jobs] == ['one', 'two']
+    assert extractor.most_at_once == 1 and extractor.demo._queue.max_size == 20
+    extractor.pause = 0.05
+    client.close()
     other.close()
 
 
 @browser_test
-def test_nothing_is_kept_when_the_app_stops(chromium, tmp_path, monkeypatch):
+def test_nothing_is_kept_of_a_session(chromium, tmp_path, monkeypatch):
+    from gradio_client import Client
+
     monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path))
     demo = serve(Written())
     page = chromium.new_page()
     page.goto(demo.local_url)
     page.fill('#ll-text textarea', PASTED)
     start(page)
-    assert len(contents(tmp_path)) == 2, 'the files for download'
-    assert page.evaluate('JSON.stringify([{...localStorage}, {...sessionStorage}])').find('costs') < 0
+    assert contents(tmp_path) == [] and page.evaluate('JSON.stringify([{...localStorage}, {...sessionStorage}])').find('costs') < 0
+    sessions = demo.app.state_holder.session_data
+    assert 'costs' in str([s.config_values for s in sessions.values()]), 'Gradio keeps it while the page is open'
+    page.close()
+    deadline = time.time() + 10
+    while sessions and time.time() < deadline:
+        time.sleep(0.1)
+    assert sessions == {}
+    client = Client(demo.local_url, verbose=False)
+    client.predict(PASTED, api_name='/review')
+    assert 'costs' not in str([s.config_values for s in sessions.values()])
+    client.close()
+    demo.close(verbose=False)
+
+
+def test_a_program_asks(app):
+    "The one endpoint; faults arrive as sentences"
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    extractor, url = app
+    client = Client(url, verbose=False)
+    assert list(client.view_api(return_format='dict', print_info=False)['named_endpoints']) == ['/review']
+    said = client.predict(WRITTEN.text, 'mine', api_name='/review')
+    want = Written(0).extract(WRITTEN.text, 'mine').to_dict()
+    assert said['clauses'] == want['clauses'] and said['title'] == 'mine' and ADAPTER in said['model'] and 'Not legal advice' in said['note']
+    for text, sentence in (('please refuse', 'refused: give another'), ('  ', 'no contract yet'), ('please break', 'The model failed'), ('x' * (MOST + 1), 'is the limit')):
+        with pytest.raises(AppError, match=sentence):
+            client.predict(text, 'mine', api_name='/review')
+    for name in ('run', 'show_table', 'choose', 'save'):
+        with pytest.raises(ValueError, match='Cannot find a function'):
+            client.predict(api_name=f'/{name}')
+    client.close()
+
+
+@browser_test
+def test_login_and_public_address(chromium, cache):
+    "Without a login, nothing; a public address is told on the page"
+    import httpx
+
+    demo = serve(Written(), auth=[('ada', 'secret')])
+    assert httpx.get(f'{demo.local_url}config').status_code == 401
+    demo.share_url = 'https://somewhere.gradio.live'
+    page = chromium.new_page()
+    asked = []
+    page.on('request', lambda r: asked.append(r.url))
+    page.goto(demo.local_url)
+    page.get_by_label('username').fill('ada')
+    assert page.evaluate(CONTRAST)[0][0] >= 4.5
+    page.get_by_label('password').fill('secret')
+    page.get_by_role('button', name='Login').click()
+    page.wait_for_selector('#ll-review')
+    page.get_by_text('This page has a public address').wait_for()
+    assert [u for u in asked if not u.startswith((demo.local_url, 'data:', 'blob:'))] == []
     page.close()
     demo.close(verbose=False)
-    deadline = time.time() + 10
-    while contents(tmp_path) and time.time() < deadline:
-        time.sleep(0.1)
-    assert contents(tmp_path) == []
 
 
 def test_segments_tile_any_text():
@@ -322,28 +618,81 @@ def test_segments_tile_any_text():
 
 
 def test_the_threshold_alone_decides_what_is_shown():
-    review = Written(0).extract(WRITTEN.text)
-    document = Document(WRITTEN.text, 'c', (0, 6000))
-    counts = [sum(len(r.quotes) for r in table_rows(Review(**{**vars(review), 'threshold': t}), document)) for t in (0.3, 0.5, 0.7, 0.95)]
+    review = Review(**{**vars(Written(0).extract(WRITTEN.text)), 'pages': (0, 6000)})
+    at = {t: Review(**{**vars(review), 'threshold': t}) for t in (0.3, 0.5, 0.7, 0.95)}
+    counts = [sum(len(r.quotes) for r in table_rows(x)) for x in at.values()]
     assert counts == sorted(counts, reverse=True) and counts[0] == len(review.finds) and counts[-1] == 0
-    summary, contract, table = render(review, document, 0.95)
-    assert '<mark' not in contract and table.count('<tr') == 42 and '0 of 41 categories' in summary
-    pages = [(f.start, p) for r in table_rows(review, document) for _, f, p in r.quotes if f.verified]
+    assert '<mark' not in contract_html(at[0.95]) and table_html(table_rows(at[0.95])).count('<tr') == 42 and '>0 found<' in summary_html(at[0.95])
+    pages = [(f.start, p) for r in table_rows(review) for _, f, p in r.quotes if f.verified]
     assert {p for _, p in pages} == {1, 2} and all(p == 1 + (start >= 6000) for start, p in pages)
+    assert 'page 2 · ' in table_html(table_rows(review)) and 'page' not in table_html(table_rows(Written(0).extract(WRITTEN.text)))
 
 
 def test_saved_files(tmp_path):
-    review = Written(0).extract(WRITTEN.text, 'a, "title"')
-    document = Document(WRITTEN.text, review.title, (0, 6000))
-    as_json, as_csv = save_review(review, document, tmp_path / 'new', 'the model')
-    saved = json.loads(as_json.read_text(encoding='utf-8'))
+    review = Written(0).extract(WRITTEN.text, 'a, "title" <b>', pages=(0, 6000))
+    paths = save_review(review, tmp_path / 'new', 'the model')
+    assert [p.name for p in paths] == [f'clauses.{form}' for form in FORMATS]
+    saved = json.loads(paths[0].read_text(encoding='utf-8'))
     quotes = [q for c in saved['clauses'] for q in c['quotes']]
     assert saved['model'] == 'the model' and 'Not legal advice' in saved['note'] and len(saved['clauses']) == 41
     for q in quotes:
         if q['verified']:
-            assert WRITTEN.text[q['start'] : q['end']] == q['text'] and q['page'] == document.page_of(q['start'])
-    assert [q['page'] for q in quotes if not q['verified']] == [None]
-    assert as_csv.read_bytes().startswith(b'\xef\xbb\xbf') and 'a, ""title""' in as_csv.read_text(encoding='utf-8-sig')
+            assert WRITTEN.text[q['start'] : q['end']] == q['text'] and q['page'] == 1 + (q['start'] >= 6000)
+    assert [q['page'] for q in quotes if not q['verified']] == [None] and 'flag' not in saved['clauses'][0]
+    assert paths[1].read_bytes().startswith(b'\xef\xbb\xbf') and 'a, ""title""' in paths[1].read_text(encoding='utf-8-sig')
+    assert '<h1>a, &quot;title&quot; &lt;b&gt;</h1>' in paths[3].read_text(encoding='utf-8')
+
+
+def test_logins(monkeypatch):
+    monkeypatch.setenv('LEGAL_LLM_AUTH', 'eve:1 bob:2:3')
+    assert read_auth([]) == [('eve', '1'), ('bob', '2:3')] and read_auth(['ada:x y']) == [('ada', 'x y')]
+    for wrong in ('secret', 'ada:', ':secret'):
+        with pytest.raises(LegalLLMError, match='login 1 has no') as e:
+            read_auth([wrong])
+        assert 'secret' not in str(e.value), 'a mistyped password must not land in a log'
+
+
+def test_a_warning_comes_before_a_public_link(monkeypatch):
+    assert goes_public(True) and not goes_public(False) and not goes_public(None)
+    monkeypatch.setenv('GRADIO_SHARE', 'True')
+    assert goes_public(None) and not goes_public(False)
+    monkeypatch.delenv('GRADIO_SHARE')
+    monkeypatch.setenv('KAGGLE_KERNEL_RUN_TYPE', 'Interactive')
+    assert goes_public(None)
+
+
+def test_launching(monkeypatch, capsys, cache):
+    "The login is asked for, and the warning is printed before the link is made"
+    from types import SimpleNamespace
+
+    from legal_llm.extract import ExtractSettings
+
+    extractor = Written()
+    extractor.settings, extractor.calibration = ExtractSettings(), SimpleNamespace(floor=lambda p: p)
+    run = SimpleNamespace(path=None, adapter_hash=ADAPTER, categories=())
+    monkeypatch.setattr('legal_llm.demo.open_run', lambda _: run)
+    monkeypatch.setattr('legal_llm.demo.Extractor', SimpleNamespace(load=lambda _: extractor))
+    printed = []
+    monkeypatch.setattr('gradio.networking.setup_tunnel', lambda **_: printed.append(capsys.readouterr().out) or 'https://x.gradio.live')
+    demo = launch_demo('run', share=True, auth=['ada:secret'], block=False)
+    assert 'Warning: This page has a public address' in printed[0] and '--auth' not in printed[0] and demo.auth == [('ada', 'secret')]
+    demo.close(verbose=False)
+    launch_demo('run', share=True, block=False).close(verbose=False)
+    assert 'Give --auth USER:PASSWORD' in printed[1]
+    launch_demo('run', share=False, block=False).close(verbose=False)
+    assert len(printed) == 2 and 'Warning' not in capsys.readouterr().out
+
+
+def test_playbooks_of_the_library_and_of_ones_own(tmp_path):
+    assert {'NDA', 'Distribution', 'License', 'Services'} <= load_playbooks().keys()
+    mine = tmp_path / 'mine.yml'
+    mine.write_text('Lease:\n  required: [Rent]\n')
+    with pytest.raises(LegalLLMError, match="no category 'Rent'"):
+        load_playbooks(mine)
+    assert load_playbooks(mine, ['Rent'])['Lease'].required == ('Rent',)
+    for path, why in ((tmp_path / 'none.yml', 'cannot be opened'), (tmp_path, 'cannot be opened')):
+        with pytest.raises(LegalLLMError, match=why):
+            load_playbooks(path)
 
 
 def test_launch_demo_refuses_what_is_no_run(tmp_path):

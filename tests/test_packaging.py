@@ -72,7 +72,8 @@ def test_wheel(root, tmp_path, settings):
     with zipfile.ZipFile(build('wheel', next((tmp_path / 'archive').iterdir()))) as wheel:
         names = wheel.namelist()
         read = {name: wheel.read(f'legal_llm-{__version__}.dist-info/{name}').decode() for name in ('METADATA', 'entry_points.txt')}
-    assert {n.split('/')[-1] for n in names if n.startswith('legal_llm/')} >= {p.name for p in (root / 'legal_llm').glob('*.py')}
+    files = {p.name for ending in ('py', 'yml') for p in (root / 'legal_llm').glob(f'*.{ending}')}
+    assert {n.split('/')[-1] for n in names if n.startswith('legal_llm/')} >= files and 'playbooks.yml' in files
     assert not [n for n in names if n.startswith(('tests', 'tools', 'nbs'))]
     assert 'legal-llm = legal_llm.cli:main' in read['entry_points.txt'] and 'legal_llm = legal_llm._modidx:d' in read['entry_points.txt']
     assert [Requirement(r) for r in re.findall(r'^Requires-Dist: ([^;\n]+)$', read['METADATA'], re.M)] == [
