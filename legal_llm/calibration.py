@@ -107,8 +107,12 @@ def fit_calibration(
     gold: dict[str, list[str]],
     threshold: float = .5
 ) -> Calibration: # a part that dev says nothing about stays plain
-    "Fit both parts."
-    def fit(x, y): return tuple(fit_logistic(x, y).tolist()) if y.any() and not y.all() else None
+    "Fit both parts. Sureness of the words that would speak against a quote is chance, and counts for nothing then."
+    def fit(x, y):
+        if not y.any() or y.all(): return None
+        w = fit_logistic(x, y)
+        if len(w) > 2 and w[1] < 0: w = fit_logistic(x * np.array([1, 0, 1])[:x.shape[1]], y)
+        return tuple(w.tolist())
     (p, present), (_, right) = outcomes(reviews, gold).values()
     features = np.array([_features(f) for r in reviews for f in r.finds]).reshape(-1, 3)
     if features[:, 2].all(): features = features[:, :2] # first answers only: nothing is known of others

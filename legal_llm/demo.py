@@ -511,16 +511,18 @@ def launch_demo(
     floor: float | None = None,   # candidates below are not decoded; None: .5, or the run's threshold where that is lower
     auth: list[str] = (),         # USER:PASSWORD each, as for `read_auth`; empty: nobody is asked
     playbook=None,                # a YAML file of playbooks; None: those of the library
+    wrap=None,                    # called with the extractor's `extract`, gives what is called instead of it
     browser: bool = False,        # open one
     block: bool = True            # return only when the app is stopped
 ):
     "Load a run and serve the app. Raises LegalLLMError where the run cannot be loaded or the port is taken. Returns the `gradio.Blocks`."
     run, users = open_run(run), read_auth(auth)
     adapter, playbooks = run.adapter_hash, load_playbooks(playbook, [*CATEGORY, *(c.name for c in run.categories)])
-    extractor = Extractor.load(run.path)
+    extractor = Extractor.load(run)
     low = floor if floor is not None else min(.5, extractor.threshold)
     if not 0 <= low < .99: raise LegalLLMError(f"floor={low}: give a probability from 0 to below 0.99")
     extractor.settings = replace(extractor.settings, floor=extractor.calibration.floor(low))
+    if wrap: extractor.extract = wrap(extractor.extract)
     demo = make_demo(extractor, example_contracts(), adapter, playbooks)
     if goes_public(share): print('Warning: ' + PUBLIC + ('' if users else ' Give --auth USER:PASSWORD to ask for a login.'), flush=True)
     try: demo.launch(share=share, server_port=port, inbrowser=browser, prevent_thread_lock=not block, auth=users or None, auth_message=NOT_ADVICE, **launch_options())

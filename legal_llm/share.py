@@ -356,22 +356,20 @@ except ImportError:
 from pathlib import Path
 
 from legal_llm.demo import launch_demo
-from legal_llm.extract import Extractor
-
-extractor = Extractor.load(Path(__file__).parent / "model")
-extract = extractor.extract
 
 
-def review(text, title, pages):
-    return extract(text, title, None, pages)
+def on_gpu(extract):
+    "Each review gets a GPU for as long as it takes. What goes there and back has to be sent to another process, so progress is not shown."
 
+    @spaces.GPU(duration=120)
+    def review(text, title, pages):
+        return extract(text, title, None, pages)
 
-if spaces:
-    review = spaces.GPU(duration=120)(review)
-    extractor.extract = lambda text, title="contract", progress=None, pages=(0,): review(text, title, pages)
+    return lambda text, title="contract", progress=None, pages=(0,): review(text, title, pages)
+
 
 if __name__ == "__main__":
-    launch_demo(extractor)
+    launch_demo(Path(__file__).parent / "model", wrap=on_gpu if spaces else None)
 '''
 
 def _requirements(four_bit: bool) -> str:

@@ -59,6 +59,8 @@ def test_extract_refuses(capsys, tmp_path, contract):
     assert 'missing.txt' in refused(capsys, 'extract', tmp_path / 'missing.txt', '--run', run)
     assert 'no run folder' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
     run.mkdir()
+    assert 'no record.json' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
+    (run / 'record.json').write_text('{}')
     assert 'no adapter' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
     assert '.csv' in refused(capsys, 'extract', contract, '--run', run, '--out', tmp_path / 'clauses.doc')
     contract.write_text(' \n\t ')

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from hub import Hub
@@ -187,6 +188,29 @@ def test_the_hub_says_no(hub, run, tmp_path, monkeypatch):
         push(tmp_path, 'owner/model')
 
 
+def test_the_space_runs_by_itself(run, merged, tmp_path):
+    "Its own copy of the package, its own model, nothing of this repository; the answers are those of the run"
+    from gradio_client import Client
+
+    bundle = space(merged.path, tmp_path / 'space', repo='owner/model', base='owner/tiny')
+    assert re.findall('^torch==[0-9.]+$', (bundle / 'requirements.txt').read_text(), re.M) and 'bitsandbytes' not in (bundle / 'requirements.txt').read_text()
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'} | dict(GRADIO_SERVER_PORT='7999', LEGAL_LLM_CACHE=str(tmp_path / 'cache'))
+    said = tmp_path / 'said.txt'
+    with open(said, 'w') as f:
+        process = subprocess.Popen([sys.executable, bundle / 'app.py'], stdout=f, stderr=subprocess.STDOUT, env=env, cwd=tmp_path)
+    try:
+        deadline = time.time() + 90
+        while 'http://' not in said.read_text() and process.poll() is None and time.time() < deadline:
+            time.sleep(0.2)
+        assert process.poll() is None, said.read_text()[-3000:]
+        got = Client('http://127.0.0.1:7999', verbose=False).predict(TEXT, 'a contract', api_name='/review')
+    finally:
+        process.terminate()
+        process.wait()
+    want = Extractor.load(merged.path).extract(TEXT).to_dict()
+    assert [c['found'] for c in got['clauses']] == [c['found'] for c in want['clauses']] and 'adapter' in got['model']
+
+
 def test_on_zerogpu_the_call_gets_a_gpu(run, merged, tmp_path):
     "With the package `spaces`, the model is called in a function of its own, whose arguments and result can be sent to another process"
     bundle = space(merged.path, tmp_path / 'space', repo='owner/model', base='owner/tiny')
@@ -198,7 +222,14 @@ def test_on_zerogpu_the_call_gets_a_gpu(run, merged, tmp_path):
         '        return call\n'
         '    return wrap\n'
     )
-    code = "import app, spaces\nr = app.extractor.extract('The laws of Ohio govern this Agreement.', 'a title', print)\nassert r.title == 'a title' and len(spaces.calls) == 1, spaces.calls\nimport legal_llm; print(legal_llm.__file__)"
+    code = """
+import app, legal_llm, spaces
+from legal_llm.extract import Extractor
+extract = app.on_gpu(Extractor.load('model').extract)
+review = extract('The laws of Ohio govern this Agreement.', 'a title', print)
+assert review.title == 'a title' and len(spaces.calls) == 1
+print(legal_llm.__file__)
+"""
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=bundle, env={**os.environ, 'PYTHONPATH': f'{bundle}{os.pathsep}{tmp_path}'})
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1].startswith(str(bundle))

@@ -2,8 +2,8 @@
 
 plain        the engine against the plain loop, window by window: `generate`, greedy, for every category on every window, in left-padded batches
 exact        the same on one window in float32, where the order of sums decides nothing
+candidates   one answer a category against several: what recall can be reached, and whether confidence means what it says; the calibration stays with the run
 long         the seconds and the memory of some hundred windows, one after another
-candidates   one answer a category against several: what recall can be reached, and whether confidence means what it says
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent.parent / 'nbs/results/extraction.json'
 BATCH = 8  # questions in a batch of the plain loop
 MAX_TOKENS = 256  # written for a category and window, at most, by both
+FLOOR = 0.05  # least probability of a decision whose quotes `candidates` writes
 LONGEST = 50_000  # characters of a contract that `candidates` draws: three in five have no more
 
 
@@ -128,14 +129,15 @@ def candidates(run: str, contracts: int, each: int = 3) -> dict:
     import random
     from dataclasses import replace
 
-    from legal_llm.calibration import calibration_error, cross_calibrated, outcomes, reliability_bins
+    from legal_llm.calibration import calibration_error, cross_calibrated, fit_calibration, outcomes, reliability_bins
     from legal_llm.cuad import gold_answers
+    from legal_llm.env import save_json
     from legal_llm.eval import predictions_of, review_contracts
     from legal_llm.extract import Extractor
     from legal_llm.metrics import choose_threshold, official_curve, official_scores, official_statistic, paired_bootstrap, span_scores
     from legal_llm.train import open_run
 
-    extractor = Extractor.load(run, floor=0.05, most=8, max_tokens=128, candidates=each)
+    extractor = Extractor.load(run, floor=FLOOR, most=8, max_tokens=128, candidates=each)
     chosen = random.Random(1).sample([c for c in dev_contracts(run) if len(c.text) <= LONGEST], contracts)
     plain = review_contracts(open_run(run), extractor, chosen)
     gold = gold_answers(chosen, extractor.prompt.categories)
@@ -156,13 +158,15 @@ def candidates(run: str, contracts: int, each: int = 3) -> dict:
         rows.append(dict(name=name, quotes=sum(len(v) for v in said.values()), aupr=scores['aupr'], precision_at_80_recall=scores['precision_at_80_recall'], most_recall=float(curve.recall.max()),
                          span_f1=span_scores(said, gold, choose_threshold(said, gold))['f1'], calibration=errors, recall=curve.recall.tolist(), precision=curve.envelope.tolist()))  # fmt: skip
         print({k: v for k, v in rows[-1].items() if k not in ('calibration', 'recall', 'precision')}, {k: (round(e['before'], 3), round(e['after'], 3)) for k, e in errors.items()}, file=sys.stderr)
+    calibration = fit_calibration(list(plain.values()), gold)
+    save_json(Path(run) / 'calibration.json', replace(calibration, threshold=choose_threshold(said, gold), contracts=contracts, seen=FLOOR).to_dict())
     gain = paired_bootstrap(statistics[-1], statistics[0], 'aupr')
     seconds = sum(sum(r.seconds.values()) for r in plain.values())
     return dict(contracts=contracts, windows=sum(r.windows for r in plain.values()), positives=sum(map(bool, gold.values())), seconds=seconds, rows=rows,
                 gain=dict(value=gain.difference.value, low=gain.difference.low, high=gain.difference.high, p=gain.p_value))  # fmt: skip
 
 
-PARTS = {'plain': (plain, 6), 'exact': (plain, 1, 'float32'), 'long': (long, 300), 'candidates': (candidates, 12)}
+PARTS = {'plain': (plain, 4), 'exact': (plain, 1, 'float32'), 'candidates': (candidates, 12), 'long': (long, 300)}
 
 
 def trained_run() -> str:
