@@ -96,13 +96,13 @@ def plain(run: str, windows: int, dtype: str = 'auto') -> dict:
     return dict(size=s.size, dtype=str(next(model.parameters()).dtype).removeprefix('torch.'), batch=BATCH, max_tokens=MAX_TOKENS, rows=rows)
 
 
-def long(run: str, windows: int) -> dict:
-    "Extract contract after contract; after each window, the seconds so far and the memory of the process."
+def long(run: str, windows: int, size: int) -> dict:
+    "Extract contract after contract in windows of `size` tokens; after each window, the seconds so far and the memory of the process."
     import psutil
 
     from legal_llm.extract import Extractor
 
-    extractor, process = Extractor.load(run), psutil.Process()
+    extractor, process = Extractor.load(run, size=size, overlap=size // 4), psutil.Process()
     seconds, megabytes, stages, contracts = [], [], {}, 0
     start = time.perf_counter()
 
@@ -165,7 +165,7 @@ def candidates(run: str, contracts: int, each: int = 3) -> dict:
                 gain=dict(value=gain.difference.value, low=gain.difference.low, high=gain.difference.high, p=gain.p_value))  # fmt: skip
 
 
-PARTS = {'plain': (plain, 2), 'exact': (plain, 1, 'float32'), 'candidates': (candidates, 12), 'long': (long, 300)}
+PARTS = {'plain': (plain, 2), 'exact': (plain, 1, 'float32'), 'candidates': (candidates, 12), 'long': (long, 300, 256)}
 
 
 def trained_run() -> str:
