@@ -13,8 +13,8 @@ from .rules import choose, situation
 from .sources import offline, unreachable
 
 # %% auto #0
-__all__ = ['BASES', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'no_bars', 'load_base', 'add_lora', 'find_run',
-           'find_adapter', 'load_adapter']
+__all__ = ['BASES', 'REPO', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'no_bars', 'load_base', 'add_lora',
+           'find_run', 'find_adapter', 'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -165,6 +165,8 @@ def _lora_options(options: dict) -> dict:
     return dict(target_modules='all-linear') | options
 
 # %% ../nbs/week2_models.ipynb #575314e2
+REPO = re.compile(r'[\w-][\w.-]*/[\w-][\w.-]*') # owner/name, a repository of the hub
+
 _MARKS = {'record.json', 'legal_llm.json', 'adapter_config.json'} # one of them is in every run folder, adapter and merged model
 
 def _runs_in(folder: Path, most: int = 50_000, deepest: int = 8) -> list[Path]:
@@ -201,7 +203,7 @@ def find_run(
         fit = [r for r in runs if list(r.parts[-n:]) == parts[-n:]]
         if len(fit) == 1: return fit[0]
     searched = [here.show(given.absolute()), *map(here.show, places)]
-    if re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(path)) and not given.parent.exists():
+    if REPO.fullmatch(str(path)) and not given.parent.exists():
         try: return _from_hub(str(path))
         except LegalLLMError as e: searched.append(f'the hub ({e})')
     there = f" There {'is' if len(runs) == 1 else 'are'} {', '.join(here.show(r) for r in runs[:5])}{', …' if len(runs) > 5 else ''}." if runs else ''

@@ -14,7 +14,7 @@ from .checkpoints import SEAL, writing
 from .engine import decode, screen
 from .env import PACKAGES, LegalLLMError, atomic_write, save_json, versions
 from .metrics import ScoreTable, markdown_table, percent
-from .models import BASES, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
+from .models import BASES, REPO, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
 from .prompts import DATE, QUESTION, SYSTEM, Prompt
 from .rules import Shape
 from .sources import offline, unreachable
@@ -146,7 +146,7 @@ def check_name(
     base: str
 ) -> None:
     "Raise LegalLLMError for what is no repository's name, and for a name that the base model's licence does not allow."
-    if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', repo): raise LegalLLMError(f"{repo!r} names no repository: give owner/name")
+    if not REPO.fullmatch(repo): raise LegalLLMError(f"{repo!r} names no repository: give owner/name")
     owner, name = repo.split('/')
     prefix = licence_of(base).prefix
     if not name.startswith(prefix): raise LegalLLMError(f"the licence of {base} asks for a name that begins with {prefix!r}: give {owner}/{prefix}-{name}")
@@ -159,7 +159,7 @@ def hub_name(
 ) -> str:
     "Where others get the base model. Raises LegalLLMError for a folder of this machine."
     name = _HUB_NAMES.get(base) or BASES.get(base, base)
-    if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', name) or Path(name).exists(): raise LegalLLMError(f"the base model {base} is a folder of this machine: say with --base where others get it, owner/name on the hub")
+    if not REPO.fullmatch(name) or Path(name).exists(): raise LegalLLMError(f"the base model {base} is a folder of this machine: say with --base where others get it, owner/name on the hub")
     return name
 
 def _usage(repo: str, merged: bool, category) -> str:
