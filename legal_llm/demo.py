@@ -10,6 +10,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from .compat import no_run_history
 from .cuad import CATEGORY, hue
 from .documents import READERS, Document, read_document
 from .env import LegalLLMError, atomic_write
@@ -351,7 +352,7 @@ def launch_options() -> dict:
     import gradio as gr
     blue = {f'button_primary_background_fill{state}{mode}': '#163d69' if state else '#1d4f86' for state in ('', '_hover') for mode in ('', '_dark')}
     theme = gr.themes.Default().set(**blue, block_title_text_color='#1f2933', block_title_text_color_dark='#e6ebf0') # the login page knows nothing else
-    return dict(run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT)
+    return dict(no_run_history(), footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT)
 
 def _head_html(model):
     what = 'Finds the clauses of each category in a commercial contract, in the contract’s own words.'

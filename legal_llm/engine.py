@@ -6,6 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass, field
 import numpy as np
+from .compat import keep_slots
 from .env import LegalLLMError
 from .packing import branch_mask
 from .prompts import Prompt
@@ -174,8 +175,7 @@ def _repeats(ids, newline) -> bool:
 
 def _keep(screened: Screen, keep):
     "Drop all other slots from the cache."
-    for layer in screened.cache.layers:
-        layer.keys, layer.values = layer.keys[:, :, keep].contiguous(), layer.values[:, :, keep].contiguous()
+    keep_slots(screened.cache, keep)
     screened.branches = screened.branches[keep]
 
 class _Choice:

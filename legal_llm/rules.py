@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from .compat import can_split
 from .env import PACKAGES, Hardware, LegalLLMError, environment, hardware, versions
 
 # %% auto #0
@@ -69,6 +70,7 @@ class Situation:
     bitsandbytes: str | None = None  # installed version; None: not installed
     platform: str = 'local'          # as `Environment.platform`
     shards: int = 1                  # processes that share the weights (FSDP)
+    split: bool = True               # transformers takes an attention of one's own
 
     @property
     def gpu(self) -> str: # the weakest GPU's name; '' without one
@@ -101,7 +103,7 @@ def situation(
 ) -> Situation:
     "This machine with a base model. Starts CUDA in this process where there is a GPU."
     shape = Shape() if config is None else Shape.of(config)
-    return Situation(hardware(), shape, window, questions, r, versions().get('bitsandbytes'), environment().platform, shards)
+    return Situation(hardware(), shape, window, questions, r, versions().get('bitsandbytes'), environment().platform, shards, can_split())
 
 # %% ../nbs/week2_rules.ipynb #a4abb8b5
 NF4 = .5 + .127 / 8 # bytes a parameter: 4 bits, and the doubly quantised scales of blocks of 64
@@ -186,6 +188,7 @@ RULES = (
     Rule('four_bit', False, "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes is not installed", lambda s, c: not s.bitsandbytes),
     Rule('four_bit', True, "16-bit weights would take {half:.1f} GiB, more than a third of {memory:.1f} GiB: NF4 with double quantisation, computed in the number format above"),
 
+    Rule('attention', 'dense', "this transformers is older than 5 and takes no attention of one's own: its own, with the mask of the whole pack, gives the same and computes more", lambda s, c: not s.split),
     Rule('attention', 'split', "exact, with less to compute: the window attends to itself, each question to the window and to itself"),
 
     Rule('budget', 16384, "{memory:.0f} GiB of GPU memory", lambda s, c: s.gpu and s.memory_gb >= 40 and _fits(s, c, 16384)),
@@ -212,6 +215,7 @@ CONFLICTS = ( # (when, what is wrong and what to do)
     (lambda s, c: c['dtype'] == 'bfloat16' and s.gpu and s.capability < (8, 0),
      "dtype=bfloat16 is only emulated on {gpu} (capability {capability}, native from 8.0): use float16, or auto"),
     (lambda s, c: c['dtype'] == 'float16' and not s.gpu, "dtype=float16 is for GPUs, and there is none: use float32, bfloat16 or auto"),
+    (lambda s, c: c['attention'] == 'split' and not s.split, "attention=split needs transformers 5: pip install --upgrade \"transformers>=5\", or leave attention out"),
     (lambda s, c: c['four_bit'] and not s.bitsandbytes,
      "four_bit needs bitsandbytes, which is not installed: pip install \"" + next(p.spec for p in PACKAGES if p.name == 'bitsandbytes') + "\", or leave four_bit out"),
     (lambda s, c: c['four_bit'] and s.shards > 1, "four_bit weights cannot be shared over processes (FSDP): leave four_bit out, or leave the configuration file out and train with --gpus {shards}"),

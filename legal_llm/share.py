@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import legal_llm
 from .checkpoints import SEAL, writing
+from .compat import save_for_both
 from .engine import decode, screen
 from .env import PACKAGES, LegalLLMError, atomic_write, save_json, versions
 from .metrics import ScoreTable, markdown_table, percent
@@ -83,8 +84,7 @@ def merge(
         try: model = model.merge_and_unload(safe_merge=True)
         except ValueError as e: raise LegalLLMError(f"the adapter in {adapter} cannot be merged: {str(e).splitlines()[0]}") from e
         model.config.use_cache = True # for those who load it without this library
-        with no_bars(): model.save_pretrained(staged)
-        prompt.tokenizer.save_pretrained(staged)
+        with no_bars(): save_for_both(model, prompt.tokenizer, staged)
         del model # two at once may be more than the GPU holds
         got = _answers(load_base(str(staged), dtype), prompt, windows)
         odds, found = want[0], got[0]

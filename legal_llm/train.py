@@ -8,7 +8,8 @@ import json, os, shutil, subprocess, sys, tempfile, time
 from dataclasses import asdict, dataclass, field, fields
 from contextlib import nullcontext
 from pathlib import Path
-from .env import LegalLLMError, hardware, limit_threads, save_json, set_seed, sha256_of, short_path, versions
+from .compat import older
+from .env import Environment, LegalLLMError, environment, folders_with, hardware, hours_left, limit_threads, save_json, set_seed, sha256_of, short_path, versions
 from .checkpoints import claim, latest_valid, publish
 from .cuad import Category
 from .data import DataSet, open_data, sample_examples
@@ -20,8 +21,9 @@ from .prompts import Prompt
 from .rules import Choices, choose, situation
 
 # %% auto #0
-__all__ = ['PORTABLE', 'PROGRAM', 'TrainSettings', 'default_lr', 'sample_packs', 'Run', 'portable', 'open_run', 'Job',
-           'prepare_training', 'train', 'recorded_settings', 'processes_in', 'check_gpus', 'train_on']
+__all__ = ['WEEK2', 'WRITTEN', 'REAL', 'PORTABLE', 'PROGRAM', 'TrainSettings', 'default_lr', 'week2_settings', 'sample_packs',
+           'Run', 'portable', 'open_run', 'bring_run', 'Job', 'prepare_training', 'train', 'week2_run',
+           'recorded_settings', 'processes_in', 'check_gpus', 'train_on']
 
 # %% ../nbs/week2_train.ipynb #ebee1aba
 @dataclass(frozen=True)
@@ -80,6 +82,18 @@ def default_lr(
 ) -> float:
     "Learning rate by size: small models need, and bear, a higher one."
     return 8e-4 if parameters < 1e9 else 2e-4
+
+# %% ../nbs/week2_train.ipynb #8e858a61
+WEEK2 = dict(max_packs=90, dropout=0., dev_every=45, dev_windows=8) # one short pass needs no dropout
+WRITTEN = dict(lr=2e-3)             # by the table above
+REAL = dict(questions=14, empty=.2) # real contracts have more windows without a clause
+
+def week2_settings(
+    data: DataSet,
+    **settings # that are to differ, of `TrainSettings`
+) -> TrainSettings:
+    "The short training of this notebook."
+    return TrainSettings(**{'data': str(data.path), 'base': data.info['settings']['base'], **WEEK2, **(WRITTEN if data.info['source'] == 'sample' else REAL), **settings})
 
 # %% ../nbs/week2_train.ipynb #70e73a46
 def sample_packs(
@@ -169,6 +183,24 @@ def _existing(out: Path, settings: TrainSettings, data: DataSet, change: bool) -
     if other: run.record.setdefault('changes', []).append({k: [old.get(k), new[k]] for k in other})
     return run
 
+# %% ../nbs/week2_train.ipynb #8d396821
+def bring_run(
+    name: str,                    # of the run folder
+    here: Environment | None = None # the platform and its folders; None: found out
+) -> Path: # where it is, or will be trained: `runs/<name>` in the working folder
+    "A run that an earlier session left in an input, copied to where it can be gone on with."
+    here = here or environment()
+    out = here.working/'runs'/name
+    if (out/'record.json').exists() or here.platform == 'local': return out
+    found = [run for p in here.inputs if p.is_dir() for run in folders_with({'record.json'}, p) if run.name == name]
+    if not found: return out # it is trained now
+    found = max(found, key=lambda run: (json.loads((run/'record.json').read_text(encoding='utf-8'))['finished'], (run/'log.jsonl').stat().st_size)) # several sessions have left it: where it is furthest
+    staged = out.with_name(f'.bringing-{name}')
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(found, staged)
+    for p in (staged, *staged.rglob('*')): p.chmod(p.stat().st_mode | 0o200) # an input's files are read-only, and so are their copies
+    return staged.rename(out)
+
 # %% ../nbs/week2_train.ipynb #ba9f2c55
 @dataclass
 class Job:
@@ -234,10 +266,12 @@ def train(
     progress: bool = True, # show the plan and the course of the training
     change: bool = False,  # go on with a run although settings or data have changed
     check: bool = False,   # hold the first pack against separate sequences before the first step
-    watch: bool = True     # let watchdogs stop a training that goes wrong
-) -> Run:
+    watch: bool = True,    # let watchdogs stop a training that goes wrong
+    hours: float | None = None # after which it stops, with a checkpoint to go on from; None: where the platform ends sessions, a quarter of an hour before that
+) -> Run: # not finished where the time was not enough
     "Fine-tune, resume, or reuse what `out` already holds. Raises LegalLLMError where that cannot be done, and Stopped, with what to do, where a watchdog ends it."
-    out, data, main = Path(out), open_data(settings.data), int(os.environ.get('RANK', 0)) == 0
+    out, data, main, begun = Path(out), open_data(settings.data), int(os.environ.get('RANK', 0)) == 0, time.monotonic()
+    if hours is not None and not hours > 0: raise LegalLLMError(f"hours={hours} leave no time to train: give more than 0")
     run = _existing(out, settings, data, change)
     if run and run.record['finished']: run.adapter; return run
     settled = {} if run is None or change else {k: run.record[k] for k in ('dtype', 'four_bit', 'attention', 'checkpointing', 'budget')}
@@ -249,6 +283,8 @@ def train(
     if progress and main: print(f'{job}\n', flush=True)
     if main: save_json(out/'record.json', record)
     trainer, watcher = _make_trainer(job, settings, data, out, record, progress and main, watch)
+    limit = _session_hours() if hours is None else hours
+    if limit: watcher.deadline = begun + 3600 * limit
     checkpoints = out/'checkpoints'
     with claim(checkpoints) if main else nullcontext():
         checkpoint = watcher.agree(latest_valid(checkpoints) if main else None)
@@ -260,9 +296,18 @@ def train(
             if main: save_json(out/'record.json', {**record, 'stopped': str(e)})
             raise
         except BaseException as e: watcher.end(f'interrupted: {type(e).__name__}'); raise
+        if watcher.out_of_time:
+            sentence = f"stopped after {(time.monotonic() - begun) / 3600:.1f} hours, at step {trainer.state.global_step:,} of {record['steps']:,}, with everything saved: the same call goes on from there, in this session or the next"
+            watcher.end(sentence)
+            if main: save_json(out/'record.json', {**record, 'stopped': sentence}); print(sentence, flush=True)
+            return Run(out, {**record, 'stopped': sentence})
         watcher.end(f"stopped early: no better dev score in {settings.patience} looks" if watcher.stopped_early else 'done')
         _finish(out, record, watcher)
     return Run(out, record)
+
+def _session_hours() -> float | None: # until this session must have saved; None: no limit
+    left = hours_left()
+    return left - .25 if left and left > .25 else None
 
 def _machine() -> dict:
     h = hardware()
@@ -309,6 +354,21 @@ def _finish(out: Path, record: dict, watcher):
     save_json(out/'record.json', record)
     shutil.rmtree(out/'best', ignore_errors=True) # last: until the record says finished, a killed training comes here again
 
+# %% ../nbs/week2_train.ipynb #4c38c983
+def week2_run(
+    data: DataSet,
+    here: Environment | None = None, # None: found out
+    **settings # as for `week2_settings`, where it is trained now
+) -> Run:
+    "The run of week 2: what this session or an earlier one has trained, else trained now. Raises LegalLLMError where it was trained on other data."
+    out = bring_run('week2', here)
+    if (out/'record.json').exists():
+        run = open_run(out)
+        if run.record['data'] != data.info['fingerprint']:
+            raise LegalLLMError(f"{short_path(out)} was trained on other contracts ({Path(run.record['source']).name}) than those of {short_path(data.path)} ({Path(data.info['source']).name}): attach week 1's output beside week 2's, or delete the one that is not wanted")
+        if run.record['finished']: return run
+    return train(week2_settings(data, **settings), out)
+
 # %% ../nbs/week2_train.ipynb #8f590f3e
 def recorded_settings(
     record,     # a record.json
@@ -344,6 +404,7 @@ def processes_in(
     if type(n) is not int or n < 1: raise LegalLLMError(f"{config} does not say num_processes: {make}")
     if kind not in ('FSDP', 'MULTI_GPU', 'MULTI_CPU', 'NO'): raise LegalLLMError(f"{config} asks for distributed_type {kind}: choose MULTI_GPU (each GPU holds the model) or FSDP (they share it)")
     if kind == 'FSDP' and (said.get('fsdp_config') or {}).get('fsdp_version') != 2: raise LegalLLMError(f"{config} asks for the first version of FSDP: write fsdp_version: 2 under fsdp_config")
+    if kind == 'FSDP' and older('accelerate', '1.6'): raise LegalLLMError(f"{config} asks for FSDP, and sharing a model needs accelerate 1.6 and transformers 5: pip install --upgrade \"accelerate>=1.10\" \"transformers>=5\", or train each GPU's copy with --gpus {n}")
     return n, n if kind == 'FSDP' else 1
 
 def check_gpus(
@@ -360,7 +421,8 @@ def train_on(
     out,                  # run folder
     progress: bool = True,
     config=None,          # a configuration file of accelerate (`accelerate config`), with FSDP for a model that one GPU cannot hold; None: DDP
-    options: tuple = ()   # further options of `legal-llm train`
+    options: tuple = (),  # further options of `legal-llm train`
+    hours: float | None = None # as for `train`
 ) -> Run:
     "`train` in several processes. Raises LegalLLMError with what the processes said where they fail."
     out = Path(out)
@@ -373,7 +435,7 @@ def train_on(
     with tempfile.TemporaryDirectory() as folder:
         record, said = save_json(Path(folder)/'record.json', dict(settings=asdict(settings))), Path(folder)/'said.txt'
         launch = (['accelerate.commands.launch', '--config_file', str(config), '--mixed_precision', 'no', '--main_process_port', '0'] if config else ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)])
-        command = [sys.executable, '-m', *launch, '-m', PROGRAM, 'train', '--record', str(record), '--out', str(out), '--quiet', *options]
+        command = [sys.executable, '-m', *launch, '-m', PROGRAM, 'train', '--record', str(record), '--out', str(out), '--quiet', *options, *([f'--max-hours={hours}'] if hours else [])]
         with open(said, 'w') as f: process = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, env={**os.environ, 'OMP_NUM_THREADS': str(max(1, hardware(gpus=False).cores // processes))})
         try: _follow(out, process, progress)
         finally:
@@ -382,7 +444,9 @@ def train_on(
             lines = said.read_text(errors='replace').splitlines()
             sentences = [l.split('legal-llm train: ', 1)[1] for l in lines if 'legal-llm train: ' in l]
             raise LegalLLMError(sentences[0] if sentences else 'a training process failed; the end of what it said:\n' + '\n'.join(lines[-30:]))
-    return open_run(out)
+    run = open_run(out)
+    if not run.record['finished']: print(run.record['stopped'], flush=True)
+    return run
 
 def _follow(out: Path, process, progress: bool):
     "Show the log that a training writes, until it ends."

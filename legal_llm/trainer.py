@@ -10,6 +10,7 @@ import numpy as np, psutil, torch
 from torch.nn.functional import cross_entropy
 from .env import LegalLLMError, trim_memory # first: it quiets a warning of tqdm's, which transformers brings
 from transformers import Trainer, TrainerCallback
+from .compat import older, readable_checkpoints
 from .checkpoints import checkpoint_gb, publish, saving
 from .data import DataSet
 from .monitor import KINDS, Log, Stopped
@@ -46,12 +47,12 @@ class PackTrainer(Trainer):
 
     def floating_point_ops(self, inputs): return 0 # the Trainer's estimate knows no packs
 
-    def get_batch_samples(self, epoch_iterator, num_batches, device):
+    def get_batch_samples(self, epoch_iterator, num_batches, device=None): # transformers 4.46 does not name the device
         batches = list(itertools.islice(epoch_iterator, num_batches))
         packs = [b['pack'] for b in batches]
-        counts = torch.cat([count_kinds(packs), torch.tensor([float(sum(map(len, packs)))])]).to(device)
+        counts = torch.cat([count_kinds(packs), torch.tensor([float(sum(map(len, packs)))])]).to(self.args.device)
         self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([5, 1])
-        self.sums = torch.zeros(5, device=device) # of the losses of each kind in this step
+        self.sums = torch.zeros(5, device=self.args.device) # of the losses of each kind in this step
         return batches, self.counts
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -105,6 +106,13 @@ class PackTrainer(Trainer):
         self.grad_norm = super()._clip_grad_norm(model)
         return self.grad_norm
 
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        if not older('transformers', '5'): return
+        clip = self.accelerator.clip_grad_norm_ # transformers 4.46 has no method of its own for it
+        def clipped(*args, **kwargs): self.grad_norm = clip(*args, **kwargs); return self.grad_norm
+        self.accelerator.clip_grad_norm_ = clipped
+
     def means(self) -> dict: # loss: the step's; yes, no, edge, text: the mean of each kind, NaN where the step has none; tokens
         "The losses of the step that was just computed, over all processes."
         sums, counts = self.accelerator.reduce(self.sums, 'sum').double(), self.counts.double()
@@ -115,6 +123,9 @@ class PackTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         whole = {n: p.detach().full_tensor() if hasattr(p, 'full_tensor') else p.detach() for n, p in model.named_parameters() if p.requires_grad}
         if self.args.should_save: model.save_pretrained(folder, state_dict=whole)
+
+    def _load_rng_state(self, checkpoint):
+        with readable_checkpoints(): super()._load_rng_state(checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         "As transformers does it, except that the learning rate is the one that is set now, and not the checkpoint's."
@@ -127,7 +138,7 @@ class PackTrainer(Trainer):
     # transformers 5.23 writes a checkpoint to `_get_output_dir(trial)/checkpoint-<step>`; ours is staged and published
     def _get_output_dir(self, trial): return str(self.staged.parent) if self.staged else super()._get_output_dir(trial)
 
-    def _save_checkpoint(self, model, trial):
+    def _save_checkpoint(self, model, trial, **metrics): # transformers 4.46 gives them, and there are none
         with saving(self.args.output_dir, self.state.global_step, checkpoint_gb(sum(p.numel() for p in self.trainable)), self.keep, main=self.args.should_save, wait=self.accelerator.wait_for_everyone) as self.staged:
             super()._save_checkpoint(model, trial)
         self.staged = None
@@ -206,6 +217,7 @@ class Watch(TrainerCallback):
     ):
         self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = trainer, Path(run), dogs, views, look, every, patience
         self.main, self.best, self.worse, self.stopped_early, self.log = trainer.args.should_save, (-math.inf, 0), 0, False, None
+        self.deadline, self.out_of_time = None, False # on the monotonic clock: the training is to be over then, in any case
 
     def agree(self, obj):
         "What the main process says, in all of them."
@@ -225,6 +237,7 @@ class Watch(TrainerCallback):
         self.begun = self.last = time.perf_counter()
 
     def on_step_begin(self, args, state, control, **kwargs):
+        self.step_begun = time.perf_counter()
         self.rng = random.getstate(), np.random.get_state(), torch.get_rng_state(), torch.cuda.get_rng_state_all()
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
@@ -251,6 +264,10 @@ class Watch(TrainerCallback):
             if self._judge(line): self._keep_best()
             if self.patience and self.worse >= self.patience: self.stopped_early = control.should_training_stop = control.should_save = True
             self.last = time.perf_counter() # the look is not the training's time
+        if self.deadline and state.global_step < state.max_steps and not control.should_training_stop:
+            lasts = time.perf_counter() - self.step_begun # one more may last twice as long
+            self.out_of_time = self.agree(time.monotonic() + 2 * lasts > self.deadline)
+            if self.out_of_time: control.should_training_stop = control.should_save = True
         if control.should_save and self.main: self.log.sync()
         if state.global_step % 10 == 0: trim_memory()
 

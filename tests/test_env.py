@@ -30,6 +30,7 @@ CU126 = ['sm_50', 'sm_60', 'sm_70', 'sm_75', 'sm_80', 'sm_86', 'sm_90']
 CU128 = ['sm_75', 'sm_80', 'sm_86', 'sm_90', 'sm_100', 'sm_120', 'compute_120']
 NO_KERNEL = 'AcceleratorError: CUDA error: no kernel image is available for execution on the device'
 RIGHT = {'python': '3.11.7'} | {p.name: p.low for p in env.PACKAGES}
+OLD, NEW = (RIGHT | env.PROFILES[name] | {'huggingface_hub': hub} for name, hub in (('2024', '0.36.2'), ('current', '2.4.0')))
 CPU_TORCH = dict(torch='2.13.0+cpu', cuda='', arch_list=[], gpus=[], cpu_four_bit='')
 
 
@@ -118,7 +119,7 @@ MACHINES = {
         ('precision', '4-bit'),
     ),
     'TPU on Colab': (replace(LAPTOP, platform='colab', tpu='TPU'), False, {'accelerator': ('red', 'TPU', 'Change runtime type')}, ()),
-    'driver, CPU torch': (replace(LAPTOP, driver=True), True, {'accelerator': ('amber', 'sees no GPU', 'download.pytorch.org')}, ()),
+    'driver, CPU torch': (replace(LAPTOP, driver='580.82.07'), True, {'accelerator': ('amber', 'version 580.82.07', 'download.pytorch.org')}, ()),
     'torch crashes': (
         replace(LAPTOP, torch=dict(error='ImportError: libcudnn.so.9')),
         False,
@@ -135,17 +136,17 @@ MACHINES = {
     'old peft': (
         replace(LAPTOP, versions=RIGHT | {'peft': '0.12.0'}),
         False,
-        {'peft': ('red', '0.12.0, older than 0.18', 'pip install "peft>=0.18,<1"')},
+        {'peft': ('red', '0.12.0, older than 0.13', 'pip install "peft>=0.13,<1"')},
         ('packages',),
     ),
     'transformers 4.45': (
         replace(LAPTOP, versions=RIGHT | {'transformers': '4.45.0'}),
         False,
-        {'transformers': ('red', '4.45.0', 'pip install "transformers>=5')},
+        {'transformers': ('red', '4.45.0', 'pip install "transformers>=4.46')},
         (),
     ),
     'a later transformers': (
-        replace(LAPTOP, versions=RIGHT | {'transformers': '6.1.0'}),
+        replace(LAPTOP, versions=NEW | {'transformers': '6.1.0'}),
         True,
         {'transformers': ('amber', '6.1.0, not tested', 'pip install')},
         (),
@@ -156,6 +157,64 @@ MACHINES = {
         {'packages': ('green', '', '')},
         (),
     ),
+    'the field notebook, as met': (  # row 1.1 of the field's problems: both packages are named, with what to install
+        replace(LAPTOP, versions=RIGHT | {'transformers': '4.45.0', 'peft': '0.12.0'}),
+        False,
+        {'transformers': ('red', '4.45.0', 'transformers>=4.46'), 'peft': ('red', '0.12.0', 'peft>=0.13')},
+        (),
+    ),
+    'a new peft beside an old transformers': (
+        replace(LAPTOP, versions=OLD | {'peft': '0.21.2'}),
+        False,
+        {'peft': ('red', '0.21.2 does not work with transformers 4.46.0', 'pip install "peft<0.18"')},
+        ('packages',),
+    ),
+    'an old accelerate beside a new transformers': (
+        replace(LAPTOP, versions=NEW | {'accelerate': '0.34.2'}),
+        False,
+        {'accelerate': ('red', 'requires `accelerate>=1.1.0`', 'pip install "accelerate>=1.1,<2"')},
+        (),
+    ),
+    'a new hub client beside an old transformers': (
+        replace(LAPTOP, versions=OLD | {'huggingface_hub': '1.0.0'}),
+        False,
+        {'huggingface_hub': ('red', '<1.0 is required', 'pip install "huggingface_hub<1"')},
+        (),
+    ),
+    'a new bitsandbytes beside an old transformers': (
+        replace(LAPTOP, versions=OLD | {'bitsandbytes': '0.50.2'}),
+        True,
+        {'bitsandbytes': ('amber', "no attribute 'discard'", 'pip install "bitsandbytes<0.46"')},
+        (),
+    ),
+    'an old bitsandbytes beside a new transformers': (
+        replace(LAPTOP, versions=NEW | {'bitsandbytes': '0.44.1'}),
+        True,
+        {'bitsandbytes': ('amber', 'requires bitsandbytes', 'pip install "bitsandbytes>=0.46.1,<1"')},
+        (),
+    ),
+    "2024's versions": (replace(LAPTOP, versions=OLD), True, {'packages': ('green', 'the tested set "2024"', '')}, ()),
+    "today's versions": (replace(LAPTOP, versions=NEW), True, {'packages': ('green', 'the tested set "current"', '')}, ()),
+    "2024's versions on a T4 whose 4 bits fail": (
+        replace(LAPTOP, versions=OLD, torch=cuda('2.5.1+cu121', CU126, T4 | dict(four_bit='RuntimeError: x'))),
+        True,
+        {'4-bit': ('amber', 'RuntimeError', 'bitsandbytes>=0.44,<0.46')},
+        (),
+    ),
+    'two T4 with their driver': (
+        replace(LAPTOP, platform='kaggle', driver='560.35.03', torch=cuda('2.10.0+cu128', CU128, T4, T4)),
+        True,
+        {'accelerator': ('green', 'Tesla T4, capability 7.5, 15 GiB, driver 560.35.03', '')},
+        (),
+    ),
+    'Kaggle without internet': (
+        replace(LAPTOP, platform='kaggle', hub='gaierror: Name or service not known'),
+        True,
+        {'hub': ('amber', 'the embedded run needs none', 'Settings > Internet')},
+        (),
+    ),
+    'offline by choice': (replace(LAPTOP, hub='HF_HUB_OFFLINE is set'), True, {'hub': ('amber', 'HF_HUB_OFFLINE', 'unset HF_HUB_OFFLINE')}, ()),
+    'a Space without a GPU': (replace(LAPTOP, platform='spaces'), True, {'accelerator': ('amber', 'no GPU', 'Settings > Hardware'), 'hub': ('green', 'answers', '')}, ()),
     'no gradio': (
         replace(LAPTOP, versions={k: v for k, v in RIGHT.items() if k != 'gradio'}),
         True,
@@ -279,6 +338,8 @@ PLATFORMS = {
         'content/drive/MyDrive/legal_llm',
         'content/.cache/legal_llm',
     ),
+    'a Space': (['tmp'], {'SPACE_ID': 'owner/name'}, 'spaces', None, None, 'tmp/legal_llm_cache'),
+    'a Space with storage': (['data'], {'SPACE_ID': 'owner/name'}, 'spaces', None, 'data', 'data/legal_llm_cache'),
     'Colab with a /kaggle/input': (
         ['content', 'kaggle/input/x'],
         {'COLAB_RELEASE_TAG': 'r'},
@@ -296,12 +357,148 @@ def test_platforms(name, tmp_path):
     here = environment(folders(tmp_path, *made), variables)
     assert (here.platform, here.inputs, here.working, here.cache) == (
         platform,
-        [tmp_path / p for p in inputs],
-        tmp_path / working,
+        [Path.cwd()] if inputs is None else [tmp_path / p for p in inputs],
+        Path.cwd() if working is None else tmp_path / working,
         tmp_path / cache,
     )
+    assert (here.hours, here.quota_gb) == dict(kaggle=(12, 19.5), colab=(12, None), spaces=(None, None))[platform]
     assert str(tmp_path) not in here._repr_markdown_()
     assert here.keeps
+
+
+@pytest.mark.parametrize(
+    'variables, notebook, front', [({}, False, 'terminal'), ({'CI': 'true'}, False, 'ci'), ({'CI': 'true'}, True, 'notebook'), ({}, True, 'notebook')]
+)
+def test_who_reads_what_is_printed(variables, notebook, front, tmp_path, monkeypatch):
+    (monkeypatch.setitem(sys.modules, 'ipykernel', object()) if notebook else monkeypatch.delitem(sys.modules, 'ipykernel', raising=False))
+    assert environment(tmp_path, variables).front == front
+
+
+def test_the_hours_of_a_session(tmp_path, monkeypatch):
+    "They are counted from the first process of the machine; what has no limit has none"
+    import psutil
+
+    began = type('P', (), dict(create_time=lambda self: env.time.time() - 3 * 3600))
+    monkeypatch.setattr(psutil, 'Process', lambda pid: began())
+    folders(tmp_path, 'kaggle/working')
+    assert env.hours_left(environment(tmp_path, {})) == pytest.approx(9, abs=0.01)
+    assert env.hours_left(environment(tmp_path / 'nowhere', {})) is None
+
+
+def test_kaggle_counts_its_own_quota(tmp_path, monkeypatch):
+    "The disk may be large; what /kaggle/working may hold is not, and what lies there counts"
+    (folders(tmp_path, 'kaggle/working') / 'kaggle/working/weights.bin').write_bytes(b'x' * 10**6)
+    monkeypatch.setenv('LEGAL_LLM_ROOT', str(tmp_path))
+    monkeypatch.setattr(env, 'KAGGLE_GB', 0.005)
+    monkeypatch.setattr(env, 'probe', lambda: CPU_TORCH)
+    facts = env.collect()
+    assert facts.platform == 'kaggle' and facts.disk['/kaggle/working'] == 0.0 and facts.disk['/kaggle/temp/legal_llm'] > 1
+    assert {f.name: f.status for f in doctor(facts).findings}['disk'] == 'red'
+
+
+@pytest.mark.parametrize(
+    'files, version', [({'proc/driver/nvidia/version': 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.82.07  Release Build\nGCC version: gcc 12\n'}, '580.82.07'),
+                       ({'dev/nvidia0': ''}, 'unknown'), ({}, '')]
+)
+def test_driver(files, version, tmp_path):
+    for name, text in files.items():
+        atomic_write(tmp_path / name, text)
+    assert env.driver(tmp_path) == version
+
+
+def test_the_hub_answers_or_why_not(monkeypatch):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    assert env.hub_fault() == 'HF_HUB_OFFLINE is set'
+    monkeypatch.delenv('HF_HUB_OFFLINE')
+    monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
+    assert 'ConnectionRefusedError' in env.hub_fault()
+    monkeypatch.setenv('HF_ENDPOINT', 'no address')
+    assert 'ValueError' in env.hub_fault()
+
+
+class Pip:
+    "Takes pip's place: remembers what it was asked for, and answers in turn."
+
+    def __init__(self, *answers, then=lambda: None):
+        self.asked, self.answers, self.then = [], list(answers), then
+
+    def __call__(self, arguments):
+        keep = Path(arguments[arguments.index('-c') + 1]).read_text()
+        self.asked.append((arguments[4:], keep))
+        self.then()
+        return self.answers.pop(0) if self.answers else (0, '')
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    "A Kaggle session whose packages are `have`, and change to `after` when pip runs"
+    have = dict(NEW)
+    monkeypatch.setattr(env, 'versions', lambda: dict(have))
+    monkeypatch.setattr(env, 'embedded_model', lambda: Path('x'))
+    return environment(folders(tmp_path, 'kaggle/working', 'kaggle/input/wheels'), {}), have
+
+
+def test_nothing_missing_asks_pip_for_nothing(session):
+    pip = Pip()
+    assert env.install(session[0], pip) == [] and pip.asked == []
+
+
+def test_what_is_missing_is_installed_and_torch_stays(session, monkeypatch):
+    "By one call of pip, with torch held at what is installed; done again, there is nothing to do"
+    here, have = session
+    del have['python-docx']
+    have['peft'] = '0.11.0'
+    monkeypatch.setattr(env, 'embedded_model', lambda: None)
+    monkeypatch.delitem(sys.modules, 'peft', raising=False)
+    pip = Pip(then=lambda: have.update({'python-docx': '1.2.0', 'peft': '0.21.2'}))
+    assert sorted(env.install(here, pip)) == ['peft 0.11.0 -> 0.21.2', 'python-docx (missing) -> 1.2.0']
+    assert [asked for asked, _ in pip.asked] == [['peft>=0.13,<1', 'python-docx>=1.1,<2'], ['--no-deps', env.MODEL]]
+    assert all(f'torch=={versions_of("torch")}\n' in keep for _, keep in pip.asked)
+    monkeypatch.setattr(env, 'embedded_model', lambda: Path('x'))
+    assert env.install(here, pip) == [] and len(pip.asked) == 2
+
+
+def versions_of(name):
+    import importlib.metadata
+
+    return importlib.metadata.version(name)
+
+
+def test_wheels_among_the_inputs_come_first(session):
+    "Offline Kaggle: the wheels alone, and the index only when they are not enough"
+    here, have = session
+    del have['openpyxl']
+    (here.inputs[0] / 'openpyxl-3.1.5-py2.py3-none-any.whl').write_bytes(b'')
+    pip = Pip((1, 'No matching distribution'), then=lambda: have.update(openpyxl='3.1.5'))
+    env.install(here, pip)
+    links = f'--find-links={here.inputs[0]}'
+    assert [asked for asked, _ in pip.asked] == [['--no-index', links, 'openpyxl>=3.1,<4'], [links, 'openpyxl>=3.1,<4']]
+
+
+def test_a_pip_that_cannot_is_said_with_what_to_do(session):
+    here, have = session
+    del have['openpyxl']
+    with pytest.raises(LegalLLMError, match='could not install openpyxl.*no matching version.*Internet on, or attach'):
+        env.install(here, Pip((1, 'no matching version')))
+    assert 'openpyxl' not in have
+
+
+def test_a_loaded_package_that_changes_asks_for_a_restart(session, monkeypatch):
+    here, have = session
+    have['peft'] = '0.11.0'
+    monkeypatch.setitem(sys.modules, 'peft', object())
+    with pytest.raises(LegalLLMError, match=r'peft 0.11.0 -> 0.21.2: this session had already loaded peft. Restart it once \(choose Run > Restart'):
+        env.install(here, Pip(then=lambda: have.update(peft='0.21.2')))
+
+
+def test_ready_stops_where_a_run_could_not_work(session, monkeypatch):
+    "A P100 with a torch that lacks its kernels: the first cell says so, and which wheel has them"
+    facts = MACHINES['P100, cu128'][0]
+    monkeypatch.setattr(env, 'collect', lambda: facts)
+    with pytest.raises(LegalLLMError, match='no kernels for it.*What to do: pip install --force-reinstall torch==2.10.0 -i https'):
+        env.ready(session[0])
+    monkeypatch.setattr(env, 'collect', lambda: LAPTOP)
+    assert env.ready(session[0]).ok
 
 
 def test_colab_by_its_module(tmp_path, monkeypatch):

@@ -67,3 +67,9 @@ def test_number_formats_follow_the_rules(monkeypatch):
             choose_dtype(dtype)
     with pytest.raises(LegalLLMError, match='bitsandbytes, which is not installed'):
         load_base('smollm2', four_bit=True)
+
+
+@pytest.mark.parametrize('token, name', [(None, 'unsloth/Llama-3.2-3B-Instruct'), ('hf_x', 'meta-llama/Llama-3.2-3B-Instruct')])
+def test_the_gated_llama_is_for_those_who_are_logged_in(token, name, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.get_token', lambda: token)
+    assert resolve_base('llama3.2-3b') == name and resolve_base('meta-llama/Llama-3.2-3B-Instruct') == 'meta-llama/Llama-3.2-3B-Instruct'

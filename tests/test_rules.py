@@ -107,6 +107,7 @@ REFUSED = [
     (on('t4', window=2000), {'budget': 2000}, 'give at least 2128'),
     (on('t4', EIGHT), {'four_bit': False}, 'smaller base model'),
     (on('cpu bf16', THREE, memory_gb=4.0), {}, 'smaller base model'),
+    (replace(on('t4'), split=False), {'attention': 'split'}, 'attention=split needs transformers 5: pip install'),
     (on('t4', EIGHT, shards=2), {'four_bit': True}, 'cannot be shared over processes .FSDP.: leave four_bit out, .* --gpus 2'),
     (on('t4'), {'checkpoint': True}, "did you mean 'checkpointing'"),
     (on('t4'), {'xyzzy': True}, 'there are dtype, four_bit'),
@@ -129,7 +130,7 @@ def test_every_rule_and_every_conflict_is_reached():
     "A line of the table that nothing can reach is a mistake: each one decides in some situation of this file."
     bare = Situation(Hardware('a processor', 4, 23.0, False, [M40]), EIGHT)
     situations = [on(m, s, memory_gb=g, window=w) for m in MACHINES for s in SHAPES.values() for g in (6.0, 8.0, 23.0) for w in (512, 3000)]
-    situations += [bare, on('t4', THREE, bitsandbytes=None), on('t4', platform='kaggle'), on('t4', EIGHT, shards=2)]
+    situations += [bare, on('t4', THREE, bitsandbytes=None), on('t4', platform='kaggle'), on('t4', EIGHT, shards=2), replace(on('t4'), split=False)]
     reached = set()
     for s in situations:
         c = {}
@@ -143,7 +144,7 @@ def test_every_rule_and_every_conflict_is_reached():
 
 
 def _given(s, asked):
-    return {'dtype': 'float32', 'four_bit': False, 'budget': 10**6, 'compile': False} | asked
+    return {'dtype': 'float32', 'four_bit': False, 'attention': 'dense', 'budget': 10**6, 'compile': False} | asked
 
 
 def test_the_last_rule_of_each_setting_always_holds():

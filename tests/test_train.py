@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from legal_llm import packing, train as train_module, trainer as trainer_module
-from legal_llm.data import open_data
-from legal_llm.env import LegalLLMError
+from legal_llm.compat import can_split, older
+from legal_llm.data import open_data, week1_data
+from legal_llm.env import LegalLLMError, environment
 from legal_llm.models import add_lora, load_adapter, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
 from legal_llm.packing import LossWeights, step_gradients
 from legal_llm.prompts import Prompt
-from legal_llm.train import TrainSettings, open_run, prepare_training, processes_in, recorded_settings, sample_packs, train, train_on
+from legal_llm.train import TrainSettings, bring_run, open_run, prepare_training, processes_in, recorded_settings, sample_packs, train, train_on, week2_run
 
 
 @pytest.fixture(scope='module')
@@ -300,6 +301,7 @@ num_processes: 2
 """
 
 
+@pytest.mark.skipif(older('accelerate', '1.6'), reason='FSDP needs accelerate 1.6')
 def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, monkeypatch):
     "FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, looks at dev, checkpoints, a stop and a new start"
     (tmp_path / 'fsdp.yaml').write_text(CONFIG)
@@ -339,6 +341,13 @@ def test_a_configuration_that_cannot_be_used_is_refused(tmp_path, text, said):
         processes_in(tmp_path / 'c.yaml')
 
 
+def test_sharing_a_model_needs_a_newer_accelerate(tmp_path, monkeypatch):
+    (tmp_path / 'c.yaml').write_text(CONFIG)
+    monkeypatch.setattr(train_module, 'older', lambda package, version: True)
+    with pytest.raises(LegalLLMError, match='sharing a model needs accelerate 1.6.*--gpus 2'):
+        processes_in(tmp_path / 'c.yaml')
+
+
 def test_what_goes_wrong_in_a_process_is_said_once(settings, tmp_path):
     with pytest.raises(LegalLLMError, match='there is no setting|is not known'):
         train_on(2, replace(settings, attention='flash'), tmp_path / 'run', progress=False)
@@ -349,10 +358,11 @@ def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
 
     assert main(['train', '--data', settings.data, '--base', settings.base, '--max-packs', '6', '--out', str(tmp_path / 'run'), '--plan', '--check']) == 0
     said = capsys.readouterr().out
-    assert 'check: split attention' in said and 'separate sequences would need' in said and 'steps   6' in said
+    assert f'check: {"split" if can_split() else "dense"} attention' in said and 'separate sequences would need' in said and 'steps   6' in said
     assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.skipif(not can_split(), reason='this transformers takes no attention of one\'s own')
 def test_attention_that_fails_the_check_is_replaced_by_one_that_does_not(settings, tmp_path, monkeypatch, capsys):
     "Split attention that looks ahead is found out, and dense attention used"
     right = packing.split_attention
@@ -404,3 +414,68 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and 'resuming from checkpoint-' in done.stdout
     assert steps(open_run(tmp_path / 'run')) == list(range(1, 41))
+
+
+def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings, whole, tmp_path, capsys):
+    "It stops with a checkpoint, says so, and what comes out of two sessions is what comes out of one"
+    first = train(settings, tmp_path / 'run', progress=False, hours=1e-9)
+    said = capsys.readouterr().out
+    assert 'at step 1 of 3, with everything saved: the same call goes on from there' in said
+    assert not first.record['finished'] and open_run(tmp_path / 'run').record['stopped'] == first.record['stopped'] and steps(first) == [1]
+    with pytest.raises(LegalLLMError, match='no adapter'):
+        first.adapter
+    second = train(settings, tmp_path / 'run', progress=False, hours=1000)
+    assert second.record['finished'] and second.record['stopped'] is None and steps(second) == [1, 2, 3] and equal(whole, second)
+    with pytest.raises(LegalLLMError, match='leave no time'):
+        train(settings, tmp_path / 'other', hours=0)
+    assert not (tmp_path / 'other').exists()
+
+
+def test_the_last_step_is_never_out_of_time(settings, tmp_path):
+    assert train(replace(settings, max_packs=2), tmp_path / 'run', progress=False, hours=1e-9).record['finished']
+
+
+@pytest.mark.parametrize('left, hours', [(None, None), (12.0, 11.75), (0.2, None), (0.0, None)])
+def test_a_platform_limits_the_hours(left, hours, monkeypatch):
+    "A session that should have ended already is no limit: its beginning was mistaken"
+    monkeypatch.setattr(train_module, 'hours_left', lambda: left)
+    assert train_module._session_hours() == hours
+
+
+def kaggle(folder):
+    (folder / 'kaggle/working').mkdir(parents=True, exist_ok=True)
+    return environment(folder, {'KAGGLE_KERNEL_RUN_TYPE': 'Batch'})
+
+
+def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole, tmp_path):
+    "Kaggle: the interrupted run is in a read-only input; it is copied, whole or not at all, and ends as if nothing had been"
+    assert bring_run('week2', kaggle(tmp_path)) == tmp_path / 'kaggle/working/runs/week2'  # nothing to bring: it is trained there
+    earlier = tmp_path / 'kaggle/input/week-2-output/runs/week2'
+    earlier.parent.mkdir(parents=True)
+    interrupt(whole, earlier)
+    before = {p.relative_to(earlier): p.read_bytes() for p in earlier.rglob('*') if p.is_file()}
+    for p in earlier.rglob('*'):
+        p.chmod(0o555 if p.is_dir() else 0o444)
+    shutil.copytree(earlier, tmp_path / 'kaggle/input/a-first-output/runs/week2')
+    (tmp_path / 'kaggle/input/a-first-output/runs/week2/log.jsonl').chmod(0o644)
+    (tmp_path / 'kaggle/input/a-first-output/runs/week2/log.jsonl').write_text('')  # an output that had come less far
+    out = bring_run('week2', kaggle(tmp_path))
+    assert out == tmp_path / 'kaggle/working/runs/week2' and {p.relative_to(out): p.read_bytes() for p in out.rglob('*') if p.is_file()} == before
+    assert all(p.stat().st_mode & 0o200 for p in (out, *out.rglob('*')))
+    assert equal(whole, train(settings, out, progress=False))
+    assert bring_run('week2', kaggle(tmp_path)) == out and open_run(out).record['finished']  # what is here already stays
+    assert not [p for p in out.parent.iterdir() if p.name.startswith('.')]
+
+
+def test_a_run_on_other_data_is_not_taken_for_this_one(settings, whole, tmp_path):
+    "Week 2's output without week 1's: the data is prepared anew, and is not what the run was trained on"
+    here = kaggle(tmp_path)
+    shutil.copytree(whole.path, tmp_path / 'kaggle/input/w2/runs/week2')
+    shutil.copytree(settings.data, tmp_path / 'kaggle/input/w1/data')
+    data = week1_data(environment(tmp_path, {'KAGGLE_KERNEL_RUN_TYPE': 'Batch'}))
+    assert data.path == tmp_path / 'kaggle/input/w1/data'
+    here = environment(tmp_path, {'KAGGLE_KERNEL_RUN_TYPE': 'Batch'})
+    assert week2_run(data, here).record['finished']
+    (tmp_path / 'kaggle/input/w1/data/data.json').write_text(json.dumps({**data.info, 'fingerprint': 'another'}))
+    with pytest.raises(LegalLLMError, match="was trained on other contracts .*attach week 1's output"):
+        week2_run(week1_data(here), here)

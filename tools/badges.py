@@ -1,6 +1,6 @@
-"""Write the badges that open a notebook on Colab or Kaggle, from the addresses in settings.ini.
+"""Write the badges that open a notebook on Colab or Kaggle, and its first code cell, which installs the library there, from the addresses in settings.ini.
 
-python tools/badges.py            renew the badges of the notebooks that carry them
+python tools/badges.py            renew badges and cells of the notebooks that carry them
 python tools/badges.py --check    change nothing; exit code 1 and a list when some are out of date
 """
 
@@ -11,8 +11,10 @@ from configparser import ConfigParser
 import nbformat
 from notebooks import NBS, ROOT
 
-NAMES = 'index', 'week1_data', 'week2_train', 'week3_eval', 'week4_demo'
+WEEKS = 'week1_data', 'week2_train', 'week3_eval', 'week4_demo'
+NAMES = 'index', *WEEKS
 START = '[![Open in Colab]'
+INSTALL = '# Install legal_llm where it is missing'
 
 
 def settings() -> dict[str, str]:
@@ -32,13 +34,27 @@ def badges(name: str, cfg: dict[str, str] | None = None) -> str:
     )
 
 
+def install_cell(cfg: dict[str, str] | None = None) -> str:
+    "The first code cell of a week: it runs before the library is there, so it needs Python only. Where the library is there, it does nothing."
+    cfg = cfg or settings()
+    return f"""{INSTALL}, from a wheel among the inputs or from its repository; `ready` does the rest
+import importlib.util, pathlib, subprocess, sys
+if importlib.util.find_spec({cfg['lib_name']!r}) is None:
+    wheels = sorted(map(str, pathlib.Path('/kaggle/input').rglob('{cfg['lib_name']}-*.whl')))
+    source = wheels[-1] if wheels else 'git+https://github.com/{cfg['user']}/{cfg['repo']}@{cfg['branch']}'
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', source], check=True)
+from {cfg['lib_name']}.env import ready"""
+
+
 def renew(name: str, write: bool = True, cfg: dict[str, str] | None = None) -> bool:
-    "Put the badges into the second cell of a notebook, below its title. Returns whether they were there already, and right."
+    "Put the badges into the second cell of a notebook, below its title, and renew the installing cell of a week. Returns whether both were there already, and right."
     path = NBS / f'{name}.ipynb'
     nb = nbformat.read(path, as_version=4)
     text, cells = badges('week1_data' if name == 'index' else name, cfg), nb.cells  # the home page opens the first week
     at = next((i for i, c in enumerate(cells) if c.cell_type == 'markdown' and c.source.startswith(START)), None)
-    if at is not None and cells[at].source == text:
+    install = next((c for c in cells if c.cell_type == 'code' and c.source.startswith(INSTALL)), None)
+    right = name not in WEEKS or (install is not None and install.source == install_cell(cfg))
+    if at is not None and cells[at].source == text and right:
         return True
     if not write:
         return False
@@ -46,6 +62,8 @@ def renew(name: str, write: bool = True, cfg: dict[str, str] | None = None) -> b
         cells.insert(1, nbformat.v4.new_markdown_cell(text))
     else:
         cells[at].source = text
+    if install is not None:
+        install.source = install_cell(cfg)
     from execnb.nbio import loads, write_nb
 
     write_nb(loads(nbformat.writes(nb)), path)  # as nbdev writes it, so that a later clean changes nothing

@@ -1,0 +1,151 @@
+"The same library on two generations of its packages. This file runs under both (`make matrix`), and what it says of one must hold for the other."
+
+import hashlib
+import json
+import re
+from importlib import metadata
+
+import pytest
+import torch
+from packaging.version import Version
+
+from legal_llm import compat
+from legal_llm.compat import can_split, keep_slots, load_model, older, readable_checkpoints
+from legal_llm.env import PROFILES, LegalLLMError, profile, versions
+from legal_llm.models import add_lora, load_base, load_tokenizer, resolve_base
+from legal_llm.packing import branch_mask, use_attention
+
+TEXT = 'This Agreement (the “Agreement”) is made 12/05/2019\n\n  by ©  and between X, Inc. § 7.1 — foo’s naïve <|im_end|>'
+
+
+def test_older():
+    assert older('torch', '99') and not older('torch', '0.1')
+    assert older('transformers', '5') is (Version(metadata.version('transformers')) < Version('5'))
+    with pytest.raises(metadata.PackageNotFoundError):
+        older('no-such-package', '1')
+
+
+def test_the_embedded_model_is_the_same_to_the_bit():
+    "Weights and tokens do not depend on the transformers that unpacked them"
+    model, digest = load_base('smollm2', 'float32'), hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name != 'lm_head.weight':
+            digest.update(name.encode() + tensor.numpy().tobytes())
+    assert digest.hexdigest()[:16] == WEIGHTS
+    assert model.get_output_embeddings().weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+    tokenizer = load_tokenizer('smollm2')
+    ids = tokenizer(TEXT).input_ids
+    assert hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16] == TOKENS
+    assert tokenizer.decode(ids) == TEXT and tokenizer.convert_tokens_to_ids('<|im_end|>') == ids[-1]
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
+    assert logits.topk(3).indices.tolist() == LIKELIEST and logits.max().item() == pytest.approx(HIGHEST, abs=1e-2)
+
+
+WEIGHTS, TOKENS, LIKELIEST, HIGHEST = '785e20b3e653276b', '82082b9d5554df28', [198, 376, 42], 32.743
+
+
+def test_what_is_stored_opens_under_both():
+    "The base of the rotary positions, the kind of tokenizer and its template stand where each generation looks for them"
+    folder = compat.Path(resolve_base('smollm2'))
+    config, tokenizer = (json.loads((folder / f'{n}.json').read_text()) for n in ('config', 'tokenizer_config'))
+    assert config['rope_theta'] == 100000 and tokenizer['tokenizer_class'] == 'PreTrainedTokenizerFast' and 'im_start' in tokenizer['chat_template']
+
+
+LLAMA3 = dict(rope_type='llama3', factor=32.0, high_freq_factor=4.0, low_freq_factor=1.0, original_max_position_embeddings=128)
+
+
+@pytest.mark.parametrize('kind, scaling', [(dict(rope_type='default'), None), (LLAMA3, LLAMA3)])
+def test_positions_of_a_new_configuration(kind, scaling):
+    "What transformers 5 calls rope_parameters, transformers 4 would overlook, and take 10,000"
+    assert compat._old_positions({'rope_theta': 500000.0, **kind}) == dict(rope_theta=500000.0, rope_scaling=scaling)
+
+
+def test_a_folder_that_transformers_5_saved(tiny, tmp_path):
+    "Loaded by either, it computes the same: the base of its positions is not the default"
+    import shutil
+
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(tiny, tmp_path / 'm')
+    path = tmp_path / 'm' / 'config.json'
+    config = {k: v for k, v in json.loads(path.read_text()).items() if k not in ('rope_theta', 'rope_scaling', 'rope_parameters')}
+    ids = torch.arange(20, 120)[None]
+    said = []
+    old, new, plain = dict(rope_theta=5000.0), dict(rope_parameters=dict(rope_theta=5000.0, rope_type='default')), dict(rope_theta=10000.0)
+    scaled = dict(rope_theta=5000.0, rope_scaling=LLAMA3), dict(rope_parameters=dict(rope_theta=5000.0, **LLAMA3))
+    for base in (old, new, old | new, *scaled, scaled[0] | scaled[1], plain):  # as 4 writes it, as 5 does, and as `save_for_both`
+        path.write_text(json.dumps(config | base))
+        with torch.inference_mode():
+            said.append(load_model(tmp_path / 'm', torch.float32)(input_ids=ids).logits)
+    assert all(torch.equal(said[0], x) for x in said[1:3]) and all(torch.equal(said[3], x) for x in said[4:6])
+    assert not torch.equal(said[0], said[3]) and not torch.equal(said[0], said[6])
+    path.write_text(json.dumps(config | scaled[0] | scaled[1]))
+    with torch.inference_mode():
+        assert torch.equal(said[3], AutoModelForCausalLM.from_pretrained(tmp_path / 'm').eval()(input_ids=ids).logits)  # without this library
+
+
+def test_the_old_way_is_the_new_way(tiny):
+    "Logits at some positions, and a mask of truth values: what is taught to a model of transformers 4 equals what it computes without"
+    model = load_base(str(tiny), 'float32')
+    if not older('transformers', '5'):
+        compat._as_new(model)
+    ids = torch.arange(20, 60)[None]
+    mask = branch_mask(torch.tensor([0] * 20 + [1] * 10 + [2] * 10), torch.tensor([0] * 20 + [1] * 10 + [2] * 10))
+    positions = torch.tensor([[*range(20), *range(20, 30), *range(20, 30)]])
+    where = torch.tensor([3, 29, 39])
+    with torch.inference_mode():
+        some = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=where, use_cache=False).logits
+        all_ = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        alone = model(input_ids=torch.cat([ids[:, :20], ids[:, 30:]], 1), use_cache=False).logits
+    assert some.shape[1] == 3 and all_.shape[1] == 40 and torch.allclose(some, all_[:, where], atol=1e-5)
+    assert torch.allclose(all_[:, 30:], alone[:, 20:], atol=1e-4) and not torch.allclose(all_[:, 30:], all_[:, 20:30], atol=1e-2)
+
+
+def test_attention_of_ones_own_where_it_can_be_had(tiny):
+    model = load_base(str(tiny), 'float32')
+    use_attention(model, 'dense')
+    if can_split():
+        use_attention(model, 'split')
+    else:
+        with pytest.raises(LegalLLMError, match='pip install "transformers>=5"'):
+            use_attention(model, 'split')
+
+
+def test_slots_of_a_cache(tiny):
+    from transformers import DynamicCache
+
+    model, cache, ids = load_base(str(tiny), 'float32'), DynamicCache(), torch.arange(20, 50)[None]
+    with torch.inference_mode():
+        model(input_ids=ids, past_key_values=cache, use_cache=True)
+        keep_slots(cache, torch.tensor([0, 1, 2, 5]))
+        assert cache.get_seq_length() == 4
+        mask = branch_mask(torch.tensor([0]), torch.zeros(5, dtype=torch.long))
+        model(input_ids=ids[:, :1], position_ids=torch.tensor([[30]]), past_key_values=cache, use_cache=True, attention_mask=mask)
+    assert cache.get_seq_length() == 5
+
+
+def test_random_states_of_a_checkpoint(tmp_path):
+    import numpy as np
+
+    torch.save({'numpy': np.random.get_state(), 'cpu': torch.get_rng_state()}, tmp_path / 'rng.pth')
+    if older('transformers', '5'):
+        with pytest.raises(Exception, match='weights_only|Weights only'):
+            torch.load(tmp_path / 'rng.pth')
+        with readable_checkpoints():
+            assert torch.load(tmp_path / 'rng.pth')['numpy'][0] == 'MT19937'
+
+
+def test_an_option_that_this_peft_does_not_have_is_refused_by_name(tiny):
+    "Row 1.3 of the field's problems: `target_parameters` came with peft 0.17"
+    if older('peft', '0.17'):
+        with pytest.raises(LegalLLMError, match=f"peft {re.escape(metadata.version('peft'))} has no option 'target_parameters'"):
+            add_lora(load_base(str(tiny), 'float32'), target_parameters=[])
+    else:
+        add_lora(load_base(str(tiny), 'float32'), target_parameters=[])
+
+
+def test_this_environment_is_a_tested_set_or_says_so():
+    here = versions()
+    name = profile(here)
+    assert (name == '') is (not any(all(here.get(p, '').split('+')[0] == v for p, v in pins.items()) for pins in PROFILES.values()))

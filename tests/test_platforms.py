@@ -1,0 +1,131 @@
+"""The four weeks on a made-up Kaggle and a made-up Colab: each notebook from Run all, in a session of its own, of which only that survives which the platform keeps.
+
+The notebooks are run as they are but for the settings of the training: a tiny model, for a moment, instead of SmolLM2 for minutes."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import notebooks
+import pytest
+
+from legal_llm.cuad import find_dev_cuad, load_contracts, save_squad
+from legal_llm.models import resolve_base
+from legal_llm.synthetic import write_contracts
+
+WEEKS = 'week1_data', 'week2_train', 'week3_eval', 'week4_demo'
+
+
+class Platform:
+    "A file system with a platform's folders, and what happens to them between sessions"
+
+    def __init__(self, root: Path, tiny: Path):
+        self.root, self.tiny, self.sessions, self.base = root, tiny, 0, Path(resolve_base('smollm2'))
+        (root / 'root').mkdir(parents=True)
+        self.begin()
+
+    def begin(self):
+        "A session gets an empty machine; the embedded model is unpacked already, to save a test's time"
+        shutil.copytree(self.base, self.cache / 'base' / self.base.name, copy_function=os.symlink)
+        self.working.mkdir(parents=True, exist_ok=True)
+
+    def week(self, name: str, monkeypatch) -> Path:
+        "Open a notebook and press Run all. Returns the folder of outputs. Raises CellExecutionError."
+        nb = nbformat.read(notebooks.NBS / f'{name}.ipynb', as_version=4)
+        less = f'base={str(self.tiny)!r}, max_packs=24, dev_every=0, dtype="float32"'
+        for cell in nb.cells:
+            for call in ('week2_settings(data', 'week2_run(data, place', 'week2_run(week1_data(place), place'):
+                cell.source = cell.source.replace(call + ')', f'{call}, {less})')
+        path = self.working / f'{name}.ipynb'
+        nbformat.write(nb, path)
+        for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
+            monkeypatch.delenv(key, raising=False)
+        for key, value in {**self.variables, 'LEGAL_LLM_ROOT': str(self.root), 'HOME': str(self.root / 'root'), 'XDG_CACHE_HOME': str(self.root / 'root/.cache')}.items():
+            monkeypatch.setenv(key, value)
+        notebooks.execute(path)
+        self.sessions += 1
+        return self.working
+
+
+class Kaggle(Platform):
+    variables = {'KAGGLE_KERNEL_RUN_TYPE': 'Interactive'}
+
+    @property
+    def working(self):
+        return self.root / 'kaggle/working'
+
+    @property
+    def cache(self):
+        return self.root / 'kaggle/temp/legal_llm'
+
+    def attach(self, name: str, *files: Path):
+        (self.root / 'kaggle/input' / name).mkdir(parents=True)
+        for f in files:
+            shutil.copy(f, self.root / 'kaggle/input' / name)
+
+    def end(self, name: str):
+        "The version is saved: what is in /kaggle/working can be attached, for reading only; everything else is gone"
+        kept = self.root / 'kaggle/input' / f'{name.replace("_", "-")}-output'
+        shutil.move(self.working, kept)
+        for p in [kept, *kept.rglob('*')]:
+            p.chmod(0o555 if p.is_dir() else 0o444)
+        shutil.rmtree(self.root / 'kaggle/temp')
+        self.begin()
+
+
+class Colab(Platform):
+    variables = {'COLAB_RELEASE_TAG': 'release-colab_20261101', 'COLAB_GPU': '0'}
+
+    def __init__(self, root, tiny):
+        (root / 'content/drive/MyDrive').mkdir(parents=True)
+        super().__init__(root, tiny)
+
+    @property
+    def working(self):
+        return self.root / 'content/drive/MyDrive/legal_llm'
+
+    @property
+    def cache(self):
+        return self.root / 'content/.cache/legal_llm'
+
+    def attach(self, name: str, *files: Path):
+        for f in files:
+            shutil.copy(f, self.root / 'content/drive/MyDrive')
+
+    def end(self, name: str):
+        "The machine is taken away; Drive stays"
+        shutil.rmtree(self.root / 'content/.cache')
+        self.begin()
+
+
+def cuad(folder: Path) -> Path:
+    "A file in CUAD's layout and by its name: the shortest real contracts where they are at hand, else written ones"
+    found = find_dev_cuad()
+    contracts = sorted(load_contracts(found), key=lambda c: len(c.text))[:40] if found else write_contracts(40, seed=11, words=300)
+    return save_squad(contracts, folder / 'CUADv1.json')
+
+
+@pytest.mark.parametrize('platform, source', [(Kaggle, 'CUADv1.json'), (Colab, 'sample'), (Kaggle, 'sample'), (Colab, 'CUADv1.json')])
+def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypatch):
+    if os.environ.get('CI') and (platform is Kaggle) == (source == 'sample'):
+        pytest.skip('to save time: CI has each platform and each source once, make test and make matrix have all four')
+    place = platform(tmp_path / 'machine', tiny)
+    if source != 'sample':
+        place.attach('cuad', cuad(tmp_path))
+    for name in WEEKS:
+        out = place.week(name, monkeypatch)
+        if name == 'week1_data':
+            assert json.loads((out / 'data/data.json').read_text())['source'] == source
+        else:
+            record = json.loads((out / 'runs/week2/record.json').read_text())
+            assert (record['base'] if 'base' in record else record['settings']['base'], record['finished'], record['source']) == (str(tiny), True, source)
+            assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == 24  # trained once, in week 2, and found again
+        if name == 'week3_eval':
+            metrics = json.loads((out / 'runs/week2/metrics_test.json').read_text())
+            assert len(metrics['contracts']) == 3 and (out / 'runs/week2/report_test.html').exists()
+        if name == 'week4_demo':
+            assert sorted(p.name for p in (out / 'runs/week2/example').iterdir())[:2] == ['clauses.csv', 'clauses.html']
+        place.end(name)
+    assert place.sessions == 4 and not [p for p in tmp_path.iterdir() if p.name not in ('machine', 'CUADv1.json')]

@@ -1,0 +1,127 @@
+"""Run the tests under both sets of package versions, each in its own virtual environment, and keep what came out.
+
+python tools/matrix.py            all tests but the notebooks, in .venv and .venv-2024 (make matrix)
+python tools/matrix.py --clashes  bring about each pair of versions that legal_llm.env.CLASHES names, and keep what it says
+python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's versions (make old)
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from notebooks import NBS, ROOT
+
+# What touches transformers, peft, accelerate and datasets, in a few minutes.
+CORE = """test_compat.py test_models.py test_rules.py test_copying.py
+test_parity.py::test_pack_equals_separate_sequences[written] test_parity.py::test_screening_equals_one_question_at_a_time[written] test_parity.py::test_decoding_equals_generate[written-8]
+test_train.py::test_resumed_equals_uninterrupted test_train.py::test_two_runs_of_one_record_are_equal test_train.py::test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session
+test_train.py::test_two_processes_make_the_updates_of_one""".split()
+VENVS = {'current': '.venv', '2024': '.venv-2024'}
+OUT = NBS / 'results' / 'matrix.json'
+SHOWN = 'torch transformers peft accelerate bitsandbytes datasets huggingface_hub gradio'.split()
+
+
+TRIED = {  # the version of the package to change, and the set that it is put into
+    ('peft', 'transformers'): ('0.18.0', '2024'),
+    ('accelerate', 'transformers'): ('0.34.2', 'current'),
+    ('huggingface_hub', 'transformers'): ('1.0.0', '2024'),
+    ('bitsandbytes', 'transformers'): ('0.50.2', '2024'),
+    ('huggingface_hub', 'new transformers'): ('0.36.2', 'current'),
+    ('bitsandbytes', 'new transformers'): ('0.44.1', 'current'),
+}
+PROBE = """
+import json, sys, warnings; warnings.simplefilter('ignore')
+from legal_llm.env import check_packages, Facts, versions
+found = {f.name: f.status for f in check_packages(Facts(versions=versions()))}
+def attempt():
+    import torch
+    from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+    from peft import LoraConfig, get_peft_model
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1))
+    model.save_pretrained(sys.argv[1] + '/m')
+    lora = get_peft_model(model, LoraConfig(task_type='CAUSAL_LM', target_modules='all-linear'))
+    Trainer(lora, TrainingArguments(output_dir=sys.argv[1] + '/o', report_to=[], use_cpu=True, max_steps=1, save_strategy='no', disable_tqdm=True), train_dataset=[dict(input_ids=[1, 2], labels=[1, 2])] * 8).train()
+    LlamaForCausalLM.from_pretrained(sys.argv[1] + '/m', quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+try: attempt(); said = ''
+except Exception as e: said = str(e)
+print(json.dumps([said[:300], found]))
+"""
+
+
+def clashes() -> list[dict]:
+    "For each pair: what a training step and a 4-bit model say, and whether the doctor names the package"
+    from legal_llm.env import CLASHES
+
+    out = []
+    for (package, _), (version, profile) in TRIED.items():
+        python = ROOT / VENVS[profile] / 'bin' / 'python'
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([python, '-m', 'pip', 'install', '-q', '--no-deps', '--target', f'{folder}/p', f'{package}=={version}'], check=True, capture_output=True)
+            done = subprocess.run([python, '-c', PROBE, folder], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': f'{folder}/p', 'HF_HUB_OFFLINE': '1'}, cwd=folder)
+            said, found = json.loads(done.stdout.strip().splitlines()[-1])
+        named = [c.says for c in CLASHES if c.package == package and c.says in said]
+        out.append(dict(package=package, version=version, among=profile, says=' '.join(said.replace(folder, '').split())[:140], expected=bool(named), doctor=found.get(package, 'green')))
+    return out
+
+
+def everything() -> list[str]:
+    "All test files but that of the notebooks, which are executed under one set only"
+    return [f'tests/{p.name}' for p in sorted((ROOT / 'tests').glob('test_*.py')) if p.name != 'test_notebooks.py']
+
+
+def ask(python: Path, code: str):
+    return json.loads(subprocess.run([python, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+
+
+def run(profile: str) -> dict:
+    "The tests in one environment: versions, counts by file, minutes, and the names of what failed"
+    python = ROOT / VENVS[profile] / 'bin' / 'python'
+    if not python.exists():
+        sys.exit(f'{python.parent.parent} is not there: make matrix')
+    found = ask(python, 'import json, platform; from legal_llm.env import profile, versions as v; print(json.dumps([platform.python_version(), profile(v()), v()]))')
+    if found[1] != profile:
+        sys.exit(f'{VENVS[profile]} does not hold the versions of {profile!r}: delete it, and make matrix')
+    with tempfile.TemporaryDirectory() as folder:
+        report, start = Path(folder) / 'report.xml', time.time()
+        subprocess.run(
+            [python, '-m', 'pytest', *everything(), '-n', 'auto', '--dist', 'loadgroup', '-q', f'--junitxml={report}', '-o', 'junit_family=xunit1'], cwd=ROOT
+        )
+        minutes = (time.time() - start) / 60
+        counts, failed = {}, []
+        for case in ET.parse(report).iter('testcase'):
+            kind = next((k for k in ('failure', 'error', 'skipped') if case.find(k) is not None), 'passed').replace('error', 'failure')
+            name = Path(case.get('file')).stem.removeprefix('test_')
+            counts.setdefault(name, dict(passed=0, skipped=0, failure=0))[kind] += 1
+            if kind == 'failure':
+                failed.append(f"{name}: {case.get('name')}")
+    return dict(python=found[0], versions={k: found[2][k] for k in SHOWN if k in found[2]}, minutes=round(minutes, 1), tests=counts, failed=failed)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Run the tests under both sets of package versions')
+    parser.add_argument('profiles', nargs='*', choices=[[], *VENVS], default=[], help='sets of versions; none: both')
+    parser.add_argument('--core', action='store_true', help='only print the names of the core tests')
+    parser.add_argument('--clashes', action='store_true', help='only bring about the pairs of versions that do not work together')
+    args = parser.parse_args()
+    if args.core:
+        print(*(f'tests/{name}' for name in CORE))
+        return 0
+    results = json.loads(OUT.read_text()) if OUT.exists() else {}
+    if args.clashes:
+        results['clashes'] = clashes()
+        OUT.write_text(json.dumps(results, indent=1) + '\n')
+        return 0 if all(c['expected'] and c['doctor'] != 'green' for c in results['clashes']) else 1
+    for profile in args.profiles or VENVS:
+        results[profile] = run(profile)
+        OUT.write_text(json.dumps(results, indent=1) + '\n')
+    return 1 if any(results[p]['failed'] for p in args.profiles or VENVS) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
