@@ -117,7 +117,7 @@ def keep_slots(
     keep   # [slots] indices
 ) -> None:
     "Drop all other slots from a cache."
-    if older('transformers', '5'):
+    if older('transformers', '4.54'):
         for arrays in (cache.key_cache, cache.value_cache): arrays[:] = [a[:, :, keep].contiguous() for a in arrays]
         return
     for layer in cache.layers: layer.keys, layer.values = layer.keys[:, :, keep].contiguous(), layer.values[:, :, keep].contiguous()

@@ -147,7 +147,9 @@ def hours_left(
     "How long this session can still last, at most. It began when this machine's first process did."
     import psutil
     here = here or environment()
-    return None if here.hours is None else max(0., here.hours - (time.time() - psutil.Process(1).create_time())/3600)
+    if here.hours is None: return None
+    try: return max(0., here.hours - (time.time() - psutil.Process(1).create_time())/3600)
+    except psutil.Error: return None  # a machine that does not show its processes
 
 def _importable(name: str) -> bool:
     "Whether `name` could be imported, without importing it"

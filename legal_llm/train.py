@@ -285,6 +285,7 @@ def train(
     trainer, watcher = _make_trainer(job, settings, data, out, record, progress and main, watch)
     limit = _session_hours() if hours is None else hours
     if limit: watcher.deadline = begun + 3600 * limit
+    if limit and progress and main: print(f"the training stops after {limit:.1f} hours at the latest, with everything saved", flush=True)
     checkpoints = out/'checkpoints'
     with claim(checkpoints) if main else nullcontext():
         checkpoint = watcher.agree(latest_valid(checkpoints) if main else None)

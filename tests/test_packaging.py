@@ -1,10 +1,12 @@
 "The project's metadata has one source, settings.ini, and everything that follows from it is in step."
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from configparser import ConfigParser
 
@@ -57,8 +59,10 @@ def test_pins(root, settings, python, profile, run, lock):
         assert re.fullmatch(r'==[^*,]+', str(r.specifier)) and r.name not in {**pins, **lock}, r
 
 
-def test_wheel(root, tmp_path, settings):
+@pytest.fixture(scope='module')
+def built(root, tmp_path_factory):
     "What a user installs: a source archive is made from the working tree, a wheel from the archive alone"
+    tmp_path = tmp_path_factory.mktemp('built')
     tree = tmp_path / 'tree'
     tree.mkdir()
     for name in ('setup.py', 'settings.ini', 'MANIFEST.in', 'LICENSE', 'README.md'):
@@ -72,7 +76,11 @@ def test_wheel(root, tmp_path, settings):
 
     with tarfile.open(build('sdist', tree)) as archive:
         archive.extractall(tmp_path / 'archive', filter='data') if sys.version_info >= (3, 12) else archive.extractall(tmp_path / 'archive')
-    with zipfile.ZipFile(build('wheel', next((tmp_path / 'archive').iterdir()))) as wheel:
+    return build('wheel', next((tmp_path / 'archive').iterdir()))
+
+
+def test_wheel(root, built, settings):
+    with zipfile.ZipFile(built) as wheel:
         names = wheel.namelist()
         read = {name: wheel.read(f'legal_llm-{__version__}.dist-info/{name}').decode() for name in ('METADATA', 'entry_points.txt')}
     files = {p.name for ending in ('py', 'yml') for p in (root / 'legal_llm').glob(f'*.{ending}')}
@@ -83,6 +91,32 @@ def test_wheel(root, tmp_path, settings):
         Requirement(p.spec) for p in PACKAGES
     ]
     assert f"Requires-Python: >={settings['min_python']}" in read['METADATA'] and 'License: Apache-2.0' in read['METADATA']
+
+
+def test_the_first_cell_of_a_week_installs_the_library(built, tmp_path):
+    "Offline Kaggle: a wheel lies among the inputs. In an empty environment the cell installs it, with nothing else; run again, it asks pip for nothing"
+    import badges
+
+    inputs = tmp_path / 'input' / 'wheels'
+    inputs.mkdir(parents=True)
+    shutil.copy(built, inputs)
+    venv.create(tmp_path / 'session', with_pip=True)
+    cell = badges.install_cell().replace('/kaggle/input', str(inputs.parent))
+    cell += '\nimport importlib.metadata as m\nprint(ready.__module__, sorted(d.name for d in m.distributions() if d.name not in ("pip", "setuptools", "wheel")))'
+    for variables in ({}, {'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': ''}):
+        done = subprocess.run([tmp_path / 'session/bin/python', '-c', cell], capture_output=True, text=True, cwd=tmp_path, env={'PATH': os.environ['PATH'], **variables})
+        assert done.stdout.strip() == "legal_llm.env ['legal_llm']", done.stderr
+        for wheel in inputs.glob('*.whl'):
+            wheel.unlink()  # the second time, there is none
+
+
+def test_the_first_cell_comes_from_the_settings():
+    "Without a wheel, the repository that settings.ini names, at its branch"
+    import badges
+
+    cell = badges.install_cell(dict(user='someone', repo='a_fork', branch='dev', lib_name='legal_llm'))
+    assert 'git+https://github.com/someone/a_fork@dev' in cell
+    compile(cell, 'cell', 'exec')
 
 
 def test_the_command_is_installed():
