@@ -15,8 +15,8 @@ from .data import DataSet, open_data
 from .calibration import Calibration, calibration_error, cross_calibrated, fit_calibration, load_calibration, outcomes, plot_reliability
 from .engine import screen
 from .extract import Extractor, ExtractSettings
-from .metrics import (ScoreTable, all_scores, Comparison, choose_threshold, detection_scores, detection_statistic, markdown_table,
-                               is_among, official_curve, official_statistic, paired_bootstrap, percent, plot_curves, score_table, span_scores, span_statistic, without_nan)
+from .metrics import (ScoreTable, all_scores, Comparison, choose_threshold, detection_scores, detection_statistic,
+                               is_among, official_curve, official_statistic, paired_bootstrap, plot_curves, score_table, span_scores, span_statistic, without_nan)
 from .review import Find, Review
 from .train import Run, open_run
 from .windows import make_windows, tokenise
@@ -316,12 +316,10 @@ def show_results(
     "The score table of a kept result."
     from IPython.display import Markdown
     r = json.loads(Path(file).read_text(encoding='utf-8'))
-    systems, t = r['scores']['table']['systems'], r['training']
-    rows = [[name] + [f"{percent(float('nan') if s[f][k]['value'] is None else s[f][k]['value'])}" + (f" [{100 * s[f][k]['low']:.1f}, {100 * s[f][k]['high']:.1f}]" if interval and s[f][k]['value'] else '')
-                      for _, f, k, interval in ScoreTable.COLUMNS] for name, s in systems.items()]
-    return Markdown(markdown_table(['system', *(c[0] for c in ScoreTable.COLUMNS)], rows) +
+    t, cores = r['training'], r['machine']['cores']
+    return Markdown(ScoreTable.from_dict(r['scores']['table']).markdown() +
                     f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes on "
-                    f"{', '.join(r['machine']['gpus']) or str(r['machine']['cores']) + ' cores of ' + r['machine']['cpu']}; "
+                    f"{', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']}; "
                     f"review at {r['scores']['milliseconds_per_window_and_category']:.0f} ms per window and category.")
 
 # %% ../nbs/week3_eval.ipynb #a379faf4

@@ -723,7 +723,7 @@ class ScoreTable:
                 f"Span and detection scores at threshold {at}; the official scores need none.")
 
     def _repr_markdown_(self) -> str:
-        return markdown_table(["system", *(c[0] for c in self.COLUMNS)], self.cells()) + f"\n\n{self.note()}"
+        return f"{self.markdown()}\n\n{self.note()}"
 
     def __str__(self) -> str:
         lines = [["system", *(c[0] for c in self.COLUMNS)], *self.cells()]
@@ -734,6 +734,17 @@ class ScoreTable:
     def to_dict(self) -> dict:  # ready for JSON, fractions, None where undefined
         return {"contracts": self.contracts, "questions": self.questions, "positives": self.positives, "thresholds": self.thresholds,
                 "systems": {n: {f: {k: i.to_dict() for k, i in s.items()} for f, s in r.items()} for n, r in self.rows.items()}}
+
+    @classmethod
+    def from_dict(cls, kept: dict) -> "ScoreTable":
+        "The table that `to_dict` gave."
+        number = lambda x: math.nan if x is None else x
+        rows = {n: {f: {k: Interval(**{name: number(x) for name, x in i.items()}) for k, i in s.items()} for f, s in r.items()} for n, r in kept["systems"].items()}
+        return cls(rows, kept["contracts"], kept["questions"], kept["positives"], kept["thresholds"])
+
+    def markdown(self) -> str:
+        "The table without its note."
+        return markdown_table(["system", *(c[0] for c in self.COLUMNS)], self.cells())
 
 # %% ../nbs/week3_metrics.ipynb #2bce2659
 def score_table(

@@ -14,7 +14,7 @@ from .checkpoints import SEAL, writing
 from .compat import save_for_both
 from .engine import decode, screen
 from .env import PACKAGES, LegalLLMError, atomic_write, save_json, versions
-from .metrics import ScoreTable, markdown_table, percent
+from .metrics import ScoreTable, percent
 from .models import BASES, REPO, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
 from .prompts import DATE, QUESTION, SYSTEM, Prompt
 from .rules import Shape
@@ -196,15 +196,11 @@ The answer is `Yes` and one quote a line, or `No`."""
 
 def _score_section(scores: dict | None) -> str:
     if not scores: return 'It was not evaluated.'
-    t, systems = scores['table'], scores['table']['systems']
-    def cell(i, interval):
-        if i['value'] is None: return percent(float('nan'))
-        return percent(i['value']) + (f" [{100 * i['low']:.1f}, {100 * i['high']:.1f}]" if interval else '')
-    rows = [[name, *(cell(s[family][key], interval) for _, family, key, interval in ScoreTable.COLUMNS)] for name, s in systems.items()]
+    t = ScoreTable.from_dict(scores['table'])
     more = {'coverage F1': ('coverage', 'f1'), 'SQuAD F1 on answerable questions': ('squad', 'answerable_f1'), 'verbatim': ('verbatim', 'verbatim_rate')}
     said = ', '.join(f"{k} {percent(scores['fine_tuned'][f][n]['value'] if scores['fine_tuned'][f][n]['value'] is not None else float('nan'))}" for k, (f, n) in more.items())
-    return (f"{markdown_table(['system', *(c[0] for c in ScoreTable.COLUMNS)], rows)}\n\nPercent, with 95% bootstrap intervals over {t['contracts']} {scores['split']} contracts of {scores['source']} "
-            f"({t['questions']:,} questions, {t['positives']:,} with a clause), none of them in training. AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {said}. "
+    return (f"{t.markdown()}\n\nPercent, with 95% bootstrap intervals over {t.contracts} {scores['split']} contracts of {scores['source']} "
+            f"({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {said}. "
             f"{scores['milliseconds_per_window_and_category']:.0f} ms per window and category.")
 
 def _data_of(source: str) -> tuple[str, list[str]]: # a sentence, and the hub's names of the data sets

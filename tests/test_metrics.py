@@ -33,6 +33,7 @@ from legal_llm.metrics import (
     paired_bootstrap,
     plot_curves,
     score_files,
+    ScoreTable,
     score_table,
     similarity,
     similarity_statistic,
@@ -588,6 +589,7 @@ def test_score_table_shows_what_was_scored():
     table = score_table(
         {"ours": predictions, "perfect": {i: said(*((g, 1.0) for g in v)) for i, v in gold.items()}}, gold, {"ours": 0.3}, resamples=50
     )
+    assert str(ScoreTable.from_dict(json.loads(json.dumps(table.to_dict())))) == str(table)
     assert list(table.rows) == ["ours", "perfect", "always empty"] and table.thresholds == {
         "ours": 0.3,
         "perfect": 0.5,

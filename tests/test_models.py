@@ -6,7 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import legal_llm.models as models
 from legal_llm.env import LegalLLMError
-from legal_llm.models import add_lora, choose_dtype, load_adapter, load_base
+from legal_llm.models import add_lora, choose_dtype, load_adapter, load_base, resolve_base
 from legal_llm.rules import Hardware, Situation
 
 

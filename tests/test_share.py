@@ -12,6 +12,7 @@ import pytest
 from hub import Hub
 
 from legal_llm.cli import main
+from legal_llm.compat import older
 from legal_llm.env import LegalLLMError
 from legal_llm.extract import Extractor
 from legal_llm.share import card, check_name, export, licence_of, merge, push, space
@@ -153,6 +154,7 @@ def is_private(asked):
     return asked['visibility'] == 'private' if 'visibility' in asked else asked['private']
 
 
+@pytest.mark.skipif(older('huggingface_hub', '1'), reason='clients before 1.0 keep copies of the addresses that this process was started with')
 def test_there_and_back(hub, run, merged, tiny, tmp_path, monkeypatch, capsys):
     "Sent with the hub's client, fetched by name, and used: by this library, and by peft and transformers alone, with the card's own code"
     hub.repos['owner/tiny'] = {p.name: p.read_bytes() for p in tiny.iterdir()}
