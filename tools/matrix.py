@@ -66,7 +66,8 @@ def clashes() -> list[dict]:
             done = subprocess.run([python, '-c', PROBE, folder], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': f'{folder}/p', 'HF_HUB_OFFLINE': '1'}, cwd=folder)
             said, found = json.loads(done.stdout.strip().splitlines()[-1])
         named = [c.says for c in CLASHES if c.package == package and c.says in said]
-        out.append(dict(package=package, version=version, among=profile, says=' '.join(said.replace(folder, '').split())[:140], expected=bool(named), doctor=found.get(package, 'green')))
+        says = named[0] if named else ' '.join(said.replace(folder, '').split())[:140]
+        out.append(dict(package=package, version=version, among=profile, says=says, expected=bool(named), doctor=found.get(package, 'green')))
     return out
 
 
