@@ -14,7 +14,7 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 
 
 # One process a core (`-n auto`), each pinned to its own, so that the numerical libraries of two do not fight for both.
-WEEKS = ('week1_data', 'week2_train', 'week2_trainer', 'week3_eval', 'week4_demo')  # share a folder, where one finds what another made
+WEEKS = ('week1_data', 'week2_train', 'week2_trainer', 'week3_eval', 'week4_demo', 'week4_share')  # share a folder, where one finds what another made
 
 
 def pytest_xdist_auto_num_workers(config):
