@@ -409,7 +409,7 @@ def make_demo(
         review = read(text, document.title, document.pages, tell)
         found = {f.category for f in review.finds}
         menu = gr.Dropdown(choices=[ALL] + [c for c in review.probabilities if c in found], value=ALL)
-        return review, document, menu, '', EVERY, gr.Column(visible=True), show_contract(review, threshold, ALL), *show_table(review, threshold, kind, '', EVERY)
+        return review, document, menu, '', EVERY, show_contract(review, threshold, ALL), *show_table(review, threshold, kind, '', EVERY)
 
     def show_contract(review, threshold, category): return contract_html(at(review, threshold), None if category == ALL else category)
 
@@ -470,10 +470,11 @@ def make_demo(
         for title, b in zip(texts, examples): b.click(partial(choose, title), None, given, queue=False, show_progress='hidden', **private)
         file.upload(upload, file, given, show_progress_on=summary, **private)
         reviewed = button.click(wait, None, [button, results, summary], queue=False, **private).then(
-            run, [text, document, threshold, kind], [review, document, category, words, status, results, contract, summary, table],
+            run, [text, document, threshold, kind], [review, document, category, words, status, contract, summary, table],
             concurrency_limit=1, concurrency_id='model', show_progress_on=summary, **private)
         for end in (reviewed.success, reviewed.failure): end(lambda: gr.Button(interactive=True), None, button, queue=False, **private)
-        reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private) # the contract as given fills the screen
+        shown = reviewed.success(lambda: gr.Column(visible=True), None, results, queue=False, **private) # by itself: among the others, gradio 6.17 overlooks it
+        shown.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private) # the contract as given fills the screen
         light = dict(show_progress='hidden', concurrency_limit=None, **private) # in the queue, without which Gradio does not show the sentence of an error
         moved = dict(trigger_mode='always_last', **light)
         # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are pasted
