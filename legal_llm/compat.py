@@ -12,7 +12,7 @@ from .env import save_json
 
 # %% auto #0
 __all__ = ['older', 'dtype_argument', 'load_model', 'unpack_gguf', 'save_for_both', 'can_split', 'keep_slots',
-           'readable_checkpoints', 'no_run_history']
+           'readable_checkpoints']
 
 # %% ../nbs/week2_compat.ipynb #47117064
 def older(
@@ -128,8 +128,3 @@ def readable_checkpoints():
     import numpy as np, torch
     if not older('transformers', '5'): return contextlib.nullcontext()
     return torch.serialization.safe_globals([np.core.multiarray._reconstruct if older('numpy', '2') else np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))])
-
-# %% ../nbs/week2_compat.ipynb #efd6a3e3
-def no_run_history() -> dict: # keyword arguments of gradio's `launch`
-    "Keep nothing of what is reviewed in the visitor's browser."
-    return {} if older('gradio', '6.24') else dict(run_history=False)

@@ -10,7 +10,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from .compat import no_run_history
+from .compat import older
 from .cuad import CATEGORY, hue
 from .documents import READERS, Document, read_document
 from .env import LegalLLMError, atomic_write
@@ -352,7 +352,7 @@ def launch_options() -> dict:
     import gradio as gr
     blue = {f'button_primary_background_fill{state}{mode}': '#163d69' if state else '#1d4f86' for state in ('', '_hover') for mode in ('', '_dark')}
     theme = gr.themes.Default().set(**blue, block_title_text_color='#1f2933', block_title_text_color_dark='#e6ebf0') # the login page knows nothing else
-    return dict(no_run_history(), footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT)
+    return dict(run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT)
 
 def _head_html(model):
     what = 'Finds the clauses of each category in a commercial contract, in the contract’s own words.'
@@ -370,8 +370,10 @@ def make_demo(
     adapter: str = '',                # its hash, to be shown beside the model's name
     playbooks: dict[str, Playbook] | None = None # by contract type; None: those of the library
 ):
-    "The app, as a `gradio.Blocks` to launch with `demo.launch(**launch_options())`."
+    "The app, as a `gradio.Blocks` to launch with `demo.launch(**launch_options())`. Raises LegalLLMError for a gradio that is too old."
     import gradio as gr
+    if older('gradio', '6.24'):
+        raise LegalLLMError(f'the demo needs gradio 6.24, and {gr.__version__} is installed; newer ones need transformers 5: pip install "transformers>=5,<6" "gradio>=6.31,<7"')
     floor, model = round(extractor.floor, 2), extractor.name + (f' · adapter {adapter}' if adapter else '')
     texts = {title: Document(text, title) for title, text in examples}
     playbooks = load_playbooks() if playbooks is None else playbooks
@@ -409,7 +411,7 @@ def make_demo(
         review = read(text, document.title, document.pages, tell)
         found = {f.category for f in review.finds}
         menu = gr.Dropdown(choices=[ALL] + [c for c in review.probabilities if c in found], value=ALL)
-        return review, document, menu, '', EVERY, show_contract(review, threshold, ALL), *show_table(review, threshold, kind, '', EVERY)
+        return review, document, menu, '', EVERY, gr.Column(visible=True), show_contract(review, threshold, ALL), *show_table(review, threshold, kind, '', EVERY)
 
     def show_contract(review, threshold, category): return contract_html(at(review, threshold), None if category == ALL else category)
 
@@ -470,11 +472,10 @@ def make_demo(
         for title, b in zip(texts, examples): b.click(partial(choose, title), None, given, queue=False, show_progress='hidden', **private)
         file.upload(upload, file, given, show_progress_on=summary, **private)
         reviewed = button.click(wait, None, [button, results, summary], queue=False, **private).then(
-            run, [text, document, threshold, kind], [review, document, category, words, status, contract, summary, table],
+            run, [text, document, threshold, kind], [review, document, category, words, status, results, contract, summary, table],
             concurrency_limit=1, concurrency_id='model', show_progress_on=summary, **private)
         for end in (reviewed.success, reviewed.failure): end(lambda: gr.Button(interactive=True), None, button, queue=False, **private)
-        shown = reviewed.success(lambda: gr.Column(visible=True), None, results, queue=False, **private) # by itself: among the others, gradio 6.17 overlooks it
-        shown.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private) # the contract as given fills the screen
+        reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private) # the contract as given fills the screen
         light = dict(show_progress='hidden', concurrency_limit=None, **private) # in the queue, without which Gradio does not show the sentence of an error
         moved = dict(trigger_mode='always_last', **light)
         # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are pasted
