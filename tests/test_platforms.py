@@ -15,6 +15,8 @@ from legal_llm.cuad import find_dev_cuad, load_contracts, save_squad
 from legal_llm.models import resolve_base
 from legal_llm.synthetic import write_contracts
 
+# The outcome must not depend on whether this machine has internet.
+NOWHERE = dict(HF_HUB_OFFLINE='1', https_proxy='http://127.0.0.1:9', HTTPS_PROXY='http://127.0.0.1:9')
 WEEKS = 'week1_data', 'week2_train', 'week3_eval', 'week4_demo'
 
 
@@ -42,7 +44,7 @@ class Platform:
         nbformat.write(nb, path)
         for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
             monkeypatch.delenv(key, raising=False)
-        for key, value in {**self.variables, 'LEGAL_LLM_ROOT': str(self.root), 'HOME': str(self.root / 'root'), 'XDG_CACHE_HOME': str(self.root / 'root/.cache')}.items():
+        for key, value in {**self.variables, 'LEGAL_LLM_ROOT': str(self.root), 'HOME': str(self.root / 'root'), 'XDG_CACHE_HOME': str(self.root / 'root/.cache'), **NOWHERE}.items():
             monkeypatch.setenv(key, value)
         notebooks.execute(path)
         self.sessions += 1
