@@ -390,6 +390,8 @@ def test_kaggle_counts_its_own_quota(tmp_path, monkeypatch):
     (folders(tmp_path, 'kaggle/working') / 'kaggle/working/weights.bin').write_bytes(b'x' * 10**6)
     monkeypatch.setenv('LEGAL_LLM_ROOT', str(tmp_path))
     monkeypatch.setattr(env, 'KAGGLE_GB', 0.005)
+    for name in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE'):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(env, 'probe', lambda: CPU_TORCH)
     facts = env.collect()
     assert facts.platform == 'kaggle' and facts.disk['/kaggle/working'] == 0.0 and facts.disk['/kaggle/temp/legal_llm'] > 1
