@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse, json, os, subprocess, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
-from .env import LegalLLMError, atomic_write, cores, grow_segments, limit_threads, save_json
+from .env import LegalLLMError, atomic_write, before_torch, cores, limit_threads, save_json
 
 # %% auto #0
 __all__ = ['QUICK', 'CUAD', 'SOURCES', 'TRAIN', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score',
@@ -367,8 +367,7 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv, argparse.Namespace(argv=argv))
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
-    if 'OMP_NUM_THREADS' not in os.environ: limit_threads() # before torch starts
-    grow_segments()
+    before_torch()
     try: return args.function(args) or 0
     except LegalLLMError as e: print(f"legal-llm {args.command}: {e}", file=sys.stderr); return 2
     except KeyboardInterrupt: print(f"\nlegal-llm {args.command}: stopped; the same command goes on from the last checkpoint or review", file=sys.stderr); return 130

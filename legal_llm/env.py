@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['KAGGLE_GB', 'PACKAGES', 'CLASHES', 'PROFILES', 'CHOOSE_GPU', 'WHEELS', 'MODEL', 'RESTART', 'LegalLLMError',
            'atomic_write', 'save_json', 'short_path', 'Environment', 'folders_with', 'environment', 'hours_left',
-           'cache_dir', 'cores', 'limit_threads', 'grow_segments', 'trim_memory', 'set_seed', 'Gpu', 'Hardware',
-           'hardware', 'tpu', 'Package', 'Clash', 'clashing', 'profile', 'versions', 'Finding', 'Report', 'try_product',
-           'try_four_bit', 'probe_torch', 'probe', 'Facts', 'embedded_model', 'sha256_of', 'free_bytes', 'driver',
-           'hub_fault', 'collect', 'has_kernels', 'check_machine', 'check_packages', 'check_accelerator',
+           'cache_dir', 'cores', 'limit_threads', 'grow_segments', 'before_torch', 'trim_memory', 'set_seed', 'Gpu',
+           'Hardware', 'hardware', 'tpu', 'Package', 'Clash', 'clashing', 'profile', 'versions', 'Finding', 'Report',
+           'try_product', 'try_four_bit', 'probe_torch', 'probe', 'Facts', 'embedded_model', 'sha256_of', 'free_bytes',
+           'driver', 'hub_fault', 'collect', 'has_kernels', 'check_machine', 'check_packages', 'check_accelerator',
            'check_precision', 'check_model', 'check_hub', 'doctor', 'needed', 'install', 'ready']
 
 # %% ../nbs/env.ipynb #bf8feb82
@@ -218,6 +218,11 @@ def grow_segments() -> None:
     if any(os.environ.get(name) for name in ('PYTORCH_ALLOC_CONF', 'PYTORCH_CUDA_ALLOC_CONF')): return
     new = tuple(int(x) for x in (_version('torch') or '0.0').split('.')[:2]) >= (2, 9)  # renamed in 2.9, which warns of the older name
     os.environ['PYTORCH_ALLOC_CONF' if new else 'PYTORCH_CUDA_ALLOC_CONF'] = 'expandable_segments:True'
+
+def before_torch() -> None:
+    "Threads, unless a number of them is set already, and allocator: for before torch starts."
+    if 'OMP_NUM_THREADS' not in os.environ: limit_threads()
+    grow_segments()
 
 # %% ../nbs/env.ipynb #6fb54cfe
 def trim_memory() -> None:
@@ -742,8 +747,7 @@ def ready(
     here: Environment | None = None,  # None: found out
 ) -> Report:  # the doctor's table
     "Make this session fit for a week's notebook. Raises LegalLLMError when a run could not work, with what to mend."
-    if 'OMP_NUM_THREADS' not in os.environ: limit_threads()
-    grow_segments()
+    before_torch()
     for line in install(here): print(line)
     report = doctor()
     red = [f'{f.name}: {f.found}. What to do: {f.cure}' for f in report.findings if f.status == 'red']

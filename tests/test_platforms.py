@@ -27,6 +27,7 @@ class Platform:
     def __init__(self, root: Path, tiny: Path):
         self.root, self.tiny, self.sessions, self.base = root, tiny, 0, Path(resolve_base('smollm2'))
         (root / 'root').mkdir(parents=True)
+        self.working, self.cache = (root / f for f in self.folders)
         self.begin()
 
     def begin(self):
@@ -54,14 +55,7 @@ class Platform:
 
 class Kaggle(Platform):
     variables = {'KAGGLE_KERNEL_RUN_TYPE': 'Interactive'}
-
-    @property
-    def working(self):
-        return self.root / 'kaggle/working'
-
-    @property
-    def cache(self):
-        return self.root / 'kaggle/temp/legal_llm'
+    folders = 'kaggle/working', 'kaggle/temp/legal_llm'
 
     def attach(self, name: str, *files: Path):
         (self.root / 'kaggle/input' / name).mkdir(parents=True)
@@ -80,18 +74,11 @@ class Kaggle(Platform):
 
 class Colab(Platform):
     variables = {'COLAB_RELEASE_TAG': 'release-colab_20261101', 'COLAB_GPU': '0'}
+    folders = 'content/drive/MyDrive/legal_llm', 'content/.cache/legal_llm'
 
     def __init__(self, root, tiny):
         (root / 'content/drive/MyDrive').mkdir(parents=True)
         super().__init__(root, tiny)
-
-    @property
-    def working(self):
-        return self.root / 'content/drive/MyDrive/legal_llm'
-
-    @property
-    def cache(self):
-        return self.root / 'content/.cache/legal_llm'
 
     def attach(self, name: str, *files: Path):
         for f in files:
@@ -123,7 +110,7 @@ def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypat
             assert json.loads((out / 'data/data.json').read_text())['source'] == source
         else:
             record = json.loads((out / 'runs/week2/record.json').read_text())
-            assert (record['base'] if 'base' in record else record['settings']['base'], record['finished'], record['source']) == (str(tiny), True, source)
+            assert (record['settings']['base'], record['finished'], record['source']) == (str(tiny), True, source)
             assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == 24  # trained once, in week 2, and found again
         if name == 'week3_eval':
             metrics = json.loads((out / 'runs/week2/metrics_test.json').read_text())

@@ -27,14 +27,14 @@ OUT = NBS / 'results' / 'matrix.json'
 SHOWN = 'torch transformers peft accelerate bitsandbytes datasets huggingface_hub gradio'.split()
 
 
-TRIED = {  # the version of the package to change, and the set that it is put into
-    ('peft', 'transformers'): ('0.18.0', '2024'),
-    ('accelerate', 'transformers'): ('0.34.2', 'current'),
-    ('huggingface_hub', 'transformers'): ('1.0.0', '2024'),
-    ('bitsandbytes', 'transformers'): ('0.50.2', '2024'),
-    ('huggingface_hub', 'new transformers'): ('0.36.2', 'current'),
-    ('bitsandbytes', 'new transformers'): ('0.44.1', 'current'),
-}
+TRIED = (  # a package of a clash, its version, and the set that it is put into
+    ('peft', '0.18.0', '2024'),
+    ('accelerate', '0.34.2', 'current'),
+    ('huggingface_hub', '1.0.0', '2024'),
+    ('bitsandbytes', '0.50.2', '2024'),
+    ('huggingface_hub', '0.36.2', 'current'),
+    ('bitsandbytes', '0.44.1', 'current'),
+)
 PROBE = """
 import json, sys, warnings; warnings.simplefilter('ignore')
 from legal_llm.env import check_packages, Facts, versions
@@ -59,7 +59,7 @@ def clashes() -> list[dict]:
     from legal_llm.env import CLASHES
 
     out = []
-    for (package, _), (version, profile) in TRIED.items():
+    for package, version, profile in TRIED:
         python = ROOT / VENVS[profile] / 'bin' / 'python'
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run([python, '-m', 'pip', 'install', '-q', '--no-deps', '--target', f'{folder}/p', f'{package}=={version}'], check=True, capture_output=True)
