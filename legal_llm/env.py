@@ -315,6 +315,11 @@ class Package:
     @property
     def spec(self) -> str: return f'{self.name}>={self.low}' + (f',<{self.high}' if self.high else '')
 
+    def fault(self, version: str) -> str: # '' for a version in range
+        from packaging.version import Version
+        if Version(version) < Version(self.low): return 'older'
+        return 'newer' if self.high and Version(version) >= Version(self.high) else ''
+
 PACKAGES = (
     Package('torch', '2.6', '3', 'training and inference'),
     Package('transformers', '4.46', '6', 'models, tokenizers, the training loop'),
@@ -597,13 +602,12 @@ def check_machine(facts: Facts) -> list[Finding]:
 # %% ../nbs/env.ipynb #0b4677e7
 def check_packages(facts: Facts) -> list[Finding]:
     "Installed versions against `PACKAGES`"
-    from packaging.version import Version
     out = []
     for p in PACKAGES:
         have, status, cure = facts.versions.get(p.name), 'red' if p.required else 'amber', f'pip install "{p.spec}"'
         if have is None: out.append(Finding(p.name, status, f'missing; needed for {p.use}', cure))
-        elif Version(have) < Version(p.low): out.append(Finding(p.name, status, f'{have}, older than {p.low} ({p.use})', cure))
-        elif p.high and Version(have) >= Version(p.high):
+        elif p.fault(have) == 'older': out.append(Finding(p.name, status, f'{have}, older than {p.low} ({p.use})', cure))
+        elif p.fault(have) == 'newer':
             out.append(Finding(p.name, 'amber', f'{have}, not tested ({p.use})', f'{cure}   if something fails'))
     for c in clashing(facts.versions):
         found = f'{facts.versions[c.package]} does not work with {c.other} {facts.versions[c.other]}: "{c.says}"'
@@ -694,11 +698,7 @@ def needed(
     versions: dict[str, str],  # package name to version, as `versions()`
 ) -> list[str]:  # what pip is to be asked for; never torch, which a platform brings
     "Packages that are missing, out of range, or at odds with another"
-    from packaging.version import Version
-    out = {}
-    for p in PACKAGES[1:]:
-        have = versions.get(p.name)
-        if have is None or Version(have) < Version(p.low) or (p.high and Version(have) >= Version(p.high)): out[p.name] = p.spec
+    out = {p.name: p.spec for p in PACKAGES[1:] if p.name not in versions or p.fault(versions[p.name])}
     for c in clashing(versions):
         if not {c.package, c.other} & out.keys(): out[c.package] = c.cure
     return list(out.values())
