@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import legal_llm.plan as plan
+from legal_llm.compat import load_model
 from legal_llm.env import LegalLLMError
 from legal_llm.models import add_lora, load_tokenizer
 from legal_llm.packing import make_pack, make_packs, step_gradients
@@ -28,10 +29,12 @@ def prompt():
 
 
 @pytest.fixture
-def model():
+def model(tmp_path):
+    "By the library's loader, which teaches a model of transformers 4 what packs ask of it"
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-    return add_lora(LlamaForCausalLM(config), r=4)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / 'model')
+    return add_lora(load_model(tmp_path / 'model', torch.float32), r=4)
 
 
 @pytest.fixture(scope='module')
