@@ -8,13 +8,15 @@ __all__ = ['KAGGLE_GB', 'PACKAGES', 'CLASHES', 'PROFILES', 'CHOOSE_GPU', 'WHEELS
            'cache_dir', 'cores', 'limit_threads', 'grow_segments', 'before_torch', 'trim_memory', 'set_seed', 'Gpu',
            'Hardware', 'hardware', 'tpu', 'Package', 'Clash', 'clashing', 'profile', 'versions', 'Finding', 'Report',
            'try_product', 'try_four_bit', 'probe_torch', 'probe', 'Facts', 'embedded_model', 'sha256_of', 'free_bytes',
-           'driver', 'hub_fault', 'collect', 'has_kernels', 'check_machine', 'check_packages', 'check_accelerator',
-           'check_precision', 'check_model', 'check_hub', 'doctor', 'needed', 'install', 'ready']
+           'driver', 'network_fault', 'unreachable', 'hub_fault', 'collect', 'has_kernels', 'check_machine',
+           'check_packages', 'check_accelerator', 'check_precision', 'check_model', 'check_hub', 'doctor', 'needed',
+           'install', 'ready']
 
 # %% ../nbs/env.ipynb #bf8feb82
-import ctypes, hashlib, http.client, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re, shutil, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
+import ctypes, hashlib, http.client, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 # %% ../nbs/env.ipynb #e98287c2
 warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm.auto where a notebook has no widgets: its bars are text then
@@ -541,16 +543,32 @@ def driver(
     found = [w for w in words if w.replace('.', '').isdigit() and '.' in w]
     return found[0] if found else 'unknown' if words or (Path(root)/'dev/nvidia0').exists() else ''
 
-def hub_fault(
-    timeout: float = 5,  # seconds
-) -> str:  # '' when it answers
+def network_fault(
+    e: Exception,
+    host: str | None,  # that was asked
+) -> str:
+    "A network fault in a few words"
+    e = getattr(e, 'reason', e)
+    if isinstance(e, socket.gaierror): return f'no internet connection ({host} is not known here)'
+    if isinstance(e, TimeoutError): return f'{host} does not answer in time'
+    if isinstance(e, ConnectionRefusedError): return f'{host} refuses the connection'
+    return f"the connection to {host} broke ({getattr(e, 'strerror', None) or str(e) or type(e).__name__})"
+
+def unreachable(
+    url: str,
+    timeout: float = 10,  # seconds
+) -> str:  # '' where somebody answers, whatever the answer
+    "Why nobody answers at an address. The hub's own client takes 24 seconds to find that out."
+    try: urllib.request.urlopen(urllib.request.Request(url, method='HEAD', headers={'User-Agent': 'legal_llm'}), timeout=timeout).close()
+    except urllib.error.HTTPError: pass
+    except (OSError, http.client.HTTPException) as e: return network_fault(e, urlsplit(url).hostname)
+    return ''
+
+def hub_fault() -> str:  # '' when it answers
     "Why the Hugging Face hub cannot be asked for models and data"
     if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE'): return 'HF_HUB_OFFLINE is set'
     address = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
-    try: urllib.request.urlopen(urllib.request.Request(address, method='HEAD'), timeout=timeout).close()
-    except urllib.error.HTTPError: pass  # whatever it says, it answers
-    except (OSError, ValueError, http.client.HTTPException) as e: return _one_line(getattr(e, 'reason', e) if isinstance(getattr(e, 'reason', e), BaseException) else e)
-    return ''
+    return unreachable(address, timeout=5) if urlsplit(address).hostname else f'HF_ENDPOINT={address} is no address'
 
 def collect() -> Facts:
     "The facts about this machine. Takes a few seconds: torch starts once, in a process of its own."

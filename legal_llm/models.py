@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from .compat import load_model, save_for_both, unpack_gguf
-from .env import Environment, LegalLLMError, cache_dir, environment, folders_with
+from .env import Environment, LegalLLMError, cache_dir, environment, folders_with, unreachable
 from .rules import choose, situation
-from .sources import offline, unreachable
+from .sources import offline
 
 # %% auto #0
 __all__ = ['BASES', 'UNGATED', 'REPO', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'no_bars', 'load_base',

@@ -13,12 +13,12 @@ import legal_llm
 from .checkpoints import SEAL, writing
 from .compat import save_for_both
 from .engine import decode, screen
-from .env import PACKAGES, LegalLLMError, atomic_write, save_json, versions
+from .env import PACKAGES, LegalLLMError, atomic_write, save_json, unreachable, versions
 from .metrics import ScoreTable, percent
 from .models import BASES, REPO, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
 from .prompts import DATE, QUESTION, SYSTEM, Prompt
 from .rules import Shape
-from .sources import offline, unreachable
+from .sources import offline
 from .synthetic import write_contracts
 from .train import PORTABLE, Run, open_run, portable
 from .windows import make_windows, tokenise

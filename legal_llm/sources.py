@@ -4,32 +4,24 @@
 
 # %% ../nbs/week1_sources.ipynb #d9f9ace3
 from __future__ import annotations
-import csv, errno, hashlib, heapq, http.client, io, itertools, json, os, re, shutil, socket, time, urllib.error, urllib.request, warnings, zipfile
+import csv, errno, hashlib, heapq, http.client, io, itertools, json, os, re, shutil, time, urllib.error, urllib.request, warnings, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .env import Environment, LegalLLMError, environment, short_path
+from .env import Environment, LegalLLMError, environment, network_fault, short_path, unreachable
 from .cuad import CATEGORIES, CATEGORY, SEPARATE, WHOLE, Category, Clause, Contract, _base, _encodable, _fields, _ordered, _problem, _settle, _utf8, _without_absurd
 from .grounding import ground
 from .windows import normalise
 
 # %% auto #0
 __all__ = ['REMOTES', 'HUB', 'HUB_SIZE', 'SAMPLE', 'PLACES', 'WORDS', 'FIELDS', 'download', 'Remote', 'Place', 'Source',
-           'offline', 'unreachable', 'find_source', 'load_labels', 'label_categories']
+           'offline', 'find_source', 'load_labels', 'label_categories']
 
 # %% ../nbs/week1_sources.ipynb #b57ac971
 class _Passing(Exception):
     "A fault that may pass: try again, after `wait` seconds where the server says so."
     def __init__(self, why, wait=0.): super().__init__(why); self.wait = wait
-
-def _network_fault(e, host):
-    "A network fault in a few words."
-    e = getattr(e, 'reason', e)
-    if isinstance(e, socket.gaierror): return f'no internet connection ({host} is not known here)'
-    if isinstance(e, TimeoutError): return f'{host} does not answer in time'
-    if isinstance(e, ConnectionRefusedError): return f'{host} refuses the connection'
-    return f"the connection to {host} broke ({getattr(e, 'strerror', None) or str(e) or type(e).__name__})"
 
 def _answer_fault(e, url):
     "Raise for an answer that is not the file: `_Passing` where it may be another one next time."
@@ -64,8 +56,8 @@ def _fetch(url, part, size, timeout, bar):
         raise _Passing('the file there has become shorter') from None
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG): raise LegalLLMError(f"{part}: cannot be written ({e.strerror}); free some space, or set LEGAL_LLM_CACHE to another folder") from None
-        raise _Passing(_network_fault(e, host)) from None
-    except http.client.HTTPException as e: raise _Passing(_network_fault(e, host)) from None
+        raise _Passing(network_fault(e, host)) from None
+    except http.client.HTTPException as e: raise _Passing(network_fault(e, host)) from None
 
 # %% ../nbs/week1_sources.ipynb #78b3ce64
 def _differs(path, size, sha256):
@@ -229,15 +221,6 @@ def offline() -> bool:
     "Whether the hub may not be asked: `HF_HUB_OFFLINE` is set."
     from huggingface_hub import constants
     return constants.HF_HUB_OFFLINE
-
-def unreachable(
-    url: str
-) -> str:
-    "Why nobody answers at an address, '' where somebody does, whatever the answer. The hub's own client takes 24 seconds to find that out."
-    try: urllib.request.urlopen(urllib.request.Request(url, method='HEAD', headers={'User-Agent': 'legal_llm'}), timeout=10).close()
-    except urllib.error.HTTPError: pass
-    except (OSError, http.client.HTTPException) as e: return _network_fault(e, urlsplit(url).hostname)
-    return ''
 
 def _hub(*_):
     "The file on the hub, from the hub's own cache where it is there."

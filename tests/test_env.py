@@ -413,9 +413,9 @@ def test_the_hub_answers_or_why_not(monkeypatch):
     assert env.hub_fault() == 'HF_HUB_OFFLINE is set'
     monkeypatch.delenv('HF_HUB_OFFLINE')
     monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
-    assert 'ConnectionRefusedError' in env.hub_fault()
+    assert env.hub_fault() == '127.0.0.1 refuses the connection'
     monkeypatch.setenv('HF_ENDPOINT', 'no address')
-    assert 'ValueError' in env.hub_fault()
+    assert env.hub_fault() == 'HF_ENDPOINT=no address is no address'
 
 
 class Pip:
