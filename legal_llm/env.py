@@ -715,8 +715,8 @@ RESTART = dict(kaggle='choose Run > Restart & clear cell outputs', colab='choose
 def needed(
     versions: dict[str, str],  # package name to version, as `versions()`
 ) -> list[str]:  # what pip is to be asked for; never torch, which a platform brings
-    "Packages that are missing, out of range, or at odds with another"
-    out = {p.name: p.spec for p in PACKAGES[1:] if p.name not in versions or p.fault(versions[p.name])}
+    "Packages that are missing, too old, or at odds with another. One that is newer than what is tested stays: the doctor names it."
+    out = {p.name: p.spec for p in PACKAGES[1:] if p.name not in versions or p.fault(versions[p.name]) == 'older'}
     for c in clashing(versions):
         if not {c.package, c.other} & out.keys(): out[c.package] = c.cure
     return list(out.values())

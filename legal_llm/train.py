@@ -188,17 +188,20 @@ def bring_run(
     name: str,                    # of the run folder
     here: Environment | None = None # the platform and its folders; None: found out
 ) -> Path: # where it is, or will be trained: `runs/<name>` in the working folder
-    "A run that an earlier session left in an input, copied to where it can be gone on with."
+    "A run that an earlier session left in an input, copied to where it can be gone on with. On a platform, says what it found, or where it looked."
     here = here or environment()
     out = here.working/'runs'/name
     if (out/'record.json').exists() or here.platform == 'local': return out
     found = [run for p in here.inputs if p.is_dir() for run in folders_with({'record.json'}, p) if run.name == name]
-    if not found: return out # it is trained now
+    if not found: # it is trained now
+        print(f"There is no run {name} yet; looked in {', '.join(here.show(p) for p in dict.fromkeys((*here.inputs, here.working)))}")
+        return out
     found = max(found, key=lambda run: (json.loads((run/'record.json').read_text(encoding='utf-8'))['finished'], (run/'log.jsonl').stat().st_size)) # several sessions have left it: where it is furthest
     staged = out.with_name(f'.bringing-{name}')
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree(found, staged)
     for p in (staged, *staged.rglob('*')): p.chmod(p.stat().st_mode | 0o200) # an input's files are read-only, and so are their copies
+    print(f'The run {name} is that of {here.show(found)}')
     return staged.rename(out)
 
 # %% ../nbs/week2_train.ipynb #ba9f2c55

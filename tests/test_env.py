@@ -487,6 +487,7 @@ def test_a_pip_that_cannot_is_said_with_what_to_do(session):
         ({'huggingface_hub': '0.36.2'}, ['huggingface_hub>=2,<3']),
         ({'transformers': '4.46.0'}, ['peft<0.18', 'huggingface_hub<1', 'bitsandbytes<0.46']),
         ({'torch': '2.0.0'}, []),
+        ({'gradio': '7.1.0', 'transformers': '6.0.0'}, []),  # newer than tested: the platform's, which may well work
     ],
 )
 def test_what_is_asked_for(change, asked):

@@ -447,9 +447,10 @@ def kaggle(folder):
     return environment(folder, {'KAGGLE_KERNEL_RUN_TYPE': 'Batch'})
 
 
-def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole, tmp_path):
+def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole, tmp_path, capsys):
     "Kaggle: the interrupted run is in a read-only input; it is copied, whole or not at all, and ends as if nothing had been"
     assert bring_run('week2', kaggle(tmp_path)) == tmp_path / 'kaggle/working/runs/week2'  # nothing to bring: it is trained there
+    assert capsys.readouterr().out == 'There is no run week2 yet; looked in /kaggle/working\n'
     earlier = tmp_path / 'kaggle/input/week-2-output/runs/week2'
     earlier.parent.mkdir(parents=True)
     interrupt(whole, earlier)
@@ -460,6 +461,7 @@ def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole
     (tmp_path / 'kaggle/input/a-first-output/runs/week2/log.jsonl').chmod(0o644)
     (tmp_path / 'kaggle/input/a-first-output/runs/week2/log.jsonl').write_text('')  # an output that had come less far
     out = bring_run('week2', kaggle(tmp_path))
+    assert capsys.readouterr().out == 'The run week2 is that of /kaggle/input/week-2-output/runs/week2\n'
     assert out == tmp_path / 'kaggle/working/runs/week2' and {p.relative_to(out): p.read_bytes() for p in out.rglob('*') if p.is_file()} == before
     assert all(p.stat().st_mode & 0o200 for p in (out, *out.rglob('*')))
     assert equal(whole, train(settings, out, progress=False))
