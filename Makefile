@@ -17,7 +17,7 @@ PIP := pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test matrix old venv demo docs notebooks bench prepare clean
+.PHONY: help run test matrix old venv venv-old demo docs notebooks bench prepare clean
 
 help: ## this list
 	@echo "legal_llm. Commands:"
@@ -38,6 +38,8 @@ old: $(VENV)/dev.stamp $(OLD)/dev.stamp ## the core tests under the versions of 
 	@$(OLD)/bin/python -m pytest $$($(PY) tools/matrix.py --core) -n auto --dist loadgroup
 
 venv: $(VENV)/dev.stamp ## only make .venv, with everything for run, test and docs
+
+venv-old: $(OLD)/dev.stamp
 
 demo: $(VENV)/run.stamp ## open the demo of a run (RUN=its folder)
 	@$(VENV)/bin/legal-llm demo $(if $(RUN),--run "$(RUN)")

@@ -128,7 +128,27 @@ def test_a_failing_cell_fails(tmp_path):
     assert path.read_bytes() == before
 
 
+# A test asks whether the notebooks run, with the real model: a third of the training that they show, shorter answers, and one turn of what is timed, tell that too.
+TRAINED = 'max_packs=30, dev_every=15'
+LESS = {
+    'week2_train': {'week2_settings(data)': f'week2_settings(data, {TRAINED})'},
+    'week2_packing': {'range(4)': 'range(1)'},
+    'week3_eval': {'week2_run(data, place)': f'week2_run(data, place, {TRAINED})', 'max_tokens=64, most=5': 'max_tokens=24, most=2'},
+    'week4_demo': {'week2_run(week1_data(place), place)': f'week2_run(week1_data(place), place, {TRAINED})'},
+    'week4_share': {'week2_run(week1_data(place), place)': f'week2_run(week1_data(place), place, {TRAINED})'},
+}
+
+
 @pytest.mark.parametrize('path', notebooks.notebooks(), ids=lambda p: p.stem)
 def test_notebook(path, outputs, monkeypatch):
     monkeypatch.setenv('LEGAL_LLM_WORKING', str(outputs))
-    notebooks.execute(path)
+    notebooks.execute(path, instead=LESS.get(path.stem))
+
+
+def test_what_is_run_instead_must_be_there(tmp_path):
+    path = write(tmp_path / 'a.ipynb', '# a\n> b', 'x = 6*7\nassert x == 42')
+    notebooks.execute(path, instead={'6*7': '84//2'})
+    with pytest.raises(CellExecutionError, match='AssertionError'):
+        notebooks.execute(path, instead={'6*7': '6*8'})
+    with pytest.raises(ValueError, match="a.ipynb has no cell with '6 \\* 7'"):
+        notebooks.execute(path, instead={'6 * 7': '42'})
