@@ -665,7 +665,7 @@ def test_files_plain_and_packed(tmp_path, pack):
 
 
 FAULTS = {
-    "is not readable": [b"{", b"", b"\xff\xfe\x00", b"\x1f\x8bnot gzip", gzip.compress(b'{"a": []}')[:-4]],
+    "is not readable": [b"{", b"", b"\xff\xfe\x00", b"\x1f\x8bnot gzip", gzip.compress(b'{"a": []}', mtime=0)[:-4]],
     "should hold an object": [b"[]", b"3", b"null"],
     "one text and no probability": [b'{"A__T": "x"}'],
     "SQuAD layout": [json.dumps(squad_file({"A__T": []})).encode()],

@@ -1,6 +1,7 @@
 """Run the tests under both sets of package versions, each in its own virtual environment, and keep what came out.
 
 python tools/matrix.py            all tests but the notebooks, in .venv and .venv-2024 (make matrix)
+python tools/matrix.py --venv V   the core tests in another virtual environment, of another Python for instance (make VENV=V PYTHON=python3.12 venv)
 python tools/matrix.py --clashes  bring about each pair of versions that legal_llm.env.CLASHES names, and keep what it says
 python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's versions (make old)
 """
@@ -80,18 +81,22 @@ def ask(python: Path, code: str):
     return json.loads(subprocess.run([python, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout)
 
 
-def run(profile: str) -> dict:
-    "The tests in one environment: versions, counts by file, minutes, and the names of what failed"
-    python = ROOT / VENVS[profile] / 'bin' / 'python'
+def core() -> list[str]:
+    return [f'tests/{name}' for name in CORE]
+
+
+def run(profile: str, venv: str = '') -> dict:
+    "The tests in one environment, only the core tests in one that is not in `VENVS`: versions, counts by file, minutes, and the names of what failed"
+    python = ROOT / (venv or VENVS[profile]) / 'bin' / 'python'
     if not python.exists():
         sys.exit(f'{python.parent.parent} is not there: make matrix')
     found = ask(python, 'import json, platform; from legal_llm.env import profile, versions as v; print(json.dumps([platform.python_version(), profile(v()), v()]))')
-    if found[1] != profile:
-        sys.exit(f'{VENVS[profile]} does not hold the versions of {profile!r}: delete it, and make matrix')
+    if not venv and found[1] != profile:
+        sys.exit(f'{python.parent.parent} does not hold the versions of {profile!r}: delete it, and make matrix')
     with tempfile.TemporaryDirectory() as folder:
         report, start = Path(folder) / 'report.xml', time.time()
         subprocess.run(
-            [python, '-m', 'pytest', *everything(), '-n', 'auto', '--dist', 'loadgroup', '-q', f'--junitxml={report}', '-o', 'junit_family=xunit1'], cwd=ROOT
+            [python, '-m', 'pytest', *(core() if venv else everything()), '-n', 'auto', '--dist', 'loadgroup', '-q', f'--junitxml={report}', '-o', 'junit_family=xunit1'], cwd=ROOT
         )
         minutes = (time.time() - start) / 60
         counts, failed = {}, []
@@ -107,21 +112,25 @@ def run(profile: str) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description='Run the tests under both sets of package versions')
     parser.add_argument('profiles', nargs='*', choices=[[], *VENVS], default=[], help='sets of versions; none: both')
+    parser.add_argument('--venv', help="a virtual environment with today's versions, in which to run the core tests")
     parser.add_argument('--core', action='store_true', help='only print the names of the core tests')
     parser.add_argument('--clashes', action='store_true', help='only bring about the pairs of versions that do not work together')
     args = parser.parse_args()
     if args.core:
-        print(*(f'tests/{name}' for name in CORE))
+        print(*core())
         return 0
     results = json.loads(OUT.read_text()) if OUT.exists() else {}
     if args.clashes:
         results['clashes'] = clashes()
         OUT.write_text(json.dumps(results, indent=1) + '\n')
         return 0 if all(c['expected'] and c['doctor'] != 'green' for c in results['clashes']) else 1
-    for profile in args.profiles or VENVS:
-        results[profile] = run(profile)
+    failed = []
+    for profile in ['current'] if args.venv else args.profiles or VENVS:
+        result = run(profile, args.venv)
+        results[f"core tests, Python {result['python'].rpartition('.')[0]}" if args.venv else profile] = result
+        failed += result['failed']
         OUT.write_text(json.dumps(results, indent=1) + '\n')
-    return 1 if any(results[p]['failed'] for p in args.profiles or VENVS) else 0
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':
