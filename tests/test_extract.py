@@ -12,7 +12,7 @@ import pytest
 from legal_llm.cli import main
 from legal_llm.cuad import CATEGORIES
 from legal_llm.env import LegalLLMError, trim_memory
-from legal_llm.eval import compare_runs, evaluate, keep_results
+from legal_llm.eval import check_adapter, compare_runs, evaluate, keep_results
 from legal_llm.extract import Extractor, run_key
 from legal_llm.models import find_run
 from legal_llm.review import Find, Review, rows_of, save_xlsx
@@ -49,6 +49,17 @@ AWKWARD = {
     'questions and answers of our own': 'Governing Law (which law applies)?\nYes\nNo\n' * 30,
     'formulas': '=HYPERLINK("http://x") +1 -1 @x | pipes | `code` <b>bold</b> & "quotes"',
 }
+
+
+def test_an_adapter_that_changes_nothing_is_not_evaluated(run):
+    "The base model must not be scored in the adapter's name"
+    extractor = Extractor.load(run.path)
+    assert check_adapter(extractor, WRITTEN) > 1e-3
+    for name, p in extractor.model.named_parameters():
+        if 'lora_B' in name:
+            p.data.zero_()
+    with pytest.raises(LegalLLMError, match='changes nothing'):
+        check_adapter(extractor, WRITTEN)
 
 
 @pytest.mark.parametrize('text', AWKWARD.values(), ids=AWKWARD.keys())

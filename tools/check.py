@@ -179,6 +179,29 @@ def check_pages() -> list[str]:
     ]
 
 
+def check_guide(text: str | None = None) -> list[str]:
+    "The functions and tests that the field guide names are there; `text` instead of the guide's own, for a test"
+    if text is None:
+        cells = json.loads((NBS / 'challenges.ipynb').read_text(encoding='utf-8'))['cells']
+        text = '\n\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
+    entries = re.split(r'^### ', text, flags=re.M)[1:]
+    known = set(re.findall(r"'(\w+)'", ''.join(p.read_text(encoding='utf-8').partition('__all__ = [')[2].partition(']')[0] for p in LIB.glob('*.py'))))
+    out = []
+    for entry in entries:
+        number, where = entry.split()[0], entry.partition('**Where.**')[2]
+        named = re.findall(r'`([^`]+)`', where)
+        tests = [n for n in named if n.startswith('tests/')]
+        if not tests:
+            out.append(f'{number} names no test')
+        for name in tests:
+            file, _, test = name.partition('::')
+            path = ROOT / file
+            if not path.exists() or not re.search(rf'^def {test}\(', path.read_text(encoding='utf-8'), re.M):
+                out.append(f'{number} names {name}, which is not there')
+        out += [f'{number} names {n}, which nothing exports' for n in named if n not in tests and n not in known]
+    return out
+
+
 def check_badges() -> list[str]:
     return [
         f'badges of {n} are out of date: run make prepare'
@@ -203,7 +226,7 @@ def problems() -> dict[str, list[str]]:
     found = {}
     for path in notebooks():
         found[f'nbs/{path.name}'] = [*check_form(path), *check_clean(path), *check_imports(path), *check_light(path), *check_executed(path)]
-    return found | {'package': check_sync(), 'pages': check_pages(), 'badges': check_badges(), 'names': check_names()}
+    return found | {'package': check_sync(), 'pages': check_pages(), 'guide': check_guide(), 'badges': check_badges(), 'names': check_names()}
 
 
 def main() -> int:
