@@ -30,7 +30,7 @@ test: $(VENV)/dev.stamp ## quick checks, the tests, and every notebook
 	@$(PY) tools/check.py
 	@$(PY) -m pytest tests -n auto --dist loadgroup
 
-matrix: $(VENV)/dev.stamp $(OLD)/dev.stamp ## the tests under both sets of package versions, today's and 2024's, into nbs/results (an hour)
+matrix: $(VENV)/dev.stamp $(OLD)/dev.stamp ## the tests under both sets of package versions, today's and 2024's, into nbs/results (half an hour)
 	@$(PY) tools/matrix.py --clashes
 	@$(PY) tools/matrix.py
 
