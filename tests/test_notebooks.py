@@ -142,18 +142,15 @@ def test_a_failing_cell_fails(tmp_path):
 # A test asks whether the notebooks run, with the real model: less training than they show, fewer and shorter answers, and one turn of what is timed, tell that too.
 TRAINED = 'max_packs=24, dev_every=12'
 LESS = {
-    'week2_train': {'week2_settings(data)': f'week2_settings(data, {TRAINED})'},
     'week2_packing': {'range(4)': 'range(1)', '(256, 512)': '(256,)', '[:10]': '[:3]'},
-    'week3_eval': {'week2_run(data, place)': f'week2_run(data, place, {TRAINED})', 'max_tokens=64, most=5': 'max_tokens=24, most=2', 'limit=3': 'limit=2'},
-    'week4_demo': {'week2_run(week1_data(place), place)': f'week2_run(week1_data(place), place, {TRAINED})'},
-    'week4_share': {'week2_run(week1_data(place), place)': f'week2_run(week1_data(place), place, {TRAINED})'},
+    'week3_eval': {'max_tokens=64, most=5': 'max_tokens=24, most=2', 'limit=3': 'limit=2'},
 }
 
 
 @pytest.mark.parametrize('path', notebooks.notebooks(), ids=lambda p: p.stem)
 def test_notebook(path, outputs, monkeypatch):
     monkeypatch.setenv('LEGAL_LLM_WORKING', str(outputs))
-    notebooks.execute(path, instead=LESS.get(path.stem))
+    notebooks.execute(path, instead=notebooks.trained(path.stem, TRAINED) | LESS.get(path.stem, {}))
 
 
 def test_what_is_run_instead_must_be_there(tmp_path):

@@ -38,12 +38,11 @@ class Platform:
         "Open a notebook and press Run all. Returns the folder of outputs. Raises CellExecutionError."
         path = Path(shutil.copy(notebooks.NBS / f'{name}.ipynb', self.working))
         less = f'base={str(self.tiny)!r}, max_packs=24, dev_every=0, dtype="float32"'
-        call = dict(week2_train='week2_settings(data', week3_eval='week2_run(data, place', week4_demo='week2_run(week1_data(place), place').get(name)
         for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
             monkeypatch.delenv(key, raising=False)
         for key, value in {**self.variables, 'LEGAL_LLM_ROOT': str(self.root), 'HOME': str(self.root / 'root'), 'XDG_CACHE_HOME': str(self.root / 'root/.cache'), **NOWHERE}.items():
             monkeypatch.setenv(key, value)
-        notebooks.execute(path, instead={f'{call})': f'{call}, {less})'} if call else None)
+        notebooks.execute(path, instead=notebooks.trained(name, less))
         self.sessions += 1
         return self.working
 

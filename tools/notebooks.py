@@ -22,6 +22,20 @@ week2_train week2_compat week2_rules week2_plan week2_models week2_packing week2
 week4_demo week4_documents week4_playbook week4_share cli challenges benchmarks'''.split()
 
 
+# How each of the weeks asks for a training
+TRAINS = {
+    'week2_train': 'week2_settings(data',
+    'week3_eval': 'week2_run(data, place',
+    'week4_demo': 'week2_run(week1_data(place), place',
+    'week4_share': 'week2_run(week1_data(place), place',
+}
+
+
+def trained(name: str, settings: str) -> dict[str, str]:
+    "What `execute` is to run instead for a notebook's training to have other settings, 'max_packs=24' for example; {} where it trains nothing"
+    return {f'{TRAINS[name]})': f'{TRAINS[name]}, {settings})'} if name in TRAINS else {}
+
+
 def notebooks() -> list[Path]:
     "All notebooks, in the order in which they tell the story; ones that ORDER does not know come last"
     rank = {name: i for i, name in enumerate(ORDER)}
