@@ -4,22 +4,22 @@
 
 # %% ../nbs/week1_data.ipynb #93cb1ab3
 from __future__ import annotations
-import hashlib, json, os, random, shutil, sys, tempfile
-from collections import Counter
+import hashlib, json, os, shutil, tempfile
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from .env import Environment, LegalLLMError, atomic_write, cores, environment, folders_with, save_json, short_path
-from .cuad import CATEGORIES, Category, Clause, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
-from .prompts import Prompt
+import numpy as np
+from .env import Environment, LegalLLMError, atomic_write, environment, folders_with, save_json, short_path
+from .cuad import CATEGORIES, Category, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
+from .screen import Screen, fit_screen, load_screen, save_screen
+from .sentences import label_sentences, split_sentences
 from .sources import SAMPLE, WORDS, Source, find_source, label_categories, load_labels
 from .splits import split_contracts
 from .synthetic import write_contracts
-from .windows import make_windows, place as place_clauses, tokenise, whole_spans, window_spans
+from .windows import Example, in_doubt, make_examples
 
 # %% auto #0
-__all__ = ['default_source', 'read_source', 'DataSettings', 'DataSet', 'open_data', 'prepare_data', 'find_data', 'week1_data',
-           'plot_coverage', 'compare_windows', 'Example', 'sample_examples']
+__all__ = ['MIN_PROBABILITY', 'default_source', 'read_source', 'DataSettings', 'DataSet', 'open_data', 'prepare_data',
+           'find_data', 'week1_data', 'doubt_by_category']
 
 # %% ../nbs/week1_data.ipynb #112a55a0
 def default_source(
@@ -55,13 +55,12 @@ def read_source(
     return load_contracts(path, quarantine, named=named), tuple(named) or CATEGORIES
 
 # %% ../nbs/week1_data.ipynb #538b563e
+MIN_PROBABILITY = .05 # of the screen, below which a category of a sentence is not in doubt
+
 @dataclass(frozen=True)
 class DataSettings:
     "What decides the content of a data set."
     source: str = 'sample'   # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; or a table of labels of one's own
-    base: str = 'smollm2'    # whose tokenizer cuts the windows
-    size: int = 384          # tokens in a window, at most
-    overlap: int = 96        # tokens that neighbouring windows share, at least
     dev: float = .1          # share of the contracts for dev
     test: float = .1         # share for test, where the source has no test split of its own
     seed: int = 42
@@ -92,10 +91,28 @@ class DataSet:
         if split not in ('train', 'dev', 'test'): raise LegalLLMError(f"there is no split {split!r}: choose train, dev or test")
         return load_contracts(self.path/f'{split}.json')
 
-    def windows(self):
-        "The training windows: an Arrow table, memory-mapped."
+    def screen(self) -> Screen: # fitted on the training contracts
+        return load_screen(self.path/'screen')
+
+    def sentences(self):
+        "The training contracts' sentences: an Arrow table with title, start, end, label (numbers of categories) and odds (the screen's log odds, out of fold)."
         from datasets import load_from_disk
-        return load_from_disk(str(self.path/'windows'))
+        return load_from_disk(str(self.path/'sentences'))
+
+    def examples(self,
+        split: str,           # train, with odds out of fold; dev or test, with those of the screen
+        tokenizer,
+        window_tokens: int = 177,
+        min_probability: float = MIN_PROBABILITY, # of the screen, below which a category of a sentence is not in doubt
+        limit: int | None = None       # contracts, at most
+    ) -> list[Example]: # in the contracts' order
+        "The windows of a split, with what is known of their sentences."
+        contracts = self.contracts(split)[:limit]
+        if split == 'train': known = _known(self.sentences(), contracts, len(self.categories))
+        else:
+            screen, names = self.screen(), [c.name for c in self.categories]
+            known = ((s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names)) for c in contracts for s in [split_sentences(c.text)])
+        return [e for c, (s, odds, label) in zip(contracts, known) for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability)]
 
     def rows(self):
         i = self.info
@@ -105,17 +122,15 @@ class DataSet:
         if i['left_out']: yield 'left out', f"{i['left_out']:,} training contracts that are near-duplicates of an official test contract, see {short_path(self.path/'split.md')}"
         yield 'questions', f"{i['questions']:,}" + ('' if self.categories == CATEGORIES else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}")
         yield 'positives', f"{i['positives']:,} ({i['positives'] / i['questions']:.1%}), with {i['spans']:,} spans"
-        yield 'training windows', (f"{i['windows']:,} of at most {i['settings']['size']} tokens, {i['settings']['overlap']} shared; "
-                                   f"{i['windows_with_clauses']:,} hold a clause")
-        yield 'training tokens', f"{i['tokens']:,}"
-        yield 'coverage', f"{i['covered'] / max(i['train_spans'], 1):.1%} of the training spans lie whole inside a window, among them all of up to {i['settings']['overlap']} tokens"
+        yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
+        yield 'screen', f"in doubt above {i['min_probability']:g}: {i['doubtful']:,} sentences with {i['pairs']:,} categories, {i['kept']:.1%} of those that are right among them"
         yield 'folder', short_path(self.path) + (' (was there already)' if self.reused else '')
 
-    def __str__(self): return '\n'.join(f"{k:<17} {v}" for k, v in self.rows())
+    def __str__(self): return '\n'.join(f"{k:<18} {v}" for k, v in self.rows())
     def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
 
 # %% ../nbs/week1_data.ipynb #11c62372
-_FORMAT = 2  # raised when windows, splits or the folder's layout change, so that an older folder is not taken for the same
+_FORMAT = 3  # raised when sentences, splits or the folder's layout change, so that an older folder is not taken for the same
 
 def _fingerprint(contracts, categories, settings):
     "Hash of what the contracts say, of their official split and of the settings; where they came from, and in which form, is no part of it."
@@ -123,79 +138,53 @@ def _fingerprint(contracts, categories, settings):
     parts = [_FORMAT, fingerprint(contracts), sorted(c.title for c in contracts if c.split == 'test'), [asdict(c) for c in categories], kept]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-def _window_rows(
-    contract: Contract,
-    tokenizer,
-    settings: DataSettings,
-    names: list[str]
-) -> list[dict]: # a row for each window
-    "Cut one contract; every number of `present` and `partial` is a category, every number of `whole` one of the contract's clauses."
-    tokens = tokenise(contract.text, tokenizer)
-    spans, rows = place_clauses(tokens, contract.clauses), []
-    for i, w in enumerate(make_windows(tokens, settings.size, settings.overlap)):
-        found, partly = window_spans(tokens, w, spans)
-        rows.append(dict(title=contract.title, window=i, start=w.start, stop=w.stop, ids=tokens.ids[w.start:w.stop], present=[names.index(c) for c in found],
-                         spans=list(found.values()), partial=sorted(names.index(c) for c in partly), whole=[s.clause for s, x in zip(spans, whole_spans([w], spans)) if x]))
-    return rows
-
-def _cut_batch(batch, tokenizer, settings, names):
-    "Columns of contracts -> columns of windows, for `Dataset.map`."
-    contracts = (Contract(t, x, [Clause(**c) for c in json.loads(cs)]) for t, x, cs in zip(batch['title'], batch['text'], batch['clauses']))
-    rows = [r for c in contracts for r in _window_rows(c, tokenizer, settings, names)]
-    return {k: [r[k] for r in rows] for k in rows[0]}
-
-def _workers(contracts):
-    "Processes to cut windows in: the cores really granted, where processes can be forked safely and the work is worth it; None for this process."
-    started = 'torch' in sys.modules and sys.modules['torch'].cuda.is_initialized()
-    return min(cores(), 8) if sys.platform == 'linux' and not started and len(contracts) >= 64 and cores() > 1 else None
-
-def _write_windows(contracts, categories, tokenizer, settings, out, progress):
-    "Cut contracts into windows and store them as an Arrow table, without holding them all in memory."
-    from datasets import Dataset, Features, Sequence, Value, disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
-    ints, quotes = Sequence(Value('int32')), Sequence(Sequence(Value('string')))
-    columns = Features(title=Value('string'), window=Value('int32'), start=Value('int32'), stop=Value('int32'), ids=ints, present=ints, spans=quotes, partial=ints, whole=ints)
-    clauses = [json.dumps([dict(category=x.category, start=x.start, text=x.text) for x in c.clauses]) for c in contracts]
-    table = Dataset.from_dict(dict(title=[c.title for c in contracts], text=[c.text for c in contracts], clauses=clauses))
-    cut = partial(_cut_batch, tokenizer=tokenizer, settings=settings, names=[c.name for c in categories])
-    part = out.with_name('.cutting')
-    part.mkdir()
-    os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')  # one process a core instead
+def _write_sentences(contracts, categories, fresh, out) -> dict: # counts
+    "Store the sentences of the training contracts, with labels and odds, as an Arrow table."
+    from datasets import Dataset, disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
+    names, rows = [c.name for c in categories], dict(title=[], start=[], end=[], label=[], odds=[])
+    for c, odds in zip(contracts, fresh):
+        sentences = split_sentences(c.text)
+        rows['title'] += [c.title] * len(sentences)
+        rows['start'] += sentences[:, 0].tolist()
+        rows['end'] += sentences[:, 1].tolist()
+        rows['label'] += [np.flatnonzero(y).tolist() for y in label_sentences(sentences, c.clauses, names)]
+        rows['odds'] += list(odds)
     shown = is_progress_bar_enabled()
-    (enable_progress_bars if progress else disable_progress_bars)()
-    try:
-        rows = table.map(cut, batched=True, batch_size=8, remove_columns=table.column_names, features=columns, num_proc=_workers(contracts), writer_batch_size=256,
-                         new_fingerprint='windows', cache_file_name=str(part/'windows.arrow'), desc='windows')
-        disable_progress_bars()
-        rows.save_to_disk(str(out))
+    disable_progress_bars()
+    try: Dataset.from_dict(rows).save_to_disk(str(out))
     finally: (enable_progress_bars if shown else disable_progress_bars)()
-    del rows
-    shutil.rmtree(part)
+    doubt = in_doubt(np.stack(rows['odds']), MIN_PROBABILITY)
+    right = [doubt[i, c] for i, y in enumerate(rows['label']) for c in y]
+    return dict(sentences=len(doubt), labelled=sum(map(bool, rows['label'])), doubtful=int(doubt.any(1).sum()), pairs=int(doubt.sum()), min_probability=MIN_PROBABILITY, kept=float(np.mean(right)))
+
+def _known(table, contracts, categories):
+    "(sentences [n, 2], odds [n, categories], label [n, categories]) of each contract, out of the table."
+    columns = table.with_format('numpy', columns=['start', 'end', 'odds'])
+    spans, odds, label = np.stack([columns['start'], columns['end']], 1).astype(np.int32), np.stack(columns['odds']).astype(np.float32), np.zeros((len(table), categories), bool)
+    for i, y in enumerate(table['label']): label[i, y] = True
+    titles = np.array(table['title'])
+    first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]])
+    at = dict(zip(titles[first], zip(first, np.r_[first[1:], len(titles)])))
+    for c in contracts:
+        a, b = at[c.title]
+        yield spans[a:b], odds[a:b], label[a:b]
 
 # %% ../nbs/week1_data.ipynb #b97b0419
 def open_data(
     path # a folder that `prepare_data` wrote
 ) -> DataSet:
-    "Open a prepared data set."
+    "Open a prepared data set. Raises LegalLLMError where there is none."
     path = Path(path)
     if not (path/'data.json').exists():
         raise LegalLLMError(f"no data set in {path}: it has no data.json; make one with `legal-llm data --out {path}`")
     info = json.loads((path/'data.json').read_text(encoding='utf-8'))
-    if 'categories' not in info: raise LegalLLMError(f"{path} was made by an earlier version of legal_llm: choose another --out, or delete that folder")
+    if 'pairs' not in info: raise LegalLLMError(f"{path} was made by an earlier version of legal_llm: choose another --out, or delete that folder")
     return DataSet(path, info, reused=True)
 
-def _counts(contracts, categories, train, windows):
+def _counts(contracts, categories):
     "What the data set holds, in numbers."
-    from datasets import load_from_disk
-    stats, rows, whole, tokens = corpus_stats(contracts, categories), load_from_disk(str(windows)), {}, {}
-    for r in rows.select_columns(['title', 'stop', 'whole']):
-        whole.setdefault(r['title'], set()).update(r['whole'])
-        tokens[r['title']] = max(r['stop'], tokens.get(r['title'], 0))
-    spans, covered = Counter(), Counter()
-    for c in train:
-        for i, clause in enumerate(c.clauses): spans[clause.category] += 1; covered[clause.category] += i in whole[c.title]
-    return dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans, windows=len(rows),
-                windows_with_clauses=sum(map(bool, rows['present'])), tokens=sum(tokens.values()), covered=sum(covered.values()), train_spans=sum(spans.values()),
-                coverage={k: [covered[k], n] for k, n in spans.items()})
+    stats = corpus_stats(contracts, categories)
+    return dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans)
 
 def _split_page(report):
     "The report of a split, with its near-duplicates by name, as Markdown."
@@ -204,12 +193,11 @@ def _split_page(report):
                       '| contract | near-duplicate | containment |', '| :--- | :--- | ---: |', *rows, ''])
 
 def prepare_data(
-    settings: DataSettings, # source, window and split
+    settings: DataSettings, # source and split
     out,                    # folder to write
-    tokenizer,              # of the base model that `settings` names
     progress: bool = True   # show a progress bar
 ) -> DataSet:
-    "Read, check, split, verify and cut; reuses `out` where it holds the same data already. Raises LegalLLMError where it holds another."
+    "Read, check, split, verify, cut and screen; reuses `out` where it holds the same data already. Raises LegalLLMError where it holds another."
     out, problems = Path(out), []
     found = find_source(settings.source, progress=progress)
     if settings.source == 'auto': print(found)
@@ -229,9 +217,12 @@ def prepare_data(
         for name, cs in splits.items(): save_squad(cs, part/f'{name}.json', categories)
         atomic_write(part/'split.md', _split_page(splits.report))
         if problems: save_quarantine(problems, part/'quarantine.jsonl')
-        _write_windows(splits['train'], categories, tokenizer, settings, part/'windows', progress)
+        if progress: print(f"fitting the screen on {len(splits['train']):,} contracts", flush=True)
+        screen, fresh = fit_screen(splits['train'], categories)
+        save_screen(screen, part/'screen')
+        counts = _write_sentences(splits['train'], categories, fresh, part/'sentences')
         info = dict(fingerprint=hashed, source='sample' if found.path is None else Path(found.path).name, settings=asdict(settings), splits={k: len(v) for k, v in splits.items()},
-                    quarantined=len(problems), left_out=len(splits.report.left_out), categories=[asdict(c) for c in categories], **_counts(contracts, categories, splits['train'], part/'windows'))
+                    quarantined=len(problems), left_out=len(splits.report.left_out), categories=[asdict(c) for c in categories], **counts, **_counts(contracts, categories))
         save_json(part/'data.json', info)
         if out.exists(): out.rmdir()
         os.chmod(part, 0o755)
@@ -247,90 +238,23 @@ def find_data(
     here = here or environment()
     if (here.working/'data'/'data.json').exists(): return here.working/'data'
     if here.platform == 'local': return None # the current folder may hold anything
-    return next((p for place in here.inputs for p in folders_with({'data.json'}, place) if (p/'windows').is_dir()), None)
+    return next((p for place in here.inputs for p in folders_with({'data.json'}, place) if (p/'sentences').is_dir()), None)
 
 def week1_data(
     here: Environment | None = None # None: found out
 ) -> DataSet:
     "The data set of week 1: what this session or an earlier one has prepared, else prepared now."
-    from legal_llm.models import load_tokenizer
     here = here or environment()
     if found := find_data(here): return open_data(found)
-    return prepare_data(DataSettings(source=default_source(here), size=256, overlap=64), here.working/'data', load_tokenizer('smollm2'))
+    return prepare_data(DataSettings(source=default_source(here)), here.working/'data')
 
-# %% ../nbs/week1_data.ipynb #281520e1
-def plot_coverage(
-    data: DataSet
-): # matplotlib figure
-    "For each category, the share of the training spans that lie whole inside a window."
-    from matplotlib.figure import Figure
-    rows = sorted(((w / n, k, n) for k, (w, n) in data.info['coverage'].items()), reverse=True)
-    fig = Figure(figsize=(7, .19 * len(rows) + 1)); ax = fig.subplots()
-    ax.barh([f'{k} ({n})' for _, k, n in rows], [x for x, _, _ in rows], color='#55A868')
-    ax.set(xlim=(0, 1), xlabel='spans that lie whole inside a window (number of spans in brackets)'); ax.margins(y=.01); ax.tick_params(axis='y', labelsize=8)
-    fig.tight_layout()
-    return fig
-
-# %% ../nbs/week1_data.ipynb #50f18fb5
-def compare_windows(
-    contracts: list[Contract],
-    tokenizer,
-    sizes=((256, 64), (384, 96), (512, 128), (1024, 256), (2048, 512)) # (size, overlap) pairs
-) -> list[dict]: # a row for each pair: windows, tokens in them, share of spans whole inside a window, tokens that a review reads, also for each contract
-    "What several window sizes mean for these contracts."
-    tokens, prompt, out = [tokenise(c.text, tokenizer) for c in contracts], Prompt(tokenizer), []
-    spans = [place_clauses(t, c.clauses) for t, c in zip(tokens, contracts)]
-    asked = len(prompt.prefix([])) + sum(len(prompt.question(i)) for i in range(len(prompt.categories)))
-    for size, overlap in sizes:
-        cut = [make_windows(t, size, overlap) for t in tokens]
-        whole = [x for ws, s in zip(cut, spans) for x in whole_spans(ws, s)]
-        windows, inside = sum(map(len, cut)), sum(len(w) for ws in cut for w in ws)
-        read = inside + windows * asked
-        out.append(dict(size=size, overlap=overlap, windows=windows, tokens=inside, coverage=round(sum(whole) / max(len(whole), 1), 4), review_tokens=read,
-                        review_tokens_per_contract=round(read / len(contracts))))
-    return out
-
-# %% ../nbs/week1_data.ipynb #5b96f001
-@dataclass(frozen=True)
-class Example:
-    "A window and what is asked about it."
-    window: int # row of `DataSet.windows()`
-    questions: list[tuple[int, list[str]]] # (index of the category, spans to quote; none if it is absent)
-
-def _take_windows(titles, full, empty, share, rng):
-    "`full` windows and windows of the same contracts without any clause, so that these are a share `share` of each contract's, as far as it has them."
-    pool, owed, take = {}, 0., list(full)
-    for i in empty: pool.setdefault(titles[i], []).append(i)
-    for title, n in Counter(titles[i] for i in full).items():
-        owed += n * share / (1 - share)
-        some = rng.sample(pool.get(title, []), min(int(owed + 1e-9), len(pool.get(title, []))))
-        owed -= len(some); take += some  # what one contract lacks, the next gives
-    rng.shuffle(take)
-    return take
-
-def sample_examples(
+# %% ../nbs/week1_data.ipynb #66d615e6
+def doubt_by_category(
     data: DataSet,
-    questions: int = 12,       # questions in a window, at least: the present ones, and absent ones drawn at random
-    absent: int = 4,           # absent ones among them, at least
-    empty: float = .15,        # share of windows without any clause
-    epochs: float = 1.,        # passes over the windows with a clause
-    limit: int | None = None,  # examples, at most
-    seed: int = 42
-) -> list[Example]: # in training order
-    "Draw what a training asks. Raises LegalLLMError where no window holds a clause."
-    rows, rng, out = data.windows(), random.Random(seed), []
-    titles, present, partly = (list(rows[k]) for k in ('title', 'present', 'partial'))
-    everything = range(len(data.categories))
-    full, empties = ([i for i, p in enumerate(present) if bool(p) == want] for want in (True, False))
-    if not full: raise LegalLLMError(f"no training window in {data.path} holds a clause: there is nothing to learn; check the source's answers")
-    wanted = max(round(epochs * len(full)), 1)
-    while wanted > 0 and (limit is None or len(out) < limit):
-        take = rng.sample(full, min(len(full), wanted))
-        wanted -= len(take)
-        for i in _take_windows(titles, take, empties, empty, rng)[:None if limit is None else limit - len(out)]:
-            others = [c for c in everything if c not in present[i] and c not in partly[i]]
-            drawn = rng.sample(others, min(max(questions - len(present[i]), absent), len(others)))
-            asked = [*zip(present[i], rows[i]['spans']), *((c, []) for c in drawn)]
-            rng.shuffle(asked)
-            out.append(Example(i, asked))
-    return out
+    min_probability: float = MIN_PROBABILITY
+) -> list[dict]: # a row for each category that occurs: category, clauses (sentences), kept (share in doubt), read (sentences in doubt for each clause)
+    "What the screen passes on of the training contracts, which it has not seen in this (out of fold)."
+    table = data.sentences()
+    doubt, label = in_doubt(np.stack(table.with_format('numpy')['odds']), min_probability), table['label']
+    rows = [[i for i, y in enumerate(label) if c in y] for c in range(len(data.categories))]
+    return [dict(category=c.name, clauses=len(r), kept=float(doubt[r, k].mean()), read=float(doubt[:, k].sum() / len(r))) for k, (c, r) in enumerate(zip(data.categories, rows)) if r]

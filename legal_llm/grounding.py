@@ -5,17 +5,62 @@
 # %% ../nbs/week1_grounding.ipynb #6a61076a
 from __future__ import annotations
 import re
+from dataclasses import dataclass
+import numpy as np
 from rapidfuzz import fuzz
-from .windows import Normalised
+from .env import LegalLLMError
 
 # %% auto #0
-__all__ = ['locate', 'ground']
+__all__ = ['Normalised', 'normalise', 'locate', 'ground']
+
+# %% ../nbs/week1_grounding.ipynb #910c8cc0
+@dataclass(frozen=True)
+class Normalised:
+    "Text with every run of white space as one space, and the way back to the source's characters."
+    source: str          # the text as it was
+    text: str            # without line breaks; no leading or trailing white space
+    offsets: np.ndarray  # [len(text)] int32: index in `source` of each character of `text`
+
+    def to_source(self,
+        start: int, # first character in `text`
+        end: int    # one past the last character in `text`
+    ) -> tuple[int, int]: # the same span in `source`, so that `source[a:b]` is what stands there
+        "Map a span of the normalised text to the source."
+        if not 0 <= start < end <= len(self.text):
+            raise LegalLLMError(f"span {start}:{end} lies outside the text of {len(self.text)} characters; give 0 <= start < end")
+        return int(self.offsets[start]), int(self.offsets[end-1]) + 1
+
+    def from_source(self,
+        start: int, # first character in `source`
+        end: int    # one past the last character in `source`
+    ) -> tuple[int, int]: # the same span in `text`, without white space at its ends; empty if there is nothing but white space
+        "Map a span of the source to the normalised text."
+        a, b = (int(i) for i in np.searchsorted(self.offsets, (start, end)))
+        while a < b and self.text[a] == ' ': a += 1
+        while a < b and self.text[b-1] == ' ': b -= 1
+        return a, b
+
+# %% ../nbs/week1_grounding.ipynb #63d9967a
+_SPACES = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint32)
+
+def normalise(
+    text: str # any text
+) -> Normalised: # one line of text and its offsets
+    "Collapse every run of white space (line breaks, tabs, no-break spaces) into one space; half a character (a lone surrogate) becomes the replacement character."
+    codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), dtype=np.uint32)
+    space, half = np.isin(codes, _SPACES), (codes >= 0xD800) & (codes < 0xE000)
+    keep = ~space
+    keep[1:] |= space[1:] & ~space[:-1]
+    offsets = np.flatnonzero(keep).astype(np.int32)
+    if len(offsets) and space[offsets[-1]]: offsets = offsets[:-1]
+    out = np.where(space[offsets], np.uint32(32), np.where(half[offsets], np.uint32(0xFFFD), codes[offsets]))
+    return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), offsets)
 
 # %% ../nbs/week1_grounding.ipynb #d1881b9b
 _OMISSION = re.compile(r'\s*(?:\[\s*)?(?:\.\s?\.\s?\.|…)(?:\s*\])?\s*')
 
 def locate(
-    quote: str,          # what the model wrote
+    quote: str,          # as somebody typed it
     text: str,           # normalised text to find it in
     least: float = 85.   # least similarity of a fuzzy match, 0 to 100
 ) -> tuple[int, int] | None: # character span in `text`; None if nothing is similar enough

@@ -87,7 +87,7 @@ def report_sentences(
         sentences = split_sentences(contract.text, max_chars)
         for c in contract.clauses:
             a, b = c.start, c.start + len(c.text)
-            near = [(s, e) for s, e in sentences if s < b and e > a]
+            near = sentences[(sentences[:, 0] < b) & (sentences[:, 1] > a)].tolist()
             said = word_set(c.text)
             for name in (c.category, 'all'):
                 spans[name] += 1

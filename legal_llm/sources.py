@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 from .env import Environment, LegalLLMError, environment, network_fault, short_path, unreachable
 from .cuad import CATEGORIES, CATEGORY, SEPARATE, WHOLE, Category, Clause, Contract, _base, _encodable, _fields, _ordered, _problem, _settle, _utf8, _without_absurd
-from .grounding import ground
-from .windows import normalise
+from .grounding import ground, normalise
 
 # %% auto #0
 __all__ = ['REMOTES', 'HUB', 'HUB_SIZE', 'SAMPLE', 'PLACES', 'WORDS', 'FIELDS', 'download', 'Remote', 'Place', 'Source',

@@ -24,11 +24,11 @@ from huggingface_hub import constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from legal_llm.asked import ask_prompt
 from legal_llm import sources
 from legal_llm.cuad import (CATEGORIES, CATEGORY, Category, Clause, Contract, _Finder, corpus_stats, find_dev_cuad, fingerprint, from_csv, gold_answers,
                             load_contracts, save_quarantine, save_squad, to_squad, validate)
 from legal_llm.env import LegalLLMError, environment
-from legal_llm.prompts import Prompt
 from legal_llm.sources import Remote, download, find_source, label_categories, load_labels
 from legal_llm.synthetic import write_contracts
 
@@ -739,8 +739,8 @@ def test_own_categories_go_all_the_way(tmp_path):
 def test_own_categories_can_be_asked():
     from legal_llm.models import load_tokenizer
     pets, = (c for c in label_categories([Contract('a', 'x', [Clause('Pets', 0, 'x')])]))
-    prompt = Prompt(load_tokenizer('smollm2'), (pets,))
-    assert 'Pets (clause on pets)?' in prompt.tokenizer.decode(prompt.question(0))
+    tokenizer = load_tokenizer('smollm2')
+    assert '"Pets" (clause on pets)' in tokenizer.decode(ask_prompt(tokenizer, 'One cat is allowed.', pets))
 
 
 # the real thing
