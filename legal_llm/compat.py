@@ -11,8 +11,7 @@ from packaging.version import Version
 from .env import save_json
 
 # %% auto #0
-__all__ = ['older', 'dtype_argument', 'load_model', 'unpack_gguf', 'save_for_both', 'can_split', 'keep_slots',
-           'readable_checkpoints']
+__all__ = ['older', 'dtype_argument', 'load_model', 'unpack_gguf', 'save_for_both', 'readable_checkpoints']
 
 # %% ../nbs/week2_compat.ipynb #47117064
 def older(
@@ -34,41 +33,20 @@ def _old_positions(rope: dict) -> dict:
     scaled = rope.get('rope_type', 'default') != 'default'
     return dict(rope_theta=rope['rope_theta'], rope_scaling={k: v for k, v in rope.items() if k != 'rope_theta'} if scaled else None)
 
-def _as_new(model) -> None:
-    "Teach a Llama of transformers 4 what packs ask of a model: logits at some positions, and a mask of truth values."
-    import torch
-    forward, head, kept = model.forward, model.get_output_embeddings(), []
-    def of_some(*args, logits_to_keep=None, **kwargs):
-        kept[:] = [logits_to_keep]
-        return forward(*args, **kwargs)
-    def choose(module, args):
-        where = kept.pop() if kept else None
-        if where is None: return args
-        if isinstance(where, int): where = slice(-where, None)
-        return args[0][:, where], *args[1:]
-    def added(module, args, kwargs):
-        mask = kwargs.get('attention_mask')
-        if mask is None or mask.dtype != torch.bool or mask.dim() != 4: return args, kwargs
-        least = torch.finfo(model.dtype).min
-        return args, {**kwargs, 'attention_mask': torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill(~mask, least)}
-    model.forward = of_some # not a hook: peft calls `forward` itself
-    head.register_forward_pre_hook(choose)
-    model.base_model.register_forward_pre_hook(added, with_kwargs=True)
-
 def load_model(
     path,     # folder or hub name
     dtype,    # torch number format of the weights
+    causal: bool = False, # with the output layer that predicts words, which nothing but asking the base model needs
+    num_hidden_layers: int | None = None, # layers to load, the first ones; None: all
     **options # of `from_pretrained`
 ):
-    "A causal language model with transformers' own attention (SDPA)."
-    from transformers import AutoConfig, AutoModelForCausalLM
-    options.update(dtype_argument(dtype), attn_implementation='sdpa')
-    if not older('transformers', '5'): return AutoModelForCausalLM.from_pretrained(path, **options)
+    "A language model with transformers' own attention (SDPA)."
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
     config = AutoConfig.from_pretrained(path)
-    if rope := getattr(config, 'rope_parameters', None): config.update(_old_positions(rope))
-    model = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
-    _as_new(model)
-    return model
+    if num_hidden_layers: config.num_hidden_layers = num_hidden_layers
+    if older('transformers', '5') and (rope := getattr(config, 'rope_parameters', None)): config.update(_old_positions(rope))
+    kind = AutoModelForCausalLM if causal else AutoModel
+    return kind.from_pretrained(path, config=config, attn_implementation='sdpa', **dtype_argument(dtype), **options)
 
 # %% ../nbs/week2_compat.ipynb #92e56009
 def unpack_gguf(
@@ -106,21 +84,6 @@ def save_for_both(
             said['tokenizer_class'] = 'PreTrainedTokenizerFast' # each knows it, and 5 reads it as its own
             said.setdefault('chat_template', tokenizer.chat_template) # 4.46 does not look into a file of its own
         save_json(Path(folder)/name, said)
-
-# %% ../nbs/week2_compat.ipynb #663c0870
-def can_split() -> bool:
-    "Whether transformers takes an attention of one's own."
-    return not older('transformers', '5')
-
-def keep_slots(
-    cache, # a `DynamicCache`
-    keep   # [slots] indices
-) -> None:
-    "Drop all other slots from a cache."
-    if older('transformers', '4.54'):
-        for arrays in (cache.key_cache, cache.value_cache): arrays[:] = [a[:, :, keep].contiguous() for a in arrays]
-        return
-    for layer in cache.layers: layer.keys, layer.values = layer.keys[:, :, keep].contiguous(), layer.values[:, :, keep].contiguous()
 
 # %% ../nbs/week2_compat.ipynb #51edd0dd
 def readable_checkpoints():

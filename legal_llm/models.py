@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, inspect, logging, os, re, shutil, tempfile, warnings
+import contextlib, hashlib, inspect, json, logging, os, re, shutil, tempfile, warnings
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +14,8 @@ from .rules import choose, situation
 from .sources import offline
 
 # %% auto #0
-__all__ = ['BASES', 'UNGATED', 'REPO', 'resolve_base', 'load_tokenizer', 'choose_dtype', 'sharded', 'no_bars', 'load_base',
-           'add_lora', 'find_run', 'find_adapter', 'load_adapter']
+__all__ = ['BASES', 'UNGATED', 'REPO', 'PORTABLE', 'START', 'resolve_base', 'load_tokenizer', 'tokenizer_hash', 'choose_dtype',
+           'sharded', 'no_bars', 'load_base', 'add_lora', 'find_run', 'find_adapter', 'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -86,6 +86,15 @@ def load_tokenizer(
         tokenizer.pad_token = free[0]
     return tokenizer
 
+# %% ../nbs/week2_models.ipynb #2cedacca
+def tokenizer_hash(
+    tokenizer
+) -> str: # 16 hex digits
+    "What tells one tokenizer from another: its vocabulary, and how it cuts a sentence."
+    sentence = 'THIS AGREEMENT (the “Agreement”), dated 12/05/2019,\nby X’s\t§ 7.1'
+    said = [sorted(tokenizer.get_vocab().items()), tokenizer(sentence, add_special_tokens=False)['input_ids']]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
 # %% ../nbs/week2_models.ipynb #68f30a9f
 def choose_dtype(
     dtype: str = 'auto' # auto, float32, bfloat16 or float16
@@ -99,32 +108,38 @@ def sharded() -> int: # 1: each process holds the whole model
 
 @contextlib.contextmanager
 def no_bars():
-    "transformers' progress bars off, for what takes a second."
+    "transformers' progress bars off, for what takes a second, and its table of weights that are left out on purpose."
     from transformers.utils import logging
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try: yield
     finally:
+        logging.set_verbosity(level)
         if shown: logging.enable_progress_bar()
 
 def load_base(
     name: str = 'smollm2', # as for `resolve_base`
     dtype: str = 'auto',   # number format of the weights
     four_bit: bool = False, # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
-    shards: int = 1        # processes that will share the weights; with several, the model stays in main memory until then
+    shards: int = 1,       # processes that will share the weights; with several, the model stays in main memory until then
+    num_hidden_layers: int | None = None, # layers to load, the first ones; None: all
+    causal: bool = False   # with the output layer that predicts words
 ):
     "Load a base model for training or extraction, on the GPU where there is one and it is not sharded. Raises LegalLLMError for what the hardware rules refuse."
     import torch
-    from transformers import BitsAndBytesConfig
+    from transformers import AutoConfig, BitsAndBytesConfig
     os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
     dtype = getattr(torch, choose(situation(), dtype=dtype, four_bit=four_bit)['dtype'])
-    kwargs = {}
+    kwargs = dict(num_hidden_layers=num_hidden_layers, causal=causal)
     if four_bit:
         kwargs['quantization_config'] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
                                                            bnb_4bit_compute_dtype=dtype)
     if torch.cuda.is_available() and shards == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
     path = resolve_base(name)
     try:
+        has = AutoConfig.from_pretrained(path).num_hidden_layers
+        if num_hidden_layers and num_hidden_layers > has: raise LegalLLMError(f"num_hidden_layers={num_hidden_layers}, and {name} has {has} layers: give at most {has}")
         with no_bars(): model = load_model(path, dtype, **kwargs)
     except OSError as e: raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
     model.config.use_cache = False
@@ -142,7 +157,9 @@ def add_lora(model,
     "Wrap a base model with a fresh LoRA adapter in float32; only the adapter is trainable. Raises LegalLLMError for an option that the installed peft does not have."
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, task_type='CAUSAL_LM', **_lora_options(options))
+    if 'layers_to_transform' in options: # which peft takes beside named modules only
+        options = dict(target_modules=sorted({n.rpartition('.')[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})) | options
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, task_type='FEATURE_EXTRACTION', **_lora_options(options))
     if getattr(model, 'is_loaded_in_4bit', False): model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     torch.manual_seed(seed)
     model = get_peft_model(model, config)
@@ -173,7 +190,7 @@ _MARKS = {'record.json', 'legal_llm.json', 'adapter_config.json'} # one of them 
 def _from_hub(name: str) -> Path:
     "The files of a repository that say and hold what was trained; no code is among them. Raises LegalLLMError."
     from huggingface_hub import constants, snapshot_download
-    at = dict(repo_id=name, allow_patterns=['*.json', '*.safetensors', '*.jinja', '*.model', 'merges.txt'], endpoint=constants.ENDPOINT)
+    at = dict(repo_id=name, allow_patterns=['*.json', '*.npz', '*.safetensors', '*.jinja', '*.model', 'merges.txt'], endpoint=constants.ENDPOINT)
     why = 'HF_HUB_OFFLINE is set' if offline() else unreachable(f'{constants.ENDPOINT}/api/models/{name}')
     try: return Path(snapshot_download(**at, local_files_only=bool(why)))
     except Exception as e: # the client has a dozen kinds of its own, and lets those of its HTTP library pass
@@ -199,24 +216,29 @@ def find_run(
     there = f" There {'is' if len(runs) == 1 else 'are'} {', '.join(here.show(r) for r in runs[:5])}{', …' if len(runs) > 5 else ''}." if runs else ''
     raise LegalLLMError(f"there is no run folder {path}; searched: {', '.join(searched)}.{there} Correct --run, or train one with `legal-llm train`")
 
+PORTABLE = 'legal_llm.json' # in an adapter folder or merged model: what of the run's record its use needs
+START = 'head_start.safetensors' # in a run folder: the head as it was fitted on the frozen model, before fine-tuning
+
 def find_adapter(
     path # as for `find_run`
 ) -> Path:
-    "The folder that holds adapter_config.json and the weights: that of the run, or `adapter` in it."
+    "The folder that holds what was trained, `head.safetensors` and legal_llm.json among it: that of the run, or `adapter` in it."
     path = find_run(path)
-    for folder in (path, path/'adapter'):
-        if (folder/'adapter_config.json').exists() and (folder/'adapter_model.safetensors').exists(): return folder
-    raise LegalLLMError(f"no adapter in {path}: looked for adapter_config.json and adapter_model.safetensors there and in {path/'adapter'}; "
+    for folder in (path/'adapter', path):
+        if (folder/'head.safetensors').exists() and (folder/PORTABLE).exists(): return folder
+    raise LegalLLMError(f"no adapter in {path}: looked for head.safetensors and {PORTABLE} there and in {path/'adapter'}; "
                         "finish the training with `legal-llm train`, or give the folder of a finished run")
 
 # %% ../nbs/week2_models.ipynb #a423624d
 def load_adapter(model,
-    path # as for `find_run`
+    folder # that holds adapter_config.json and adapter_model.safetensors
 ):
-    "Put a saved adapter on a base model; raises LegalLLMError where a key is missing, does not fit, or nothing would change."
+    "Put a saved adapter on a base model; raises LegalLLMError where a file or a key is missing, does not fit, or nothing would change."
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
-    folder = find_adapter(path)
+    folder = Path(folder)
+    for name in ('adapter_config.json', 'adapter_model.safetensors'):
+        if not (folder/name).exists(): raise LegalLLMError(f"can't find {name} in {folder}: copy the whole `adapter` folder of the run")
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try: model = PeftModel.from_pretrained(model, folder)

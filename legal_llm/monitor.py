@@ -17,8 +17,8 @@ __all__ = ['KINDS', 'COLORS', 'read_log', 'Log', 'Stopped', 'NonFinite', 'Level'
            'plot_run']
 
 # %% ../nbs/week2_monitor.ipynb #a8c27095
-KINDS = dict(yes='decision, clause present', no='decision, clause absent', edge='edges of a quote', text='text between')
-COLORS = dict(yes='#3b82f6', no='#e07b00', edge='#10a37f', text='#a855f7') # seen well on white and on black
+KINDS = dict(present='clause present', absent='clause absent')
+COLORS = dict(present='#3b82f6', absent='#e07b00') # seen well on white and on black
 
 def _finite(value) -> bool: # False for None, which is how the log writes what is not finite
     return value is not None and math.isfinite(value)
@@ -93,7 +93,7 @@ class Level:
     def __init__(self,
         window: int = 30 # losses of a kind that the median is taken of
     ):
-        self.window, self.recent, self.first, self.steps = window, {}, {}, 0
+        self.window, self.recent, self.steps = window, {}, 0
 
     def add(self, line: dict) -> float | None: # nats; None in the first `window` steps, and for other lines
         if 'loss' not in line: return None
@@ -101,18 +101,13 @@ class Level:
         for k in KINDS:
             if not _finite(line.get(k)) or (k not in self.recent and self.steps > self.window): continue # a kind that joins late would look like a rise
             self.recent.setdefault(k, deque(maxlen=self.window)).append(line[k])
-            if len(self.recent[k]) <= 10: self.first[k] = median(self.recent[k])
         return sum(map(median, self.recent.values())) if self.steps >= self.window and self.recent else None
-
-    @property
-    def began(self) -> float: # the same of the first ten losses of each kind
-        return sum(self.first.values())
 
 @dataclass
 class Divergence:
     "The losses have climbed far above their best."
     window: int = 30 # steps that the level is taken over
-    rise: float = 3. # nats above the best level
+    rise: float = 2. # nats above the best level
 
     def __post_init__(self): self.level, self.best, self.at = Level(self.window), math.inf, 0
 
@@ -127,18 +122,19 @@ class Divergence:
 # %% ../nbs/week2_monitor.ipynb #ef95c109
 @dataclass
 class NoLearning:
-    "After some steps the losses are hardly below where they began."
+    "After some steps the losses are not below those of the screen alone."
     warmup: int = 0      # warm-up steps of the learning rate
-    fall: float = .2     # share of the first level that must be gone by then
-    low: float = 1.      # nats; a level below is well in any case: the base model may know the task
+    window: int = 50     # steps that are compared
 
-    def __post_init__(self): self.level, self.after = Level(), max(100, 3 * self.warmup)
+    def __post_init__(self): self.recent, self.after = deque(maxlen=self.window), max(100, 3 * self.warmup)
 
     def __call__(self, line: dict) -> str | None:
-        now = self.level.add(line)
-        if now is None or line['step'] < self.after or now < max(self.low, (1 - self.fall) * self.level.began): return None
-        return (f"nothing is learned: the level of the losses began at {self.level.began:.2f} nats and is {now:.2f} after {line['step']} steps: check the learning rate "
-                f"(it was {line.get('lr') or 0:.1e} at this step), that the adapters get a gradient (its norm was {line.get('grad_norm') or 0:.1e}), and the labels")
+        if not _finite(line.get('loss')) or not _finite(line.get('screen')): return None
+        self.recent.append((line['loss'], line['screen']))
+        loss, screen = (sum(x) / len(self.recent) for x in zip(*self.recent))
+        if line['step'] < self.after or len(self.recent) < self.window or loss < screen: return None
+        return (f"nothing is learned: the loss of the last {self.window} steps is {loss:.3f} nats with the reader and {screen:.3f} without: check the learning rate "
+                f"(it was {line.get('lr') or 0:.1e} at this step), that adapter and head get a gradient (its norm was {line.get('grad_norm') or 0:.1e}), and the labels")
 
 # %% ../nbs/week2_monitor.ipynb #6f3c928c
 @dataclass
@@ -203,7 +199,7 @@ def _told(lines: list[dict]) -> str:
 
 def _told_dev(line: dict) -> str:
     "A look at dev in one line of text."
-    named = dict(dev_score='score', dev_ap='average precision', dev_exact='exact quotes', **{f'dev_{k}': k for k in KINDS})
+    named = dict(dev_ap='average precision', screen_ap='screen alone', dev_score='gain', dev_loss='loss')
     return f"dev after step {line['step']}: " + ' · '.join(f'{name} {line[k]:.3f}' for k, name in named.items() if _finite(line.get(k)))
 
 class TerminalView:
@@ -291,7 +287,7 @@ def _draw_tile(
     "A number with its name, and its course below."
     spark = ''
     if len(points) > 1:
-        line = _polyline(points, (2, 3, 116, 24), ((0, steps), (0, max(y for _, y in points))))
+        line = _polyline(points, (2, 3, 116, 24), ((0, steps), (min(0, *(y for _, y in points)), max(y for _, y in points))))
         spark = f'<svg viewBox="0 0 120 30" style="width:100%;display:block"><polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.5" opacity=".6"/></svg>'
     return f'<div style="flex:1 1 90px;max-width:160px"><div style="opacity:.7;font-size:11px">{name}</div><b>{value}</b>{spark}</div>'
 
@@ -335,7 +331,7 @@ class NotebookView:
         if len(self.lines) > len(taken): kinds.append('○ the same on dev')
         def course(key): s, v, smooth = series(self.lines, key); return list(zip(s, v if key in ('dev_score', 'lr') else smooth))
         scores = course('dev_score')
-        tiles = [_draw_tile('dev score', _short(scores[-1][1] if scores else None, '.3f'), scores, self.steps),
+        tiles = [_draw_tile('gain on dev', _short(scores[-1][1] if scores else None, '.3f'), scores, self.steps),
                  _draw_tile('learning rate', _short(last.get('lr'), '.2g'), course('lr'), self.steps),
                  _draw_tile('tokens/s', _short(_latest(taken, 'tokens_per_second'), ',.0f'), course('tokens_per_second'), self.steps),
                  _draw_tile('gradient norm', _short(_latest(taken, 'grad_norm'), '.2f'), course('grad_norm'), self.steps),
@@ -372,7 +368,7 @@ class TensorBoard:
         except Exception as e: self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})') # it loads TensorFlow, where that is installed; a training is worth more
 
     def step(self, line: dict):
-        groups = dict(loss='train', grad_norm='train', lr='train', tokens_per_second='machine', memory_gb='machine', **{k: 'loss' for k in KINDS})
+        groups = dict(loss='train', screen='train', grad_norm='train', lr='train', tokens_per_second='machine', memory_gb='machine', **{k: 'loss' for k in KINDS})
         if self.writer: self._add({f'{groups[k]}/{k}': v for k, v in line.items() if k in groups}, line['step'])
 
     def dev(self, line: dict):
@@ -392,7 +388,7 @@ def plot_run(
     lines: list[dict], # of a log
     path=None          # picture to save
 ):
-    "The course of a training: losses by kind, on dev as well; learning rate and gradient norm; dev score and speed. Returns a matplotlib figure."
+    "The course of a training: losses by kind, on dev as well; learning rate and gradient norm; gain on dev and speed. Returns a matplotlib figure."
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     fig = Figure(figsize=(7, 6), layout='constrained')
@@ -403,10 +399,10 @@ def plot_run(
         losses.plot(steps, smooth, color=COLORS[k], label=name)
         losses.plot(*series(lines, f'dev_{k}')[:2], 'o', ms=6, mfc='white', mec=COLORS[k], mew=1.6)
     handles, names = losses.get_legend_handles_labels()
-    if series(lines, 'dev_yes')[0]: handles.append(Line2D([], [], marker='o', ls='', ms=6, mfc='white', mec='gray', mew=1.6)); names.append('the same on dev')
+    if series(lines, 'dev_present')[0]: handles.append(Line2D([], [], marker='o', ls='', ms=6, mfc='white', mec='gray', mew=1.6)); names.append('the same on dev')
     every = sorted(v for k in KINDS for key in (k, f'dev_{k}') for v in series(lines, key)[1])
     if every: losses.set_ylim(max(every[len(every) // 100] / 1.5, 1e-4), every[-1] * 1.3) # a few outliers below are cut off
-    losses.set(yscale='log', ylabel='loss (nats a token)')
+    losses.set(yscale='log', ylabel='loss (nats a pair)')
     losses.yaxis.set_major_formatter(lambda v, _: f'{v:g}')
     if handles: losses.legend(handles, names, ncols=2, fontsize=8, loc='upper right')
     def pair(ax, left, right): # each: key, label, colour; on an axis of its own
@@ -416,10 +412,11 @@ def plot_run(
             noisy = key in ('grad_norm', 'tokens_per_second')
             if noisy: a.plot(steps, values, color=color, alpha=.15, lw=.8)
             a.plot(steps, smooth if noisy else values, form, color=color, ms=4)
-            a.set_ylabel(label, color=color); a.tick_params(axis='y', labelcolor=color)
-            a.set_ylim(0, (1.5 * max(smooth) if noisy else 1.1 * max(values)) or 1) # outliers of the noisy ones are cut off
+            a.set_ylabel(label, color=color)
+            a.tick_params(axis='y', labelcolor=color)
+            a.set_ylim(min(0, 1.1 * min(values)), (1.5 * max(smooth) if noisy else 1.1 * max(values)) or 1) # outliers of the noisy ones are cut off
     pair(rate, ('lr', 'learning rate', '#3b82f6', '-'), ('grad_norm', 'gradient norm', '#777777', '-'))
-    pair(score, ('dev_score', 'dev score', '#10a37f', 'o-'), ('tokens_per_second', 'tokens/s', '#777777', '-'))
+    pair(score, ('dev_score', 'gain on dev', '#10a37f', 'o-'), ('tokens_per_second', 'tokens/s', '#777777', '-'))
     score.set_xlabel('step')
     for ax in (losses, rate, score): ax.grid(alpha=.25)
     if path is not None:

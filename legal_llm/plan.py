@@ -6,69 +6,41 @@
 from __future__ import annotations
 import contextlib, random, threading, time
 from dataclasses import dataclass
-from datetime import datetime
-from unittest import mock
 import numpy as np
 from .env import LegalLLMError, free_bytes, hardware, short_path
 from .checkpoints import checkpoint_gb
 from .monitor import clock
-from .packing import LossWeights, Pack, step_gradients
-from .prompts import Prompt
+from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradients
+from .windows import Example
 
 # %% auto #0
-__all__ = ['check_model', 'check_packs', 'check_prompt', 'run_gb', 'check_disk', 'Measured', 'unchanged', 'too_long', 'preflight',
-           'Plan', 'make_plan']
+__all__ = ['check_model', 'check_packs', 'run_gb', 'check_disk', 'Measured', 'unchanged', 'too_long', 'preflight', 'Plan',
+           'make_plan']
 
 # %% ../nbs/week2_plan.ipynb #49d86ef5
 def check_model(
-    model # with its adapter
+    reader: Reader # with its adapter
 ) -> None:
     "Raise LegalLLMError unless there is something to train, in float32."
-    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    trainable = [(n, p) for n, p in reader.named_parameters() if p.requires_grad]
     if not any('lora_' in n for n, _ in trainable): raise LegalLLMError("the model has no adapter to train: call add_lora first")
     for name, p in trainable:
         if str(p.dtype) != 'torch.float32':
-            raise LegalLLMError(f"{name} is {str(p.dtype)[6:]}, but adapters must be float32 (16-bit ones break the gradient scaler): make the adapter with add_lora")
+            raise LegalLLMError(f"{name} is {str(p.dtype)[6:]}, but what is trained must be float32 (16 bits break the gradient scaler): use add_lora")
+    if not reader.head.weight.requires_grad: raise LegalLLMError("the reader's head is frozen, so little would be learned: leave it trainable")
 
 # %% ../nbs/week2_plan.ipynb #efe1a78d
 def check_packs(
-    packs: list[Pack],
-    stop: int # the end-of-turn token
+    packs: list[list[Example]]
 ) -> None:
-    "Raise LegalLLMError unless there is something to learn, and every answer ends with the end-of-turn token."
+    "Raise LegalLLMError unless there is something to learn."
     if not packs: raise LegalLLMError("there is nothing to train on, no pack was made: raise --epochs or --max-packs")
-    if not any(p.kinds.any() for p in packs): raise LegalLLMError("no pack holds a target, so nothing would be learned: build packs with make_packs")
+    examples = [e for p in packs for e in p]
+    if not any(e.doubt.any() for e in examples): raise LegalLLMError("nothing is in doubt, so nothing would be learned: lower --min-probability")
+    if not any((e.doubt & e.label).any() for e in examples):
+        raise LegalLLMError("no pack holds a clause, so nothing but absence would be learned: raise --max-packs, or check the data's answers")
     for i, p in enumerate(packs):
-        at = np.flatnonzero(p.kinds)
-        owner = p.branches[at]
-        last = at[np.flatnonzero(np.diff(owner, append=-1))] # of each branch, the last target
-        if len(last) != p.branches.max() or (p.targets[last] != stop).any():
-            raise LegalLLMError(f"an answer in pack {i} does not end with the end-of-turn token, so the model would not learn to stop: build packs with make_packs")
-
-# %% ../nbs/week2_plan.ipynb #82d0f39a
-def check_prompt(
-    prompt: Prompt
-) -> None:
-    "Raise LegalLLMError unless the prompt opens as it should, pads as it should, and is the same on another day."
-    tokenizer, bos = prompt.tokenizer, prompt.tokenizer.bos_token_id
-    ids = prompt.prefix([]) + prompt.question(0)
-    if bos is not None and ids[0] != bos:
-        raise LegalLLMError(f"the prompt does not open with the beginning-of-text token {tokenizer.bos_token}: put it into the tokenizer's chat template")
-    if bos is not None and (ids[1] == bos or (ids.count(bos) > 1 and bos not in prompt.question(0))): # in the question: it opens every turn
-        raise LegalLLMError(f"the prompt has more than one beginning-of-text token {tokenizer.bos_token}: take it out of the chat template, or tokenise with add_special_tokens=False")
-    if tokenizer.pad_token_id is None: raise LegalLLMError("the tokenizer has no pad token: load it with load_tokenizer")
-    if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise LegalLLMError(f"the pad token is the end token {tokenizer.eos_token}, so the model could not learn to stop: load the tokenizer with load_tokenizer")
-    if _on_another_day(prompt).fingerprint() != prompt.fingerprint():
-        raise LegalLLMError("the chat template prints today's date, so the prompt changes overnight: replace strftime_now(...) in the tokenizer's chat_template by a fixed date")
-
-def _on_another_day(prompt: Prompt) -> Prompt:
-    "The prompt that would be built if today were 3 February 2001."
-    from transformers.utils import chat_template_utils
-    class Day(datetime):
-        @classmethod
-        def now(cls, tz=None): return cls(2001, 2, 3)
-    with mock.patch.object(chat_template_utils, 'datetime', Day): return Prompt(prompt.tokenizer, prompt.categories)
+        if not all(np.isfinite(e.offset).all() for e in p): raise LegalLLMError(f"the screen's log odds in pack {i} are not finite: prepare the data again")
 
 # %% ../nbs/week2_plan.ipynb #11bc3714
 def run_gb(
@@ -92,14 +64,15 @@ def check_disk(
 @dataclass(frozen=True)
 class Measured:
     "What preflight found."
-    loss: float | None # of the longest pack, before training; None, as what else is measured, where nothing was tried
-    longest: int      # its tokens
-    tokens: int       # in the pack that was timed
+    loss: float | None # of the largest part, before training; None, as what else is measured, where nothing was tried
+    longest: int      # its tokens, padding included
+    tokens: int       # in the part that was timed, padding included
     seconds: float | None # that it took, forward and backward
+    reading: float | None # seconds of the forward pass alone
     parameters: int   # of the base model
-    trainable: int    # of the adapter
+    trainable: int    # of adapter and head
     weights_gb: float # GiB of frozen weights
-    peak_gb: float | None # GiB in use at the peak of the longest pack: on a GPU by torch, on a processor by the whole process
+    peak_gb: float | None # GiB in use at the peak of the largest part: on a GPU by torch, on a processor by the whole process
     memory_gb: float  # GiB that this process can have
     disk_gb: float    # GB that the run takes, at most
     free_gb: float    # GB free on their disk
@@ -145,22 +118,33 @@ def _peak(device):
     try: yield found
     finally: done.set(); thread.join()
 
-def too_long(pack: Pack) -> str: # a sentence
-    "What to do about a pack that memory does not hold."
-    return f"the longest pack, {len(pack):,} tokens, does not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits"
+def too_long(part: list[Example]) -> str: # a sentence
+    "What to do about a part of a pack that memory does not hold."
+    return f"{padded(part):,} tokens at once do not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits"
 
-def _try_pack(model, pack: Pack, weights: LossWeights) -> float: # loss
-    "Forward and backward over one pack. Raises LegalLLMError where it does not fit, or a gradient is missing, zero or not finite."
+@contextlib.contextmanager
+def _some_head(reader: Reader):
+    "A random head in place of one that is zero."
+    import torch
+    zero = not reader.head.weight.any()
+    if zero: torch.nn.init.normal_(reader.head.weight, std=.02)
+    try: yield
+    finally:
+        if zero: torch.nn.init.zeros_(reader.head.weight)
+
+def _try_part(reader: Reader, part: list[Example], weights: LossWeights, scale: float) -> float: # loss
+    "Forward and backward over one part. Raises LegalLLMError where it does not fit, or a gradient is missing, zero or not finite."
     import torch
     loss, fault = float('nan'), None
-    try: loss, _ = step_gradients(model, [pack], weights)
+    try: loss, _ = step_gradients(reader, [part], weights, scale)
     except (RuntimeError, AttributeError) as e: # out of memory; or a gradient that is not there
-        if isinstance(e, torch.OutOfMemoryError) or 'allocate memory' in str(e):
-            raise LegalLLMError(too_long(pack)) from e
+        if isinstance(e, torch.OutOfMemoryError) or 'allocate memory' in str(e): raise LegalLLMError(too_long(part)) from e
         fault = e
-    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    trainable = [(n, p) for n, p in reader.named_parameters() if p.requires_grad]
     lost = [n for n, p in trainable if p.grad is None]
-    if lost: raise LegalLLMError(f"no gradient reaches {len(lost)} of {len(trainable)} adapter weights, such as {lost[0]}: leave these layers out of target_modules, or switch checkpointing off") from fault
+    if lost:
+        raise LegalLLMError(f"no gradient reaches {len(lost)} of {len(trainable)} trainable weights, such as {lost[0]}: "
+                            "leave these layers out of target_modules, or switch checkpointing off") from fault
     if fault: raise fault
     wild = [n for n, p in trainable if not p.grad.isfinite().all()]
     if wild or not np.isfinite(loss):
@@ -172,61 +156,76 @@ def _try_pack(model, pack: Pack, weights: LossWeights) -> float: # loss
 
 # %% ../nbs/week2_plan.ipynb #89052c6b
 def preflight(
-    model,                    # with its adapter, on its device
-    prompt: Prompt,
-    packs: list[Pack],        # of the whole training
+    reader: Reader,           # with its adapter, on its device
+    packs: list[list[Example]], # of the whole training
     weights: LossWeights = LossWeights(),
     folder='.',               # where the run will be
     keep: int = 2,            # checkpoints, for which the disk must have room
     dtype: str | None = None, # number format of autocast on a GPU, as the training uses it; None: no autocast
-    tried: bool = True        # try the longest pack and time a step
+    tried: bool = True,       # try the largest part and time a step
+    budget: int = 10**9       # tokens computed at once
 ) -> Measured:
-    "Check a training, try its longest pack and time a step. Raises LegalLLMError for what could not work; changes nothing."
+    "Check a training, try its largest part and time a step. Raises LegalLLMError for what could not work; changes nothing."
     import torch
-    check_model(model)
-    check_packs(packs, prompt.stop)
-    check_prompt(prompt)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = [p for p in model.parameters() if not p.requires_grad]
-    need, device, by_length = run_gb(trainable, keep), next(model.parameters()).device, sorted(packs, key=len)
+    check_model(reader)
+    check_packs(packs)
+    trainable = sum(p.numel() for p in reader.parameters() if p.requires_grad)
+    frozen = [p for p in reader.parameters() if not p.requires_grad]
+    need, device, parts = run_gb(trainable, keep), reader.head.weight.device, sorted((part for p in packs for part in split_pack(p, budget)), key=padded)
     free = check_disk(folder, need)
     cast = torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16'))
-    loss = seconds = None
-    peak, median = [None], by_length[len(packs) // 2]
+    scale = 1024. if device.type == 'cuda' and dtype == 'float16' else 1.
+    loss = seconds = reading = None
+    peak, median = [None], parts[len(parts) // 2]
     if device.type == 'cuda': torch.cuda.empty_cache()
     memory = _memory(device)[1]
     if tried:
-        with unchanged(model), cast:
-            model.train()
-            with _peak(device) as peak: loss = _try_pack(model, by_length[-1], weights)
-            for _ in range(2):
-                start = time.perf_counter()
-                step_gradients(model, [median], weights)
-                if device.type == 'cuda': torch.cuda.synchronize(device)
-                seconds = time.perf_counter() - start
-    return Measured(loss, len(by_length[-1]), len(median), seconds, model.num_parameters() - trainable, trainable,
+        with unchanged(reader), _some_head(reader), cast:
+            reader.train()
+            with _peak(device) as peak: loss = _try_part(reader, parts[-1], weights, scale)
+            batch = collate([e.window for e in median], device)
+            seconds = _second_time(lambda: step_gradients(reader, [median], weights, scale), device)
+            with torch.no_grad(): reading = _second_time(lambda: reader(**batch), device)
+    adapter = sum(p.numel() for n, p in reader.model.named_parameters() if p.requires_grad)
+    return Measured(loss, padded(parts[-1]), padded(median), seconds, reading, reader.model.num_parameters() - adapter, trainable,
                     sum(p.numel() * p.element_size() for p in frozen) / 2**30, peak[0], memory, need, free)
+
+def _second_time(work, device) -> float: # seconds
+    "How long it takes, warmed up."
+    import torch
+    for _ in range(2):
+        start = time.perf_counter()
+        work()
+        if device.type == 'cuda': torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 # %% ../nbs/week2_plan.ipynb #e5a2f2b2
 @dataclass(frozen=True)
 class Plan:
     "What a training will do and take."
     packs: int         # in the whole training
-    windows: int       # different ones
-    questions: int     # with their answers
+    windows: int       # in them; those of several epochs count each time
+    pairs: int         # of sentence and category, in doubt
+    present: int       # of them, those that are so
     tokens: int        # that the model reads
-    targets: int       # of them, those that it is trained to predict the next token of
-    separate: int      # tokens that a sequence for each question would need
+    computed: int      # the same, padding included
+    separate: int      # tokens that a sequence for each pair would need
     accumulation: int  # packs in a step, in each process
     processes: int     # that train side by side, a GPU each
+    probe: int         # windows that the head is fitted on before
+    probe_tokens: int  # in them
     measured: Measured
 
     @property
     def steps(self) -> int: return -(-self.packs // (self.accumulation * self.processes))
 
     @property
-    def seconds(self) -> float | None: # None where no step was timed
-        return None if self.measured.seconds is None else self.tokens * self.measured.seconds / self.measured.tokens / self.processes
+    def probe_seconds(self) -> float | None: # to read the windows that the head is fitted on; None where no step was timed
+        return None if self.measured.reading is None else self.probe_tokens * self.measured.reading / self.measured.tokens / self.processes
+
+    @property
+    def seconds(self) -> float | None: # of the steps; None where none was timed
+        return None if self.measured.seconds is None else self.computed * self.measured.seconds / self.measured.tokens / self.processes
 
     @property
     def adapter_gb(self) -> float: # GiB: weights and gradients, and Adam's two moments
@@ -240,17 +239,23 @@ class Plan:
     def fits(self) -> bool | None: return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
 
     def _rows(self):
-        m, n = self.measured, self.steps
-        parts = f'weights {m.weights_gb:.2f}, adapter with gradients and optimizer {self.adapter_gb:.2f}'
-        if m.seconds is None: memory, duration = f'{parts} GiB, shared by {self.processes} processes, and a pack of {m.longest:,} tokens, which is tried when the model is shared', 'shown after the first steps'
+        m, n = self.measured, max(self.steps, 1)
+        parts = f'weights {m.weights_gb:.2f}, adapter and head with gradients and optimizer {self.adapter_gb:.2f}'
+        if m.seconds is None:
+            memory = f'{parts} GiB, shared by {self.processes} processes, and {m.longest:,} tokens at once, which are tried when the model is shared'
+            duration = 'shown after the first steps'
         else:
-            memory = f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: {parts}, peak of the longest pack {m.peak_gb:.1f} measured'
-            duration = f'{clock(self.seconds)}, at {self.tokens / self.seconds:,.0f} tokens/s (a pack of {m.tokens:,} tokens took {m.seconds:.2f} s)'
+            memory = f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: {parts}, peak of {m.longest:,} tokens at once {m.peak_gb:.1f} measured'
+            speed = f'{m.tokens / m.seconds * self.processes:,.0f} tokens/s ({m.tokens:,} tokens took {m.seconds:.2f} s)'
+            duration = f'{clock(self.probe_seconds)} for the head, then {clock(self.seconds)}, at {speed}'
         if self.fits is False: memory += '. **It does not fit**: lower --budget, switch checkpointing on, or load the base model in 4 bits'
-        return [('packs', f'{self.packs:,} of {self.windows:,} windows, {self.questions:,} questions'),
-                ('tokens', f'{self.tokens:,}, {self.targets:,} of them targets; separate sequences would need {self.separate:,}, {self.separate / self.tokens:.1f} times as many'),
-                ('steps', f'{n:,}, each of {self.accumulation * self.processes} {"packs" if self.accumulation * self.processes > 1 else "pack"} '
-                          f'({self.accumulation} x {self.processes} {"processes" if self.processes > 1 else "process"}), {self.questions / n:.0f} questions, {self.tokens / n:,.0f} tokens on average'),
+        each = self.accumulation * self.processes
+        head = f"fitted first, on the frozen model's states of {self.probe:,} windows, {self.probe_tokens:,} tokens" if self.probe else 'begins with zeros'
+        shape = f'{each} {"packs" if each > 1 else "pack"} ({self.accumulation} x {self.processes} {"processes" if self.processes > 1 else "process"})'
+        return [('head', head),
+                ('packs', f'{self.packs:,}, {self.windows:,} windows, {self.pairs:,} pairs of sentence and category in doubt, {self.present:,} of them clauses'),
+                ('tokens', f'{self.tokens:,}; separate sequences would need {self.separate:,}, {self.separate / max(self.tokens, 1):.1f} times as many'),
+                ('steps', f'{self.steps:,}, each of {shape}, {self.pairs / n:.0f} pairs, {self.tokens / n:,.0f} tokens on average'),
                 ('memory', memory),
                 ('time', duration),
                 ('disk', f'{m.disk_gb:.2f} GB at most, {m.free_gb:,.1f} GB free')]
@@ -259,12 +264,15 @@ class Plan:
     def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|'] + [f'| {name} | {value} |' for name, value in self._rows()])
 
 def make_plan(
-    packs: list[Pack],   # of the whole training
-    accumulation: int,   # packs in a step, in each process
-    processes: int,      # that train side by side
-    measured: Measured   # by `preflight`
+    packs: list[list[Example]], # of the whole training
+    probe: list[Example],  # that the head is fitted on before
+    accumulation: int,     # packs in a step, in each process
+    processes: int,        # that train side by side
+    measured: Measured     # by `preflight`
 ) -> Plan:
     "Count what a training will do."
-    trunks, branches = [int((p.branches == 0).sum()) for p in packs], [int(p.branches.max()) for p in packs]
-    return Plan(len(packs), len({p.ids[:n].tobytes() for p, n in zip(packs, trunks)}), sum(branches), sum(map(len, packs)), sum(int((p.kinds > 0).sum()) for p in packs),
-                sum(len(p) + (b - 1) * n for p, n, b in zip(packs, trunks, branches)), accumulation, processes, measured)
+    examples = [e for p in packs for e in p]
+    pairs, present = (sum(int(x.sum()) for x in xs) for xs in ([e.doubt for e in examples], [e.doubt & e.label for e in examples]))
+    separate = sum(int(e.doubt.sum(1) @ e.window.spans[:, 1]) for e in examples)
+    return Plan(len(packs), len(examples), pairs, present, sum(map(len, examples)), sum(map(padded, packs)), separate, accumulation, processes,
+                len(probe), sum(map(len, probe)), measured)

@@ -6,42 +6,51 @@
 from __future__ import annotations
 import contextlib, gc, itertools, math, random, time
 from pathlib import Path
+from unittest import mock
 import numpy as np, psutil, torch
-from torch.nn.functional import cross_entropy
 from .env import LegalLLMError, trim_memory # first: it quiets a warning of tqdm's, which transformers brings
 from transformers import Trainer, TrainerCallback
 from .compat import older, readable_checkpoints
 from .checkpoints import checkpoint_gb, publish, saving
-from .data import DataSet
-from .monitor import KINDS, Log, Stopped
+from .data import MIN_PROBABILITY, DataSet
+from .monitor import Log, Stopped
 from .models import sharded
-from .packing import LossWeights, Pack, attention_of, collate, count_kinds, deal, make_pack, weigh
 from .plan import too_long, unchanged
-from .prompts import Prompt
-from .windows import make_windows, place, tokenise, window_spans
+from .reader import ABSENT, HEAD, PRESENT, LossWeights, Reader, collate, count_kinds, load_head, pack_losses, padded, read_windows, save_reader, split_pack
+from .reader import weigh
+from .windows import Example
 
 # %% auto #0
-__all__ = ['PackTrainer', 'dev_packs', 'average_precision', 'score_packs', 'Watch']
+__all__ = ['PackTrainer', 'load_trained', 'dev_examples', 'average_precision', 'score_examples', 'Watch']
 
 # %% ../nbs/week2_trainer.ipynb #c6e71bf8
 class PackTrainer(Trainer):
     "transformers' Trainer, on packs."
     loss_is_scaled_for_ga = True # a pack's loss is its share of the step's loss already
 
-    def __init__(self, model, args,
-        packs: list[Pack],                     # in training order; with several processes, each takes its share of every step
+    def __init__(self, reader: Reader, args,
+        packs: list[list[Example]],            # in training order; with several processes, each takes its share of every step
         weights: LossWeights = LossWeights(),
-        budget: int = 10**9,                   # tokens in a pack, at most; halves when memory runs out
+        budget: int = 10**9,                   # tokens computed at once, padding included; halves when memory runs out
+        head_lr: float | None = None,          # learning rate of the head; None: that of the adapter
         keep: int = 2,                         # checkpoints
         on_smaller=lambda budget, sentence: None # called when memory has run out
     ):
-        super().__init__(model=model, args=args, train_dataset=packs, data_collator=lambda batch: dict(pack=batch[0]))
+        super().__init__(model=reader, args=args, train_dataset=packs, data_collator=lambda batch: dict(pack=batch[0]))
         self.weights, self.budget, self.keep, self.on_smaller, self.staged, self.grad_norm = weights, budget, keep, on_smaller, None, None
+        self.rates = [args.learning_rate, head_lr or args.learning_rate]
         for name in ('PrinterCallback', 'ProgressCallback'):
             for c in [c for c in self.callback_handler.callbacks if type(c).__name__ == name]: self.remove_callback(c)
 
     @property
     def trainable(self): return [p for p in self.model.parameters() if p.requires_grad] # looked up each time: FSDP replaces them
+
+    def create_optimizer(self, model=None): # transformers 4.46 does not name the model
+        named = [(n, p) for n, p in (model or self.model).named_parameters() if p.requires_grad]
+        head = [p for n, p in named if n in ('head.weight', 'head.bias')]
+        rest = [p for _, p in named if not any(p is h for h in head)]
+        self.optimizer = torch.optim.AdamW([dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.)
+        return self.optimizer
 
     def _get_train_sampler(self, *args, **kwargs): return torch.utils.data.SequentialSampler(self.train_dataset)
 
@@ -49,57 +58,65 @@ class PackTrainer(Trainer):
 
     def get_batch_samples(self, epoch_iterator, num_batches, device=None): # transformers 4.46 does not name the device
         batches = list(itertools.islice(epoch_iterator, num_batches))
-        packs = [b['pack'] for b in batches]
-        counts = torch.cat([count_kinds(packs), torch.tensor([float(sum(map(len, packs)))])]).to(self.args.device)
-        self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([5, 1])
-        self.sums = torch.zeros(5, device=self.args.device) # of the losses of each kind in this step
+        examples = [e for b in batches for e in b['pack']]
+        counts = torch.cat([count_kinds(examples), torch.tensor([float(sum(map(len, examples)))])]).to(self.args.device)
+        self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([2, 1])
+        self.sums = torch.zeros(2, 2, device=self.args.device) # [reader, screen alone] x kind: sums of losses in this step
         return batches, self.counts
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        "Forward and backward over one pack, or over its parts where it is larger than the budget. Raises LegalLLMError where not even one question fits into memory."
-        todo, total = deal(inputs['pack'], self.budget), 0.
+        "Forward and backward over one pack, in parts where it is larger than the budget. Raises LegalLLMError where not even one window fits into memory."
+        todo, total = split_pack(inputs['pack'], self.budget), 0.
         while todo:
             before = [None if p.grad is None else p.grad.clone() for p in self.trainable]
             loss = self._attempt(model, todo[0], num_items_in_batch, last=len(todo) == 1)
-            if loss is not None: total += loss; todo.pop(0); continue
+            if loss is not None:
+                total += loss
+                todo.pop(0)
+                continue
             for p, grad in zip(self.trainable, before): p.grad = grad
-            gc.collect(); torch.cuda.empty_cache()
+            gc.collect()
+            torch.cuda.empty_cache()
             self._halve(todo[0])
-            todo = [part for pack in todo for part in deal(pack, self.budget)]
+            todo = [part for pack in todo for part in split_pack(pack, self.budget)]
         return total
 
-    def _attempt(self, model, pack, counts, last) -> torch.Tensor | None: # loss; None when memory ran out
+    def _attempt(self, model, part, counts, last) -> torch.Tensor | None: # loss; None when memory ran out
         sums = self.sums.clone()
         together = contextlib.nullcontext() if last or not hasattr(model, 'no_sync') else model.no_sync() # DDP averages once, behind the last part
         try:
-            with together: return super().training_step(model, collate(pack, attention_of(self.model), self.args.device), counts)
+            with together: return super().training_step(model, dict(collate([e.window for e in part], self.args.device), examples=part), counts)
         except RuntimeError as e: # torch's OutOfMemoryError is one; a processor's allocator has none of its own
             if not isinstance(e, torch.OutOfMemoryError) and 'allocate memory' not in str(e): raise
             self.sums = sums
 
     def try_longest(self):
-        "Forward and backward over the longest pack; nothing is changed. For a model in shards, which preflight could not try. Raises LegalLLMError where it does not fit."
-        pack = max(self.train_dataset, key=len)
-        self.sums = torch.zeros(5, device=self.args.device)
+        "Forward and backward over the largest part, for a model in shards, which preflight could not try. Raises LegalLLMError where it does not fit."
+        part = max((part for pack in self.train_dataset for part in split_pack(pack, self.budget)), key=padded)
+        self.sums = torch.zeros(2, 2, device=self.args.device)
         with unchanged(self.model):
-            if self._attempt(self.model_wrapped, pack, count_kinds([pack]).to(self.args.device), last=True) is None: raise LegalLLMError(too_long(pack))
+            if self._attempt(self.model_wrapped, part, count_kinds(part).to(self.args.device), last=True) is None: raise LegalLLMError(too_long(part))
 
-    def _halve(self, pack):
-        trunk, *sizes = np.bincount(pack.branches)
-        budget = int(max(len(pack) // 2, trunk + max(sizes)))
-        if budget >= len(pack):
-            raise LegalLLMError(f"out of memory with one question on a window of {trunk:,} tokens: prepare the data with smaller windows, switch checkpointing on, or load the base model in 4 bits")
+    def _halve(self, part):
+        size, longest = padded(part), max(map(len, part))
+        budget = max(size // 2, longest)
+        if budget >= size:
+            raise LegalLLMError(f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), switch checkpointing on, "
+                                "or load the base model in 4 bits")
+        said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
         if sharded() > 1: # all processes must compute equally many parts
-            raise LegalLLMError(f"memory ran out in step {self.state.global_step + 1} with a pack of {len(pack):,} tokens of a model in shards: train again with --budget {budget}, into another --out")
+            raise LegalLLMError(f"{said} of a model in shards: train again with --budget {budget}, into another --out")
         self.budget = budget
-        self.on_smaller(budget, f"memory ran out in step {self.state.global_step + 1} with a pack of {len(pack):,} tokens: packs have at most {budget:,} from now on, and a step takes more of them")
+        self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
         if self.args.world_size > 1: # the other processes wait for this one's gradients
-            raise LegalLLMError("memory ran out in one of several processes: run the same command again; it goes on from the newest checkpoint, with smaller packs")
+            raise LegalLLMError("memory ran out in one of several processes: run the same command again; it goes on from the newest checkpoint with smaller parts")
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        targets, kinds = inputs.pop('targets'), inputs.pop('kinds')
-        losses = cross_entropy(model(**inputs, use_cache=False).logits[0].float(), targets, reduction='none')
-        self.sums += torch.bincount(kinds, losses.detach(), minlength=5)
+        examples = inputs.pop('examples')
+        margins = model(**inputs)
+        losses, kinds = pack_losses(margins, examples, self.accelerator.unwrap_model(model).slope)
+        alone, _ = pack_losses(torch.zeros_like(margins), examples)
+        self.sums += torch.stack([torch.bincount(kinds, x.detach(), minlength=2) for x in (losses, alone)])
         return weigh(losses, kinds, num_items_in_batch, self.weights) * self.args.world_size
 
     def _clip_grad_norm(self, model):
@@ -110,62 +127,79 @@ class PackTrainer(Trainer):
         super().create_accelerator_and_postprocess()
         if not older('transformers', '5'): return
         clip = self.accelerator.clip_grad_norm_ # transformers 4.46 has no method of its own for it
-        def clipped(*args, **kwargs): self.grad_norm = clip(*args, **kwargs); return self.grad_norm
+        def clipped(*args, **kwargs):
+            self.grad_norm = clip(*args, **kwargs)
+            return self.grad_norm
         self.accelerator.clip_grad_norm_ = clipped
 
-    def means(self) -> dict: # loss: the step's; yes, no, edge, text: the mean of each kind, NaN where the step has none; tokens
-        "The losses of the step that was just computed, over all processes."
-        sums, counts = self.accelerator.reduce(self.sums, 'sum').double(), self.counts.double()
-        return dict(zip(KINDS, (sums / counts)[1:].tolist()), loss=(sums * self.weights.of_each(counts)).sum().item(), tokens=int(self.tokens))
+    def means(self) -> dict: # loss: the step's; screen: without the reader; present, absent: the mean of each kind, NaN where there is none; tokens
+        "The losses of the step that was just computed, in nats, over all processes."
+        sums, counts = self.accelerator.reduce(self.sums, 'sum').double().cpu(), self.counts.double().cpu()
+        weights = torch.tensor([self.weights.absent, self.weights.present], dtype=torch.double)
+        loss, screen = ((sums * weights).sum(1) / (counts * weights).sum().clamp(min=1)).tolist()
+        kinds = (sums[0] / counts).tolist()
+        return dict(present=kinds[PRESENT], absent=kinds[ABSENT], loss=loss, screen=screen, tokens=int(self.tokens))
 
-    def save_adapter(self, folder):
-        "Write the adapter. All processes call it: of a model in shards, each holds a part."
-        model = self.accelerator.unwrap_model(self.model)
-        whole = {n: p.detach().full_tensor() if hasattr(p, 'full_tensor') else p.detach() for n, p in model.named_parameters() if p.requires_grad}
-        if self.args.should_save: model.save_pretrained(folder, state_dict=whole)
+    # what is saved of the model, and restored: adapter and head, and never the base
+    def save_model(self, output_dir=None, _internal_call=False): save_reader(self.accelerator.unwrap_model(self.model), output_dir, self.args.should_save)
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        "Train, from a checkpoint's weights on where one is given."
+        if resume_from_checkpoint: load_trained(self.model, resume_from_checkpoint) # before FSDP divides the model
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _load_from_checkpoint(self, *args, **kwargs): pass # `train` has done it
 
     def _load_rng_state(self, checkpoint):
         with readable_checkpoints(): super()._load_rng_state(checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
-        "As transformers does it, except that the learning rate is the one that is set now, and not the checkpoint's."
+        "As transformers does it, except that the learning rates are those that are set now, and not the checkpoint's."
         super()._load_optimizer_and_scheduler(checkpoint)
         schedule = getattr(self.lr_scheduler, 'scheduler', self.lr_scheduler) # accelerate wraps it
-        schedule.base_lrs = [self.args.learning_rate] * len(schedule.base_lrs)
+        schedule.base_lrs = list(self.rates)
         schedule._last_lr = [base * rate(schedule.last_epoch) for base, rate in zip(schedule.base_lrs, schedule.lr_lambdas)]
         for group, rate in zip(self.optimizer.param_groups, schedule._last_lr): group['lr'] = rate
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        "As transformers does it, except that of a model in shards only the optimizer's part is written here: it would add the base model."
+        with _no_shards_of_the_model(): super()._save_optimizer_and_scheduler(output_dir)
 
     # transformers 5.23 writes a checkpoint to `_get_output_dir(trial)/checkpoint-<step>`; ours is staged and published
     def _get_output_dir(self, trial): return str(self.staged.parent) if self.staged else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial, **metrics): # transformers 4.46 gives them, and there are none
-        with saving(self.args.output_dir, self.state.global_step, checkpoint_gb(sum(p.numel() for p in self.trainable)), self.keep, main=self.args.should_save, wait=self.accelerator.wait_for_everyone) as self.staged:
+        gb = checkpoint_gb(sum(p.numel() for p in self.trainable))
+        with saving(self.args.output_dir, self.state.global_step, gb, self.keep, self.args.should_save, self.accelerator.wait_for_everyone) as self.staged:
             super()._save_checkpoint(model, trial)
         self.staged = None
 
+def _no_shards_of_the_model():
+    return mock.patch('transformers.trainer.save_fsdp_model', lambda *args, **kwargs: None) if sharded() > 1 else contextlib.nullcontext()
+
+def load_trained(
+    reader: Reader,
+    folder # that `save_reader` wrote, from a reader with such an adapter
+) -> None:
+    "Put adapter and head of a checkpoint on a reader. Raises LegalLLMError where they do not fit."
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+    said = set_peft_model_state_dict(reader.model, load_file(Path(folder)/'adapter_model.safetensors'))
+    if odd := said.unexpected_keys: raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys are unknown, such as {odd[0]}")
+    load_head(reader, Path(folder)/HEAD)
+
 # %% ../nbs/week2_trainer.ipynb #59627304
-def dev_packs(
+def dev_examples(
     data: DataSet,
-    prompt: Prompt,
-    n: int = 24,     # windows with a clause, and a quarter as many without
-    absent: int = 8, # absent categories asked on each
+    tokenizer,
+    window_tokens: int = 177,
+    min_probability: float = MIN_PROBABILITY,
+    n: int = 256,  # windows, at most, drawn at random
     seed: int = 42
-) -> list[Pack]:
-    "Windows of dev contracts with their present categories and some absent ones. Empty where no dev window holds a clause."
-    rng, names, s = random.Random(seed), [c.name for c in prompt.categories], data.info['settings']
-    full, empty = [], []
-    for contract in data.contracts('dev'):
-        tokens = tokenise(contract.text, prompt.tokenizer)
-        spans = place(tokens, contract.clauses)
-        for w in make_windows(tokens, s['size'], s['overlap']):
-            present, partial = window_spans(tokens, w, spans)
-            (full if present else empty).append((tokens.ids[w.start:w.stop], present, partial))
-    packs = []
-    for ids, present, partial in rng.sample(full, min(n, len(full))) + rng.sample(empty, min(n // 4, len(empty))):
-        others = [c for c in names if c not in present and c not in partial]
-        asked = [*present.items(), *((c, []) for c in rng.sample(others, min(absent, len(others))))]
-        packs.append(make_pack(prompt, ids, [(names.index(c), spans) for c, spans in asked]))
-    return packs
+) -> list[Example]:
+    "Windows of dev contracts."
+    examples = data.examples('dev', tokenizer, window_tokens, min_probability)
+    return random.Random(seed).sample(examples, min(n, len(examples)))
 
 def average_precision(
     scores: np.ndarray,  # [items]
@@ -175,33 +209,22 @@ def average_precision(
     hits = present[np.argsort(-scores, kind='stable')]
     return float((hits.cumsum() / np.arange(1, len(hits) + 1))[hits].mean()) if hits.any() else math.nan
 
-def score_packs(model,
-    packs: list[Pack],
-    prompt: Prompt,
+def score_examples(
+    reader: Reader,
+    examples: list[Example],
+    max_pack_tokens: int = 2048,
     dtype: str | None = None # number format of autocast on a GPU, as in training
-) -> dict: # dev_score, dev_ap, dev_exact, and the mean losses dev_yes, dev_no, dev_edge, dev_text
-    "What the model makes of packs, by one forward pass over each."
-    whole, device, rows, odds = model.get_base_model() if hasattr(model, 'get_base_model') else model, next(model.parameters()).device, [], []
-    head, training = whole.get_output_embeddings(), model.training
-    def odds_of(head, args): # log odds in float32: in 16 bits they fall on a few dozen values
-        odds.append(args[0][0].float() @ (head.weight[prompt.yes] - head.weight[prompt.no]).float())
-    hook = head.register_forward_pre_hook(odds_of)
+) -> dict: # dev_score = dev_ap - screen_ap; dev_loss, dev_present, dev_absent: mean losses of the pairs in doubt, in nats
+    "What the reader makes of windows, by one forward pass over each."
+    device = reader.head.weight.device
     cast = torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16'))
-    model.eval()
-    try:
-        with torch.no_grad(), cast: # not inference_mode, in which FSDP would gather weights that cannot be trained on afterwards
-            for p in packs:
-                b = collate(p, attention_of(model), device)
-                targets, kinds = b.pop('targets'), b.pop('kinds')
-                logits = model(**b, use_cache=False).logits[0].float()
-                rows.append([x.cpu().numpy() for x in (kinds, cross_entropy(logits, targets, reduction='none'), logits.argmax(-1) == targets, odds.pop())])
-    finally: hook.remove(); model.train(training)
-    kinds, losses, right, scores = map(np.concatenate, zip(*rows))
-    decisions = (kinds == 1) | (kinds == 2)
-    answers = np.split(right | decisions, np.flatnonzero(decisions))[1:] # the decision is not written but screened
-    present = kinds[decisions] == 1
-    ap, exact = average_precision(scores[decisions], present), float(np.mean([a.all() for a, yes in zip(answers, present) if yes]))
-    return dict(dev_score=(ap + exact) / 2, dev_ap=ap, dev_exact=exact, **{f'dev_{k}': float(losses[kinds == i].mean()) if (kinds == i).any() else math.nan for i, k in enumerate(KINDS, 1)})
+    with cast: margins = torch.from_numpy(read_windows(reader, [e.window for e in examples], max_pack_tokens))
+    losses, kinds = (x.numpy() for x in pack_losses(margins, examples, reader.slope.cpu()))
+    doubt = np.concatenate([e.doubt for e in examples])
+    offset, present = np.concatenate([e.offset for e in examples])[doubt], kinds == PRESENT
+    ap, alone = (average_precision(x, present) for x in (reader.slope.item() * offset + margins.numpy()[doubt], offset))
+    by_kind = {f'dev_{name}': float(losses[kinds == k].mean()) if (kinds == k).any() else math.nan for name, k in (('present', PRESENT), ('absent', ABSENT))}
+    return dict(dev_score=ap - alone, dev_ap=ap, screen_ap=alone, dev_loss=float(losses.mean()), **by_kind)
 
 # %% ../nbs/week2_trainer.ipynb #008bb093
 class Watch(TrainerCallback):
@@ -216,7 +239,7 @@ class Watch(TrainerCallback):
         patience: int = 0         # looks without a better score after which the training stops; 0 for never
     ):
         self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = trainer, Path(run), dogs, views, look, every, patience
-        self.main, self.best, self.worse, self.stopped_early, self.log = trainer.args.should_save, (-math.inf, 0), 0, False, None
+        self.main, self.best, self.worse, self.stopped_early, self.log = trainer.args.should_save, ((-math.inf, 0.), None), 0, False, None
         self.deadline, self.out_of_time = None, False # on the monotonic clock: the training is to be over then, in any case
 
     def agree(self, obj):
@@ -234,6 +257,7 @@ class Watch(TrainerCallback):
             if 'dev_score' in line: self._judge(line)
         for v in self.views: v.begin(state.max_steps, state.global_step, 'training', lines)
         if sharded() > 1: self.trainer.try_longest()
+        if self.every and not any('dev_score' in line for line in lines): self._look(state.global_step)
         self.begun = self.last = time.perf_counter()
 
     def on_step_begin(self, args, state, control, **kwargs):
@@ -258,10 +282,7 @@ class Watch(TrainerCallback):
         if self.main: self.log.write(self.line)
         for v in self.views: v.step(self.line)
         if self.every and (state.global_step % self.every == 0 or state.global_step == state.max_steps):
-            line = dict(step=state.global_step, **self.agree(self.look())) # by all processes: a model in shards needs them
-            if self.main: self.log.write(line)
-            for v in self.views: v.dev(line)
-            if self._judge(line): self._keep_best()
+            self._look(state.global_step)
             if self.patience and self.worse >= self.patience: self.stopped_early = control.should_training_stop = control.should_save = True
             self.last = time.perf_counter() # the look is not the training's time
         if self.deadline and state.global_step < state.max_steps and not control.should_training_stop:
@@ -271,14 +292,30 @@ class Watch(TrainerCallback):
         if control.should_save and self.main: self.log.sync()
         if state.global_step % 10 == 0: trim_memory()
 
-    def _judge(self, line) -> bool: # whether it is the best so far
-        if better := line['dev_score'] > self.best[0]: self.best, self.worse = (line['dev_score'], line['step']), 0
+    def only_look(self):
+        "What is logged where nothing but the head is fitted."
+        if self.main: self.log = Log(self.run, 0)
+        lines = self.agree(self.log.lines if self.main else None)
+        for v in self.views: v.begin(0, 0, 'the frozen model with its head', lines)
+        if self.every and not lines: self._look(0)
+
+    def _look(self, step):
+        line = dict(step=step, **self.agree(self.look())) # by all processes: a model in shards needs them
+        if sharded() > 1: self.trainer.model.reshard() # a forward pass without a backward one leaves it whole
+        if self._judge(line): self._keep_best() # before the log says so: a training may be killed between the two
+        if self.main: self.log.write(line)
+        for v in self.views: v.dev(line)
+
+    def _judge(self, line) -> bool: # whether it is the best so far; of equal scores, the one with the lower loss
+        key = line['dev_score'], -(line.get('dev_loss') or 0.)
+        better = key[0] is not None and key > self.best[0]
+        if better: self.best, self.worse = (key, line['step']), 0
         else: self.worse += 1
         return better
 
     def _keep_best(self):
         staged = self.run/'.saving-best'
-        self.trainer.save_adapter(staged)
+        self.trainer.save_model(staged)
         if self.main: publish(staged, self.run/'best')
 
     def end(self, message: str):

@@ -24,7 +24,7 @@ import peft  # noqa: F401
 import torch  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
 from safetensors.numpy import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments  # noqa: F401
+from transformers import AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments  # noqa: F401
 
 from legal_llm.train import TrainSettings, train
 from tiny import make_data, make_tiny
@@ -90,17 +90,22 @@ def main():
         base=str(folder / 'base'),
         dtype='float32',
         dropout=0.1,
+        window_tokens=48,
+        probe_windows=100,
         max_packs=2 * args.steps,
+        pack_windows=1,
         accumulation=2,
-        questions=1,
-        absent=1,
+        epochs=4.0,
+        dev_every=20,
+        dev_windows=8,
+        patience=0,
         save_every=2,
     )
 
     def live():
         train(settings, run, progress=False)
 
-    wait(fork(lambda: (make_tiny(folder / 'base'), make_data(folder / 'data', size=80)), folder / 'made.txt'), folder / 'made.txt')
+    wait(fork(lambda: (make_tiny(folder / 'base'), make_data(folder / 'data')), folder / 'made.txt'), folder / 'made.txt')
     gc.collect()
     gc.freeze()  # what is imported stays shared, and is not searched again in each life
     start = time.monotonic()
@@ -125,7 +130,8 @@ def main():
         log = [json.loads(line) for line in (path / 'log.jsonl').read_text().splitlines()]
         return [{k: v for k, v in line.items() if 'second' not in k and k != 'memory_gb'} for line in log]
 
-    a, b = (load_file(p / 'adapter' / 'adapter_model.safetensors') for p in (alone, run))
+    a, b = ({k: v for f in sorted((p / 'adapter').glob('*.safetensors')) for k, v in load_file(f).items()} for p in (alone, run))
+    last = load_file(run / 'checkpoints' / f'checkpoint-{args.steps}' / 'adapter_model.safetensors')
     print(
         json.dumps(
             dict(
@@ -136,7 +142,7 @@ def main():
                 passed_over=said.read_text().count('passing over'),
                 steps=[line['step'] for line in seen(run) if 'loss' in line] == list(range(1, args.steps + 1)),
                 log=seen(alone) == seen(run),
-                adapter=a.keys() == b.keys() and all(a[k].tobytes() == b[k].tobytes() for k in a) and any(a[k].any() for k in a if 'lora_B' in k),
+                adapter=a.keys() == b.keys() and all(a[k].tobytes() == b[k].tobytes() for k in a) and any(last[k].any() for k in last if 'lora_B' in k),
                 checkpoint=sealed(alone, args.steps) == sealed(run, args.steps),
                 lives=lives,
                 seconds=round(time.monotonic() - start, 1),
@@ -148,7 +154,7 @@ def main():
 def sealed(run: Path, step: int) -> dict:
     "Checksums of what a checkpoint restores"
     seal = json.loads((run / 'checkpoints' / f'checkpoint-{step}' / 'seal.json').read_text())
-    return {name: seal[name]['sha256'] for name in ('adapter_model.safetensors', 'optimizer.pt', 'scheduler.pt', 'rng_state.pth')}
+    return {name: seal[name]['sha256'] for name in ('adapter_model.safetensors', 'head.safetensors', 'optimizer.pt', 'scheduler.pt', 'rng_state.pth')}
 
 
 if __name__ == '__main__':

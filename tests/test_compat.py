@@ -10,10 +10,9 @@ import torch
 from packaging.version import Version
 
 from legal_llm import compat
-from legal_llm.compat import can_split, keep_slots, load_model, older, readable_checkpoints
+from legal_llm.compat import load_model, older, readable_checkpoints
 from legal_llm.env import PROFILES, LegalLLMError, profile, versions
 from legal_llm.models import add_lora, load_base, load_tokenizer, resolve_base
-from legal_llm.packing import branch_mask, use_attention
 
 TEXT = 'This Agreement (the “Agreement”) is made 12/05/2019\n\n  by ©  and between X, Inc. § 7.1 — foo’s naïve <|im_end|>'
 
@@ -27,7 +26,7 @@ def test_older():
 
 def test_the_embedded_model_is_the_same_to_the_bit():
     "Weights and tokens do not depend on the transformers that unpacked them"
-    model, digest = load_base('smollm2', 'float32'), hashlib.sha256()
+    model, digest = load_base('smollm2', 'float32', causal=True), hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if name != 'lm_head.weight':
             digest.update(name.encode() + tensor.numpy().tobytes())
@@ -37,9 +36,11 @@ def test_the_embedded_model_is_the_same_to_the_bit():
     ids = tokenizer(TEXT).input_ids
     assert hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16] == TOKENS
     assert tokenizer.decode(ids) == TEXT and tokenizer.convert_tokens_to_ids('<|im_end|>') == ids[-1]
-    with torch.inference_mode():
+    with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
+        states = load_base('smollm2', 'float32')(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
     assert logits.topk(3).indices.tolist() == LIKELIEST and logits.max().item() == pytest.approx(HIGHEST, abs=1e-2)
+    assert torch.allclose(states @ model.get_output_embeddings().weight.T, logits, atol=1e-3)  # the body alone, which is what the reader reads with
 
 
 WEIGHTS, TOKENS, LIKELIEST, HIGHEST = '785e20b3e653276b', '82082b9d5554df28', [198, 376, 42], 32.743
@@ -65,7 +66,7 @@ def test_a_folder_that_transformers_5_saved(tiny, tmp_path):
     "Loaded by either, it computes the same: the base of its positions is not the default"
     import shutil
 
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModel
 
     shutil.copytree(tiny, tmp_path / 'm')
     path = tmp_path / 'm' / 'config.json'
@@ -77,52 +78,12 @@ def test_a_folder_that_transformers_5_saved(tiny, tmp_path):
     for base in (old, new, old | new, *scaled, scaled[0] | scaled[1], plain):  # as 4 writes it, as 5 does, and as `save_for_both`
         path.write_text(json.dumps(config | base))
         with torch.inference_mode():
-            said.append(load_model(tmp_path / 'm', torch.float32)(input_ids=ids).logits)
+            said.append(load_model(tmp_path / 'm', torch.float32)(input_ids=ids).last_hidden_state)
     assert all(torch.equal(said[0], x) for x in said[1:3]) and all(torch.equal(said[3], x) for x in said[4:6])
     assert not torch.equal(said[0], said[3]) and not torch.equal(said[0], said[6])
     path.write_text(json.dumps(config | scaled[0] | scaled[1]))
     with torch.inference_mode():
-        assert torch.equal(said[3], AutoModelForCausalLM.from_pretrained(tmp_path / 'm').eval()(input_ids=ids).logits)  # without this library
-
-
-def test_the_old_way_is_the_new_way(tiny):
-    "Logits at some positions, and a mask of truth values: what is taught to a model of transformers 4 equals what it computes without"
-    model = load_base(str(tiny), 'float32')
-    if not older('transformers', '5'):
-        compat._as_new(model)
-    ids = torch.arange(20, 60)[None]
-    mask = branch_mask(torch.tensor([0] * 20 + [1] * 10 + [2] * 10), torch.tensor([0] * 20 + [1] * 10 + [2] * 10))
-    positions = torch.tensor([[*range(20), *range(20, 30), *range(20, 30)]])
-    where = torch.tensor([3, 29, 39])
-    with torch.inference_mode():
-        some = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=where, use_cache=False).logits
-        all_ = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-        alone = model(input_ids=torch.cat([ids[:, :20], ids[:, 30:]], 1), use_cache=False).logits
-    assert some.shape[1] == 3 and all_.shape[1] == 40 and torch.allclose(some, all_[:, where], atol=1e-5)
-    assert torch.allclose(all_[:, 30:], alone[:, 20:], atol=1e-4) and not torch.allclose(all_[:, 30:], all_[:, 20:30], atol=1e-2)
-
-
-def test_attention_of_ones_own_where_it_can_be_had(tiny):
-    model = load_base(str(tiny), 'float32')
-    use_attention(model, 'dense')
-    if can_split():
-        use_attention(model, 'split')
-    else:
-        with pytest.raises(LegalLLMError, match='pip install "transformers>=5"'):
-            use_attention(model, 'split')
-
-
-def test_slots_of_a_cache(tiny):
-    from transformers import DynamicCache
-
-    model, cache, ids = load_base(str(tiny), 'float32'), DynamicCache(), torch.arange(20, 50)[None]
-    with torch.inference_mode():
-        model(input_ids=ids, past_key_values=cache, use_cache=True)
-        keep_slots(cache, torch.tensor([0, 1, 2, 5]))
-        assert cache.get_seq_length() == 4
-        mask = branch_mask(torch.tensor([0]), torch.zeros(5, dtype=torch.long))
-        model(input_ids=ids[:, :1], position_ids=torch.tensor([[30]]), past_key_values=cache, use_cache=True, attention_mask=mask)
-    assert cache.get_seq_length() == 5
+        assert torch.equal(said[3], AutoModel.from_pretrained(tmp_path / 'm').eval()(input_ids=ids).last_hidden_state)  # without this library
 
 
 def test_random_states_of_a_checkpoint(tmp_path):

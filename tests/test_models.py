@@ -2,23 +2,23 @@
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaModel
 
 import legal_llm.models as models
 from legal_llm.env import LegalLLMError
-from legal_llm.models import add_lora, choose_dtype, load_adapter, load_base, resolve_base
+from legal_llm.models import add_lora, choose_dtype, load_adapter, load_base, load_tokenizer, resolve_base, tokenizer_hash
 from legal_llm.rules import Hardware, Situation
 
 
 def tiny():
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-    return LlamaForCausalLM(config)
+    return LlamaModel(config)
 
 
-def logits(model):
+def states(model):
     with torch.no_grad():
-        return model.eval()(input_ids=torch.arange(20)[None]).logits
+        return model.eval()(input_ids=torch.arange(20)[None]).last_hidden_state
 
 
 @pytest.mark.parametrize('options', [{}, {'use_rslora': True}, {'use_dora': True}, {'target_modules': ['q_proj', 'v_proj']}, {'init_lora_weights': 'gaussian'}], ids=str)
@@ -31,7 +31,7 @@ def test_options_reach_peft_and_the_adapter_comes_back(options, tmp_path):
         if 'lora_B' in name:
             torch.nn.init.normal_(p, std=0.1)
     model.save_pretrained(tmp_path)
-    assert torch.equal(logits(load_adapter(tiny(), tmp_path)), logits(model))
+    assert torch.equal(states(load_adapter(tiny(), tmp_path)), states(model))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_checkpointing_gives_the_same_gradients():
     grads = []
     for on in (False, True):
         model = add_lora(tiny(), dropout=0.0, checkpointing=on).train()
-        model(input_ids=torch.arange(20)[None], labels=torch.arange(20)[None]).loss.backward()
+        model(input_ids=torch.arange(20)[None]).last_hidden_state.square().mean().backward()
         assert model.base_model.model.is_gradient_checkpointing == on
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
     assert grads[0].norm() > 0 and torch.equal(*grads)
@@ -73,3 +73,41 @@ def test_number_formats_follow_the_rules(monkeypatch):
 def test_the_gated_llama_is_for_those_who_are_logged_in(token, name, monkeypatch):
     monkeypatch.setattr('huggingface_hub.get_token', lambda: token)
     assert resolve_base('llama3.2-3b') == name and resolve_base('meta-llama/Llama-3.2-3B-Instruct') == 'meta-llama/Llama-3.2-3B-Instruct'
+
+
+def test_an_adapter_that_is_not_there_or_changes_nothing(tmp_path):
+    "Rows 6.1 and 7.1 of the field's problems: the folder without the file, the base model taken for the tuned one, keys that do not match"
+    with pytest.raises(LegalLLMError, match="can't find adapter_config.json"):
+        load_adapter(tiny(), tmp_path)
+    model = add_lora(tiny())
+    model.save_pretrained(tmp_path)
+    with pytest.raises(LegalLLMError, match='changes nothing'):
+        load_adapter(tiny(), tmp_path)
+    (tmp_path / 'adapter_model.safetensors').rename(tmp_path / 'gone')
+    with pytest.raises(LegalLLMError, match="can't find adapter_model.safetensors"):
+        load_adapter(tiny(), tmp_path)
+    from safetensors.torch import load_file, save_file
+
+    saved = load_file(tmp_path / 'gone')
+    save_file({k: v for k, v in saved.items() if 'layers.1' not in k}, tmp_path / 'adapter_model.safetensors')
+    with pytest.raises(LegalLLMError, match='does not fit: 14 keys|keys differ'):
+        load_adapter(tiny(), tmp_path)
+
+
+def test_the_pad_token_is_not_the_end_token(tmp_path):
+    tokenizer = load_tokenizer('smollm2')
+    for pad in (None, tokenizer.eos_token):
+        tokenizer.pad_token = pad
+        tokenizer.save_pretrained(tmp_path)
+        (tmp_path / 'config.json').write_text('{"model_type": "llama"}')
+        assert load_tokenizer(str(tmp_path)).pad_token == '<|endoftext|>'
+
+
+def test_a_tokenizer_is_known_by_its_hash(tmp_path):
+    tokenizer = load_tokenizer('smollm2')
+    assert tokenizer_hash(tokenizer) == TOKENIZER
+    tokenizer.add_tokens(['§ 7.1'])
+    assert tokenizer_hash(tokenizer) != TOKENIZER
+
+
+TOKENIZER = '2667b6d7afd579a6'  # the same under each version of transformers

@@ -29,25 +29,27 @@ from legal_llm.monitor import (
     view_for,
 )
 
-BEGIN = dict(yes=3.8, no=2.7, edge=6.1, text=0.6)
+BEGIN, SCREEN = dict(present=1.4, absent=0.25), dict(present=1.6, absent=0.3)
 
 
 def course(steps=200, seed=0, noise=0.5, learns=True, diverges=None, absent=1 / 7, spike=None):
-    "The lines of a made-up training: losses that fall, scatter, lack a kind now and then, and may jump for a dozen steps"
+    "The lines of a made-up training: losses that fall, scatter, lack clauses now and then, and may jump for a dozen steps; on the same pairs the screen's losses"
     rng, lines = random.Random(seed), []
     for step in range(1, steps + 1):
         up = step > diverges if diverges else False
         jump = 8 * 0.8 ** (step - spike) if spike and step >= spike else 0
-        level = {k: b * (2 if up else 0.08 + 0.92 * math.exp(-step / 25) if learns else 1) * (1 + jump) for k, b in BEGIN.items()}
-        losses = {k: v * math.exp(rng.gauss(0, noise)) for k, v in level.items()}
+        chance = {k: math.exp(rng.gauss(0, noise)) for k in BEGIN}
+        losses = {k: chance[k] * (4 * b if up else b * (0.4 + 0.6 * math.exp(-step / 50)) if learns else 1.01 * SCREEN[k]) * (1 + jump) for k, b in BEGIN.items()}
+        share = dict(present=0.1, absent=0.9)
         if rng.random() < absent:
-            losses['yes'], losses['edge'] = math.nan, None  # both ways of saying that there is none
+            losses['present'], share = rng.choice((math.nan, None)), dict(absent=1.0)  # both ways of saying that there is none
         lines.append(
             dict(
                 step=step,
                 steps=steps,
                 **losses,
-                loss=sum(v for v in losses.values() if v is not None and v == v),
+                loss=sum(w * losses[k] for k, w in share.items()),
+                screen=sum(w * chance[k] * SCREEN[k] for k, w in share.items()),
                 grad_norm=rng.random(),
                 lr=1e-4,
                 tokens=100,
@@ -60,7 +62,7 @@ def course(steps=200, seed=0, noise=0.5, learns=True, diverges=None, absent=1 / 
 
 
 def dev(step, **more):
-    return dict(step=step, dev_score=0.5, dev_ap=0.6, dev_exact=0.4, **{f'dev_{k}': 0.7 for k in KINDS}, **more)
+    return dict(step=step, dev_score=0.1, dev_ap=0.8, screen_ap=0.7, dev_loss=0.3, **{f'dev_{k}': 0.7 for k in KINDS}, **more)
 
 
 def first(dog, lines):
@@ -115,9 +117,9 @@ def test_divergence(seed):
 def test_a_kind_that_joins_late_is_no_rise():
     lines = course(200)
     for line in lines[:100]:
-        line['yes'] = line['edge'] = None
+        line['present'] = None
     for line in lines[100:]:
-        line['yes'] = line['edge'] = 6.0
+        line['present'] = 6.0
     assert first(Divergence(), lines) is None
 
 
@@ -129,10 +131,11 @@ def test_no_learning(seed):
     assert first(NoLearning(), course(99, seed=seed, learns=False)) is None
 
 
-def test_a_model_that_knows_the_task_need_not_learn():
-    lines = course(300, learns=False, noise=0.2)
+def test_a_reader_that_is_as_good_as_it_gets_need_not_learn():
+    "Its head was fitted before: what counts is whether it is better than the screen alone, not whether the loss falls"
+    lines = course(300)
     for line in lines:
-        line.update({k: line[k] and line[k] / 15 for k in KINDS})
+        line['loss'] = 0.95 * line['screen']
     assert first(NoLearning(), lines) is None
 
 
@@ -213,10 +216,10 @@ def test_damaged_or_missing_log(tmp_path):
 def test_numbers_are_stored_as_json(tmp_path):
     np = pytest.importorskip('numpy')
     log = Log(tmp_path)
-    log.write(dict(step=1, loss=math.nan, grad_norm=math.inf, yes=np.float32('nan'), lr=1.23456789e-5, tokens=10**9, text=np.float64(0.25)))
+    log.write(dict(step=1, loss=math.nan, grad_norm=math.inf, present=np.float32('nan'), lr=1.23456789e-5, tokens=10**9, absent=np.float64(0.25)))
     text = (tmp_path / 'log.jsonl').read_text()
     assert 'NaN' not in text and 'Infinity' not in text
-    assert json.loads(text) == dict(step=1, loss=None, grad_norm=None, yes=None, lr=1.23457e-5, tokens=10**9, text=0.25)
+    assert json.loads(text) == dict(step=1, loss=None, grad_norm=None, present=None, lr=1.23457e-5, tokens=10**9, absent=0.25)
 
 
 # views
@@ -277,7 +280,7 @@ def test_notebook_view_is_one_small_display(displayed):
     page = displayed[-1]['text/html']
     assert len(page) < 40_000 and '\n' not in page
     assert 'ended &lt;here&gt;' in page and 'a &lt;title&gt;' in page and '<title>' not in page
-    assert page.count('<polyline') == 8 and page.count('<circle') == 4 * 100 and 'nan' not in page.lower() and 'None' not in page
+    assert page.count('<polyline') == 6 and page.count('<circle') == 2 * 100 and 'nan' not in page.lower() and 'None' not in page
     assert 'step 5000/5000' in displayed[-1]['text/plain'].replace(',', '')
 
 
@@ -294,7 +297,7 @@ def test_notebook_view_is_drawn_in_time(displayed, monkeypatch):
 
 def test_views_bear_lines_without_numbers(displayed):
     "The first steps may have no target of a kind, no gradient norm and no memory"
-    bare = [dict(step=s, steps=2, loss=None, yes=None, no=math.nan, seconds=0.0) for s in (1, 2)]
+    bare = [dict(step=s, steps=2, loss=None, present=None, absent=math.nan, seconds=0.0) for s in (1, 2)]
     for view in (TerminalView(file=io.StringIO()), NotebookView()):
         view.begin(2)
         for line in bare:
@@ -343,8 +346,8 @@ def test_tensorboard_files_can_be_read(tmp_path):
     rates = events.Scalars('train/lr')
     assert [e.step for e in rates] == list(range(1, 61))
     assert rates[39].value == pytest.approx(1e-4) and rates[40].value == 0.5
-    assert {'loss/yes', 'loss/text', 'train/loss', 'train/grad_norm', 'machine/tokens_per_second', 'machine/memory_gb'} <= set(events.Tags()['scalars'])
-    assert len(events.Scalars('loss/yes')) == sum(line['yes'] == line['yes'] for line in lines)
+    assert {'loss/present', 'loss/absent', 'train/loss', 'train/screen', 'train/grad_norm', 'machine/tokens_per_second', 'machine/memory_gb'} <= set(events.Tags()['scalars'])
+    assert len(events.Scalars('loss/present')) == sum(line['present'] is not None and line['present'] == line['present'] for line in lines)
 
 
 def test_without_tensorboard_it_says_so_once(tmp_path, monkeypatch):

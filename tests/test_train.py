@@ -14,22 +14,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from legal_llm import packing, train as train_module, trainer as trainer_module
-from legal_llm.compat import can_split, older
+from legal_llm import reader as reader_module
+from legal_llm import train as train_module
+from legal_llm import trainer as trainer_module
+from legal_llm.compat import older
 from legal_llm.data import open_data, week1_data
 from legal_llm.env import LegalLLMError, environment
-from legal_llm.models import add_lora, load_adapter, load_base, load_tokenizer
+from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
-from legal_llm.packing import LossWeights, step_gradients
-from legal_llm.prompts import Prompt
-from legal_llm.train import TrainSettings, bring_run, open_run, prepare_training, processes_in, recorded_settings, sample_packs, train, train_on, week2_run
+from legal_llm.reader import LossWeights, Reader, load_head, load_reader, read_windows, step_gradients
+from legal_llm.train import TrainSettings, bring_run, lay_out, open_run, prepare_training, processes_in, recorded_settings, train, train_on, week2_run
 
 
 @pytest.fixture(scope='module')
 def settings(tiny, tiny_data):
     "Three steps of two packs on a tiny model, with dropout, so that random generators matter"
     return TrainSettings(
-        data=str(tiny_data), base=str(tiny), dtype='float32', max_packs=6, accumulation=2, questions=4, absent=2, save_every=1, dropout=0.1, dev_every=0
+        data=str(tiny_data), base=str(tiny), dtype='float32', window_tokens=96, probe_windows=80, max_packs=6, pack_windows=2, accumulation=2, lr=1e-3, save_every=1, dropout=0.1, dev_every=0
     )
 
 
@@ -39,11 +40,11 @@ def whole(settings, tmp_path_factory):
 
 
 def weights(run):
-    return load_file(run.adapter / 'adapter_model.safetensors')
+    return {**load_file(run.adapter / 'adapter_model.safetensors'), **load_file(run.adapter / 'head.safetensors')}
 
 
 def equal(a, b):
-    "Whether two runs ended with the same adapter, bit for bit"
+    "Whether two runs ended with the same adapter and head, bit for bit"
     a, b = weights(a), weights(b)
     return a.keys() == b.keys() and all((a[k] == b[k]).all() for k in a)
 
@@ -99,14 +100,14 @@ def test_finished_run_is_reused(settings, whole):
 def test_other_settings_are_refused_unless_asked_for(settings, whole, tmp_path):
     half = interrupt(whole, tmp_path / 'half')
     other = replace(settings, lr=1e-4, clip=0.5)
-    with pytest.raises(LegalLLMError, match=r'other settings.*lr was None and is 0.0001.*--change'):
+    with pytest.raises(LegalLLMError, match=r'other settings.*lr was 0.001 and is 0.0001.*--change'):
         train(other, half, progress=False)
     with pytest.raises(LegalLLMError, match='cannot go on with another adapter'):
         train(replace(settings, r=8), half, progress=False, change=True)
     with pytest.raises(LegalLLMError, match='is finished'):
         train(other, whole.path, progress=False, change=True)
     changed = train(other, half, progress=False, change=True)
-    assert changed.record['changes'] == [{'lr': [None, 1e-4], 'clip': [1.0, 0.5]}] and not equal(whole, changed)
+    assert changed.record['changes'] == [{'lr': [1e-3, 1e-4], 'clip': [1.0, 0.5]}] and not equal(whole, changed)
     assert [line['lr'] <= 1e-4 for line in changed.log()] == [False, False, True]  # the third step has the new rate
     (tmp_path / 'mine.txt').write_text('mine')
     with pytest.raises(LegalLLMError, match='not empty'):
@@ -130,31 +131,38 @@ def gradient_of_the_first_step(settings, path, monkeypatch, **kwargs):
     return seen['gradient'], seen['trainer']
 
 
-def first_step(settings, checkpointing=False, weights=None):
-    "The same gradient, by hand, over the packs of the first step"
-    prompt = Prompt(load_tokenizer(settings.base))
-    packs = sample_packs(open_data(settings.data), prompt, settings)[: settings.accumulation]
-    model = add_lora(load_base(settings.base, 'float32'), dropout=0.0, checkpointing=checkpointing)
-    return step_gradients(model.train(), packs, weights or settings.weights)[1]
+def first_step(settings, start, checkpointing=False):
+    "The same gradient, by hand, over the packs of the first step, from the head that a run began with"
+    data, tokenizer = open_data(settings.data), load_tokenizer(settings.base)
+    packs = lay_out(data.examples('train', tokenizer, settings.window_tokens, settings.min_probability), settings)[: settings.accumulation]
+    reader = Reader(add_lora(load_base(settings.base, 'float32'), dropout=0.0, checkpointing=checkpointing), len(data.categories))
+    load_head(reader, start)
+    return step_gradients(reader.train(), packs, LossWeights(settings.present, settings.absent))[1]
 
 
 def near(got, want, tolerance=1e-5):
     return (got - want).norm() <= tolerance * want.norm()
 
 
-@pytest.mark.parametrize('change', [{}, dict(plain=True), dict(yes=0.7, no=0.2, edge=2.0, text=0.0), dict(checkpointing=True), dict(attention='dense')])
+@pytest.mark.parametrize('change', [{}, dict(present=3.0, absent=0.5), dict(checkpointing=True), dict(budget=250)])
 def test_accumulation_equals_one_step_over_all_packs(settings, tmp_path, monkeypatch, change):
-    "The gradient that the optimiser sees after three packs is that of their targets together, whatever the weights, the attention and the checkpointing"
+    "The gradient that the optimiser sees after three packs is that of their targets together, whatever the weights, the checkpointing and the parts"
     s = replace(settings, dropout=0.0, accumulation=3, clip=1e9, **change)
     got, trainer = gradient_of_the_first_step(s, tmp_path / 'run', monkeypatch)
-    assert near(got, first_step(s)) and got.norm() > 0
-    assert trainer.model.is_gradient_checkpointing == (change.get('checkpointing') is True)
+    assert near(got, first_step(s, tmp_path / 'run' / 'head_start.safetensors')) and got.norm() > 0
+    assert trainer.model.model.base_model.model.is_gradient_checkpointing == (change.get('checkpointing') is True)
+
+
+def test_the_head_has_a_rate_of_its_own(settings, tmp_path):
+    run = train(replace(settings, head_lr=1e-12, warmup=0), tmp_path / 'run', progress=False)
+    start, end = load_file(run.path / 'head_start.safetensors'), load_file(run.adapter / 'head.safetensors')
+    assert torch.allclose(start['weight'], end['weight'], atol=1e-9) and any(v.any() for k, v in weights(run).items() if 'lora_B' in k)
 
 
 @pytest.mark.parametrize('where', ['forward', 'backward'])
 def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_path, monkeypatch, where):
-    s = replace(settings, dropout=0.0, clip=1e9)
-    want, most = first_step(s), []
+    s, data = replace(settings, dropout=0.0, clip=1e9, pack_windows=4), open_data(settings.data)
+    most = max(e.doubt.sum() for p in lay_out(data.examples('train', load_tokenizer(s.base), s.window_tokens), s) for e in p)
 
     class Full(torch.autograd.Function):
         "The forward pass is fine; in the backward pass, memory is full"
@@ -167,12 +175,11 @@ def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_p
         def backward(ctx, grad):
             raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
 
-    weigh = packing.weigh
+    weigh = reader_module.weigh
 
     def full(losses, kinds, counts, weights):
-        "A machine that holds no more than six tenths of the largest pack's targets"
-        most.append(len(kinds)) if not most else None
-        if len(kinds) > 0.6 * most[0]:
+        "A machine that holds no more than the targets of one window"
+        if len(kinds) > most:
             if where == 'forward':
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
             losses = Full.apply(losses)
@@ -180,7 +187,7 @@ def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_p
 
     monkeypatch.setattr(trainer_module, 'weigh', full)
     got, trainer = gradient_of_the_first_step(s, tmp_path / 'run', monkeypatch)
-    assert near(got, want)
+    assert near(got, first_step(s, tmp_path / 'run' / 'head_start.safetensors'))
     record = json.loads((tmp_path / 'run' / 'record.json').read_text())
     assert record['limit'] == trainer.budget < record['budget'] and 'memory ran out in step 1' in record['out_of_memory'][0]
     monkeypatch.undo()
@@ -188,18 +195,18 @@ def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_p
     assert run.record['packs'] == record['packs'] and run.record['limit'] == record['limit'] and run.record['measured']['longest'] < record['measured']['longest']
 
 
-def test_one_question_that_does_not_fit_is_said(settings, tmp_path, monkeypatch):
+def test_one_window_that_does_not_fit_is_said(settings, tmp_path, monkeypatch):
     def full(*args):
         raise torch.OutOfMemoryError('CUDA out of memory')
 
     monkeypatch.setattr(trainer_module, 'weigh', full)
-    with pytest.raises(LegalLLMError, match='out of memory with one question on a window of .* tokens'):
+    with pytest.raises(LegalLLMError, match='out of memory with one window of .* tokens'):
         train(settings, tmp_path / 'run', progress=False)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(settings, whole, tmp_path, monkeypatch):
     "Weights and random generators are saved as they were before the bad step: mended, the run ends like one without it"
-    weigh, calls = packing.weigh, []
+    weigh, calls = reader_module.weigh, []
 
     def bad(losses, *args):
         calls.append(1)
@@ -228,47 +235,99 @@ def test_any_watchdog_stops_the_training(settings, tmp_path, monkeypatch):
 
 
 def test_early_stopping_keeps_the_best_adapter(settings, tmp_path, monkeypatch):
-    "Scores by script: best after step 2 of 8, then worse three times"
-    scores, kept = iter([0.2, 0.5, 0.4, 0.4, 0.4, 0.9, 0.9, 0.9]), {}
+    "Scores by script: .1 before the first step, best after step 2 of 8, then worse three times"
+    scores, kept = iter([0.1, 0.2, 0.5, 0.4, 0.4, 0.4, 0.9, 0.9, 0.9]), []
 
-    def scripted(model, *args):
-        kept[len(kept) + 1] = {k: v.detach().clone() for k, v in model.named_parameters() if 'lora_B' in k}
+    def scripted(reader, *args):
+        kept.append({k: v.detach().clone() for k, v in reader.named_parameters() if v.requires_grad})
         return dict(dev_score=next(scores))
 
-    monkeypatch.setattr(trainer_module, 'score_packs', scripted)
+    monkeypatch.setattr(trainer_module, 'score_examples', scripted)
     s = replace(settings, max_packs=16, dev_every=1, patience=3, save_every=3)
     run = train(s, tmp_path / 'run', progress=False)
     assert run.record['best'] == dict(score=0.5, step=2) and run.record['stopped_early'] and steps(run) == [1, 2, 3, 4, 5]
-    got = {k: v for k, v in load_adapter(load_base(s.base, 'float32'), run.path).named_parameters() if 'lora_B' in k}
-    assert all((got[k] == kept[2][k]).all() for k in got) and not all((got[k] == kept[5][k]).all() for k in got)
+    got = dict(load_reader(run, 'float32')[0].named_parameters())
+    assert all((got[k] == v).all() for k, v in kept[2].items()) and not all((got[k] == v).all() for k, v in kept[5].items())
     assert not (run.path / 'best').exists()
 
 
-def test_dev_score_is_what_greedy_decoding_would_write(settings):
-    "An answer counts as right to the last token just when generating, from its decision on, writes it"
-    from legal_llm.trainer import dev_packs, score_packs
+def test_fine_tuning_that_only_harms_is_left_out(settings, tmp_path, monkeypatch):
+    "The best look is the one before the first step: what is kept is the frozen model with its head, and no adapter"
+    scores = iter([0.5, 0.4, 0.3, 0.2])
+    monkeypatch.setattr(trainer_module, 'score_examples', lambda *args: dict(dev_score=next(scores)))
+    run = train(replace(settings, dev_every=1, patience=0), tmp_path / 'run', progress=False)
+    assert run.record['best'] == dict(score=0.5, step=0) and not list(run.adapter.glob('adapter_*'))
+    reader, start = load_reader(run, 'float32')[0], load_file(run.path / 'head_start.safetensors')
+    assert all(torch.equal(v, start[k]) for k, v in reader.head_tensors().items())
 
-    tokenizer = load_tokenizer('smollm2')
-    prompt, model = Prompt(tokenizer), add_lora(load_base('smollm2', 'float32'), dropout=0.0)
-    data = open_data(settings.data)
-    packs = [p.take([b]) for p in dev_packs(data, prompt, n=4, absent=0) for b in range(1, p.branches.max() + 1) if (p.kinds[p.branches == b] == 1).any()]
-    packs = sorted(packs, key=len)[:3]
-    torch.manual_seed(3)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
-    for _ in range(7):  # learn one answer by heart, and not all
-        step_gradients(model, packs[:1], LossWeights(plain=True))
-        optimizer.step()
-    right = []
-    for p in packs:
-        at = [i for i, k in enumerate(p.kinds) if k]
-        want = p.targets[at].tolist()
-        start = p.ids[: at[0] + 1].tolist() + want[:1]
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=torch.tensor([start]), attention_mask=torch.ones(1, len(start), dtype=torch.long), max_new_tokens=len(want) - 1, do_sample=False, pad_token_id=0, eos_token_id=prompt.stop
-            )
-        right.append(out[0, len(start) :].tolist() == want[1:])
-    assert score_packs(model, packs, prompt)['dev_exact'] == sum(right) / len(right) and 0 < sum(right) < len(right)
+
+def test_nothing_but_the_head(settings, tmp_path):
+    "max_packs=0: the screen and the frozen model's states"
+    run = train(replace(settings, max_packs=0, dev_every=1), tmp_path / 'run', progress=False)
+    assert run.record['finished'] and run.record['steps'] == 0 and not list(run.adapter.glob('adapter_*')) and [line['step'] for line in run.log()] == [0]
+    assert run.record['head']['loss'] < run.record['head']['screen'] and run.record['head']['windows'] == 80
+    reader, _ = load_reader(run.adapter, 'float32')
+    assert all(torch.equal(v, load_file(run.path / 'head_start.safetensors')[k]) for k, v in reader.head_tensors().items())
+
+
+def test_a_head_that_begins_with_zeros(settings, tmp_path):
+    run = train(replace(settings, probe_windows=0), tmp_path / 'run', progress=False)
+    assert steps(run) == [1, 2, 3] and not (run.path / 'head_start.safetensors').exists() and weights(run)['weight'].any()
+
+
+def test_the_reading_goes_on_where_it_was_interrupted(settings, tmp_path, monkeypatch, capsys):
+    "The states are stored in pieces; a training that runs out of time between two goes on, and ends as if nothing had been; the head is fitted once"
+    monkeypatch.setattr(train_module, 'PIECE', 20)
+    alone, read = train(settings, tmp_path / 'alone', progress=False), []
+    monkeypatch.setattr(reader_module, 'read_windows', lambda reader, windows, *args, **kwargs: read.append(len(windows)) or read_windows(reader, windows, *args, **kwargs))
+    first = train(settings, tmp_path / 'run', progress=False, hours=1e-9)
+    assert not first.record['finished'] and read == [20] and 'at step 0 of 3, with everything saved' in capsys.readouterr().out
+    with monkeypatch.context() as m, pytest.raises(ZeroDivisionError):
+        m.setattr(trainer_module.Watch, 'on_train_begin', lambda *args, **kwargs: 1 / 0)
+        train(settings, tmp_path / 'run', progress=False)
+    assert read == [20] * 4 and not list((tmp_path / 'run').glob('states-*'))
+    second = train(settings, tmp_path / 'run', progress=False)
+    assert read == [20] * 4 and equal(alone, second) and steps(second) == [1, 2, 3] and second.record['head'] == alone.record['head']
+
+
+def test_what_is_left_of_a_run_is_enough(settings, whole, tmp_path):
+    "The adapter folder alone: screen, reader, and what they were taught; what does not belong together is refused"
+    shutil.copytree(whole.adapter, tmp_path / 'a')
+    run, data = open_run(tmp_path / 'a'), open_data(settings.data)
+    assert run.categories == data.categories and run.screen().categories == data.categories and run.adapter_hash == whole.adapter_hash
+    reader, tokenizer = load_reader(tmp_path / 'a', 'float32')
+    windows = [e.window for e in data.examples('dev', tokenizer, 96)][:3]
+    got = read_windows(reader, windows)
+    frozen = read_windows(load_reader(run, 'float32', adapter=False)[0], windows)
+    with reader.model.disable_adapter():
+        assert (read_windows(reader, windows) == frozen).all() and not (got == frozen).all()
+    about = json.loads((tmp_path / 'a' / 'legal_llm.json').read_text())
+    assert str(settings.data) not in json.dumps(about) and 'titles' not in about
+    (tmp_path / 'a' / 'legal_llm.json').write_text(json.dumps({**about, 'tokenizer': '0' * 16}))
+    with pytest.raises(LegalLLMError, match='another tokenizer'):
+        load_reader(tmp_path / 'a')
+    (tmp_path / 'a' / 'legal_llm.json').write_text(json.dumps({**about, 'categories': about['categories'][:5]}))
+    with pytest.raises(LegalLLMError, match='does not fit this base model: weight is'):
+        load_reader(tmp_path / 'a', 'float32')
+    (tmp_path / 'a' / 'legal_llm.json').write_text(json.dumps(about))
+    (tmp_path / 'a' / 'adapter_model.safetensors').unlink()
+    with pytest.raises(LegalLLMError, match="can't find adapter_model.safetensors"):
+        load_reader(tmp_path / 'a', 'float32')
+    (tmp_path / 'a' / 'head.safetensors').unlink()
+    with pytest.raises(LegalLLMError, match='no adapter in .*head.safetensors'):
+        load_reader(tmp_path / 'a', 'float32')
+
+
+def test_checkpoints_hold_no_base_model(whole):
+    trained = sum(v.numel() for v in weights(whole).values())
+    size = sum(p.stat().st_size for p in (whole.path / 'checkpoints' / 'checkpoint-3').rglob('*'))
+    assert size < 12 * trained + 200_000
+
+
+def test_few_layers_are_read(settings, tmp_path):
+    run = train(replace(settings, num_hidden_layers=1, max_packs=2), tmp_path / 'run', progress=False)
+    reader, _ = load_reader(run, 'float32')
+    assert reader.config.num_hidden_layers == 1 and not any('layers.1.' in k for k in weights(run))
 
 
 def test_two_processes_make_the_updates_of_one(settings, tmp_path):
@@ -305,7 +364,7 @@ num_processes: 2
 def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, monkeypatch):
     "FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, looks at dev, checkpoints, a stop and a new start"
     (tmp_path / 'fsdp.yaml').write_text(CONFIG)
-    s = replace(settings, dropout=0.0, max_packs=8, accumulation=2, dev_every=2, dev_windows=2)
+    s = replace(settings, dropout=0.0, max_packs=8, accumulation=2, dev_every=2, dev_windows=8)
     one = train(s, tmp_path / 'one', progress=False)
     tests = str(Path(__file__).parent)
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')])))
@@ -315,7 +374,7 @@ def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, 
     assert a.keys() == b.keys() and all(a[k].shape == b[k].shape for k in a)
     assert max((a[k] - b[k]).norm() / a[k].norm() for k in a if 'lora_B' in k) < 1e-3
     looks = [[line for line in run.log() if 'dev_score' in line] for run in (one, two)]
-    assert len(looks[0]) == 2 and [x['dev_yes'] for x in looks[0]] == pytest.approx([x['dev_yes'] for x in looks[1]], rel=1e-3)
+    assert len(looks[0]) == 3 and [x['dev_loss'] for x in looks[0]] == pytest.approx([x['dev_loss'] for x in looks[1]], rel=1e-3)
     assert [line['loss'] for line in one.log() if 'loss' in line] == pytest.approx([line['loss'] for line in two.log() if 'loss' in line], rel=1e-3)
     last = sorted(p.name for p in (two.path / 'checkpoints' / 'checkpoint-4' / 'optimizer_0').glob('*.distcp'))
     assert last == ['__0_0.distcp', '__1_0.distcp']  # each process wrote its own part
@@ -348,48 +407,73 @@ def test_sharing_a_model_needs_a_newer_accelerate(tmp_path, monkeypatch):
         processes_in(tmp_path / 'c.yaml')
 
 
+def test_a_model_in_shards_is_not_read_whole_by_mistake(settings, tmp_path):
+    with pytest.raises(LegalLLMError, match='give --probe-windows'):
+        prepare_training(replace(settings, probe_windows=None), tmp_path / 'run', shards=2)
+
+
 def test_what_goes_wrong_in_a_process_is_said_once(settings, tmp_path):
-    with pytest.raises(LegalLLMError, match='there is no setting|is not known'):
-        train_on(2, replace(settings, attention='flash'), tmp_path / 'run', progress=False)
+    with pytest.raises(LegalLLMError, match='is not known'):
+        train_on(2, replace(settings, dtype='float64'), tmp_path / 'run', progress=False)
 
 
 def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
     from legal_llm.cli import main
 
-    assert main(['train', '--data', settings.data, '--base', settings.base, '--max-packs', '6', '--out', str(tmp_path / 'run'), '--plan', '--check']) == 0
+    assert main(['train', '--data', settings.data, '--base', settings.base, '--max-packs', '6', '--probe-windows', '8', '--out', str(tmp_path / 'run'), '--plan', '--check']) == 0
     said = capsys.readouterr().out
-    assert f'check: {"split" if can_split() else "dense"} attention' in said and 'separate sequences would need' in said and 'steps   6' in said
+    assert 'check: a pack gives the gradients of separate sequences' in said and 'separate sequences would need' in said and 'steps   6' in said
     assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.skipif(not can_split(), reason='this transformers takes no attention of one\'s own')
-def test_attention_that_fails_the_check_is_replaced_by_one_that_does_not(settings, tmp_path, monkeypatch, capsys):
-    "Split attention that looks ahead is found out, and dense attention used"
-    right = packing.split_attention
-
-    def wrong(module, query, key, value, attention_mask, **kwargs):
-        return right(module, query, key, value, None if attention_mask is None else attention_mask.new_ones(attention_mask.shape), **kwargs)
-
-    monkeypatch.setattr(packing, 'split_attention', wrong)
-    job = prepare_training(settings, tmp_path / 'run', check=True)
-    assert 'split' in capsys.readouterr().out and job.choices['attention'] == packing.attention_of(job.model) == 'dense'
-    monkeypatch.setattr(train_module, 'check_pack', lambda *args: 0.3)
+def test_packs_that_fail_the_check_are_refused(settings, tmp_path, monkeypatch, capsys):
+    prepare_training(settings, tmp_path / 'run', check=True)
+    assert 'separate sequences to' in capsys.readouterr().out
+    monkeypatch.setattr(reader_module, 'check_pack', lambda *args: 0.3)
     with pytest.raises(LegalLLMError, match='do not give this model the gradients of separate sequences'):
         prepare_training(settings, tmp_path / 'run', check=True)
+
+
+def test_packs_of_a_step_are_alike_and_each_window_comes_once_an_epoch(settings):
+    s, data = replace(settings, max_packs=None, epochs=2.0, accumulation=2), open_data(settings.data)
+    examples = data.examples('train', load_tokenizer(s.base), s.window_tokens)
+    packs = lay_out(examples, s)
+    again = lay_out(examples, s)
+    assert len(packs) == 2 * len(examples) // 4 * 2 and [[id(e) for e in p] for p in packs] == [[id(e) for e in p] for p in again]
+    seen = [sum(e is x for p in packs for e in p) for x in examples]
+    assert sum(seen) == 2 * len(packs) and max(seen) <= 2 and seen.count(2) >= len(examples) - 3
+    for a, b in zip(packs[::2], packs[1::2]):
+        assert list(map(len, a + b)) == sorted(map(len, a + b))
+    with pytest.raises(LegalLLMError, match='fill no step'):
+        lay_out(examples[:1], s)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_a_look_at_dev_gives_float32_under_autocast(settings, whole, dtype):
+    "In 16 bits log odds would fall on a few dozen values"
+    reader, tokenizer = load_reader(whole, dtype)
+    examples = trainer_module.dev_examples(open_data(settings.data), tokenizer, 96, n=6)
+    with torch.autocast('cpu', torch.bfloat16):
+        margins, states = (read_windows(reader, [e.window for e in examples], states=x) for x in (False, True))
+        line = trainer_module.score_examples(reader, examples)
+    assert margins.dtype == states.dtype == 'float32' and len(set(margins[:, 0].tolist())) == len(margins)
+    assert line['dev_score'] == pytest.approx(line['dev_ap'] - line['screen_ap']) and 0 < line['dev_loss'] < 5
+    assert line['screen_ap'] == trainer_module.score_examples(Reader(reader.model, 41), examples)['dev_ap']
 
 
 def test_every_setting_is_an_option_of_the_command_line():
     from dataclasses import fields
 
-    from legal_llm.cli import TRAIN
+    from legal_llm.cli import parser
 
-    assert {name for name, *_ in TRAIN} == {f.name for f in fields(TrainSettings)} - {'data'}
+    known = vars(parser('train').parse_args(['train', '--data', 'x', '--out', 'y']))
+    assert {f.name for f in fields(TrainSettings)} <= known.keys()
 
 
 def test_options_reach_the_training(settings, tmp_path):
     from legal_llm.cli import main
 
-    options = ['--dtype', 'float32', '--lora', 'use_rslora=true', '--no-checkpointing', '--max-packs', '2', '--dev-every', '0', '--warmup', '0', '--r', '4', '--quiet']
+    options = ['--dtype', 'float32', '--lora', 'use_rslora=true', '--no-checkpointing', '--probe-windows', '8', '--max-packs', '2', '--dev-every', '0', '--warmup', '0', '--r', '4', '--quiet']
     assert main(['train', '--data', settings.data, '--base', settings.base, '--out', str(tmp_path / 'run'), *options]) == 0
     run = open_run(tmp_path / 'run')
     config = json.loads((run.adapter / 'adapter_config.json').read_text())
@@ -402,7 +486,7 @@ def test_options_reach_the_training(settings, tmp_path):
 
 def test_an_interrupted_command_goes_on(settings, tmp_path):
     "Ctrl-C in the middle of a training, then the same command again"
-    command = [sys.executable, '-m', 'legal_llm.cli', 'train', '--data', settings.data, '--base', settings.base, '--dtype', 'float32', '--max-packs', '40', '--dev-every', '0', '--save-every', '5']
+    command = [sys.executable, '-m', 'legal_llm.cli', 'train', '--data', settings.data, '--base', settings.base, '--dtype', 'float32', '--probe-windows', '20', '--pack-windows', '2', '--max-packs', '40', '--dev-every', '0', '--save-every', '5']
     command += ['--no-watch', '--out', str(tmp_path / 'run')]
     process = subprocess.Popen(command, env={**os.environ, 'PYTHONUNBUFFERED': '1'}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     log = tmp_path / 'run' / 'log.jsonl'
@@ -416,8 +500,10 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
     assert steps(open_run(tmp_path / 'run')) == list(range(1, 41))
 
 
-def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings, whole, tmp_path, capsys):
+def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings, tmp_path, capsys):
     "It stops with a checkpoint, says so, and what comes out of two sessions is what comes out of one"
+    settings = replace(settings, probe_windows=40)
+    whole = train(settings, tmp_path / 'whole', progress=False)
     first = train(settings, tmp_path / 'run', progress=False, hours=1e-9)
     said = capsys.readouterr().out
     assert 'at step 1 of 3, with everything saved: the same call goes on from there' in said
@@ -432,7 +518,7 @@ def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings,
 
 
 def test_the_last_step_is_never_out_of_time(settings, tmp_path):
-    assert train(replace(settings, max_packs=2), tmp_path / 'run', progress=False, hours=1e-9).record['finished']
+    assert train(replace(settings, max_packs=2, probe_windows=40), tmp_path / 'run', progress=False, hours=1e-9).record['finished']
 
 
 @pytest.mark.parametrize('left, hours', [(None, None), (12.0, 11.75), (0.2, None), (0.0, None)])

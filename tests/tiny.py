@@ -1,4 +1,4 @@
-"A model that trains in milliseconds: SmolLM2's tokenizer and chat template, and a Llama of two layers that knows nothing."
+"A model that trains in milliseconds: SmolLM2's tokenizer, and a Llama of two layers that knows nothing."
 
 from pathlib import Path
 
@@ -32,8 +32,26 @@ def make_tiny(folder: Path) -> Path:
     return Path(folder)
 
 
-def make_data(folder: Path, size: int = 160) -> Path:
-    "A prepared data set of a few written contracts, in windows of so many tokens"
+def make_data(folder: Path) -> Path:
+    "A prepared data set of a few written contracts"
     from legal_llm.data import DataSettings, prepare_data
 
-    return prepare_data(DataSettings(n=21, size=size, overlap=32), folder, load_tokenizer('smollm2'), progress=False).path
+    return prepare_data(DataSettings(n=21), folder, progress=False).path
+
+
+def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
+    "Windows of a few written contracts with what is known of them, without a screen: everything has the same odds, and what is true is in doubt, and a little more"
+    import numpy as np
+
+    from legal_llm.cuad import CATEGORIES
+    from legal_llm.sentences import label_sentences, split_sentences
+    from legal_llm.synthetic import write_contracts
+    from legal_llm.windows import Example, cut_windows
+
+    tokenizer, rng, out = load_tokenizer('smollm2'), np.random.default_rng(seed), []
+    for contract in write_contracts(n, seed=seed):
+        sentences = split_sentences(contract.text)
+        label = label_sentences(sentences, contract.clauses, [c.name for c in CATEGORIES])
+        doubt, offset = label | (rng.random(label.shape) < 0.05), rng.normal(-3, 1, label.shape).astype(np.float32)
+        out += [Example(w, offset[w.sentences], doubt[w.sentences], label[w.sentences]) for w in cut_windows(contract.text, sentences, tokenizer, window_tokens, doubt.any(1))]
+    return out
