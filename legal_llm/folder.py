@@ -23,10 +23,12 @@ def find_documents(
     found, endings = {}, {e.lower() for e in endings}
     for source in map(Path, [sources] if isinstance(sources, (str, Path)) else sources):
         if not source.exists(): raise LegalLLMError(f"there is no file or folder {source}: correct the path")
-        files = sorted(p for p in source.rglob('*') if p.is_file() and p.suffix.lower() in endings and not any(part.startswith(('.', '~$')) for part in p.relative_to(source).parts)) if source.is_dir() else [source]
+        def wanted(p): return p.is_file() and p.suffix.lower() in endings and not any(part.startswith(('.', '~$')) for part in p.relative_to(source).parts)
+        files = sorted(filter(wanted, source.rglob('*'))) if source.is_dir() else [source]
         for path in files:
             name = path.relative_to(source).as_posix() if source.is_dir() else path.name
-            if name in found and found[name].resolve() != path.resolve(): raise LegalLLMError(f"{found[name]} and {path} would both be written as {name}.json: review them into two folders")
+            if name in found and found[name].resolve() != path.resolve(): raise LegalLLMError(f"{found[name]} and {path} would both be written as "
+                                                                                              f"{name}.json: review them into two folders")
             found[name] = path
     if not found: raise LegalLLMError(f"there is no document to review: none of the files ends in {', '.join(sorted(endings))}")
     return found
@@ -42,7 +44,8 @@ class FolderReport:
 
     def _rows(self): return [('reviewed', len(self.done) + len(self.reused)), ('could not be reviewed', len(self.failed)), ('results', short_path(self.out))]
     def __str__(self): return '\n'.join([*(f'{k:22} {v}' for k, v in self._rows()), *(f'  {name}: {why}' for name, why in self.failed.items())])
-    def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self._rows()), *(f'| `{name}` | {why} |' for name, why in self.failed.items())])
+    def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self._rows()),
+                                                 *(f'| `{name}` | {why} |' for name, why in self.failed.items())])
 
 def review_documents(
     documents: dict[str, Path], # as `find_documents` gives them
@@ -92,11 +95,13 @@ def gather(
     out,            # folder of the results
     model: str = '' # as for `review_documents`
 ) -> FolderReport: # with all documents as reused or failed
-    "Write `clauses.csv`, the table of all results, and say what became of each document. A result of another model or an earlier version of a document does not count."
+    "Write `clauses.csv`, the table of all results, and say what became of each document. What another model said, or of an earlier version, does not count."
     out, report, rows = Path(out), FolderReport(Path(out)), []
     for name, path in documents.items():
         target, failure = out/f'{name}.json', out/f'{name}.failed.json'
-        if path.exists() and _key_of(target) == _key(path, model): report.reused.append(name); rows += [dict(r, title=name) for r in rows_of(json.loads(target.read_text(encoding='utf-8')))]
+        if path.exists() and _key_of(target) == _key(path, model):
+            report.reused.append(name)
+            rows += [dict(r, title=name) for r in rows_of(json.loads(target.read_text(encoding='utf-8')))]
         else: report.failed[name] = json.loads(failure.read_text(encoding='utf-8'))['error'] if failure.exists() else 'it was not reviewed'
     atomic_write(out/'clauses.csv', '\ufeff' + csv_of(rows)) # with the mark by which Excel knows UTF-8
     return report

@@ -428,11 +428,12 @@ def average_precision(
     return ratio((gains * np.nan_to_num(ratio(tp, n))).sum(1), tp[:, -1])
 
 # %% ../nbs/week3_metrics.ipynb #c6de27c3
-def detection_statistic(predictions: dict, gold: dict, threshold: float = .5) -> Statistic:
-    "Presence of a clause per (contract, category) pair, as a function of contracts."
+def detection_statistic(predictions: dict, gold: dict, threshold: float = .5, found: dict | None = None) -> Statistic:
+    "Presence of a clause per (contract, category) pair, as a function of contracts. With `found`, that is what counts as said, instead of what is above the threshold."
     contracts, group = by_contract(gold)
     confidence = np.array([max(guesses.values(), default=0.) for guesses in check_questions(predictions, gold).values()])
     positive, said = np.array([bool(texts) for texts in gold.values()], bool), confidence > threshold
+    if found is not None: said = np.array([bool(found[i]) for i in gold])
     cases = (positive & said, ~positive & said, positive & ~said)  # tp, fp, fn
     counts = np.stack([np.bincount(group[case], minlength=len(contracts)) for case in cases], -1)
     def scores(weights):
@@ -685,13 +686,15 @@ def all_scores(
     texts: dict[str, str] | None = None,  # contract title -> text; with it the verbatim rate is scored too
     resamples: int = 1000,
     seed: int = 42,
+    found: dict | None = None,  # those of the predictions that count as found; None: those above the threshold
 ) -> dict[str, dict[str, Interval]]:  # family -> score -> interval
     "Every score of this module with its interval: official, span, detection, coverage, squad, similarity and, given the texts, verbatim."
     families = {"official": official_statistic(predictions, gold)}
     for name, statistic in (("span", span_statistic), ("detection", detection_statistic), ("coverage", coverage_statistic),
                             ("squad", squad_statistic), ("similarity", similarity_statistic)):
-        families[name] = statistic(predictions, gold, threshold)
-    if texts is not None: families["verbatim"] = verbatim_statistic(predictions, texts, threshold)
+        families[name] = statistic(predictions, gold, threshold) if found is None else statistic(found, gold, 0)
+    if found is not None: families["detection"] = detection_statistic(predictions, gold, 0, found)
+    if texts is not None: families["verbatim"] = verbatim_statistic(found or predictions, texts, 0 if found else threshold)
     return {name: bootstrap(s, resamples, seed) for name, s in families.items()}
 
 # %% ../nbs/week3_metrics.ipynb #73a99659
@@ -702,12 +705,13 @@ class ScoreTable:
     contracts: int
     questions: int
     positives: int  # questions that have a clause
-    thresholds: dict[str, float]  # system -> threshold of the span and detection scores
+    thresholds: dict[str, float] | None = None  # system -> threshold of the scores that need one; None: each category's own, chosen on dev
 
     COLUMNS = (("AUPR", "official", "aupr", True), ("P@80R", "official", "precision_at_80_recall", False),
                ("P@90R", "official", "precision_at_90_recall", False), ("max recall", "official", "max_recall", False),
                ("span P", "span", "precision", False), ("span R", "span", "recall", False), ("span F1", "span", "f1", True),
-               ("detection F1", "detection", "f1", True), ("detection AP", "detection", "average_precision", False))
+               ("detection F1", "detection", "f1", True), ("detection AP", "detection", "average_precision", False),
+               *((f"> {tier}", "similarity", f"above_{tier}", False) for tier in TIERS))
 
     def cells(self) -> list[list[str]]:  # one row per system
         "What the table shows, in percent."
@@ -716,11 +720,13 @@ class ScoreTable:
 
     def note(self) -> str:
         "What the numbers rest on."
-        cuts = sorted(set(self.thresholds.values()))
-        at = f"{cuts[0]:.3g}" if len(cuts) == 1 else ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items())
+        cuts = sorted(set((self.thresholds or {}).values()))
+        at = ("each category's threshold, chosen on dev" if self.thresholds is None else
+              f"threshold {cuts[0]:.3g}" if len(cuts) == 1 else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items()))
         return (f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
                 f"{self.questions:,} questions, {self.positives:,} with a clause. "
-                f"Span and detection scores at threshold {at}; the official scores need none.")
+                f"Span, detection and similarity scores at {at}; the official scores need none. "
+                f"> {TIERS[0]}: share of questions with a clause whose most probable find is more similar than that to one.")
 
     def _repr_markdown_(self) -> str:
         return f"{self.markdown()}\n\n{self.note()}"
@@ -754,13 +760,16 @@ def score_table(
     baseline: bool = True,  # add the system that always says "no such clause"
     resamples: int = 1000,
     seed: int = 42,
+    found: dict[str, dict] | None = None,  # system name -> those of its predictions that count as found; None: those above the threshold
 ) -> ScoreTable:
     "Score some systems on the same gold."
-    if baseline: systems = {**systems, "always empty": always_empty(gold)}
+    if baseline: systems = {"always empty": always_empty(gold), **systems}
+    if found is not None: found = {"always empty": always_empty(gold), **found}
     cut = {name: threshold.get(name, .5) if isinstance(threshold, dict) else threshold for name in systems}
     rows = {}
     for name, predictions in systems.items():
-        families = {"official": official_statistic(predictions, gold), "span": span_statistic(predictions, gold, cut[name]),
-                    "detection": detection_statistic(predictions, gold, cut[name])}
+        said, at = (predictions, cut[name]) if found is None else (found[name], 0)
+        families = {"official": official_statistic(predictions, gold), "span": span_statistic(said, gold, at),
+                    "detection": detection_statistic(predictions, gold, at, None if found is None else said), "similarity": similarity_statistic(said, gold, at)}
         rows[name] = {f: bootstrap(s, resamples, seed) for f, s in families.items()}
-    return ScoreTable(rows, len(by_contract(gold)[0]), len(gold), sum(map(bool, gold.values())), cut)
+    return ScoreTable(rows, len(by_contract(gold)[0]), len(gold), sum(map(bool, gold.values())), None if found is not None else cut)

@@ -6,52 +6,25 @@
 from __future__ import annotations
 import csv, html, io
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from .env import LegalLLMError, atomic_write
 from .cuad import highlight
 
 # %% auto #0
-__all__ = ['COLUMNS', 'Find', 'merge_finds', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of', 'save_xlsx']
+__all__ = ['COLUMNS', 'Find', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of', 'save_xlsx']
 
 # %% ../nbs/week3_review.ipynb #ea869a45
 @dataclass(frozen=True)
 class Find:
-    "One quote."
+    "A clause: a slice of the contract."
     category: str
-    quote: str         # the contract's own words; the model's, if they were not located
-    start: int | None  # first character in the contract; None if not located
-    end: int | None    # one past the last
+    quote: str         # text[start:end] of the contract
+    start: int         # first character in the contract
+    end: int           # one past the last
     confidence: float  # probability that this is a clause of the category
-    verified: bool     # whether it was located
-    margin: float = 0. # log odds of the decision `Yes` in its window
-    logprob: float = 0. # mean log probability of the quote's tokens
-    first: bool = True # whether it is of the greedy answer, and not a further candidate
-
-# %% ../nbs/week3_review.ipynb #f9987dda
-def merge_finds(
-    finds: list[Find], # of one contract
-    text: str          # the contract
-) -> list[Find]:
-    "Join the located first answers of a category that overlap, and drop what is there twice; what remains has the highest confidence of its parts."
-    out, placed = [], {}
-    for f in finds:
-        if f.start is None or not f.first: out.append(f)
-        else: placed.setdefault(f.category, []).append(f)
-    for group in placed.values():
-        group.sort(key=lambda f: (f.start, f.end))
-        now = group[0]
-        for f in group[1:]:
-            if f.start < now.end:
-                end, top = max(now.end, f.end), max(now, f, key=lambda x: x.confidence)
-                now = Find(now.category, text[now.start:end], now.start, end, top.confidence, True, top.margin, top.logprob)
-            else: out.append(now); now = f
-        out.append(now)
-    best = {}
-    for f in out:
-        key = (f.category, f.start, f.end, f.quote)
-        if key not in best or (best[key].first, best[key].confidence) < (f.first, f.confidence): best[key] = f
-    return list(best.values())
+    screen: float | None = None # what the linear screen alone says; None where nothing else was asked
+    part: bool = False # whether it is a part of a longer candidate, which it does not stand beside in a review
 
 # %% ../nbs/week3_review.ipynb #52c53a5a
 @dataclass
@@ -61,33 +34,41 @@ class Review:
     text: str
     finds: list[Find]               # all candidates, the confident ones and the others
     probabilities: dict[str, float] # category -> probability that the contract has it
-    threshold: float = .5           # candidates above it count as found
-    windows: int = 0
+    thresholds: dict[str, float] = field(default_factory=dict) # category -> confidence above which a candidate counts as found; .5 for others
+    sentences: int = 0
+    read: int = 0                   # sentences that the reader was asked about
     seconds: dict[str, float] = field(default_factory=dict) # by stage
     pages: tuple[int, ...] = (0,)   # offset of the first character of each page
 
     def found(self,
         category: str | None = None # one category; all by default
     ) -> list[Find]: # in reading order
-        "The finds above the threshold."
-        return sorted((f for f in self.finds if f.confidence > self.threshold and category in (None, f.category)),
-                      key=lambda f: (float('inf') if f.start is None else f.start, -f.confidence))
+        "The finds above their category's threshold."
+        return sorted((f for f in self.finds if not f.part and f.confidence > self.threshold(f.category) and category in (None, f.category)), key=lambda f: (f.start, -f.confidence))
+
+    def threshold(self, category: str) -> float: return self.thresholds.get(category, .5)
+
+    def at(self,
+        threshold: float | None # for all categories; None: as they are
+    ) -> Review:
+        "The review with another threshold."
+        return self if threshold is None else replace(self, thresholds=dict.fromkeys(self.probabilities, threshold))
 
     def page(self,
         find: Find
-    ) -> int | None: # counted from 1; None where it was not located, or the document has no pages
-        return None if find.start is None or len(self.pages) == 1 else bisect_right(self.pages, find.start)
+    ) -> int | None: # counted from 1; None where the document has no pages
+        return None if len(self.pages) == 1 else bisect_right(self.pages, find.start)
 
     def absent(self) -> dict[str, float]: # category -> probability that the contract does not have it
         "The categories that were not found."
         return {c: 1 - p for c, p in self.probabilities.items() if not self.found(c)}
 
-    def to_dict(self) -> dict: # ready for JSON: title, threshold, and a row for each category that was asked
+    def to_dict(self) -> dict: # ready for JSON: title, counts, and a row for each category that was asked
         def row(category):
             finds = self.found(category)
-            return dict(category=category, found=bool(finds), confidence=round(self.probabilities[category], 4),
-                        quotes=[dict(text=f.quote, start=f.start, end=f.end, page=self.page(f), confidence=round(f.confidence, 4), verified=f.verified) for f in finds])
-        return dict(title=self.title, threshold=self.threshold, windows=self.windows, seconds={k: round(v, 2) for k, v in self.seconds.items()},
+            return dict(category=category, found=bool(finds), confidence=round(self.probabilities[category], 4), threshold=round(self.threshold(category), 4),
+                        quotes=[dict(text=f.quote, start=f.start, end=f.end, page=self.page(f), confidence=round(f.confidence, 4), screen=f.screen and round(f.screen, 4)) for f in finds])
+        return dict(title=self.title, sentences=self.sentences, read=self.read, seconds={k: round(v, 2) for k, v in self.seconds.items()},
                     clauses=[row(c) for c in self.probabilities])
 
     def rows(self) -> list[dict]: return rows_of(self.to_dict()) # a row for each quote, and one for each category that was not found
@@ -102,10 +83,12 @@ class Review:
         path # file to write
     ) -> Path: return save_xlsx(self.rows(), path)
 
-    def predictions(self) -> dict[str, list[dict]]: # `<title>__<category>` -> [{"text", "probability"}], all candidates
+    def predictions(self,
+        found: bool = False # only what counts as found
+    ) -> dict[str, list[dict]]: # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
         "The layout of CUAD's nbest_predictions_.json."
         out = {f'{self.title}__{c}': [] for c in self.probabilities}
-        for f in sorted(self.finds, key=lambda f: -f.confidence):
+        for f in sorted(self.found() if found else self.finds, key=lambda f: -f.confidence):
             said = out[f'{self.title}__{f.category}']
             if all(f.quote != x['text'] for x in said): said.append(dict(text=f.quote, probability=f.confidence)) # the scorer would take the last, which is the least sure
         return out
@@ -113,8 +96,7 @@ class Review:
     def _repr_html_(self):
         def quote(f):
             page = self.page(f)
-            where = [f'{f.start}:{f.end}'] * f.verified + [f'page {page}'] * bool(page) + ['not verified'] * (not f.verified)
-            return f"{html.escape(f.quote)} <small>[{', '.join(where)}]</small>"
+            return f"{html.escape(f.quote)} <small>[{f.start}:{f.end}{f', page {page}' * bool(page)}]</small>"
         rows = ''.join(f"<tr><td>{html.escape(c)}</td><td>{p:.2f}</td><td style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
                        for c, p in self.probabilities.items() if (fs := self.found(c)))
         absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
@@ -127,11 +109,11 @@ class Review:
     ): # shows itself in a notebook
         "The contract with its finds marked, a colour for each category."
         from IPython.display import HTML
-        marked = highlight(self.text, [f for f in self.found(category) if f.verified])
+        marked = highlight(self.text, self.found(category))
         return HTML(f'<div style="white-space:pre-wrap;overflow:auto;max-height:{height}px;line-height:1.6">{marked}</div>')
 
 # %% ../nbs/week3_review.ipynb #28248d95
-COLUMNS = ['title', 'category', 'found', 'confidence', 'quote', 'start', 'end', 'page', 'verified']
+COLUMNS = ['title', 'category', 'found', 'confidence', 'quote', 'start', 'end', 'page']
 
 def rows_of(
     review: dict # as `Review.to_dict` gives it
@@ -139,8 +121,7 @@ def rows_of(
     "The table that the spreadsheets hold."
     out = []
     for r in review['clauses']:
-        out += [dict(title=review['title'], category=r['category'], found='yes', confidence=q['confidence'], quote=q['text'], start=q['start'], end=q['end'], page=q['page'],
-                     verified='yes' if q['verified'] else 'no') for q in r['quotes']]
+        out += [dict(title=review['title'], category=r['category'], found='yes', confidence=q['confidence'], quote=q['text'], start=q['start'], end=q['end'], page=q['page']) for q in r['quotes']]
         if not r['found']: out.append(dict.fromkeys(COLUMNS) | dict(title=review['title'], category=r['category'], found='no', confidence=r['confidence']))
     return out
 
@@ -183,7 +164,7 @@ def xlsx_of(
             if isinstance(value, str): cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's' # Excel's limit
             else: cell.value = value
             cell.alignment = Alignment(vertical='top', wrap_text=name == 'quote')
-    for name, width in zip('ABCDEFGHIJ', (28, 34, 8, 11, 90, 9, 9, 7, 9, 28)): sheet.column_dimensions[name].width = width
+    for name, width in zip('ABCDEFGHI', (28, 34, 8, 11, 90, 9, 9, 7, 28)): sheet.column_dimensions[name].width = width
     sheet.auto_filter.ref = sheet.dimensions
     if about:
         second = book.create_sheet('About')

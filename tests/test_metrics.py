@@ -590,7 +590,7 @@ def test_score_table_shows_what_was_scored():
         {"ours": predictions, "perfect": {i: said(*((g, 1.0) for g in v)) for i, v in gold.items()}}, gold, {"ours": 0.3}, resamples=50
     )
     assert str(ScoreTable.from_dict(json.loads(json.dumps(table.to_dict())))) == str(table)
-    assert list(table.rows) == ["ours", "perfect", "always empty"] and table.thresholds == {
+    assert list(table.rows) == ["always empty", "ours", "perfect"] and table.thresholds == {
         "ours": 0.3,
         "perfect": 0.5,
         "always empty": 0.5,
@@ -603,6 +603,18 @@ def test_score_table_shows_what_was_scored():
     kept = json.loads(json.dumps(table.to_dict(), allow_nan=False))
     assert kept["systems"]["always empty"]["span"]["precision"] == {"value": None, "low": None, "high": None} and kept["contracts"] == 8
     assert list(score_table({"ours": predictions}, gold, baseline=False, resamples=5).rows) == ["ours"]
+
+
+def test_what_counts_as_found_may_be_said():
+    "Thresholds by category: the found ones are given, ranking uses all"
+    predictions, gold = invent(8, random.Random(4))
+    last = {i: {p["text"]: p["probability"] for p in v if p["text"]} for i, v in predictions.items()}  # as the official scorer takes what stands twice
+    found = {i: said(*((t, p) for t, p in v.items() if p > 0.4)) for i, v in last.items()}
+    one, two = score_table({"ours": predictions}, gold, 0.4, resamples=20), score_table({"ours": predictions}, gold, found={"ours": found}, resamples=20)
+    for family in ("official", "span", "similarity", "detection"):
+        assert {k: str(i) for k, i in one.rows["ours"][family].items()} == {k: str(i) for k, i in two.rows["ours"][family].items()}
+    assert two.thresholds is None and "each category's threshold" in str(two) and str(ScoreTable.from_dict(two.to_dict())) == str(two)
+    assert all_scores(predictions, gold, found=found, resamples=5)["span"]["f1"].value == span_scores(predictions, gold, 0.4)["f1"]
 
 
 def test_all_scores_agree_with_the_plain_ones():
