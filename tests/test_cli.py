@@ -1,13 +1,16 @@
 "The command line: what goes wrong ends in one sentence and exit code 2, with nothing half-written; what goes right is counted."
 
+import hashlib
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 from legal_llm.cli import main
-from legal_llm.cuad import find_dev_cuad
+from legal_llm.cuad import CATEGORIES, find_dev_cuad, save_squad
 from legal_llm.synthetic import write_contracts
-from legal_llm.cuad import save_squad
 
 
 def refused(capsys, *argv):
@@ -59,13 +62,81 @@ def test_extract_refuses(capsys, tmp_path, contract):
     assert 'missing.txt' in refused(capsys, 'extract', tmp_path / 'missing.txt', '--run', run)
     assert 'no run folder' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
     run.mkdir()
-    assert 'no record.json' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
     (run / 'record.json').write_text('{}')
-    assert 'no adapter' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
+    assert 'no screen' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
     assert '.csv' in refused(capsys, 'extract', contract, '--run', run, '--out', tmp_path / 'clauses.doc')
     contract.write_text(' \n\t ')
     refused(capsys, 'extract', contract, '--run', run, '--out', out)
     assert not out.exists()
+
+
+def test_what_the_screen_alone_does_needs_no_torch(capsys, tmp_path, contract, screen_run):
+    "Review, table, folder and predictions with --fast, in a process that torch cannot be imported in"
+    code = "import sys; sys.modules['torch'] = None; from legal_llm.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def run(*argv):
+        done = subprocess.run([sys.executable, '-c', code, *map(str, argv), '--run', str(screen_run), '--fast'], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert 'of 41 categories found' in run('extract', contract)
+    run('extract', contract, '--out', tmp_path / 'x.json')
+    said = json.loads((tmp_path / 'x.json').read_text())[0]
+    text = contract.read_text(encoding='utf-8')
+    quotes = [q for c in said['clauses'] for q in c['quotes']]
+    assert quotes and all(text[q['start'] : q['end']] == q['text'] for q in quotes)
+    run('extract', contract, '--out', tmp_path / 'folder')
+    assert (tmp_path / 'folder' / 'clauses.csv').exists()
+
+
+def test_predictions_in_the_official_layout(capsys, tmp_path, screen_run, monkeypatch):
+    "Every question is answered, the scorer takes the file; what the run has learned from is refused; an interrupted call goes on"
+    from legal_llm import extract
+
+    contracts, source, out = write_contracts(3, seed=31), tmp_path / 'CUAD.json', tmp_path / 'made' / 'nbest_predictions_.json'
+    save_squad(contracts, source)
+    command = ['predict', str(source), '--run', str(screen_run), '--fast', '--out', str(out)]
+    asked, real = [], extract.Extractor.extract
+
+    def stop(self, text, title, *rest):
+        asked.append(title)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(self, text, title, *rest)
+
+    monkeypatch.setattr(extract.Extractor, 'extract', stop)
+    assert main(command) == 130 and not out.exists()
+    with open(f'{out}.part', 'a') as f:
+        f.write('\n{"torn')
+    assert main(command) == 0 and [p.name for p in out.parent.iterdir()] == [out.name]
+    assert asked == [contracts[i].title for i in (0, 1, 2, 2)], 'what was answered is not asked again'
+    assert 'does not say which contracts it has learned from' in capsys.readouterr().err
+    said = json.loads(out.read_text())
+    assert set(said) == {f'{c.title}__{k.name}' for c in contracts for k in CATEGORIES}
+    texts = {c.title: c.text for c in contracts}
+    assert all(a.keys() == {'text', 'probability'} and a['text'] in texts[q.rpartition('__')[0]] for q, answers in said.items() for a in answers)
+    assert main(['score', '--predictions', str(out), '--gold', str(source)]) == 0 and json.loads(capsys.readouterr().out)['aupr'] > 0.5
+
+    run = shutil.copytree(screen_run, tmp_path / 'run')
+    hashes = [hashlib.sha256(t.encode()).hexdigest()[:16] for t in (contracts[1].title, 'another')]
+    (run / 'legal_llm.json').write_text(json.dumps(dict(name='mine', seen=hashes)))
+    command[3] = str(run)
+    said = refused(capsys, *command)
+    assert f'1 of 3 contracts are such as the run has learned from, among them {contracts[1].title!r}' in said and '--seen' in said
+    assert main([*command, '--seen']) == 0 and 'learned' not in capsys.readouterr().err
+    assert '--split all' in refused(capsys, *command, '--split', 'test')
+
+
+def test_train_takes_the_fields_of_its_settings(capsys):
+    "Each field is an option, described by the comment beside it; none is asked for elsewhere"
+    from dataclasses import fields
+
+    from legal_llm.train import TrainSettings
+
+    with pytest.raises(SystemExit):
+        main(['train', '--help'])
+    said = ' '.join(capsys.readouterr().out.split())
+    assert all('--' + f.name.replace('_', '-') in said for f in fields(TrainSettings)) and 'LoRA rank (default: 16)' in said
 
 
 def test_score(capsys, tmp_path):
@@ -90,7 +161,7 @@ def test_data_on_cuad(capsys, tmp_path):
         pytest.skip('CUAD is not here: set LEGAL_LLM_CUAD to its path')
     assert main(['data', '--source', str(source), '--out', str(tmp_path / 'data')]) == 0
     out = capsys.readouterr().out
-    assert '408' in out and '16,728' in out and 'coverage' in out
+    assert '408' in out and '16,728' in out and 'screen' in out
     from legal_llm.data import open_data
 
     data = open_data(tmp_path / 'data')

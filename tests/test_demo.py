@@ -5,17 +5,21 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
 
 import pytest
 
 from legal_llm.compat import older
+from legal_llm.calibration import Calibration
 from legal_llm.cuad import CATEGORIES
 from legal_llm.demo import (
     FLAGGED,
     FORMATS,
     MOST,
+    confidence_sentence,
     contract_html,
     example_contracts,
     goes_public,
@@ -26,6 +30,7 @@ from legal_llm.demo import (
     read_auth,
     save_review,
     segments,
+    shown_finds,
     summary_html,
     table_html,
     table_rows,
@@ -45,14 +50,15 @@ if find_spec('playwright') is None:
     MISSING = 'the Python package playwright'
 browser_test = pytest.mark.skipif(bool(MISSING), reason=f'the browser tests need {MISSING}')
 WRITTEN = write_contracts(2, seed=3, wordings='held_out', words=1200)[1]
-UNCLEAR, UNFOUNDED = [c.name for c in CATEGORIES if c.name not in WRITTEN.categories | {'Parties', 'Insurance'}][:2]
+UNCLEAR = next(c.name for c in CATEGORIES if c.name not in WRITTEN.categories | {'Parties', 'Insurance'})
+OWN = dict.fromkeys([c.name for c in CATEGORIES], 0.5) | {'Parties': 0.3}  # thresholds as calibrated
 PASTED = 'FEE <script>document.title = "broken"</script> & <b>costs</b>\n  apply; 5 < 6 &amp; so on.\n'
 
 
 class Written:
     "Stands in for an Extractor: knows the clauses of one written contract, and counts how often it is asked."
 
-    name, threshold, floor = 'stand-in model', 0.5, 0.3
+    name, reader, categories, calibration = 'stand-in model', None, CATEGORIES, Calibration(contracts=12)
 
     def __init__(self, pause=0.05):
         self.calls, self.pause, self.running, self.most_at_once = 0, pause, 0, 0
@@ -74,15 +80,15 @@ class Written:
         if text.split() == WRITTEN.text.split():  # as written, or with the lines of a PDF
             for i, c in enumerate(WRITTEN.clauses):
                 start, end = (c.start, c.end) if text == WRITTEN.text else locate(c.text, text)
-                finds.append(Find(c.category, text[start:end], start, end, 0.35 + 0.02 * i, True))
+                finds.append(Find(c.category, text[start:end], start, end, 0.35 + 0.02 * i, 0.4))
+            finds.append(Find(UNCLEAR, text[:9], 0, 9, 0.2, 0.15))
         if '<script>' in text:
             at, end = text.index('<script>'), text.index(' & ')
-            finds += [Find('Parties', text[at:end], at, end, 0.9, True), Find('Insurance', text[at + 8 :], at + 8, len(text), 0.8, True)]
-        finds.append(Find(UNFOUNDED, 'words <i>that</i> are nowhere', None, None, 0.6, False))
-        sure = {c.name: 0.04 for c in CATEGORIES} | {UNCLEAR: 0.7}
+            finds += [Find('Parties', text[at:end], at, end, 0.9), Find('Insurance', text[at + 8 :], at + 8, len(text), 0.8)]
+        sure = {c.name: 0.04 for c in CATEGORIES}
         for f in finds:
             sure[f.category] = max(sure[f.category], f.confidence)
-        return Review(title, text, finds, sure, self.threshold, 3, dict(screen=0.2, decode=0.1), pages)
+        return Review(title, text, finds, sure, OWN, 300, 30, dict(screen=0.2, reader=0.1), pages)
 
 
 @pytest.fixture(scope='module')
@@ -94,12 +100,12 @@ def cache(tmp_path_factory):
         yield folder
 
 
-ADAPTER = '0123456789abcdef'
+MODEL = 'stand-in model · 01234567'
 PLAYBOOK = Playbook('Test', required=('Governing Law', 'Parties'), forbidden=('Exclusivity', 'Insurance'), review=('Audit Rights',))
 
 
 def serve(extractor, **launch):
-    demo = make_demo(extractor, [*example_contracts(), ('the written contract', WRITTEN.text)], ADAPTER, {'Test': PLAYBOOK})
+    demo = make_demo(extractor, [*example_contracts(), ('the written contract', WRITTEN.text)], MODEL, {'Test': PLAYBOOK})
     demo.launch(share=False, quiet=True, prevent_thread_lock=True, inline=False, **launch_options(), **launch)
     return demo
 
@@ -182,45 +188,70 @@ def marks(page):
     return out
 
 
-def expected(threshold):
+def reviewed(threshold=None):
+    "The written contract, at each category's own threshold or at one for all"
+    return Written(0).extract(WRITTEN.text).at(threshold)
+
+
+def expected(threshold=None):
     "Find number -> quote, for the written contract"
-    finds = Review('', WRITTEN.text, Written(0).extract(WRITTEN.text).finds, {}, threshold).found()
-    return {i: f.quote for i, f in enumerate(finds) if f.verified}
+    return {i: f.quote for i, f in enumerate(shown_finds(reviewed(threshold)))}
+
+
+def slide(page, value):
+    page.fill('#ll-threshold input[type=number]', str(value))
+    page.press('#ll-threshold input[type=number]', 'Enter')
+
+
+def found(page, n):
+    "Wait until so many quotes count as found"
+    page.wait_for_function('n => document.querySelector(".ll-summary p").innerText.includes(` categories, ${n} quote`)', arg=n)
 
 
 @browser_test
 def test_an_example_from_start_to_slider(app, page):
     extractor, _ = app
     head = page.inner_text('.ll-head')
-    assert 'Not legal advice' in head and 'stand-in model' in head and ADAPTER in head
+    assert 'Not legal advice' in head and MODEL in head and confidence_sentence(Written.calibration) in head
     choose(page, 'the written contract')
     assert page.input_value('#ll-text textarea') == WRITTEN.text, 'the text is shown before anything runs'
     calls = extractor.calls
     start(page)
     assert page.eval_on_selector('.ll-contract', 'e => e.textContent') == WRITTEN.text
-    assert marks(page) == expected(0.5) and len(expected(0.5)) > 10
+    assert marks(page) == expected() and len(expected()) > 10
     assert page.locator('.ll-table tbody tr').count() == 41
     states = page.eval_on_selector_all('.ll-table tbody tr', 'rows => rows.map(r => r.className)')
     assert states == sorted(states, key=('ll-found', 'll-unclear', 'll-absent').index) and set(states) == {'ll-found', 'll-unclear', 'll-absent'}
     tiles = page.inner_text('.ll-counts').split('\n')
     assert [t for t in tiles if t[0].isdigit()] == [f'{states.count(s)} {name}' for s, name in (('ll-found', 'found'), ('ll-unclear', 'unclear'), ('ll-absent', 'not found'))]
-    assert 'words <i>that</i> are nowhere' in page.inner_text('.ll-table') and 'do not rely on it' in page.inner_text('.ll-table')
+    unclear = page.locator('.ll-table tr.ll-unclear', has_text=UNCLEAR)
+    assert WRITTEN.text[:9] in unclear.inner_text() and page.locator('.ll-contract mark.ll-maybe').first.inner_text().endswith(WRITTEN.text[:9])
+    assert 'character 0 · confidence 20%' in unclear.inner_text() and 'gives 15%' in unclear.locator('li [title^="The linear screen"]').get_attribute('title')
+    said = page.inner_text('.ll-table')
+    assert all(f'confidence {f.confidence:.0%} · screen alone 40%' in said for f in reviewed().found() if abs(f.confidence - 0.4) > 0.1) and 'alone 15%' not in said
     page.wait_for_function('document.querySelector("#ll-summary").getBoundingClientRect().top < 100')  # the result comes into sight by itself
 
-    page.fill('#ll-threshold input[type=number]', '0.8')  # fewer finds, and the model is not asked again
-    page.press('#ll-threshold input[type=number]', 'Enter')
-    page.wait_for_function(f'document.querySelectorAll(".ll-table a").length === {len(expected(0.8))}')
+    counts = {t: len(reviewed(t).found()) for t in (None, 0.05, 0.5, 0.8)}
+    assert 0 < counts[0.8] < counts[0.5] < counts[None] < counts[0.05] == len(WRITTEN.clauses) + 1
+    assert page.is_checked('#ll-own input')
+    slide(page, 0.8)  # fewer finds, and the model is not asked again; it counts for all from now on
+    found(page, counts[0.8])
     page.wait_for_function(f'document.querySelectorAll(".ll-contract a[href]").length === {len(expected(0.8))}')
-    assert marks(page) == expected(0.8) and 0 < len(expected(0.8)) < len(expected(0.5))
+    assert marks(page) == expected(0.8) and page.locator('.ll-table a').count() == len(expected(0.8)) and not page.is_checked('#ll-own input')
     page.focus('#ll-threshold input[type=range]')
     page.keyboard.press('Home')  # the lowest confidence, by keyboard
-    page.wait_for_function(f'document.querySelectorAll(".ll-contract a[href]").length === {len(expected(0.3))}')
-    assert marks(page) == expected(0.3) and len(expected(0.3)) == len(WRITTEN.clauses)
+    found(page, counts[0.05])
+    assert marks(page) == expected(0.05)
+    page.check('#ll-own input')  # back to what was calibrated
+    found(page, counts[None])
+    assert marks(page) == expected()
+    slide(page, 0.05)
+    found(page, counts[0.05])
 
     pick(page, 'Mark in the contract', 'Parties')  # its marks only, the table as before
     parties = [c.text for c in WRITTEN.spans('Parties')]
     page.wait_for_function(f'document.querySelectorAll(".ll-contract mark").length === {len(parties)}')
-    assert sorted(marks(page).values()) == sorted(parties) and page.locator('.ll-table a').count() == len(WRITTEN.clauses)
+    assert sorted(marks(page).values()) == sorted(parties) and page.locator('.ll-table a').count() == len(WRITTEN.clauses) + 1
     assert extractor.calls == calls + 1, 'slider and filter must not run the model again'
 
 
@@ -233,7 +264,7 @@ def test_between_table_and_contract(page):
     i = last.locator('a').first.get_attribute('id').rpartition('-')[2]
     last.locator('td').nth(1).click()
     in_sight(page, f'#ll-{i}')
-    assert ''.join(page.locator('.ll-contract mark.ll-here').all_text_contents()) == expected(0.5)[int(i)]
+    assert ''.join(page.locator('.ll-contract mark.ll-here').all_text_contents()) == expected()[int(i)]
     page.fill('#ll-words input, #ll-words textarea', 'no such words')
     page.get_by_text('No category matches').wait_for()
     assert shown_rows(page) == ['No category matches: change the words, or show all.']
@@ -249,7 +280,7 @@ def test_between_table_and_contract(page):
     page.mouse.move(right, y, steps=3)
     page.mouse.up()
     selected = page.evaluate('getSelection().toString()').strip()
-    assert selected and selected in expected(0.5)[int(i)]
+    assert selected and selected in expected()[int(i)]
     assert page.url == before, 'who selects words stays where they are'
 
 
@@ -259,8 +290,7 @@ def test_search_filter_and_flags(app, page):
     choose(page, 'the written contract')
     start(page)
     calls = extractor.calls
-    review = Written(0).extract(WRITTEN.text)
-    rows = table_rows(review, PLAYBOOK)
+    rows = table_rows(reviewed(), PLAYBOOK)
 
     def shows(words='', status='all'):
         want = [r.category for r in rows if matches(r, words, status)]
@@ -286,10 +316,9 @@ def test_search_filter_and_flags(app, page):
     assert [x.removeprefix('⚑ ') for x in page.inner_text('.ll-flags').split('\n')] == flags and 'Exclusivity: forbidden, found' in flags
     page.locator('#ll-status').get_by_text('flagged', exact=True).click()
     shows(status=FLAGGED)
-    page.fill('#ll-threshold input[type=number]', '0.98')  # flags follow the slider
-    page.press('#ll-threshold input[type=number]', 'Enter')
-    page.get_by_text('2 flags').wait_for()
-    assert 'Exclusivity' not in page.inner_text('.ll-flags') and extractor.calls == calls
+    slide(page, 0.98)  # flags follow the slider
+    page.get_by_text('Exclusivity: forbidden, unclear').wait_for()
+    assert 'Parties: required, unclear' in page.inner_text('.ll-flags') and extractor.calls == calls
     page.locator('.ll-flags a', has_text='Parties').click()
     in_sight(page, '#ll-c-Parties')
 
@@ -310,12 +339,12 @@ def test_downloads(page, cache, tmp_path):
         assert download.value.suggested_filename == f'the-written-contract-clauses.{form}'
         download.value.save_as(tmp_path / f'clauses.{form}')
         files[form] = (tmp_path / f'clauses.{form}').read_bytes()
-    quotes = set(expected(0.5).values()) | {'words <i>that</i> are nowhere'}
+    quotes = {f.quote for f in reviewed().found()}
     said = json.loads(files['json'])
-    assert said['model'] == f'stand-in model · adapter {ADAPTER}' and said['playbook'] == 'Test' and 'Not legal advice' in said['note']
+    assert said['model'] == MODEL and said['playbook'] == 'Test' and 'Not legal advice' in said['note']
     assert {q['text'] for c in said['clauses'] for q in c['quotes']} == quotes
     flags = {c['category']: c['flag'] for c in said['clauses'] if c['flag']}
-    assert flags == {r.category: str(r.flag) for r in table_rows(Written(0).extract(WRITTEN.text), PLAYBOOK) if r.flag}
+    assert flags == {r.category: str(r.flag) for r in table_rows(reviewed(), PLAYBOOK) if r.flag}
     table = list(csv.DictReader(io.StringIO(files['csv'].decode('utf-8-sig'))))
     assert {r['quote'] for r in table} - {''} == quotes and {r['category']: r['flag'] for r in table if r['flag']} == flags
     book = load_workbook(tmp_path / 'clauses.xlsx')
@@ -323,10 +352,10 @@ def test_downloads(page, cache, tmp_path):
     assert {x[head.index('quote')] for x in lines} - {None} == quotes and dict(book['About'].values)['model'] == said['model']
 
     page.goto((tmp_path / 'clauses.html').as_uri())  # the copy stands by itself, without scripts
-    assert page.eval_on_selector('.ll-contract', 'e => e.textContent') == WRITTEN.text and marks(page) == expected(0.5)
+    assert page.eval_on_selector('.ll-contract', 'e => e.textContent') == WRITTEN.text and marks(page) == expected()
     assert page.locator('.ll-table tbody tr').count() == 41 and page.locator('script').count() == 0
     words = page.inner_text('body')
-    assert said['model'] in words and said['date'] in words and said['note'] in words and 'Parties: required, not found' in words
+    assert said['model'] in words and said['date'] in words and said['note'] in words and all(f'{c}: {f}' in words for c, f in flags.items()) and flags
     link = page.locator('.ll-table a').last
     link.click()
     assert page.locator('mark:has(> :target)').count() == 1 and page.url.endswith(link.get_attribute('href'))
@@ -358,6 +387,7 @@ def test_by_keyboard_alone(app, page):
     calls = extractor.calls
     page.evaluate('document.querySelector(".ll-contract").setAttribute("data-old", "")')
     page.focus('#ll-clear')
+    tab_to('#ll-own input')
     tab_to('#ll-threshold input')
     tab_to('#ll-kind input')
     tab_to('#ll-words textarea, #ll-words input')
@@ -415,7 +445,7 @@ def test_files_are_read_and_not_kept(page, cache, tmp_path):
         assert page.input_value('#ll-text textarea').split() == WRITTEN.text.split()
         assert (tmp_path / name).read_bytes() not in contents(cache), 'the uploaded file stays on the server'
         start(page)
-        assert {i: m.split() for i, m in marks(page).items()} == {i: q.split() for i, q in expected(0.5).items()}
+        assert {i: m.split() for i, m in marks(page).items()} == {i: q.split() for i, q in expected().items()}
         assert f'{name.split(".")[0]}: 41 categories' in page.inner_text('#ll-summary')
         assert ('page 1 · ' in page.inner_text('.ll-table') and 'page 2 · ' in page.inner_text('.ll-table')) == (name == 'paper.pdf')
         page.click('#ll-clear')
@@ -499,12 +529,12 @@ def test_the_page_fits_and_can_be_read(app, chromium, scheme):
         assert len(contrasts) > 200 and contrasts[0][0] >= 4.5, contrasts[:5]
         page.mouse.wheel(0, 9999)
         assert page.eval_on_selector('.ll-bar', 'e => Math.round(e.getBoundingClientRect().bottom)') == 850, 'the warning stays in sight'
-        assert page.inner_text('.ll-bar') == f'Not legal advice · stand-in model · adapter {ADAPTER}'
+        assert page.inner_text('.ll-bar') == f'Not legal advice · {MODEL}'
         box = 'e => { const b = e.getBoundingClientRect(); return [b.left, b.right] }'
         sides = [page.eval_on_selector(s, box) for s in ('.ll-pane', '.ll-contract')]
         assert all(0 <= a < b <= width for a, b in sides)
         assert (sides[0][1] < sides[1][0]) == (width > 1000), 'side by side on a wide screen, one below the other on a phone'
-    aims = 'button, .gradio-container label:has(input), input:not([type=radio], [type=file]), .ll-table tbody tr, .ll-table a, .ll-flags a'
+    aims = 'button, .gradio-container label:has(input), input:not([type=radio], [type=checkbox], [type=file]), .ll-table tbody tr, .ll-table a, .ll-flags a'
     small = """all => all.filter(e => e.checkVisibility()).map(e => [e.getBoundingClientRect(), e]).filter(([b]) => b.height < 43.5 || b.width < 43.5)
                .map(([b, e]) => [e.outerHTML.slice(0, 80), b.width, b.height])"""
     assert page.eval_on_selector_all(aims, small) == []
@@ -572,7 +602,7 @@ def test_a_program_asks(app):
     assert list(client.view_api(return_format='dict', print_info=False)['named_endpoints']) == ['/review']
     said = client.predict(WRITTEN.text, 'mine', api_name='/review')
     want = Written(0).extract(WRITTEN.text, 'mine').to_dict()
-    assert said['clauses'] == want['clauses'] and said['title'] == 'mine' and ADAPTER in said['model'] and 'Not legal advice' in said['note']
+    assert said['clauses'] == want['clauses'] and said['title'] == 'mine' and said['model'] == MODEL and 'Not legal advice' in said['note']
     for text, sentence in (('please refuse', 'refused: give another'), ('  ', 'no contract yet'), ('please break', 'The model failed'), ('x' * (MOST + 1), 'is the limit')):
         with pytest.raises(AppError, match=sentence):
             client.predict(text, 'mine', api_name='/review')
@@ -613,7 +643,7 @@ def test_segments_tile_any_text():
     for _ in range(300):
         n = dice.randint(1, 40)
         spans = [sorted(dice.sample(range(n + 1), 2)) for _ in range(dice.randint(0, 6))]
-        finds = [Find('Parties', 'x', a, b, 0.9, True) for a, b in spans] + [Find('Parties', 'y', None, None, 0.9, False)]
+        finds = [Find('Parties', 'x', a, b, 0.9) for a, b in spans]
         cut = segments('x' * n, finds)
         assert [s.start for s in cut] == [0] + [s.end for s in cut[:-1]] and cut[-1].end == n
         for s in cut:
@@ -621,15 +651,20 @@ def test_segments_tile_any_text():
                 assert s.finds == tuple(i for i, (a, b) in enumerate(spans) if a <= k < b)
 
 
-def test_the_threshold_alone_decides_what_is_shown():
-    review = Review(**{**vars(Written(0).extract(WRITTEN.text)), 'pages': (0, 6000)})
-    at = {t: Review(**{**vars(review), 'threshold': t}) for t in (0.3, 0.5, 0.7, 0.95)}
-    counts = [sum(len(r.quotes) for r in table_rows(x)) for x in at.values()]
-    assert counts == sorted(counts, reverse=True) and counts[0] == len(review.finds) and counts[-1] == 0
-    assert '<mark' not in contract_html(at[0.95]) and table_html(table_rows(at[0.95])).count('<tr') == 42 and '>0 found<' in summary_html(at[0.95])
-    pages = [(f.start, p) for r in table_rows(review) for _, f, p in r.quotes if f.verified]
+def test_thresholds_alone_decide_what_is_found():
+    review = Review(**{**vars(reviewed()), 'pages': (0, 6000)})
+    counts = [sum(r.status == 'found' for r in table_rows(review.at(t))) for t in (0.1, 0.5, 0.7, 0.95)]
+    assert counts == sorted(counts, reverse=True) and counts[0] == len({f.category for f in review.finds}) and counts[-1] == 0
+    low = review.at(0.95)
+    shown = shown_finds(low)
+    best = {c: max(f.confidence for f in review.finds if f.category == c) for c in {f.category for f in review.finds}}
+    assert {f.category: f.confidence for f in shown} == best and len(shown) == len(best), 'each category that was not found has its likeliest candidate'
+    assert contract_html(low).count('<mark') == contract_html(low).count('<mark class=ll-maybe') > 0 and '<b>0 found<' in summary_html(low)
+    assert table_html(table_rows(low)).count('<tr') == 42 and '<mark' not in contract_html(Review('t', 'x y', [Find('Parties', 'x', 0, 1, 0.05)], {'Parties': 0.05}))
+    pages = [(f.start, p) for r in table_rows(review) for _, f, p in r.quotes]
     assert {p for _, p in pages} == {1, 2} and all(p == 1 + (start >= 6000) for start, p in pages)
-    assert 'page 2 · ' in table_html(table_rows(review)) and 'page' not in table_html(table_rows(Written(0).extract(WRITTEN.text)))
+    assert 'page 2 · ' in table_html(table_rows(review)) and 'page' not in table_html(table_rows(reviewed()))
+    assert '12 contracts' in confidence_sentence(Calibration(contracts=12)) and 'not yet compared' in confidence_sentence(Calibration())
 
 
 def test_saved_files(tmp_path):
@@ -640,9 +675,8 @@ def test_saved_files(tmp_path):
     quotes = [q for c in saved['clauses'] for q in c['quotes']]
     assert saved['model'] == 'the model' and 'Not legal advice' in saved['note'] and len(saved['clauses']) == 41
     for q in quotes:
-        if q['verified']:
-            assert WRITTEN.text[q['start'] : q['end']] == q['text'] and q['page'] == 1 + (q['start'] >= 6000)
-    assert [q['page'] for q in quotes if not q['verified']] == [None] and 'flag' not in saved['clauses'][0]
+        assert WRITTEN.text[q['start'] : q['end']] == q['text'] and q['page'] == 1 + (q['start'] >= 6000)
+    assert quotes and 'flag' not in saved['clauses'][0]
     assert paths[1].read_bytes().startswith(b'\xef\xbb\xbf') and 'a, ""title""' in paths[1].read_text(encoding='utf-8-sig')
     assert '<h1>a, &quot;title&quot; &lt;b&gt;</h1>' in paths[3].read_text(encoding='utf-8')
 
@@ -669,13 +703,8 @@ def test_launching(monkeypatch, capsys, cache):
     "The login is asked for, and the warning is printed before the link is made"
     from types import SimpleNamespace
 
-    from legal_llm.extract import ExtractSettings
-
-    extractor = Written()
-    extractor.settings, extractor.calibration = ExtractSettings(), SimpleNamespace(floor=lambda p: p)
-    run = SimpleNamespace(path=None, adapter_hash=ADAPTER, categories=())
-    monkeypatch.setattr('legal_llm.demo.open_run', lambda _: run)
-    monkeypatch.setattr('legal_llm.demo.Extractor', SimpleNamespace(load=lambda _: extractor))
+    monkeypatch.setattr('legal_llm.demo.run_key', lambda *_: '0123456789abcdef')
+    monkeypatch.setattr('legal_llm.demo.Extractor', SimpleNamespace(load=lambda *_: Written()))
     printed = []
     monkeypatch.setattr('gradio.networking.setup_tunnel', lambda **_: printed.append(capsys.readouterr().out) or 'https://x.gradio.live')
     demo = launch_demo('run', share=True, auth=['ada:secret'], block=False)
@@ -701,5 +730,21 @@ def test_playbooks_of_the_library_and_of_ones_own(tmp_path):
 
 def test_launch_demo_refuses_what_is_no_run(tmp_path):
     for folder in (tmp_path / 'none', tmp_path):
-        with pytest.raises(LegalLLMError, match='no run folder|no adapter'):
+        with pytest.raises(LegalLLMError, match='no run folder|no screen'):
             launch_demo(folder)
+
+
+def test_the_screen_alone_needs_no_torch(screen_run):
+    "`legal-llm demo --fast` starts, answers and says what it is, and no torch is loaded"
+    code = f"""
+import sys
+from gradio_client import Client
+from legal_llm.demo import launch_demo
+demo = launch_demo({str(screen_run)!r}, fast=True, share=False, block=False)
+said = Client(demo.local_url, verbose=False).predict({WRITTEN.text!r}, 'mine', api_name='/review')
+assert 'screen alone' in said['model'] and any(c['found'] for c in said['clauses']), said
+demo.close(verbose=False)
+assert not {{'torch', 'transformers', 'peft'}} & sys.modules.keys()
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

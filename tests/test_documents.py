@@ -28,9 +28,8 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from legal_llm.documents import READERS, Document, decode_text, read_document
 from legal_llm.env import LegalLLMError
-from legal_llm.grounding import ground
+from legal_llm.grounding import ground, normalise
 from legal_llm.synthetic import write_contracts
-from legal_llm.windows import normalise
 
 
 def write_pdf(path, pages, header='', footer='', last=False):
