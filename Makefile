@@ -1,9 +1,9 @@
 # legal_llm: `make run` does the whole job, `make test` checks it, `make` lists the rest.
-# Needs make and Python 3.10, 3.11 or 3.12. Everything is installed into .venv, nothing elsewhere.
+# Needs make and Python 3.11, 3.12 or 3.13. Everything is installed into .venv, nothing elsewhere.
 
 # The first Python that is in range and can make a virtual environment; `make PYTHON=/path/to/python run` chooses another.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3 python; do \
-	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 # Where torch comes from. On Linux, the default build brings about 3 GB of CUDA; without a GPU
 # PIP_EXTRA_INDEX_URL may name the index of torch's CPU builds (pytorch.org, "Get started"), which saves most of that.
 # For `make run`: CUAD instead of the embedded contracts. For `make demo`: the run folder.
@@ -50,10 +50,8 @@ docs: $(VENV)/dev.stamp ## build the site in _docs, and README.md from nbs/index
 notebooks: $(VENV)/dev.stamp ## execute all notebooks and store their outputs (for developers)
 	@$(PY) tools/notebooks.py
 
-bench: $(VENV)/bench.stamp ## measure what is claimed to be fast, into nbs/results (some hours on a processor)
-	@$(PY) tools/bench.py scale
-	@$(PY) tools/bench.py train
-	@$(PY) tools/bench.py extract
+bench: $(VENV)/bench.stamp ## measure what is claimed to be fast, into nbs/results (about an hour on a processor)
+	@$(PY) -m benchmarks
 
 prepare: $(VENV)/dev.stamp ## make the package from the notebooks, clean them, renew the badges (for developers)
 	@$(PY) tools/badges.py
@@ -67,8 +65,8 @@ clean: ## delete what can be made again: built files and caches (runs and .venv 
 
 # Fill a virtual environment: $(call fill,folder,file of versions,file of constraints). Needs $(PYTHON) only where the folder is not there.
 define fill
-	@$(or $(PYTHON),false) -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || { \
-	 echo "No Python 3.10, 3.11 or 3.12 with the venv module was found$(if $(PYTHON), in $(PYTHON)). Install one (on Debian: apt install python3 python3-venv)"; \
+	@$(or $(PYTHON),false) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+	 echo "No Python 3.11, 3.12 or 3.13 with the venv module was found$(if $(PYTHON), in $(PYTHON)). Install one (on Debian: apt install python3 python3-venv)"; \
 	 echo "or name it: make PYTHON=/path/to/python run"; exit 1; }
 	@echo "Installing into $(1) with $$($(PYTHON) --version). This takes some minutes, once."
 	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf $(1) && $(PYTHON) -m venv $(1); }

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['KAGGLE_GB', 'PACKAGES', 'CLASHES', 'PROFILES', 'CHOOSE_GPU', 'WHEELS', 'MODEL', 'RESTART', 'LegalLLMError',
-           'atomic_write', 'save_json', 'short_path', 'Environment', 'folders_with', 'environment', 'hours_left',
-           'cache_dir', 'cores', 'limit_threads', 'grow_segments', 'before_torch', 'trim_memory', 'set_seed', 'Gpu',
-           'Hardware', 'hardware', 'tpu', 'Package', 'Clash', 'clashing', 'profile', 'versions', 'Finding', 'Report',
-           'try_product', 'try_four_bit', 'probe_torch', 'probe', 'Facts', 'embedded_model', 'sha256_of', 'free_bytes',
-           'driver', 'network_fault', 'unreachable', 'hub_fault', 'collect', 'has_kernels', 'check_machine',
-           'check_packages', 'check_accelerator', 'check_precision', 'check_model', 'check_hub', 'doctor', 'needed',
-           'install', 'ready']
+           'atomic_write', 'save_json', 'npz_bytes', 'save_npz', 'short_path', 'Environment', 'folders_with',
+           'environment', 'hours_left', 'cache_dir', 'cores', 'limit_threads', 'grow_segments', 'before_torch',
+           'trim_memory', 'set_seed', 'Gpu', 'Hardware', 'hardware', 'tpu', 'Package', 'Clash', 'clashing', 'profile',
+           'versions', 'Finding', 'Report', 'try_product', 'try_four_bit', 'probe_torch', 'probe', 'Facts',
+           'embedded_model', 'sha256_of', 'free_bytes', 'driver', 'network_fault', 'unreachable', 'hub_fault',
+           'collect', 'has_kernels', 'check_machine', 'check_packages', 'check_accelerator', 'check_precision',
+           'check_model', 'check_hub', 'doctor', 'needed', 'install', 'ready']
 
 # %% ../nbs/env.ipynb #bf8feb82
 import ctypes, hashlib, http.client, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 # %% ../nbs/env.ipynb #e98287c2
 warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm.auto where a notebook has no widgets: its bars are text then
-
 
 # %% ../nbs/env.ipynb #4e3f5d66
 class LegalLLMError(Exception):
@@ -59,6 +58,24 @@ def save_json(
 ) -> Path:  # `path`
     "Write `obj` as readable UTF-8 JSON, whole or not at all"
     return atomic_write(path, json.dumps(obj, indent=1, ensure_ascii=False) + '\n')
+
+# %% ../nbs/env.ipynb #1b758019
+def npz_bytes(
+    **arrays  # numpy arrays; what would need pickle is refused when it is read
+) -> bytes:
+    "Arrays as a compressed npz file; the same arrays give the same bytes"
+    import io
+    import numpy as np
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+def save_npz(
+    path: str | os.PathLike,  # the file to write
+    **arrays
+) -> Path:  # `path`
+    "Write arrays, whole or not at all"
+    return atomic_write(path, npz_bytes(**arrays))
 
 # %% ../nbs/env.ipynb #565fd69f
 def short_path(
@@ -109,6 +126,7 @@ def folders_with(
         deep = len(Path(here).relative_to(folder).parts) >= deepest
         inside[:] = [] if deep else sorted(f for f in inside if not f.startswith('.'))
     return found
+
 
 
 # %% ../nbs/env.ipynb #7b840c78
@@ -329,6 +347,8 @@ PACKAGES = (
     Package('accelerate', '0.34', '2', 'the training loop'),
     Package('safetensors', '0.5', '1', 'adapter files'),
     Package('numpy', '1.26', '3', 'arrays'),
+    Package('nupunkt', '0.8', '1', 'sentences'),
+    Package('scikit-learn', '1.5', '2', 'the linear screen'),
     Package('matplotlib', '3.8', '4', 'curves and pictures'),
     Package('tqdm', '4.66', '5', 'progress bars'),
     Package('psutil', '5.9', '', 'memory'),
@@ -384,6 +404,7 @@ def profile(
 ) -> str:  # a key of `PROFILES`; '' when the versions are neither set
     "Which tested set these versions are"
     return next((n for n, pins in PROFILES.items() if all(versions.get(p, '').split('+')[0] == v for p, v in pins.items())), '')
+
 
 
 # %% ../nbs/env.ipynb #31e044af
@@ -601,8 +622,8 @@ def has_kernels(
 def check_machine(facts: Facts) -> list[Finding]:
     "Python, cores, memory and disk"
     version = '.'.join(map(str, facts.python))
-    if facts.python < (3, 10): python = Finding('python', 'red', f'{version}, too old', 'use Python 3.10, 3.11 or 3.12')
-    elif facts.python > (3, 12): python = Finding('python', 'amber', f'{version}, not tested', 'if something fails: Python 3.10 to 3.12')
+    if facts.python < (3, 11): python = Finding('python', 'red', f'{version}, too old', 'use Python 3.11, 3.12 or 3.13')
+    elif facts.python > (3, 13): python = Finding('python', 'amber', f'{version}, not tested', 'if something fails: Python 3.11 to 3.13')
     else: python = Finding('python', 'green', f'{version} on {facts.platform}')
     size = f"{facts.cores} {'core' if facts.cores == 1 else 'cores'}, {facts.memory_gb:.1f} GiB of memory"
     short = f'{size}; the embedded run needs about 6 GiB'

@@ -239,8 +239,8 @@ MACHINES = {
     ),
     'little memory': (replace(LAPTOP, memory_gb=4.0), True, {'machine': ('amber', '4.0 GiB', 'close other programs')}, ()),
     'too little memory': (replace(LAPTOP, memory_gb=2.0), False, {'machine': ('red', '2.0 GiB', '6 GiB')}, ()),
-    'Python 3.9': (replace(LAPTOP, python=(3, 9)), False, {'python': ('red', '3.9', '3.10')}, ()),
-    'Python 3.14': (replace(LAPTOP, python=(3, 14)), True, {'python': ('amber', '3.14, not tested', '3.12')}, ()),
+    'Python 3.10': (replace(LAPTOP, python=(3, 10)), False, {'python': ('red', '3.10', '3.11')}, ()),
+    'Python 3.14': (replace(LAPTOP, python=(3, 14)), True, {'python': ('amber', '3.14, not tested', '3.13')}, ()),
 }
 
 

@@ -139,12 +139,9 @@ def test_a_failing_cell_fails(tmp_path):
     assert path.read_bytes() == before
 
 
-# A test asks whether the notebooks run, with the real model: less training than they show, fewer and shorter answers, and one turn of what is timed, tell that too.
-TRAINED = 'max_packs=24, dev_every=12'
-LESS = {
-    'week2_packing': {'range(4)': 'range(1)', '(256, 512)': '(256,)', '[:10]': '[:3]'},
-    'week3_eval': {'max_tokens=64, most=5': 'max_tokens=24, most=2', 'limit=3': 'limit=2'},
-}
+# A test asks whether the notebooks run, with the real model: less training than they show, and fewer contracts, tell that too.
+TRAINED = 'probe_windows=160, max_packs=8, dev_every=4, dev_windows=48'
+LESS = {'week3_eval': {'limit=12': 'limit=3', 'limit=6': 'limit=2'}}
 
 
 @pytest.mark.parametrize('path', notebooks.notebooks(), ids=lambda p: p.stem)

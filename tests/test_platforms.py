@@ -37,7 +37,7 @@ class Platform:
     def week(self, name: str, monkeypatch) -> Path:
         "Open a notebook and press Run all. Returns the folder of outputs. Raises CellExecutionError."
         path = Path(shutil.copy(notebooks.NBS / f'{name}.ipynb', self.working))
-        less = f'base={str(self.tiny)!r}, max_packs=24, dev_every=0, dtype="float32"'
+        less = f'base={str(self.tiny)!r}, num_hidden_layers=2, max_packs=24, probe_windows=200, dev_every=0, dtype="float32"'
         for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
             monkeypatch.delenv(key, raising=False)
         for key, value in {**self.variables, 'LEGAL_LLM_ROOT': str(self.root), 'HOME': str(self.root / 'root'), 'XDG_CACHE_HOME': str(self.root / 'root/.cache'), **NOWHERE}.items():
@@ -105,10 +105,10 @@ def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypat
         else:
             record = json.loads((out / 'runs/week2/record.json').read_text())
             assert (record['settings']['base'], record['finished'], record['source']) == (str(tiny), True, source)
-            assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == 24  # trained once, in week 2, and found again
+            assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == record['steps'] > 4  # trained once, in week 2, and found again
         if name == 'week3_eval':
             metrics = json.loads((out / 'runs/week2/metrics_test.json').read_text())
-            assert len(metrics['contracts']) == 3 and (out / 'runs/week2/report_test.html').exists()
+            assert len(metrics['contracts']) in (4, 6) and (out / 'runs/week2/report_test.html').exists()
         if name == 'week4_demo':
             assert sorted(p.name for p in (out / 'runs/week2/example').iterdir())[:2] == ['clauses.csv', 'clauses.html']
         place.end(name)

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from notebooks import NBS, ROOT
 
-# What touches transformers, peft, accelerate and datasets, in a few minutes.
-CORE = """test_compat.py test_models.py test_rules.py test_copying.py
-test_parity.py::test_pack_equals_separate_sequences[written] test_parity.py::test_screening_equals_one_question_at_a_time[written] test_parity.py::test_decoding_equals_generate[written-8]
+# What touches transformers, peft, accelerate, datasets and scikit-learn, in a few minutes.
+CORE = """test_compat.py test_models.py test_rules.py
+test_parity.py::test_pack_equals_separate_sequences[written-even] test_parity.py::test_windows_read_together_equal_windows_read_alone[written]
 test_train.py::test_resumed_equals_uninterrupted test_train.py::test_two_runs_of_one_record_are_equal test_train.py::test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session
-test_train.py::test_two_processes_make_the_updates_of_one""".split()
+test_train.py::test_two_processes_make_the_updates_of_one test_screen.py""".split()
 VENVS = {'current': '.venv', '2024': '.venv-2024'}
 OUT = NBS / 'results' / 'matrix.json'
-SHOWN = 'torch transformers peft accelerate bitsandbytes datasets huggingface_hub gradio'.split()
+SHOWN = 'torch transformers peft accelerate bitsandbytes datasets huggingface_hub gradio scikit-learn'.split()
 
 
 TRIED = (  # a package of a clash, its version, and the set that it is put into

@@ -1,0 +1,37 @@
+"""Measure, and keep what was measured in nbs/results, where the docs read it.
+
+    python -m benchmarks                    all of it
+    python -m benchmarks review [--run RUN] screen alone, screen and reader, `generate` for every window and category: seconds and memory
+    python -m benchmarks training           a sentence for all categories at once, a sequence a pair, TRL on the same pairs: pairs and tokens a second
+    python -m benchmarks scale              week 1 on CUAD, where it is at hand, and on 250 to 1,000 written contracts: seconds and memory of each stage
+"""
+
+import argparse
+import sys
+
+from benchmarks import review, scale, training
+
+PARTS = ('review', 'training', 'scale')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Measure, and keep what was measured in nbs/results')
+    parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all')
+    parser.add_argument('--run', help='review: a run folder (default: what the package ships)')
+    parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of written contracts')
+    args = parser.parse_args()
+    if unknown := [p for p in args.parts if p not in PARTS]:
+        parser.error(f'there is no benchmark {unknown[0]!r}: choose of {", ".join(PARTS)}')
+    for part in args.parts or PARTS:
+        print(f'{part}:', flush=True)
+        if part == 'review':
+            review.main(args.run)
+        elif part == 'training':
+            training.main()
+        else:
+            scale.main(args.sizes or scale.SIZES)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

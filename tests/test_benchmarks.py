@@ -1,0 +1,49 @@
+"The benchmarks run, on sizes that take seconds. What they measure on a busy machine is not tested."
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks import measure, review, scale, training  # noqa: E402
+
+
+def test_a_process_of_its_own():
+    "What a function returns comes back; what it says when it fails is told"
+    assert json.loads(json.dumps(measure.about())) == measure.alone(measure.about)
+    with pytest.raises(RuntimeError, match='unexpected keyword'):
+        measure.alone(measure.about, size=1)
+
+
+def test_review(screen_run, tiny):
+    "Screen alone, and what `generate` takes for all windows and categories by the sample that it was timed on"
+    made = review.review(fast=True, run=str(screen_run), words=(700,), most=0)
+    (row,) = made['rows']
+    assert row['read'] == 0 < row['sentences'] and row['seconds'].keys() == {'screen', 'whole'} and made['load']['megabytes'] > 10
+    asked = review.generate(str(tiny), words=(700,), most=0, sample=(1, 2), max_tokens=4)
+    (row,) = asked['extrapolated']
+    assert asked['pairs'] == 4 and 0 < asked['written'] <= 16 and row['windows'] > 1  # the shortest contract is the longest here
+    assert row['seconds'] == pytest.approx(asked['seconds_per_pair'] * row['windows'] * 41, abs=0.3)
+
+
+@pytest.mark.parametrize('method', training.METHODS)
+def test_training(method, tiny, tmp_path):
+    "Every method trains on the same windows; what counts once for a window counts for each pair of the others"
+    if method == 'trl':
+        pytest.importorskip('trl', reason='trl comes with `make bench`')
+    from tiny import make_examples
+
+    examples, file = make_examples(3, 64)[: 2 * training.WINDOWS], tmp_path / 'examples'
+    file.write_bytes(pickle.dumps(examples))
+    row = training.run_case(method, str(file), 2, str(tiny), most=128)
+    assert row['pairs'] == sum(e.doubt.sum() for e in examples[training.WINDOWS :]) and row['seconds'] > 0 < row['pairs_per_second']
+    assert 0 < training.gradients(str(file), str(tiny))['off_by'] < 1e-4
+    assert row['tokens'] == row['timed'] if method == 'windows' else row['tokens'] > row['timed']
+
+
+def test_scale():
+    row = scale.week1(21)
+    assert row['contracts'] == 21 and row['windows'] > 0 and row['stages'].keys() >= {'fit the screen', 'the whole of week 1'}
