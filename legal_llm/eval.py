@@ -382,9 +382,10 @@ def show_results(
     from IPython.display import Markdown
     r = json.loads(Path(file).read_text(encoding='utf-8'))
     t, cores = r['training'], r['machine']['cores']
+    where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
+    made = f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes" if t['packs'] else 'without fine-tuning: a head on the frozen model'
     return Markdown(ScoreTable.from_dict(r['scores']['table']).markdown() +
-                    f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes on "
-                    f"{', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']}; "
+                    f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {made}; on a machine with {where}, "
                     f"a contract is reviewed in {r['scores']['seconds_per_contract']:.0f} s.\n\nAgainst the linear screen: " +
                     '; '.join(f"{s}, AUPR {100 * c['difference']['value']:+.1f} points [{100 * c['difference']['low']:.1f}, {100 * c['difference']['high']:.1f}], p = {c['p_value']:.3g}"
                               for s, (c, *_) in r['scores']['against'].items()) + '.')
