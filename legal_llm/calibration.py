@@ -10,32 +10,11 @@ from pathlib import Path
 import numpy as np
 from .env import LegalLLMError
 from .metrics import average_precision
+from .screen import fit_logistic
 
 # %% auto #0
-__all__ = ['LEAST', 'expit', 'fit_logistic', 'Scores', 'Calibration', 'load_calibrations', 'fit_calibration', 'reliability_bins',
-           'calibration_error', 'plot_reliability']
-
-# %% ../nbs/week3_calibration.ipynb #fe7fb176
-def expit(
-    odds # log odds, or an array of them
-):
-    "The probability, as a float or an array of floats."
-    return 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
-
-def fit_logistic(
-    x: np.ndarray,      # float [items, features]
-    y: np.ndarray,      # bool [items]
-    decay: float = 1e-2 # of the weights, not of the constant
-) -> np.ndarray: # float [features + 1]: the weights, then the constant
-    "Logistic regression by Newton's method."
-    z = np.hstack([x, np.ones((len(x), 1))])
-    w, penalty = np.zeros(z.shape[1]), np.diag([decay] * x.shape[1] + [1e-9])
-    for _ in range(100):
-        p = expit(z @ w)
-        step = np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z + penalty + 1e-9 * np.eye(len(w)), z.T @ (p - y) + penalty @ w)
-        w -= step * min(1, 5 / max(np.abs(step).max(), 1e-12)) # no leaps where classes are separable
-        if np.abs(step).max() < 1e-8: break
-    return w
+__all__ = ['LEAST', 'Scores', 'Calibration', 'load_calibrations', 'fit_calibration', 'reliability_bins', 'calibration_error',
+           'plot_reliability']
 
 # %% ../nbs/week3_calibration.ipynb #b37a03d1
 @dataclass

@@ -42,8 +42,8 @@ def cmd_train(args):
     if args.plan: print(prepare_training(settings, args.out, check=args.check, processes=gpus, shards=shards)); return
     if gpus > 1:
         options = [f'--{name}' for name in ('change', 'check', 'no-watch') if getattr(args, name.replace('-', '_'))]
-        run = train_on(gpus, settings, args.out, not args.quiet, config=args.accelerate_config, options=tuple(options), hours=args.max_hours)
-    else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch, hours=args.max_hours)
+        run = train_on(gpus, settings, args.out, not args.quiet, config=args.accelerate_config, options=tuple(options), max_hours=args.max_hours)
+    else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch, max_hours=args.max_hours)
     if not args.quiet and run.record['finished']: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, "
                                                         f"{run.record['minutes']:.1f} minutes")
 
@@ -217,7 +217,7 @@ def cmd_predict(args):
 # One short pass needs no dropout. Twenty of SmolLM2's thirty layers train and read a third faster.
 _BRIEF = dict(num_hidden_layers=20, dropout=0.)
 QUICK = dict(_BRIEF, max_packs=32, probe_windows=1000, save_every=8, dev_every=0)      # the embedded default: some minutes on two cores
-CUAD = dict(_BRIEF, max_packs=400, probe_windows=10_000, save_every=25, dev_every=100) # an hour or two on two cores; on a GPU, raise it with --max-packs
+CUAD = dict(_BRIEF, max_packs=400, probe_windows=10_000, save_every=25, dev_every=100) # an hour or two on two cores; on a GPU, the machine's preset
 
 def run_weeks(
     source: str = 'sample',        # as for `read_source`
@@ -231,7 +231,8 @@ def run_weeks(
     from legal_llm.extract import Extractor
     from legal_llm.sources import find_source
     from legal_llm.synthetic import write_contracts
-    from legal_llm.train import TrainSettings, train
+    from legal_llm.env import hardware
+    from legal_llm.train import TrainSettings, preset, train_on
     found = find_source(source)
     out, sample, begun = Path(out), found.path is None, time.perf_counter()
     print(found, flush=True)
@@ -243,10 +244,13 @@ def run_weeks(
     print(data, flush=True)
 
     week(2, 'training')
-    preset = dict(QUICK if sample else CUAD)
-    if max_packs: preset['max_packs'] = max_packs
+    chosen, (machine, why) = dict(QUICK if sample else CUAD), preset()
+    if hardware().gpus and not sample:
+        chosen = dict(machine.settings)
+        print(f"{machine.name}: {why}", flush=True)
+    if max_packs: chosen['max_packs'] = max_packs
     done = (out/'run'/'adapter').exists()
-    run = train(TrainSettings(data=str(data.path), **preset), out/'run')
+    run = train_on(1 if sample else None, TrainSettings(data=str(data.path), **chosen), out/'run')
     print(f"the run in {run.path} is finished: {'reused' if done else 'trained'} ({run.record['packs']} packs, {run.record['minutes']:.1f} minutes of "
           "training)", flush=True)
 

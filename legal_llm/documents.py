@@ -4,7 +4,7 @@
 
 # %% ../nbs/week4_documents.ipynb #40d75ffb
 from __future__ import annotations
-import codecs, io, json, logging, os, re, stat, subprocess, sys, unicodedata, zipfile
+import codecs, html, io, json, logging, os, posixpath, re, stat, subprocess, sys, unicodedata, zipfile
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -198,6 +198,8 @@ def _read_pdf(raw, name):
     if left_out: notes.append(f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}')
     return _join_words('\n\f'.join(pages)), tuple(notes)
 
+_STRUCK = 'text that is struck through, which is left out'
+
 def _quoted(lines): return ', '.join(f'“{_printable(line)[:60]}”' for line in lines[:4]) + (', …' if len(lines) > 4 else '')
 
 def _too_long(name): return LegalLLMError(f"{name} has more than {_CHARACTERS:,} characters of text: give only the contract itself")
@@ -230,6 +232,37 @@ def _numeral(n, kind):
     else: text = f'{n:02}' if kind == 'decimalZero' else str(n)
     return text.upper() if kind.startswith('upper') else text
 
+_GLYPHS = { # what the letters of symbol fonts show, by code
+    'wingdings': {0x22: '✂', 0x28: '☎', 0x2a: '✉', 0x36: '⌛', 0x3f: '✍', 0x46: '☞', 0x4a: '☺', 0x4c: '☹', 0x6c: '●', 0x6d: '❍', 0x6e: '■', 0x6f: '☐', 0x70: '☐', 0x71: '☐', 0x72: '☐',
+                  0x73: '⬧', 0x74: '⧫', 0x75: '◆', 0x76: '❖', 0x77: '◆', 0x78: '☒', 0x9e: '·', 0x9f: '•', 0xa0: '▪', 0xa1: '○', 0xa2: '○', 0xa3: '○', 0xa4: '◉', 0xa7: '▪', 0xa8: '☐', 0xaa: '✦', 0xab: '★',
+                  0xd8: '➢', 0xdc: '➲', 0xdf: '←', 0xe0: '→', 0xe1: '↑', 0xe2: '↓', 0xe8: '➔', 0xf0: '⇨', 0xfb: '✗', 0xfc: '✓', 0xfd: '☒', 0xfe: '☑',
+                  **{0x80 + i: c for i, c in enumerate('⓪①②③④⑤⑥⑦⑧⑨⑩⓿❶❷❸❹❺❻❼❽❾❿')}},
+    'wingdings 2': {0x4f: '✗', 0x50: '✓', 0x51: '☒', 0x52: '☑', 0x53: '☒', 0x54: '☒', 0x55: '☒', 0x56: '☒', 0x97: '●', 0x98: '●', 0x99: '●', 0xa2: '■', 0xa3: '☐', 0x2a: '☐', 0x30: '☐'},
+    'wingdings 3': {0x66: '←', 0x67: '→', 0x68: '↑', 0x69: '↓', 0x7d: '▶', 0x84: '◀', 0xa6: '▶'},
+    'webdings': {0x31: '☐', 0x61: '✓', 0x63: '☐', 0x67: '■', 0x6e: '●', 0x72: '✗', 0x3d: '●'},
+    'symbol': dict(zip([*range(0x20, 0x7f), *range(0xa0, 0xf0), *range(0xf1, 0xff)], # Adobe's symbol encoding
+        ' !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼'
+        '€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭')),
+}
+_BULLETS = '-–—*☐☒☑✓✗§'
+
+def _font(element):
+    "The font of a run or of a list's bullets, in small letters; '' where only a style says it."
+    fonts = _find(element, 'rPr/rFonts')
+    return '' if fonts is None else (fonts.get(_W + 'ascii') or fonts.get(_W + 'hAnsi') or '').lower()
+
+def _symbols(text, font):
+    "Text with the characters that a symbol font shows; those that are not known become `\ufffd`."
+    glyphs = _GLYPHS.get(font)
+    if glyphs is None and not re.search('[\uf020-\uf0ff]', text): return text
+    def shown(c):
+        private = 0xf020 <= ord(c) <= 0xf0ff
+        if glyphs is None: return _GLYPHS['symbol'].get(ord(c) - 0xf000, '\ufffd') if private and font == '' else '\ufffd' if private else c
+        if c.isspace(): return c
+        code = c.encode('cp1252', 'replace')[0] if not private else ord(c) - 0xf000
+        return glyphs.get(code, '\ufffd') if private or ord(c) < 0x100 or c.encode('cp1252', 'ignore') else c
+    return ''.join(map(shown, text))
+
 @dataclass
 class _List:
     key: str     # of its definition: lists with the same one count on together
@@ -246,6 +279,7 @@ class _Numbering:
         every = lambda root, tag: [] if root is None else root.findall(_W + tag)
         self.styles = {s.get(_W + 'styleId'): s for s in every(styles, 'style')}
         self.default = next((i for i, s in self.styles.items() if s.get(_W + 'type') == 'paragraph' and s.get(_W + 'default') in ('1', 'true')), None)
+        self.switches = {}              # (style, tag) -> whether a style turns a switch on
         definitions = {a.get(_W + 'abstractNumId'): a for a in every(numbering, 'abstractNum')}
         nums = {n.get(_W + 'numId'): n for n in every(numbering, 'num')}
         self.lists = {i: self._list(n, nums, definitions) for i, n in nums.items()}
@@ -276,6 +310,21 @@ class _Numbering:
             style = _value(self.styles[style], 'basedOn')
         return (num_id, int(level or 0)) if num_id in self.lists else (None, 0)
 
+    def style_is_on(self, style, tag):
+        "Whether a style, or the first that it is based on and that says so, turns on a switch of its words."
+        if (style, tag) not in self.switches:
+            at = style
+            for _ in range(20): # styles may inherit in a circle
+                if at not in self.styles or _find(self.styles[at], f'rPr/{tag}') is not None: break
+                at = _value(self.styles[at], 'basedOn')
+            self.switches[style, tag] = at in self.styles and _is_on(self.styles[at], f'rPr/{tag}')
+        return self.switches[style, tag]
+
+    def is_on(self, run, paragraph_style, tag):
+        "Whether a switch such as `strike` is on for a run. The styles of run and paragraph undo each other (ECMA-376, part 1, 17.7.3)."
+        if _find(run, f'rPr/{tag}') is not None: return _is_on(run, f'rPr/{tag}')
+        return self.style_is_on(_value(run, 'rPr/rStyle'), tag) != self.style_is_on(paragraph_style, tag)
+
     def number(self, paragraph):
         "Count a paragraph; its number as shown, or ''."
         num_id, level = self._place(paragraph)
@@ -293,7 +342,9 @@ class _Numbering:
     def _show(self, numbered, level, counts):
         of = numbered.levels[level]
         kind, text = _value(of, 'numFmt') or 'decimal', _value(of, 'lvlText') or ''
-        if kind == 'bullet': return text if text in ('-', '–', '—', '*') else '•' if text else ''
+        if kind == 'bullet':
+            text = _symbols(text, _font(of))
+            return text if text in _BULLETS or not text else '•'
         def show(m):
             i = int(m[1]) - 1
             kind = 'decimal' if _is_on(of, 'isLgl') else _value(numbered.levels.get(i), 'numFmt') or 'decimal'
@@ -302,9 +353,28 @@ class _Numbering:
 
 # %% ../nbs/week4_documents.ipynb #50588b8b
 _MARKUP = {_W + 'tab': '\t', _W + 'ptab': '\t', _W + 'br': '\n', _W + 'cr': '\n', _W + 'noBreakHyphen': '-', _W + 'lastRenderedPageBreak': '\f'}
-_LEFT_OUT = {_W + 'del', _W + 'moveFrom', _W + 'pPr', '{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback'}
-_TEXT = {_W + 't', '{http://schemas.openxmlformats.org/officeDocument/2006/math}t'}
-_BOX, _REFERENCES = _W + 'txbxContent', {_W + 'footnoteReference': 'Footnote', _W + 'endnoteReference': 'Endnote'}
+_LEFT_OUT = {_W + 'del', _W + 'moveFrom', _W + 'pPr', _W + 'rPr', _W + 'sdtPr'}
+_TEXT = {_W + 't', '{http://schemas.openxmlformats.org/officeDocument/2006/math}t', '{http://schemas.openxmlformats.org/drawingml/2006/main}t'}
+_BOX, _ALTERNATIVES = _W + 'txbxContent', '{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent'
+_ART = '{urn:schemas-microsoft-com:vml}textpath'
+_REFERENCES = {_W + 'footnoteReference': 'Footnote', _W + 'endnoteReference': 'Endnote'}
+
+def _parts(element):
+    "The elements in one; of alternatives that show the same, the first."
+    for child in element.iterchildren('*'):
+        if child.tag != _ALTERNATIVES: yield child
+        elif len(child): yield from _parts(child[0])
+
+def _choice(field):
+    "What a drop-down list or a box to tick shows, from the `w:fldChar` or `w:sdt` that it begins with; None for others."
+    if (found := _find(field, 'ffData/ddList')) is not None:
+        entries = [e.get(_W + 'val') or '' for e in found.findall(_W + 'listEntry')]
+        i = int(_value(found, 'result') or _value(found, 'default') or 0)
+        return entries[i] if 0 <= i < len(entries) else ''
+    if (found := _find(field, 'ffData/checkBox')) is not None:
+        return '☒' if _is_on(found, 'checked' if _find(found, 'checked') is not None else 'default') else '☐'
+    if (found := next(field.iterfind(f'{_W}sdtPr/{{*}}checkbox/{{*}}checked'), None)) is not None:
+        return '☒' if next(iter(found.values()), '1') in ('1', 'true', 'on') else '☐'
 
 class _Word:
     "Collects the text of a Word document."
@@ -312,33 +382,70 @@ class _Word:
         numbering, # a `_Numbering`
         footnotes  # (kind, id) -> element
     ):
-        self.numbering, self.footnotes, self.referred, self.hidden = numbering, footnotes, Counter(), False
+        self.numbering, self.footnotes, self.referred = numbering, footnotes, Counter()
+        self.hidden = self.struck = False # whether words were left out
+        self.style, self.fields = None, [] # of the paragraph being read: its style; for each open field, whether its choice was read already
 
     def words(self,
         element,
         behind # list that gets the text boxes and the references to footnotes
     ):
         "The text of a paragraph or of a part of one."
-        if element.tag in _TEXT: return element.text or ''
-        if element.tag in _LEFT_OUT: return ''
-        if element.tag == _BOX or element.tag in _REFERENCES: behind.append(element); return ''
-        if element.tag == _W + 'r' and _is_on(element, 'rPr/vanish'): self.hidden = True; return ''
-        page_break = element.tag == _W + 'br' and element.get(_W + 'type') == 'page'
-        return _MARKUP.get(element.tag, '') + '\f' * page_break + ''.join(self.words(e, behind) for e in element.iterchildren('*'))
+        tag = element.tag
+        if tag in _LEFT_OUT: return ''
+        if tag == _W + 'fldChar': return self.field(element)
+        if any(self.fields): return ''.join(self.words(e, []) for e in _parts(element)) if tag not in _TEXT else ''
+        if tag in _TEXT: return _symbols(element.text or '', _font(element.getparent()))
+        if tag == _W + 'sym': return self.symbol(element)
+        if tag == _BOX or tag == _ART or tag in _REFERENCES: behind.append(element); return ''
+        if tag == _W + 'r' and (why := self.unseen(element)):
+            text = ''.join(self.words(e, []) for e in _parts(element))
+            if text.strip() or why == 'hidden': setattr(self, why, True)
+            return '\f' * text.count('\f')
+        page_break = tag == _W + 'br' and element.get(_W + 'type') == 'page'
+        text = _MARKUP.get(tag, '') + '\f' * page_break + ''.join(self.words(e, behind) for e in _parts(element))
+        return text if text or tag != _W + 'sdt' else _choice(element) or ''
 
-    def paragraph(self, p):
+    def field(self, element):
+        "The choice that a field begins with; what is shown in its place is not read again."
+        kind = element.get(_W + 'fldCharType')
+        if kind == 'end' and self.fields: self.fields.pop()
+        if kind != 'begin': return ''
+        choice, inside = _choice(element), any(self.fields)
+        self.fields.append(choice is not None)
+        return '' if inside else choice or ''
+
+    def symbol(self, element):
+        code, font = int(element.get(_W + 'char') or '0', 16), (element.get(_W + 'font') or '').lower()
+        if font in _GLYPHS: return _symbols(chr(code if code >= 0xf000 else code + 0xf000), font) if code < 0x100 or 0xf020 <= code <= 0xf0ff else chr(code)
+        return '\ufffd' if 0xe000 <= code <= 0xf8ff or code < 32 or code > 0xffff else chr(code)
+
+    def unseen(self, run):
+        "Why a run is left out: 'hidden', 'struck', or ''."
+        if self.numbering.is_on(run, self.style, 'vanish'): return 'hidden'
+        return 'struck' if any(self.numbering.is_on(run, self.style, tag) for tag in ('strike', 'dstrike')) else ''
+
+    def paragraph(self,
+        p,
+        joined=() # paragraphs before it whose ends a tracked change removes
+    ):
         "Its lines: number and words, then what hangs on it."
-        behind = []
-        text = self.words(p, behind)
-        removed = any(_find(p, f'pPr/rPr/{tag}') is not None for tag in ('del', 'moveFrom')) # its end is, by a tracked change
-        if text or not removed:
-            number = self.numbering.number(p)
+        behind, text, struck, self.struck = [], '', self.struck, False
+        for each in (*joined, p):
+            self.style, self.fields = _value(each, 'pPr/pStyle') or self.numbering.default, []
+            text += self.words(each, behind)
+        number = '' if _ended(p) else self.numbering.number(p)
+        if self.struck and not text.strip(): number = '' # struck through as a whole; it counts all the same
+        self.struck |= struck
+        if text or not _ended(p):
             yield '\f' * _is_on(p, 'pPr/pageBreakBefore') + ' '.join(filter(None, (number, text)))
         for element in behind:
             if element.tag == _BOX: yield from self.blocks(element)
+            elif element.tag == _ART: yield element.get('string') or ''
             else: yield from self.footnote(_REFERENCES[element.tag], element.get(_W + 'id'))
-        section = _find(p, 'pPr/sectPr')
-        if section is not None and _value(section, 'type') not in ('continuous', 'nextColumn'): yield '\f'
+        for each in (*joined, p):
+            section = _find(each, 'pPr/sectPr')
+            if section is not None and _value(section, 'type') not in ('continuous', 'nextColumn'): yield '\f'
 
     def footnote(self, kind, key):
         self.referred[kind] += 1
@@ -347,11 +454,24 @@ class _Word:
 
     def blocks(self, element):
         "The lines of a body, a table, a cell, a text box or a footnote, in document order."
-        for child in element.iterchildren('*'):
-            if child.tag == _W + 'p': yield from self.paragraph(child)
-            elif child.tag == _W + 'tr' and _find(child, 'trPr/del') is None:
-                yield '\t'.join(' '.join(filter(None, self.blocks(cell))) for cell in child.iterchildren('*') if cell.tag != _W + 'trPr')
-            elif child.tag not in _LEFT_OUT and child.tag != _W + 'tr': yield from self.blocks(child)
+        joined = []
+        for child in _parts(element):
+            if child.tag == _W + 'p':
+                if _ended(child): joined.append(child); continue
+                yield from self.paragraph(child, joined)
+                joined = []
+            elif child.tag not in _LEFT_OUT and len(child):
+                if joined: yield from self.paragraph(joined[-1], joined[:-1])
+                joined = []
+                if child.tag != _W + 'tr': yield from self.blocks(child)
+                elif _find(child, 'trPr/del') is None: yield '\t'.join(' '.join(filter(None, self.blocks(cell))) for cell in _cells(child))
+        if joined: yield from self.paragraph(joined[-1], joined[:-1])
+
+def _ended(p):
+    "Whether a tracked change removes the end of a paragraph, so that it runs on into the next one."
+    return any(_find(p, f'pPr/rPr/{tag}') is not None for tag in ('del', 'moveFrom'))
+
+def _cells(row): return [e for e in _parts(row) if e.tag not in (_W + 'trPr', _W + 'tblPrEx') and _find(e, 'tcPr/cellDel') is None]
 
 # %% ../nbs/week4_documents.ipynb #6a1012b5
 _UNPACKED, _PARTS = 200, 5000 # MB in all parts of a .docx file; how many there may be
@@ -391,15 +511,50 @@ def _limited(lines, name):
         if size > _CHARACTERS: raise _too_long(name)
         yield line
 
+_STRICT = ((b'http://purl.oclc.org/ooxml/wordprocessingml/main', _W[1:-1].encode()), # and what most files say instead
+           (b'http://purl.oclc.org/ooxml/officeDocument', b'http://schemas.openxmlformats.org/officeDocument/2006'),
+           (b'http://purl.oclc.org/ooxml/drawingml', b'http://schemas.openxmlformats.org/drawingml/2006'))
+
+class _Package:
+    "The parts of a Word file. A relationship to a part that is not there is none: Word opens such files too."
+    def __init__(self, raw):
+        self.zip = zipfile.ZipFile(io.BytesIO(raw))
+        self.names = {n.replace('\\', '/').lstrip('/').lower(): n for n in self.zip.namelist()}
+
+    def xml(self, name):
+        "The root of a part, with the names of the strict form of the format put into the usual ones."
+        from docx.oxml import parse_xml
+        from lxml import etree
+        content = self.zip.read(self.names[name])
+        root = parse_xml(content)
+        if b'purl.oclc.org/ooxml' not in content.replace(b'\0', b''): return root
+        content = etree.tostring(root, encoding='utf-8')
+        for strict, usual in _STRICT: content = content.replace(strict, usual)
+        return parse_xml(content)
+
+    def related(self, name):
+        "Kind and name of each part that a part refers to; the part '' is the file itself."
+        folder, _, last = name.rpartition('/')
+        rels = posixpath.join(folder, '_rels', f'{last}.rels')
+        for rel in self.xml(rels) if rels in self.names else ():
+            target = rel.get('Target') or ''
+            part = posixpath.normpath(posixpath.join('/', folder, target)).lstrip('/').lower()
+            if rel.get('TargetMode') != 'External' and part in self.names: yield (rel.get('Type') or '').rpartition('/')[2], part
+
+def _open_docx(raw):
+    "The body of a Word file, and the roots of its other parts that matter: kind -> list. Raises KeyError or ValueError for another file."
+    package, roots = _Package(raw), defaultdict(list)
+    main = dict(package.related('')).get('officeDocument')
+    if not re.search(rb'wordprocessingml\.(?:document|template)\.main', package.zip.read('[Content_Types].xml')): raise ValueError('no Word file')
+    body = _find(package.xml(main), 'body')
+    if body is None: raise ValueError('no body')
+    for kind, part in package.related(main):
+        if kind in ('numbering', 'styles', 'footnotes', 'endnotes', 'header', 'footer'): roots[kind].append(package.xml(part))
+    return body, roots
+
 def _read_docx(raw, name):
-    import docx
     _check_docx(raw, name)
-    part = docx.Document(io.BytesIO(raw)).part
-    body, roots = part.element.body, defaultdict(list) # kind of part -> their XML
-    for rel in part.rels.values():
-        kind = rel.reltype.rpartition('/')[2]
-        if not rel.is_external and kind in ('numbering', 'styles', 'footnotes', 'endnotes', 'header', 'footer'):
-            roots[kind].append(docx.oxml.parse_xml(rel.target_part.blob))
+    body, roots = _open_docx(raw)
     first = lambda kind: next(iter(roots[kind]), None)
     footnotes = {(kind, e.get(_W + 'id')): e for kind in ('Footnote', 'Endnote') for root in roots[f'{kind.lower()}s'] for e in root}
     word = _Word(_Numbering(first('numbering'), first('styles')), footnotes)
@@ -408,11 +563,17 @@ def _read_docx(raw, name):
     edges = list(dict.fromkeys(line for line in edges if re.search(r'[^\W\d_]{2}', re.sub(r'\b(?:page|of)\b', '', line, flags=re.I)))) # not page numbers alone
     has = lambda *tags: next(body.iter(*(_W + tag for tag in tags)), None) is not None
     notes = []
-    if has('ins', 'del', 'moveFrom'): notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
+    if has('ins', 'del', 'moveFrom', 'cellDel'): notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
+    if word.struck: notes.append(f'{name} has {_STRUCK}')
     if word.hidden: notes.append(f'{name} has hidden text, which is left out')
+    if '\ufffd' in text: notes.append(f'{name} has symbols that are not known, shown as \ufffd: compare these places with the original')
+    if has('commentReference'): notes.append(f'{name} has comments in its margin, which are left out')
     if next(body.iter('{*}oMath'), None) is not None: notes.append(f'{name} has formulas; only their letters and digits are read, one after another')
     if edges: notes.append(f'{name}: headers and footers are left out: {_quoted(edges)}')
-    if has('altChunk'): notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
+    if has('altChunk', 'subDoc'): notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
+    if next(body.iter('{*}OLEObject', '{*}relIds', '{*}chart', _W + 'control'), None) is not None:
+        notes.append(f'{name} has charts, diagrams or embedded objects, whose words are missing here: compare it with the original')
+    if any('LISTNUM' in (e.text or '') for e in body.iter(_W + 'instrText')): notes.append(f'{name} has numbers that Word counts within paragraphs (LISTNUM), which are missing here')
     if '\f' in text and not has('lastRenderedPageBreak'): notes.append(f'{name}: pages are counted by the page breaks that its author set, so Word may show more')
     return text, tuple(notes)
 
@@ -427,13 +588,14 @@ _TABLE = _CELLS | _SECTIONS | {'tr', 'table', 'body', 'html'}
 _ENDS = {'li': ({'li'}, {'ul', 'ol', 'menu', 'dir'}), **{t: ({'dt', 'dd'}, {'dl'}) for t in ('dt', 'dd')}, 'tr': ({'tr'}, {'table'}),
          **{t: (_CELLS, {'table', 'tr'}) for t in _CELLS}, **{t: (_SECTIONS, {'table'}) for t in _SECTIONS}}
 _HIDDEN = re.compile(r'display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all', re.I)
+_DECORATION = re.compile(r'text-decoration(?:-line)?\s*:([^;]*)')
 _BREAK = re.compile(r'(?:page-)?break-(before|after)\s*:\s*(?:always|page)', re.I)
 _LIST_KINDS = {'a': 'lowerLetter', 'A': 'upperLetter', 'i': 'lowerRoman', 'I': 'upperRoman'}
 
 @dataclass
 class _Element:
     tag: str
-    hidden: str        # 'code' for scripts and the like, 'hidden' for text that is not shown, else ''
+    hidden: str        # 'code' for scripts and the like, 'hidden' for text that is not shown, 'struck' for text that is struck through, else ''
     breaks: bool       # whether a page ends with it
     kind: str = ''     # of the numbers, for a list
     next: int = 1      # number of its next item, for a list
@@ -444,7 +606,8 @@ class _Page(HTMLParser):
         super().__init__()
         self.stack, self.open = [], Counter()       # open elements; how many of each name
         self.lines, self.rows, self.lists = [[]], [], [] # lines of the page and of each open cell; cells of each open row; open lists
-        self.line, self.hidden = [], False          # pieces of the line being read; whether words were hidden
+        self.line, self.left_out = [], set()        # pieces of the line being read; why words were left out
+        self.sheet, self.struck = [], {t: True for t in ('del', 's', 'strike')} # pieces of a style sheet; name, .class, name.class or #id -> whether it is struck through
 
     def end_line(self):
         text, self.line = ''.join(self.line), []
@@ -463,11 +626,25 @@ class _Page(HTMLParser):
         while depth is not None and len(self.stack) > depth:
             element = self.stack[-1]
             if element.tag in _BLOCKS: self.end_line()
+            if element.tag == 'style': self.end_sheet()
             if element.tag in _CELLS: self.rows[-1].append(self.lines.pop())
             if element.tag == 'tr': self.end_row(self.rows.pop())
             if element.tag in ('ol', 'ul'): self.lists.pop()
             if element.breaks: self.line.append('\f')
             self.open[self.stack.pop().tag] -= 1
+
+    def end_sheet(self):
+        for selectors, rules in re.findall(r'([^{}]*)\{([^{}]*)\}', re.sub(r'/\*.*?\*/|<!--|-->', '', ''.join(self.sheet), flags=re.S)):
+            found = _DECORATION.findall(rules.lower())
+            for selector in selectors.lower().split(',') if found else (): self.struck[selector.strip()] = 'line-through' in found[-1]
+        self.sheet = []
+
+    def is_struck(self, tag, attrs, style):
+        "Whether an element is struck through: by its own style, else by the most special rule, else by its name."
+        if found := _DECORATION.findall(style.lower()): return 'line-through' in found[-1] or tag == 'del'
+        classes = [f'.{c}' for c in attrs.get('class', '').lower().split()]
+        rules = [self.struck[r] for r in (f"#{attrs.get('id', '').lower()}", *(tag + c for c in classes), *classes, tag) if r in self.struck]
+        return bool(rules) and rules[0] or tag == 'del'
 
     def end_row(self, cells):
         "A row with one cell that has words is layout, and its lines stay; others are one line."
@@ -482,7 +659,7 @@ class _Page(HTMLParser):
         if tag in _BLOCKS: self.close_to(self.depth_of({'p'}, _CELLS | {'table', 'caption'}))
         if tag in _CELLS and self.depth_of({'tr'}, {'table'}) is None: self.handle_starttag('tr', [])
         style = attrs.get('style', '')
-        hidden = 'code' if tag in _UNSEEN else 'hidden' if 'hidden' in attrs or _HIDDEN.search(style) else ''
+        hidden = 'code' if tag in _UNSEEN else 'hidden' if 'hidden' in attrs or _HIDDEN.search(style) else 'struck' if self.is_struck(tag, attrs, style) else ''
         breaks = set(_BREAK.findall(style.lower()))
         if tag in _BLOCKS or tag == 'br': self.end_line()
         if 'before' in breaks or tag == 'page': self.line.append('\f')
@@ -498,7 +675,9 @@ class _Page(HTMLParser):
             element.kind = 'none' if plain else 'bullet' if tag == 'ul' else _LIST_KINDS.get(attrs.get('type'), 'decimal')
             if re.fullmatch(r'-?\d{1,6}', attrs.get('start', '')): element.next = int(attrs['start'])
             self.lists.append(element)
-        if tag == 'li' and self.lists and not element.hidden: self.line.append(self.marker(self.lists[-1], attrs.get('value', '')))
+        if tag == 'li' and self.lists and element.hidden in ('', 'struck'): # one that is struck through counts
+            marker = self.marker(self.lists[-1], attrs.get('value', ''))
+            if not element.hidden: self.line.append(marker)
         self.stack.append(element)
         self.open[tag] += 1
 
@@ -516,7 +695,9 @@ class _Page(HTMLParser):
 
     def handle_data(self, data):
         data, hidden = data.replace('\f', ' '), self.stack and self.stack[-1].hidden
-        if hidden: self.hidden |= hidden == 'hidden' and bool(data.strip())
+        if hidden:
+            if self.stack[-1].tag == 'style': self.sheet.append(data)
+            if data.strip(): self.left_out.add(hidden)
         elif not self.open['pre']: self.line.append(data)
         else:
             *ended, data = data.split('\n')
@@ -534,22 +715,65 @@ def _declared(raw):
     except LookupError: return ''
     return 'cp1252' if name in ('iso8859-1', 'ascii') else name if _CODECS.fullmatch(name) else ''
 
-def _read_html(raw, name):
-    text, notes = decode_text(raw, name, _declared(raw))
-    page = _Page()
+def _html_text(text, name):
+    "The text that a browser would show, notes."
+    page, notes = _Page(), ()
     page.feed(_tidy(text))
     page.close()
     page.close_to(0)
     page.end_line()
     pages, left_out = _without_running_lines(_merge_blank_pages('\n'.join(page.lines[0])).split('\f'))
-    if page.hidden: notes += f'{name} has hidden text, which is left out',
+    if 'struck' in page.left_out: notes += f'{name} has {_STRUCK}',
+    if 'hidden' in page.left_out: notes += f'{name} has hidden text, which is left out',
     if left_out: notes += f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}',
     return '\n\f'.join(pages).replace('\xad', ''), notes
+
+def _read_html(raw, name):
+    text, notes = decode_text(raw, name, _declared(raw))
+    found, more = _submission_text(text, name) if _SUBMISSION.search(raw) else _html_text(text, name)
+    return found, notes + more
+
+# %% ../nbs/week4_documents.ipynb #880d6873
+_SUBMISSION = re.compile(rb'^[ \t]*<(?:SEC-)?DOCUMENT>', re.M)
+_PRINTED = re.compile(rb'^[ \t]*<(?:(?:SEC-)?DOCUMENT|TEXT|PAGE)>', re.M) # in a text file
+_HTML_TAGS = re.compile(r'<(?:!doctype html|html|head|body|div|p|br|font|span|td|tr|center|hr)[\s>/]', re.I)
+_PRINT_TAGS = re.compile(r'</?(?:TABLE|CAPTION|S|C|FN|F\d{1,2}|TEXT|DOCUMENT|R)>', re.I)
+_OTHER_DATA = re.compile(r'\s*(?:<XBRL>\s*)?(?:<PDF>|<XML>|begin \d{3,4} \S|<\?xml)', re.I)
+
+def _printed_text(text, name):
+    "The text of a document that EDGAR has set for a printer, notes."
+    lines = [_PRINT_TAGS.sub('', line) if '<' in line else line for line in text.split('\n')]
+    pages = re.split(r'(?mi)^[ \t]*<PAGE>', html.unescape('\n'.join(lines)))
+    if not pages[0].strip(): pages = pages[1:]
+    pages, left_out = _without_running_lines([re.sub(r'\n\s*\n', '\n\n', page.replace('\f', '\n')) for page in pages])
+    notes = (f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}',) if left_out else ()
+    return _join_words('\n\f'.join(pages)), notes
+
+def _submission_text(text, name):
+    "The text of the documents of a submission, notes."
+    chunks = re.split(r'(?mi)^[ \t]*<DOCUMENT>', text)
+    read, starts, others, notes, page = [], [], [], {}, 1
+    for chunk in chunks[1:] or chunks:
+        head, _, body = chunk.rpartition('<TEXT>') if chunk.count('<TEXT>') < 2 else chunk.partition('<TEXT>')
+        body = re.sub(r'(?i)</TEXT>\s*(?:</DOCUMENT>.*)?\Z', '', body, flags=re.S)
+        label = ' '.join(m[1].strip() for m in re.finditer(r'(?mi)^<(?:TYPE|FILENAME)>(.*)$', head)) or 'a document without a name'
+        is_html = _HTML_TAGS.search(body)
+        if _OTHER_DATA.match(body) and not (is_html and re.search(r'<html[\s>]', body, re.I)): others.append(label); continue
+        if is_html: found, more = _html_text(re.sub(r'(?mi)^(?=.*<C>)[ \t]*(?:<[SC]>[ \t]*)+$', '', body), name)
+        else: found, more = _printed_text(_tidy(body), name)
+        if not found.strip(): others.append(label); continue
+        read.append(found)
+        starts.append(f'{_printable(label)} from page {page}')
+        page += found.count('\f') + 1
+        notes.update(dict.fromkeys(more))
+    first = (f"{name} holds {len(starts)} documents: {', '.join(starts[:20])}" + ', …' * (len(starts) > 20),) if len(starts) > 1 else ()
+    if others: first += f"{name}: documents without words to read are left out: {_quoted(others)}",
+    return '\n\f'.join(read), (*first, *notes)
 
 # %% ../nbs/week4_documents.ipynb #c726ec6b
 _SECONDS, _MEMORY = 30., 2000 # MB
 _CHILD = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from legal_llm.documents import _child; _child()'
-_WHAT = {'.pdf': 'PDF', '.docx': 'Word file', '.html': 'HTML', '.htm': 'HTML'}
+_WHAT = {'.txt': 'text file', '.md': 'text file', '.pdf': 'PDF', '.docx': 'Word file', '.html': 'HTML', '.htm': 'HTML'}
 
 def _limit_process(seconds):
     try: import resource
@@ -593,7 +817,9 @@ def _read_apart(ending, raw, name, seconds):
 # %% ../nbs/week4_documents.ipynb #65fdb9f9
 def _read_text(raw, name):
     text, notes = decode_text(raw, name)
-    return re.sub(r'(?<=\S)\f', '\n\f', text), notes
+    if not _PRINTED.search(raw): return re.sub(r'(?<=\S)\f', '\n\f', text), notes
+    found, more = _submission_text(text, name)
+    return found, notes + more
 
 READERS = {'.txt': _read_text, '.md': _read_text, '.pdf': _read_pdf, '.docx': _read_docx, '.html': _read_html, '.htm': _read_html}
 
@@ -634,7 +860,8 @@ def read_document(
         hint = ' (save old Word files as .docx)' if ending in ('.doc', '.rtf', '.odt') else ''
         raise LegalLLMError(f"{name}: files ending in {_printable(ending) or 'nothing'} are not supported, only {', '.join(READERS)}{hint}")
     raw = _read_bytes(path, name, limit_mb)
-    text, notes = _read(ending, raw, name) if READERS[ending] is _read_text else _read_apart(ending, raw, name, limit_s)
+    plain = READERS[ending] is _read_text and not _PRINTED.search(raw) # a submission may hold HTML
+    text, notes = _read(ending, raw, name) if plain else _read_apart(ending, raw, name, limit_s)
     if not text.strip(): raise LegalLLMError(f"{name} has no text: give a file with the contract's text")
     pages = text.split('\f')
     return Document(''.join(pages), _printable(path.stem), tuple(accumulate(map(len, pages[:-1]), initial=0)), notes)

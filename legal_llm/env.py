@@ -13,7 +13,7 @@ __all__ = ['KAGGLE_GB', 'PACKAGES', 'CLASHES', 'PROFILES', 'CHOOSE_GPU', 'WHEELS
            'check_model', 'check_hub', 'doctor', 'needed', 'install', 'ready']
 
 # %% ../nbs/env.ipynb #bf8feb82
-import ctypes, hashlib, http.client, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
+import ctypes, fnmatch, hashlib, http.client, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -112,7 +112,7 @@ class Environment:
 
 # %% ../nbs/env.ipynb #5f8f6a3d
 def folders_with(
-    names: set[str],  # of files
+    names: set[str],  # of files, or patterns such as *.whl
     folder: Path,  # where to look
     most: int = 50_000,  # files and folders looked at
     deepest: int = 8,  # folders below each other
@@ -121,7 +121,7 @@ def folders_with(
     found, seen = [], 0
     for here, inside, files in os.walk(folder):
         seen += len(files) + len(inside)
-        if names & set(files): found.append(Path(here)); inside.clear()
+        if any(fnmatch.filter(files, name) for name in names): found.append(Path(here)); inside.clear()
         if seen > most: break
         deep = len(Path(here).relative_to(folder).parts) >= deepest
         inside[:] = [] if deep else sorted(f for f in inside if not f.startswith('.'))
@@ -663,7 +663,7 @@ def check_accelerator(facts: Facts) -> list[Finding]:
     "GPU, or what is used instead"
     def finding(status, found, cure): return [Finding('accelerator', status, found, cure)]
     probe, choose = facts.torch, CHOOSE_GPU[facts.platform]
-    if probe.get('gpus'): return [_check_gpu(gpu, probe, facts.driver) for gpu in probe['gpus']]
+    if probe.get('gpus'): return [_check_gpu(gpu, facts) for gpu in probe['gpus']]
     if facts.tpu: return finding('red', f'{facts.tpu}: 4-bit models (bitsandbytes) and CUDA are not to be had on a TPU', choose)
     if probe.get('error'):
         return finding('red', f"torch does not start: {probe['error']}", f'pip install --force-reinstall "{PACKAGES[0].spec}"')
@@ -673,21 +673,22 @@ def check_accelerator(facts: Facts) -> list[Finding]:
     return finding('amber', 'no GPU: the processor is used, with SmolLM2-135M in float32',
                    f'nothing to mend for the embedded run; for a larger model, {choose}')
 
-def _check_gpu(gpu: dict, probe: dict, driver: str) -> Finding:
-    capability = tuple(gpu['capability'])
+def _check_gpu(gpu: dict, facts: Facts) -> Finding:
+    capability, probe, driver = tuple(gpu['capability']), facts.torch, facts.driver
+    better = f"{CHOOSE_GPU['kaggle']}, which is free as well, and faster" if facts.platform == 'kaggle' else ''
     told = f"{gpu['name']}, capability {capability[0]}.{capability[1]}, {gpu['memory_gb']:.0f} GiB" + (f', driver {driver}' if driver else '')
     def finding(status, found='', cure=''): return Finding('accelerator', status, told + found, cure)
     if not has_kernels(capability, probe['arch_list']):
         wheel = f"torch=={probe['torch'].split('+')[0]} -i {WHEELS}" if capability < (7, 5) else '--upgrade torch'
         return finding('red', f": torch {probe['torch']} has no kernels for it (sm_{capability[0]}{capability[1]})",
-                       f'pip install --force-reinstall {wheel}')
+                       (f'{better}; or: ' if better else '') + f'pip install --force-reinstall {wheel}')
     if gpu['product']:
         again = 'restart the session; if it fails again, update the NVIDIA driver'
         return finding('red', f": a small multiplication failed: {gpu['product']}", again)
     if capability < (7, 0):
         found = ': works, without torch.compile and Triton, which need capability 7.0'
-        return finding('amber', found, 'nothing to mend; a T4 is the better free GPU')
-    return finding('green')
+        return finding('amber', found, better or 'nothing to mend; a T4 is the better free GPU')
+    return finding('green', '; legal_llm itself has not been run on a GPU yet')
 
 # %% ../nbs/env.ipynb #7663f659
 def check_precision(facts: Facts) -> list[Finding]:
@@ -744,7 +745,7 @@ def needed(
 
 def _wheels(here: Environment) -> list[Path]: # folders with wheels among the inputs
     places = [p for p in here.inputs if p.is_dir()] if here.platform != 'local' else []
-    return list(dict.fromkeys(w.parent for p in places for w in sorted(p.glob('*.whl')) + sorted(p.glob('*/*.whl')) + sorted(p.glob('*/*/*.whl'))))
+    return list(dict.fromkeys(folder for p in places for folder in folders_with({'*.whl'}, p)))
 
 def install(
     here: Environment | None = None,  # None: found out

@@ -8,11 +8,12 @@ import contextlib, hashlib, html, json, random, warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import numpy as np
-from .env import LegalLLMError, atomic_write, save_json, save_npz
+from .env import LegalLLMError, atomic_write, save_json, save_npz, sha256_of
 from tqdm.auto import tqdm
 from .cuad import Contract, gold_answers
 from .data import DataSet, open_data
-from .calibration import LEAST, Calibration, Scores, calibration_error, expit, fit_calibration, plot_reliability
+from .calibration import LEAST, Calibration, Scores, calibration_error, fit_calibration, plot_reliability
+from .screen import expit
 from .asked import ask_contract
 from .extract import Extractor, ExtractSettings
 from .metrics import (ScoreTable, all_scores, Comparison, choose_threshold, detection_statistic, is_among, official_by_category,
@@ -57,7 +58,8 @@ SYSTEMS = {'asked': 'base model, asked', 'screen': 'linear screen', 'frozen': 's
 def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str: # 16 hex digits
     "What saved scores depend on."
     s = extractor.settings
-    parts = [run.adapter_hash, system, s.min_probability, s.window_tokens, str(next(extractor.reader.parameters()).dtype), contract.title, contract.text]
+    read_by = run.record['settings']['base'] if system == 'asked' else run.adapter_hash
+    parts = [read_by, sha256_of(run.adapter/'screen.npz'), system, s.min_probability, s.window_tokens, str(next(extractor.reader.parameters()).dtype), contract.title, contract.text]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 def score_contracts(

@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 import numpy as np
 from .env import LegalLLMError
-from .calibration import Calibration, Scores, expit, load_calibrations
+from .calibration import Calibration, Scores, load_calibrations
 from .review import Find, Review
-from .screen import Screen, load_screen
+from .screen import Screen, expit, load_screen
 from .sentences import split_sentences
 from .windows import cut_windows, in_doubt
 from .words import exact_words

@@ -157,8 +157,7 @@ def add_lora(model,
     "Wrap a base model with a fresh LoRA adapter in float32; only the adapter is trainable. Raises LegalLLMError for an option that the installed peft does not have."
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    if 'layers_to_transform' in options: # which peft takes beside named modules only
-        options = dict(target_modules=sorted({n.rpartition('.')[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})) | options
+    if 'layers_to_transform' in options: options = _in_layers(model, **options)
     config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, task_type='FEATURE_EXTRACTION', **_lora_options(options))
     if getattr(model, 'is_loaded_in_4bit', False): model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     torch.manual_seed(seed)
@@ -167,6 +166,16 @@ def add_lora(model,
         if p.requires_grad: p.data = p.data.float()
     if checkpointing: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False)) # the reentrant kind would need gradients of the inputs
     return model
+
+def _in_layers(model, layers_to_transform, target_modules=None, **options) -> dict:
+    "Options that name the modules of some layers: peft would look for the layers inside a further module, and here they are the outermost."
+    import torch
+    layers = {layers_to_transform} if isinstance(layers_to_transform, int) else set(layers_to_transform)
+    names = {target_modules} if isinstance(target_modules, str) else set(target_modules or ())
+    found = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and (k := re.search(r'\blayers\.(\d+)\.', n)) and int(k[1]) in layers
+             and (not names or n.rpartition('.')[2] in names)]
+    if not found: raise LegalLLMError(f"layers_to_transform={layers_to_transform} names no layer of this model, which has {model.config.num_hidden_layers}, counted from 0: choose others")
+    return dict(options, target_modules=found)
 
 _OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='') # set by add_lora itself
 

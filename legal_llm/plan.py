@@ -14,8 +14,8 @@ from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradi
 from .windows import Example
 
 # %% auto #0
-__all__ = ['check_model', 'check_packs', 'run_gb', 'check_disk', 'Measured', 'unchanged', 'too_long', 'preflight', 'Plan',
-           'make_plan']
+__all__ = ['check_model', 'check_packs', 'run_gb', 'check_disk', 'Measured', 'unchanged', 'as_trained', 'too_long', 'preflight',
+           'Plan', 'make_plan']
 
 # %% ../nbs/week2_plan.ipynb #49d86ef5
 def check_model(
@@ -118,6 +118,12 @@ def _peak(device):
     try: yield found
     finally: done.set(); thread.join()
 
+def as_trained(device, dtype: str | None): # (context, scale of the loss)
+    "Autocast and a scale of the loss, as a training on this device has them: without a scale, float16 loses small gradients."
+    import torch
+    sixteen = device.type == 'cuda' and dtype in ('float16', 'bfloat16')
+    return torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=sixteen), 1024. if sixteen and dtype == 'float16' else 1.
+
 def too_long(part: list[Example]) -> str: # a sentence
     "What to do about a part of a pack that memory does not hold."
     return f"{padded(part):,} tokens at once do not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits"
@@ -173,8 +179,7 @@ def preflight(
     frozen = [p for p in reader.parameters() if not p.requires_grad]
     need, device, parts = run_gb(trainable, keep), reader.head.weight.device, sorted((part for p in packs for part in split_pack(p, budget)), key=padded)
     free = check_disk(folder, need)
-    cast = torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16'))
-    scale = 1024. if device.type == 'cuda' and dtype == 'float16' else 1.
+    cast, scale = as_trained(device, dtype)
     loss = seconds = reading = None
     peak, median = [None], parts[len(parts) // 2]
     if device.type == 'cuda': torch.cuda.empty_cache()

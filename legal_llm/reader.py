@@ -206,7 +206,8 @@ def separate(
 def check_pack(reader: Reader,
     pack: list[Example],
     weights: LossWeights = LossWeights(),
-    most: int = 12 # pairs to compare, for the sake of time
+    most: int = 12, # pairs to compare, for the sake of time
+    scale: float = 1. # of the loss in the backward pass, as for `step_gradients`
 ) -> float:
     "Relative difference of the gradients of a pack and of separate sequences, dropout off. About 1e-6 in float32 and 1e-2 in 16 bits."
     few, left = [], most
@@ -216,8 +217,8 @@ def check_pack(reader: Reader,
         if doubt.any(): few.append(replace(e, doubt=doubt))
     training = reader.training
     reader.eval()
-    _, want = step_gradients(reader, [[s] for e in few for s in separate(e)], weights)
-    _, got = step_gradients(reader, [few], weights)
+    _, want = step_gradients(reader, [[s] for e in few for s in separate(e)], weights, scale)
+    _, got = step_gradients(reader, [few], weights, scale)
     reader.zero_grad()
     reader.train(training)
     return ((got - want).norm() / want.norm()).item()

@@ -118,10 +118,10 @@ COLUMNS = ['title', 'category', 'found', 'confidence', 'quote', 'start', 'end', 
 def rows_of(
     review: dict # as `Review.to_dict` gives it
 ) -> list[dict]: # a row for each quote, and one for each category that was not found
-    "The table that the spreadsheets hold."
+    "The table that the spreadsheets hold; half of a surrogate pair, which no table can hold, is a question mark."
     out = []
     for r in review['clauses']:
-        out += [dict(title=review['title'], category=r['category'], found='yes', confidence=q['confidence'], quote=q['text'], start=q['start'], end=q['end'], page=q['page']) for q in r['quotes']]
+        out += [dict(title=review['title'], category=r['category'], found='yes', confidence=q['confidence'], quote=q['text'].encode('utf-8', 'replace').decode(), start=q['start'], end=q['end'], page=q['page']) for q in r['quotes']]
         if not r['found']: out.append(dict.fromkeys(COLUMNS) | dict(title=review['title'], category=r['category'], found='no', confidence=r['confidence']))
     return out
 

@@ -14,7 +14,8 @@ from .cuad import Category, Contract
 from .sentences import label_sentences, split_sentences
 
 # %% auto #0
-__all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'fit_screen', 'why', 'save_screen', 'load_screen']
+__all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'expit', 'fit_logistic', 'fit_screen', 'why',
+           'save_screen', 'load_screen']
 
 # %% ../nbs/week1_screen.ipynb #67e4c63f
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class ScreenSettings:
     min_df_beside: int = 5  # the same for words of the neighbours
     before: float = .5      # strength of the sentence before
     after: float = .25      # of the sentence after
+    decay: float = 100.     # of how far a category's calibration departs from that of all categories
     folds: int = 3          # parts of the contracts, each screened by a screen of the others
     seed: int = 42          # of the folds and of the solver
 
     def __post_init__(self):
-        if not self.C > 0: raise LegalLLMError(f"C={self.C} must be above 0")
+        for name in ('C', 'decay'):
+            if not getattr(self, name) > 0: raise LegalLLMError(f"{name}={getattr(self, name)} must be above 0")
         if self.folds < 2: raise LegalLLMError(f"folds={self.folds} must be 2 or more")
 
 _WORD = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[$%\"“”_]+")
@@ -179,16 +182,35 @@ class _Fitting:
     def sums(self, screen: Screen, i: int): return screen.sums(self.contracts[i].text, self.sentences[i])
 
 # %% ../nbs/week1_screen.ipynb #c9953b03
-def _platt(sums: np.ndarray, y: np.ndarray) -> np.ndarray: # float32 [2, categories]
-    "Slope and shift for each category, by logistic regression; a category with fewer than three clauses takes the median slope."
-    from sklearn.linear_model import LogisticRegression
-    slope, shift = np.full(y.shape[1], np.nan), np.zeros(y.shape[1])
-    enough = np.flatnonzero(y.sum(0) >= 3)
-    for c in enough:
-        model = LogisticRegression(C=10, max_iter=200).fit(sums[:, c:c + 1], y[:, c])
-        slope[c], shift[c] = max(model.coef_[0, 0], .1), model.intercept_[0]
-    slope[np.isnan(slope)] = np.median(slope[enough]) if len(enough) else 3.
-    return np.stack([slope, shift]).astype(np.float32)
+def expit(
+    odds # log odds, or an array of them
+):
+    "The probability, as a float or an array of floats."
+    return 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
+
+def fit_logistic(
+    x: np.ndarray,       # float [items, features]
+    y: np.ndarray,       # bool [items]
+    decay: float = 1e-2, # of the weights; and of the constant, where there is something to depart from
+    near: np.ndarray | None = None # float [features + 1]: what the decay draws to; None: weights of zero, and any constant
+) -> np.ndarray: # float [features + 1]: the weights, then the constant
+    "Logistic regression by Newton's method."
+    z = np.hstack([x, np.ones((len(x), 1))])
+    rest = np.zeros(z.shape[1]) if near is None else near
+    w, penalty = rest.copy(), np.diag([decay] * x.shape[1] + [1e-9 if near is None else decay])
+    for _ in range(100):
+        p = expit(z @ w)
+        step = np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z + penalty + 1e-9 * np.eye(len(w)), z.T @ (p - y) + penalty @ (w - rest))
+        w -= step * min(1, 5 / max(np.abs(step).max(), 1e-12)) # no leaps where classes are separable
+        if np.abs(step).max() < 1e-8: break
+    return w
+
+# %% ../nbs/week1_screen.ipynb #16bdbd32
+def _platt(sums: np.ndarray, y: np.ndarray, decay: float) -> np.ndarray: # float32 [2, categories]
+    "Slope and shift for each category, near those of all categories together."
+    sums = sums.astype(np.float64)
+    common = fit_logistic(sums.reshape(-1, 1), y.ravel())
+    return np.stack([fit_logistic(sums[:, c:c + 1], y[:, c], decay, common) for c in range(y.shape[1])], 1).astype(np.float32)
 
 def fit_screen(
     contracts: list[Contract],           # to learn from
@@ -207,7 +229,7 @@ def fit_screen(
         for i in np.flatnonzero(fold == k): sums[i] = data.sums(fitted, i)
     if progress: progress(folds, folds + 1)
     screen = data.fit(np.arange(len(contracts)))
-    screen.platt = _platt(np.concatenate(sums), np.concatenate(data.labels))
+    screen.platt = _platt(np.concatenate(sums), np.concatenate(data.labels), settings.decay)
     return screen, [(screen.platt[0] * s + screen.platt[1]).astype(np.float32) for s in sums]
 
 # %% ../nbs/week1_screen.ipynb #2c1a3389

@@ -5,27 +5,28 @@
 # %% ../nbs/week2_train.ipynb #eae88dee
 from __future__ import annotations
 import hashlib, json, os, shutil, subprocess, sys, tempfile, time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 import numpy as np
 from .compat import older
-from .env import Environment, LegalLLMError, atomic_write, environment, folders_with, hardware, hours_left, limit_threads
+from .env import Environment, Hardware, LegalLLMError, atomic_write, environment, folders_with, hardware, hours_left, limit_threads
 from .env import save_json, set_seed, sha256_of, short_path, versions
 from .checkpoints import claim, latest_valid, publish
 from .cuad import Category
 from .data import MIN_PROBABILITY, DataSet, open_data
 from .models import PORTABLE, START, add_lora, find_adapter, find_run, load_base, load_tokenizer, resolve_base, sharded, tokenizer_hash
 from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, TensorBoard, clock, plot_run, read_log, view_for
-from .plan import Plan, make_plan, preflight
+from .plan import Measured, Plan, as_trained, make_plan, padded, preflight
 from .rules import Choices, choose, situation
 from .screen import Screen, load_screen
 from .windows import Example
 
 # %% auto #0
-__all__ = ['WEEK2', 'PIECE', 'PROGRAM', 'TrainSettings', 'default_lr', 'week2_settings', 'lay_out', 'Run', 'portable', 'open_run',
-           'bring_run', 'Job', 'prepare_training', 'fit_start', 'train', 'week2_run', 'recorded_settings',
-           'processes_in', 'check_gpus', 'train_on']
+__all__ = ['LARGE', 'PRESETS', 'PIECE', 'PROGRAM', 'TrainSettings', 'default_lr', 'Preset', 'preset', 'week2_settings', 'lay_out',
+           'Run', 'portable', 'open_run', 'bring_run', 'Job', 'in_time', 'prepare_training', 'agreed', 'fit_start',
+           'train', 'processes_in', 'check_gpus', 'free_gpu', 'train_on', 'week2_run', 'recorded_settings']
 
 # %% ../nbs/week2_train.ipynb #ebee1aba
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class TrainSettings:
     probe_windows: int | None = None # training windows that the head is fitted on, drawn at random; None: all; 0: it begins with zeros
     epochs: float = 1.         # passes over the training windows
     max_packs: int | None = None # stop after so many packs; 0: nothing but the head is fitted
+    hours: float | None = None # that head and fine-tuning may take, on this machine: sets the number of packs by the speed that is measured; None: as many as there are
     pack_windows: int = 16     # windows in a pack
     accumulation: int = 1      # packs in an optimiser step, over all processes
     warmup: int | None = None  # steps over which the learning rate rises, before it falls along a cosine; None: 50, or a tenth of the steps if that is less
@@ -66,7 +68,7 @@ class TrainSettings:
     def __post_init__(self):
         for name in ('r', 'alpha', 'pack_windows', 'accumulation', 'save_every', 'dev_windows', 'num_hidden_layers'):
             if getattr(self, name) is not None and getattr(self, name) < 1: raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give 1 or more")
-        for name in ('epochs', 'clip', 'lr', 'head_lr', 'penalty'):
+        for name in ('epochs', 'clip', 'lr', 'head_lr', 'penalty', 'hours'):
             if getattr(self, name) is not None and not getattr(self, name) > 0: raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give a number above 0")
         for name in ('warmup', 'dev_every', 'patience', 'present', 'absent', 'probe_windows', 'max_packs'):
             if getattr(self, name) is not None and not getattr(self, name) >= 0: raise LegalLLMError(f"{name}={getattr(self, name)} is negative: give 0 or more")
@@ -85,14 +87,43 @@ def default_lr(
     return 2e-4 if parameters < 1e9 else 1e-4
 
 # %% ../nbs/week2_train.ipynb #955d883a
-WEEK2 = dict(num_hidden_layers=20, probe_windows=800, max_packs=32, dropout=0., dev_every=16, dev_windows=200) # one short pass needs no dropout
+@dataclass(frozen=True)
+class Preset:
+    "What is trained on a kind of machine."
+    name: str
+    when: Callable[[Hardware], bool]
+    reason: str # a sentence; {gpu}, {n} and {memory} are filled in
+    settings: dict # of `TrainSettings`
+
+LARGE = dict(base='llama3.2-3b', dropout=.05, save_every=100)
+PRESETS = ( # the first one that fits the machine
+    Preset('processor', lambda h: not h.gpus, "there is no GPU: the small model, its first 20 layers, a short pass",
+           dict(num_hidden_layers=20, probe_windows=800, max_packs=32, dropout=0., dev_every=16, dev_windows=200)), # one short pass needs no dropout
+    Preset('small GPU', lambda h: _weakest(h).memory_gb < 12, "{gpu} has {memory:.0f} GiB, too few for Llama 3.2 3B with windows of this length: the small model", dict(hours=.5)),
+    Preset('A100, H100, L4', lambda h: _weakest(h).capability >= (8, 0), "{gpu} has native bfloat16", dict(LARGE, hours=1., pack_windows=32)),
+    Preset('T4 x2', lambda h: len(h.gpus) > 1, "{n} GPUs, each trains a copy on its share of every step", dict(LARGE, hours=2.)),
+    Preset('P100', lambda h: _weakest(h).capability < (7, 0), "{gpu} has no tensor cores", dict(LARGE, hours=3.)),
+    Preset('T4', lambda h: True, "one {gpu}", dict(LARGE, hours=2.)),
+)
+
+def _weakest(h: Hardware): return min(h.gpus, key=lambda g: (g.capability, g.memory_gb))
+
+def preset(
+    machine: Hardware | None = None # None: this one
+) -> tuple[Preset, str]: # and why it was chosen
+    "What is trained on a machine where nothing else is asked for."
+    h = machine or hardware()
+    found, g = next(p for p in PRESETS if p.when(h)), _weakest(h) if h.gpus else None
+    if len(h.gpus) > 1: found = replace(found, settings={**found.settings, 'accumulation': len(h.gpus)})
+    return found, found.reason.format(gpu=g and g.name, n=len(h.gpus), memory=g and g.memory_gb)
 
 def week2_settings(
     data: DataSet,
+    machine: Hardware | None = None, # None: this one
     **settings # that are to differ, of `TrainSettings`
 ) -> TrainSettings:
-    "The short training of this notebook."
-    return TrainSettings(**{'data': str(data.path), **WEEK2, **settings})
+    "The training of this notebook: the machine's preset."
+    return TrainSettings(**{'data': str(data.path), **preset(machine)[0].settings, **settings})
 
 # %% ../nbs/week2_train.ipynb #8e858a61
 def lay_out(
@@ -232,6 +263,23 @@ class Job:
     def _repr_markdown_(self): return self.choices._repr_markdown_() + '\n\n' + self.plan._repr_markdown_()
     def __str__(self): return f'{self.choices}\n\n{self.plan}'
 
+def in_time(
+    hours: float,
+    probe: list[Example],   # windows to fit the head on, in the order in which they are to be read
+    packs: list[list[Example]],
+    accumulation: int,      # packs in a step, over all processes
+    measured: Measured,
+    processes: int
+) -> tuple[int, int]: # windows to fit the head on, and packs
+    "How much of a training fits into some hours, by the speed that was measured: the head gets a third at most, and a tenth stays for looks at dev and saving. Raises LegalLLMError where not even one step does."
+    if measured.seconds is None: raise LegalLLMError("hours cannot be kept with a model in shards, whose speed is not known before it trains: give --max-packs instead")
+    left = .9 * 3600 * hours * processes # of one process
+    read, step = (np.cumsum([measured_at * n / measured.tokens for n in tokens]) for measured_at, tokens in ((measured.reading, map(len, probe)), (measured.seconds, map(padded, packs))))
+    heads = int(np.searchsorted(read, left / 3, 'right')) if packs else int(np.searchsorted(read, left, 'right'))
+    steps = int(np.searchsorted(step, left - (read[heads - 1] if heads else 0), 'right')) // accumulation
+    if packs and not steps: raise LegalLLMError(f"hours={hours:g} is not enough for one step, which takes {clock(step[min(accumulation, len(step)) - 1] / processes)} here: give more, or choose a smaller base model")
+    return heads, steps * accumulation
+
 def prepare_training(
     settings: TrainSettings,
     out,              # run folder to be
@@ -239,7 +287,8 @@ def prepare_training(
     check: bool = False, # hold the first pack against separate sequences
     limit: int | None = None, # tokens computed at once, at most, where memory has run out before
     processes: int | None = None, # that will train side by side; None: as many as were started with this one
-    shards: int | None = None     # processes that will share the weights; None: as this one was started
+    shards: int | None = None,    # processes that will share the weights; None: as this one was started
+    size: tuple[int, int] | None = None # windows for the head and packs, where an earlier call has settled what fits into the hours
 ) -> Job: # shows itself as two tables: what was chosen and why, and the plan
     "Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not work."
     import torch
@@ -260,21 +309,36 @@ def prepare_training(
     asked = {**dict(dtype=s.dtype, four_bit=s.four_bit, checkpointing=s.checkpointing, budget=s.budget), **asked}
     choices = choose(situation(config, s.window_tokens, s.pack_windows, s.r, shards), **asked)
     packs, some = lay_out(examples, s), np.random.default_rng(s.seed).permutation(len(examples))[:s.probe_windows]
+    if size: some, packs = some[:size[0]], packs[:size[1]]
     base = load_base(s.base, choices['dtype'], choices['four_bit'], shards, s.num_hidden_layers)
-    parameters, weights, probe = base.num_parameters(), LossWeights(s.present, s.absent), [examples[i] for i in np.sort(some)]
+    parameters, weights = base.num_parameters(), LossWeights(s.present, s.absent)
     reader = Reader(add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora), len(data.categories))
     tried = packs or [examples[:s.pack_windows]]
     if check: _check(reader, tried[0], weights, choices)
     measured = preflight(reader, tried, weights, out, s.keep, choices['dtype'], shards == 1, limit or choices['budget'])
+    if s.hours and not size:
+        heads, n = agreed(in_time(s.hours, [examples[i] for i in some], packs, s.accumulation, measured, processes))
+        some, packs = some[:heads], packs[:n]
+    probe = [examples[i] for i in np.sort(some)]
     plan = make_plan(packs, probe, s.accumulation // processes, processes, measured)
     warmup = min(50, plan.steps // 10) if s.warmup is None else s.warmup
     return Job(reader, tokenizer, probe, packs, choices, plan, s.lr or default_lr(parameters), warmup, processes)
+
+def agreed(value):
+    "What the first of the processes that were started together says; each would measure a little else."
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1: return value
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+    PartialState(cpu=not torch.cuda.is_available())
+    return broadcast_object_list([value])[0]
 
 def _check(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
     from legal_llm.reader import check_pack
     most = 1e-3 if choices['dtype'] == 'float32' and not choices['four_bit'] else .1
-    error = check_pack(reader, pack, weights)
+    cast, scale = as_trained(reader.head.weight.device, choices['dtype'])
+    with cast: error = check_pack(reader, pack, weights, scale=scale)
     print(f"check: a pack gives the gradients of separate sequences to {error:.1e}", flush=True)
     if not error <= most:
         raise LegalLLMError(f"packs do not give this model the gradients of separate sequences (they differ by {error:.2f}, at most {most} is rounding): "
@@ -344,25 +408,26 @@ def train(
     change: bool = False,  # go on with a run although settings or data have changed
     check: bool = False,   # hold the first pack against separate sequences before the first step
     watch: bool = True,    # let watchdogs stop a training that goes wrong
-    hours: float | None = None # after which it stops, with a checkpoint to go on from; None: where the platform ends sessions, a quarter of an hour before that
+    max_hours: float | None = None # after which it stops, with a checkpoint to go on from; None: where the platform ends sessions, a quarter of an hour before that
 ) -> Run: # not finished where the time was not enough
     "Fine-tune, resume, or reuse what `out` already holds. Raises LegalLLMError where that cannot be done, and Stopped, with what to do, where a watchdog ends it."
     out, data, main, begun = Path(out), open_data(settings.data), int(os.environ.get('RANK', 0)) == 0, time.monotonic()
-    if hours is not None and not hours > 0: raise LegalLLMError(f"hours={hours} leave no time to train: give more than 0")
+    if max_hours is not None and not max_hours > 0: raise LegalLLMError(f"max_hours={max_hours} leave no time to train: give more than 0")
     run = _existing(out, settings, data, change)
     if run and run.record['finished']:
         run.adapter
         return run
     settled = {} if run is None or change else {k: run.record[k] for k in ('dtype', 'four_bit', 'checkpointing', 'budget')}
-    job = prepare_training(settings, out, settled, check, run and run.record.get('limit'))
+    size = None if run is None or change or not settings.hours else (run.record['probe'], run.record['packs'])
+    job = prepare_training(settings, out, settled, check, run and run.record.get('limit'), size=size)
     record = dict(run.record if run else {}, settings=asdict(settings), data=data.info['fingerprint'], source=data.info['source'], data_settings=data.info['settings'],
                   categories=data.info['categories'], titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')}, tokenizer=tokenizer_hash(job.tokenizer),
-                  **job.choices.to_dict(), lr=job.lr, warmup=job.warmup, packs=len(job.packs), steps=job.plan.steps, tokens=job.plan.tokens, processes=job.processes,
+                  **job.choices.to_dict(), lr=job.lr, warmup=job.warmup, probe=len(job.probe), packs=len(job.packs), steps=job.plan.steps, tokens=job.plan.tokens, processes=job.processes,
                   measured=asdict(job.plan.measured), machine=_machine(), versions=versions(), finished=False, stopped=None)
     if progress and main: print(f'{job}\n', flush=True)
     if main: save_json(out/'record.json', record)
     trainer, watcher = _make_trainer(job, settings, data, out, record, progress and main, watch)
-    limit = _session_hours() if hours is None else hours
+    limit = _session_hours() if max_hours is None else max_hours
     if limit: watcher.deadline = begun + 3600 * limit
     if limit and progress and main: print(f"the training stops after {limit:.1f} hours at the latest, with everything saved", flush=True)
     with claim(out/'checkpoints') if main else nullcontext():
@@ -457,41 +522,6 @@ def _finish(out: Path, record: dict, data: DataSet, watcher):
     save_json(out/'record.json', record)
     shutil.rmtree(out/'best', ignore_errors=True) # last: until the record says finished, a killed training comes here again
 
-# %% ../nbs/week2_train.ipynb #4c38c983
-def week2_run(
-    data: DataSet,
-    here: Environment | None = None, # None: found out
-    **settings # as for `week2_settings`, where it is trained now
-) -> Run:
-    "The run of week 2: what this session or an earlier one has trained, else trained now. Raises LegalLLMError where it was trained on other data."
-    out = bring_run('week2', here)
-    if (out/'record.json').exists():
-        run = open_run(out)
-        if run.record['data'] != data.info['fingerprint']:
-            raise LegalLLMError(f"{short_path(out)} was trained on other contracts ({Path(run.record['source']).name}) than those of {short_path(data.path)} ({Path(data.info['source']).name}): attach week 1's output beside week 2's, or delete the one that is not wanted")
-        if run.record['finished']: return run
-    return train(week2_settings(data, **settings), out)
-
-# %% ../nbs/week2_train.ipynb #8f590f3e
-def recorded_settings(
-    record,     # a record.json
-    data=None   # folder of the prepared data; None: where the record says, else prepared again beside the record's copy of the data settings
-) -> TrainSettings:
-    "The settings of a run, with its data at hand. Raises LegalLLMError where the record is none, or the data is not what it was."
-    from legal_llm.data import DataSettings, prepare_data
-    path = Path(record)
-    try: r = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise LegalLLMError(f"{path} cannot be read as a record ({e}): give the record.json of a run folder") from e
-    known = {f.name for f in fields(TrainSettings)}
-    if not isinstance(r, dict) or 'data' not in r.get('settings', {}) or not set(r['settings']) <= known:
-        raise LegalLLMError(f"{path} is not a record of this version of legal_llm: give the record.json of a run folder, or train with settings of your own")
-    settings = TrainSettings(**r['settings'])
-    folder = Path(data or settings.data)
-    if not (folder/'data.json').exists(): prepare_data(DataSettings(**r['data_settings']), folder)
-    found = open_data(folder).info['fingerprint']
-    if 'data' in r and found != r['data']: raise LegalLLMError(f"the data in {folder} is not what {path} was trained on ({found}, not {r['data']}): give its folder with --data, or the same contracts")
-    return TrainSettings(**{**r['settings'], 'data': str(folder)})
-
 # %% ../nbs/week2_train.ipynb #963dc79b
 PROGRAM = 'legal_llm.cli' # what each process runs
 
@@ -518,27 +548,41 @@ def check_gpus(
     found = torch.cuda.device_count()
     if found and processes > found: raise LegalLLMError(f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found}: give --gpus {found}")
 
+def free_gpu(
+    most: float = .5 # GiB that may stay in use
+) -> None:
+    "Give back what this process holds of the first GPU, which one of those to be started needs. Raises LegalLLMError where something holds more."
+    import gc, torch
+    if not torch.cuda.is_initialized(): return
+    gc.collect()
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_allocated() / 2**30
+    if held > most: raise LegalLLMError(f"this session holds {held:.1f} GiB of the first GPU, and a training process needs it: delete the model (del job, del reader), or restart the session and train first")
+
 def train_on(
-    processes: int | None, # one for each GPU; None: as many as `config` says
+    processes: int | None, # one for each GPU; None: as many as `config` says, else as many as there are GPUs
     settings: TrainSettings,
     out,                  # run folder
     progress: bool = True,
     config=None,          # a configuration file of accelerate (`accelerate config`), with FSDP for a model that one GPU cannot hold; None: DDP
     options: tuple = (),  # further options of `legal-llm train`
-    hours: float | None = None # as for `train`
+    max_hours: float | None = None # as for `train`
 ) -> Run:
-    "`train` in several processes. Raises LegalLLMError with what the processes said where they fail."
+    "`train` in several processes, or in this one where one is enough. Raises LegalLLMError with what the processes said where they fail."
     out = Path(out)
     if config: processes, _ = processes_in(config)
+    processes = processes or max(1, len(hardware().gpus))
+    if processes == 1 and not config: return train(settings, out, progress, max_hours=max_hours)
     check_gpus(processes)
     if settings.accumulation % processes: raise LegalLLMError(f"accumulation={settings.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
     run = _existing(out, settings, open_data(settings.data), '--change' in options)
     if run and run.record['finished']: return run
+    free_gpu()
     resolve_base(settings.base) # unpacked once, not by each process
     with tempfile.TemporaryDirectory() as folder:
         record, said = save_json(Path(folder)/'record.json', dict(settings=asdict(settings))), Path(folder)/'said.txt'
         launch = (['accelerate.commands.launch', '--config_file', str(config), '--mixed_precision', 'no', '--main_process_port', '0'] if config else ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)])
-        command = [sys.executable, '-m', *launch, '-m', PROGRAM, 'train', '--record', str(record), '--out', str(out), '--quiet', *options, *([f'--max-hours={hours}'] if hours else [])]
+        command = [sys.executable, '-m', *launch, '-m', PROGRAM, 'train', '--record', str(record), '--out', str(out), '--quiet', *options, *([f'--max-hours={max_hours}'] if max_hours else [])]
         with open(said, 'w') as f: process = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, env={**os.environ, 'OMP_NUM_THREADS': str(max(1, hardware(gpus=False).cores // processes))})
         try: _follow(out, process, progress)
         finally:
@@ -554,9 +598,17 @@ def train_on(
     if not run.record['finished']: print(run.record['stopped'], flush=True)
     return run
 
+def _new_lines(log: Path, at: int) -> tuple[list[dict], int]: # what was written since, and where it ends
+    "The whole lines of a log behind a position."
+    with open(log, 'rb') as f:
+        f.seek(at)
+        new = f.read()
+    new = new[:new.rfind(b'\n') + 1]
+    return [json.loads(l) for l in new.splitlines()], at + len(new)
+
 def _follow(out: Path, process, progress: bool):
     "Show the log that a training writes, until it ends."
-    log, view, seen, steps, read = out/'log.jsonl', view_for() if progress else None, 0, None, 0
+    log, view, steps, read, lines, at = out/'log.jsonl', view_for() if progress else None, None, 0, [], 0
     fresh = time.time()
     while True:
         over = process.poll() is not None
@@ -564,14 +616,49 @@ def _follow(out: Path, process, progress: bool):
         if view and len(stored) >= read + 10: # of the head's reading
             read = len(stored)
             print(f"reading for the head: {read:,} of {int(stored[-1].stem.split('-of-')[1]):,} pieces of {PIECE} windows", flush=True)
-        if view and log.exists() and log.stat().st_mtime >= fresh:
-            lines = read_log(log)
+        if view and log.exists() and log.stat().st_mtime >= fresh: # the training has cut it to where it goes on
+            new, at = _new_lines(log, at)
+            lines += new
             if steps is None and lines and 'loss' in lines[-1]:
                 steps = lines[-1]['steps']
                 view.begin(steps, len(lines), 'training', lines)
-                seen = len(lines)
-            for line in lines[seen:]: (view.step if 'loss' in line else view.dev)(line)
-            seen = max(seen, len(lines))
+            elif steps:
+                for line in new: (view.step if 'loss' in line else view.dev)(line)
         if over: break
         time.sleep(.5)
     if view and steps: view.end('done' if process.returncode == 0 else 'the training processes ended with an error')
+
+# %% ../nbs/week2_train.ipynb #4c38c983
+def week2_run(
+    data: DataSet,
+    here: Environment | None = None, # None: found out
+    **settings # as for `week2_settings`, where it is trained now
+) -> Run:
+    "The run of week 2: what this session or an earlier one has trained, else trained now. Raises LegalLLMError where it was trained on other data."
+    out = bring_run('week2', here)
+    if (out/'record.json').exists():
+        run = open_run(out)
+        if run.record['data'] != data.info['fingerprint']:
+            raise LegalLLMError(f"{short_path(out)} was trained on other contracts ({Path(run.record['source']).name}) than those of {short_path(data.path)} ({Path(data.info['source']).name}): attach week 1's output beside week 2's, or delete the one that is not wanted")
+        if run.record['finished']: return run
+    return train_on(None, week2_settings(data, **settings), out)
+
+# %% ../nbs/week2_train.ipynb #8f590f3e
+def recorded_settings(
+    record,     # a record.json
+    data=None   # folder of the prepared data; None: where the record says, else prepared again beside the record's copy of the data settings
+) -> TrainSettings:
+    "The settings of a run, with its data at hand. Raises LegalLLMError where the record is none, or the data is not what it was."
+    from legal_llm.data import DataSettings, prepare_data
+    path = Path(record)
+    try: r = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as e: raise LegalLLMError(f"{path} cannot be read as a record ({e}): give the record.json of a run folder") from e
+    known = {f.name for f in fields(TrainSettings)}
+    if not isinstance(r, dict) or 'data' not in r.get('settings', {}) or not set(r['settings']) <= known:
+        raise LegalLLMError(f"{path} is not a record of this version of legal_llm: give the record.json of a run folder, or train with settings of your own")
+    settings = TrainSettings(**r['settings'])
+    folder = Path(data or settings.data)
+    if not (folder/'data.json').exists(): prepare_data(DataSettings(**r['data_settings']), folder)
+    found = open_data(folder).info['fingerprint']
+    if 'data' in r and found != r['data']: raise LegalLLMError(f"the data in {folder} is not what {path} was trained on ({found}, not {r['data']}): give its folder with --data, or the same contracts")
+    return TrainSettings(**{**r['settings'], 'data': str(folder)})

@@ -10,9 +10,10 @@ from unittest import mock
 import numpy as np, psutil, torch
 from .env import LegalLLMError, trim_memory # first: it quiets a warning of tqdm's, which transformers brings
 from transformers import Trainer, TrainerCallback
-from .compat import older, readable_checkpoints
+from .compat import readable_checkpoints
 from .checkpoints import checkpoint_gb, publish, saving
 from .data import MIN_PROBABILITY, DataSet
+from .metrics import average_precision
 from .monitor import Log, Stopped
 from .models import sharded
 from .plan import too_long, unchanged
@@ -21,7 +22,7 @@ from .reader import weigh
 from .windows import Example
 
 # %% auto #0
-__all__ = ['PackTrainer', 'load_trained', 'dev_examples', 'average_precision', 'score_examples', 'Watch']
+__all__ = ['PackTrainer', 'load_trained', 'dev_examples', 'score_examples', 'Watch']
 
 # %% ../nbs/week2_trainer.ipynb #c6e71bf8
 class PackTrainer(Trainer):
@@ -119,14 +120,9 @@ class PackTrainer(Trainer):
         self.sums += torch.stack([torch.bincount(kinds, x.detach(), minlength=2) for x in (losses, alone)])
         return weigh(losses, kinds, num_items_in_batch, self.weights) * self.args.world_size
 
-    def _clip_grad_norm(self, model):
-        self.grad_norm = super()._clip_grad_norm(model)
-        return self.grad_norm
-
     def create_accelerator_and_postprocess(self):
         super().create_accelerator_and_postprocess()
-        if not older('transformers', '5'): return
-        clip = self.accelerator.clip_grad_norm_ # transformers 4.46 has no method of its own for it
+        clip = self.accelerator.clip_grad_norm_ # what every transformers calls, whatever stands between: 4.46, and 5.0 to 5.2, have no method of their own for it
         def clipped(*args, **kwargs):
             self.grad_norm = clip(*args, **kwargs)
             return self.grad_norm
@@ -201,14 +197,6 @@ def dev_examples(
     examples = data.examples('dev', tokenizer, window_tokens, min_probability)
     return random.Random(seed).sample(examples, min(n, len(examples)))
 
-def average_precision(
-    scores: np.ndarray,  # [items]
-    present: np.ndarray  # [items] bool
-) -> float: # NaN where nothing is present
-    "Mean precision at the rank of each item that is present."
-    hits = present[np.argsort(-scores, kind='stable')]
-    return float((hits.cumsum() / np.arange(1, len(hits) + 1))[hits].mean()) if hits.any() else math.nan
-
 def score_examples(
     reader: Reader,
     examples: list[Example],
@@ -222,7 +210,7 @@ def score_examples(
     losses, kinds = (x.numpy() for x in pack_losses(margins, examples, reader.slope.cpu()))
     doubt = np.concatenate([e.doubt for e in examples])
     offset, present = np.concatenate([e.offset for e in examples])[doubt], kinds == PRESENT
-    ap, alone = (average_precision(x, present) for x in (reader.slope.item() * offset + margins.numpy()[doubt], offset))
+    ap, alone = (float(average_precision(x, present)) for x in (reader.slope.item() * offset + margins.numpy()[doubt], offset))
     by_kind = {f'dev_{name}': float(losses[kinds == k].mean()) if (kinds == k).any() else math.nan for name, k in (('present', PRESENT), ('absent', ABSENT))}
     return dict(dev_score=ap - alone, dev_ap=ap, screen_ap=alone, dev_loss=float(losses.mean()), **by_kind)
 

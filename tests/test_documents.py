@@ -16,6 +16,7 @@ import unicodedata
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import docx
 import pytest
@@ -932,3 +933,163 @@ def test_many_at_once(tmp_path):
 
 def test_endings_are_those_of_files_that_are_read():
     assert list(READERS) == ['.txt', '.md', '.pdf', '.docx', '.html', '.htm']
+
+
+# ---- what other programs and older offices leave in a file ----
+
+CASES = Path(__file__).parent / 'documents'
+
+
+def read_body(tmp_path, body, more=None):
+    "A Word file with this body, and with other parts where given"
+    parts = {'word/document.xml': document_xml(body), **(more or {})}
+    (tmp_path / 'b.docx').write_bytes(rezip(plain_docx(), lambda p: p.update(parts)))
+    return read_document(tmp_path / 'b.docx')
+
+
+def run(text, properties=''):
+    return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def form_field(data, result=''):
+    return ''.join(
+        f'<w:r>{inner}</w:r>'
+        for inner in (
+            f'<w:fldChar w:fldCharType="begin"><w:ffData>{data}</w:ffData></w:fldChar>',
+            '<w:instrText> FORM </w:instrText>',
+            '<w:fldChar w:fldCharType="separate"/>',
+            f'<w:t>{result}</w:t>',
+            '<w:fldChar w:fldCharType="end"/>',
+        )
+    )
+
+
+def test_word_forms(tmp_path):
+    text = read_document(CASES / 'docx_form_fields' / 'legacy_form.docx').text
+    assert text.split('\n')[:2] == ['Customer: Birch Trading Inc.', 'This Agreement is governed by the laws of Texas.']
+    assert text.split('\n')[2].split() == ['☒', 'exclusive', 'licence', '☐', 'non-exclusive', 'licence']
+    entries = '<w:listEntry w:val="Ohio"/><w:listEntry w:val="Texas"/>'
+    for data, shown in (
+        (f'<w:ddList>{entries}</w:ddList>', 'Ohio'),  # the first, where nothing was chosen
+        (f'<w:ddList><w:default w:val="1"/>{entries}</w:ddList>', 'Texas'),
+        (f'<w:ddList><w:result w:val="9"/>{entries}</w:ddList>', ''),
+        ('<w:checkBox><w:default w:val="1"/></w:checkBox>', '☒'),
+        ('<w:checkBox><w:default w:val="1"/><w:checked w:val="0"/></w:checkBox>', '☐'),
+    ):
+        body = f'<w:p>{run("a ")}{form_field(data, "again")}{run(" b")}</w:p><w:p>{run("c")}</w:p>'
+        assert read_body(tmp_path, body).text == f'a {shown} b\nc'
+    unended = form_field('<w:checkBox/>').replace('<w:fldChar w:fldCharType="end"/>', '')
+    assert read_body(tmp_path, f'<w:p>{unended}</w:p><w:p>{run("next")}</w:p>').text == '☐\nnext'
+
+
+def test_word_symbols(tmp_path):
+    document = read_document(CASES / 'docx_symbols' / 'symbols.docx')
+    assert document.text.split('\n') == [
+        '☑ exclusive licence   ☐ non-exclusive licence',
+        'The price shall not exceed 5% per year; see §4.',
+    ]
+    assert document.notes == ()
+    font = '<w:rFonts w:ascii="{0}" w:hAnsi="{0}"/>'
+    body = f'<w:p>{run("q þ", font.format("Wingdings"))}{run(chr(0xF0FC), font.format("Wingdings"))}{run("£", font.format("Symbol"))}{run("q", font.format("Arial"))}</w:p>'
+    assert read_body(tmp_path, body).text == '☐ ☑✓≤q'
+    document = read_body(tmp_path, '<w:p><w:r><w:sym w:font="Own Logos" w:char="F041"/></w:r></w:p>')
+    assert document.text == '\ufffd' and 'symbols that are not known' in document.notes[0]
+
+
+STYLES = f'''<w:styles {nsdecls("w")}><w:style w:type="character" w:styleId="Gone"><w:rPr><w:strike/></w:rPr></w:style>
+<w:style w:type="character" w:styleId="Heir"><w:basedOn w:val="Gone"/></w:style>
+<w:style w:type="paragraph" w:styleId="Old"><w:rPr><w:dstrike/></w:rPr></w:style></w:styles>'''.encode()
+
+
+def test_struck_words_in_word(tmp_path):
+    document = read_document(CASES / 'docx_strikethrough' / 'manual_redline.docx')
+    assert document.text.split() == 'The initial term is two (2) years.'.split()
+    assert document.notes == ('manual_redline.docx has text that is struck through, which is left out',)
+    body = (
+        f'<w:p>{run("a")}{run("b", "<w:rStyle w:val=%sHeir%s/>" % (chr(34), chr(34)))}{run("c")}</w:p>'
+        f'<w:p><w:pPr><w:pStyle w:val="Old"/></w:pPr>{run("d")}{run("e", "<w:dstrike w:val=%s0%s/>" % (chr(34), chr(34)))}</w:p>'
+    )
+    document = read_body(tmp_path, body, {'word/styles.xml': STYLES})
+    assert document.text == 'ac\ne' and 'struck through' in document.notes[0]
+    document = read_body(tmp_path, f'<w:p>{run("kept", "<w:strike w:val=%sfalse%s/>" % (chr(34), chr(34)))}</w:p>')
+    assert (document.text, document.notes) == ('kept', ())
+
+
+def test_a_deleted_end_of_a_paragraph(tmp_path):
+    "It joins two paragraphs, which are numbered as one"
+    listing = '<w:numPr><w:numId w:val="1"/></w:numPr>'
+    gone = '<w:rPr><w:del w:id="1" w:author="x"/></w:rPr>'
+    body = ''.join(
+        f'<w:p><w:pPr>{listing}{more}</w:pPr>{words}</w:p>'
+        for words, more in (
+            (run('One.'), ''),
+            (run('Two '), gone),
+            (run('goes on.'), ''),
+            ('<w:del w:id="2" w:author="x"><w:r><w:delText>All deleted.</w:delText></w:r></w:del>', gone),
+            (run('Three.'), ''),
+        )
+    )
+    numbering = LIST.format('decimal', '%1.').replace('999999999', '1').encode()
+    document = read_body(tmp_path, body, {'word/numbering.xml': numbering})
+    assert document.text == '1. One.\n2. Two goes on.\n3. Three.' and 'tracked changes' in document.notes[0]
+
+
+def test_boxes_are_read_once_and_comments_are_noted(tmp_path):
+    box = f'<w:txbxContent><w:p>{run("boxed")}</w:p></w:txbxContent>'
+    mc = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+    both = f'<mc:AlternateContent {mc}><mc:Choice Requires="wps">{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback></mc:AlternateContent>'
+    document = read_body(tmp_path, f'<w:p><w:r>{both}</w:r>{run("words")}<w:r><w:commentReference w:id="1"/></w:r></w:p>')
+    assert document.text == 'words\nboxed' and document.notes == ('b.docx has comments in its margin, which are left out',)
+
+
+@pytest.mark.parametrize('path', sorted(CASES.glob('docx_null_relationship/*')) + [CASES / 'docx_strict' / 'strict.docx'], ids=lambda p: p.stem)
+def test_word_files_that_word_opens(path):
+    document = read_document(path)
+    assert document.text.split('\n') == [
+        'This Supply Agreement is made between Alder Mills Ltd and Birch Trading Inc.',
+        'This Agreement is governed by the laws of the State of Ohio.',
+    ]
+    assert document.notes == ()
+
+
+@pytest.mark.parametrize('cipher', ['plain', 'RC4-128', 'AES-128', 'AES-256'])
+def test_pdfs_that_only_forbid_changes(cipher):
+    if cipher.startswith('AES'):
+        pytest.importorskip('cryptography')
+    assert read_document(CASES / 'pdf_permissions_only' / f'{cipher}.pdf').text.split('\n')[2] == 'This Agreement is governed by the laws of the State of Ohio.'
+
+
+def test_struck_words_in_html(tmp_path):
+    document = read_document(CASES / 'html_redline' / 'redline.html')
+    assert document.text == 'The initial term is two (2) years.\nThe cap is USD 50,000.'
+    assert document.notes == ('redline.html has text that is struck through, which is left out',)
+    for source, text in (
+        ('a <s>b</s>c', 'a c'),
+        ('<style>.x, p.y {color: red; text-decoration: underline line-through}</style><p>a<span class="w X">b</span><p class=y>c<p>d', 'a\nd'),
+        ('<style>s {text-decoration: none}</style><s>a</s><s style="text-decoration-line:line-through">b</s>', 'a'),
+        ('<ol><li>a<li style="text-decoration:line-through">b<li>c</ol>', '1. a\n3. c'),
+        ('<p style="text-decoration:underline">a</p>', 'a'),
+    ):
+        assert read_html(tmp_path, source).text == text, source
+
+
+def test_submissions_to_edgar(tmp_path):
+    expected = 'This\xa0Supply Agreement is made between Alder Mills & Sons and Birch Trading Inc.\n“Goods” means what Schedule\xa01 lists.'
+    for name in ('submission_with_html.txt', 'exhibit.htm'):
+        assert read_document(CASES / 'edgar_txt' / name).text == expected
+    document = read_document(CASES / 'edgar_txt' / 'exhibit_1998.txt')
+    assert '<' not in document.text and '-2-' not in document.text
+    assert [document.page_of(document.text.index(w)) for w in ('SUPPLY', 'The Supplier', 'thirty', 'Oak')] == [1, 2, 3, 3]
+    exhibit = (CASES / 'edgar_txt' / 'exhibit_1998.txt').read_text()
+    picture = '<DOCUMENT>\n<TYPE>GRAPHIC\n<FILENAME>a.jpg\n<TEXT>\nbegin 644 a.jpg\nM_]C_X\nend\n</TEXT>\n</DOCUMENT>\n'
+    (tmp_path / 'all.txt').write_text((CASES / 'edgar_txt' / 'submission_with_html.txt').read_text() + exhibit + picture)
+    document = read_document(tmp_path / 'all.txt')
+    assert document.page_of(document.text.index('SUPPLY')) == 2 and len(document.pages) == 4
+    assert document.notes[:2] == (
+        'all.txt holds 2 documents: EX-10.1 ex10.htm from page 1, EX-10.3 from page 2',
+        'all.txt: documents without words to read are left out: “GRAPHIC a.jpg”',
+    )
+    (tmp_path / 'bare.txt').write_text('one\n<PAGE>\ntwo\n')
+    assert read_document(tmp_path / 'bare.txt').pages == (0, 4)
+    (tmp_path / 'deep.txt').write_text('<DOCUMENT>\n<TEXT>\n<html>' + '<div>' * 50_000 + 'Words')
+    reads_or_refuses(tmp_path / 'deep.txt', 'Words', limit_s=6)

@@ -89,7 +89,7 @@ MACHINES = {
             'accelerator': (
                 'red',
                 'no kernels for it (sm_60)',
-                'pip install --force-reinstall torch==2.10.0 -i https://download.pytorch.org/whl/cu126',
+                'choose Settings > Accelerator > GPU T4 x2, which is free as well, and faster; or: pip install --force-reinstall torch==2.10.0 -i https://download.pytorch.org/whl/cu126',
             )
         },
         ('precision', '4-bit'),
@@ -97,7 +97,7 @@ MACHINES = {
     'P100, cu126': (
         replace(LAPTOP, platform='kaggle', torch=cuda('2.10.0+cu126', CU126, P100)),
         True,
-        {'accelerator': ('amber', 'without torch.compile', 'nothing to mend'), 'precision': ('green', 'float16', '')},
+        {'accelerator': ('amber', 'without torch.compile', 'choose Settings > Accelerator > GPU T4 x2'), 'precision': ('green', 'float16', '')},
         (),
     ),
     'RTX 5090, old torch': (
@@ -472,6 +472,14 @@ def test_wheels_among_the_inputs_come_first(session):
     assert [asked for asked, _ in pip.asked] == [['--no-index', links, 'openpyxl>=3.1,<4'], [links, 'openpyxl>=3.1,<4']]
 
 
+def test_wheels_are_found_where_kaggle_mounts_a_data_set_now(tmp_path):
+    "An attached data set is at /kaggle/input/datasets/OWNER/SLUG, whatever folders it has inside"
+    folder = tmp_path / 'kaggle/input/datasets/owner/slug/some/wheels'
+    here = environment(folders(tmp_path, 'kaggle/working', folder.relative_to(tmp_path).as_posix()), {})
+    (folder / 'peft-0.21.2-py3-none-any.whl').write_bytes(b'')
+    assert env._wheels(here) == [folder]
+
+
 def test_a_pip_that_cannot_is_said_with_what_to_do(session):
     here, have = session
     del have['openpyxl']
@@ -506,7 +514,7 @@ def test_ready_stops_where_a_run_could_not_work(session, monkeypatch):
     "A P100 with a torch that lacks its kernels: the first cell says so, and which wheel has them"
     facts = MACHINES['P100, cu128'][0]
     monkeypatch.setattr(env, 'collect', lambda: facts)
-    with pytest.raises(LegalLLMError, match='no kernels for it.*What to do: pip install --force-reinstall torch==2.10.0 -i https'):
+    with pytest.raises(LegalLLMError, match='no kernels for it.*What to do: choose Settings > Accelerator > GPU T4 x2.* or: pip install --force-reinstall torch==2.10.0 -i https'):
         env.ready(session[0])
     monkeypatch.setattr(env, 'collect', lambda: LAPTOP)
     assert env.ready(session[0]).ok

@@ -95,3 +95,31 @@ def test_early_exit_gives_the_states_of_that_layer(pack):
         want = whole.norm(whole(input_ids=batch['input_ids'], output_hidden_states=True).hidden_states[6])
         got = few(input_ids=batch['input_ids']).last_hidden_state
     assert torch.allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_leaves_sums_and_margins_in_32_bits(reader, pack, dtype):
+    "The layers compute in 16 bits, and what comes of their states is no 16-bit number: numpy has no bfloat16, and float16 would round log odds"
+    windows = [e.window for e in pack]
+    plain = read_windows(reader, windows)
+    with torch.autocast('cpu', dtype):
+        got, states = read_windows(reader, windows), read_windows(reader, windows, states=True)
+        loss, _ = step_gradients(reader, [pack], scale=1024.0)
+    assert got.dtype == states.dtype == np.float32 and np.isfinite(loss)
+    assert 0 < np.abs(got - plain).max() < 0.05 * np.abs(plain).max() and (got.astype(np.float16) != got).any()
+
+
+def test_a_model_with_sliding_attention_needs_no_masks_of_ours():
+    "Windows are rows of a batch, read from left to right: whatever attention a causal model has inside is its own"
+    from transformers import MistralConfig, MistralModel
+    torch.manual_seed(0)
+    size = dict(vocab_size=50000, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    reader = Reader(add_lora(MistralModel(MistralConfig(sliding_window=8, **size)), dropout=0.0), len(CATEGORIES))
+    for name, p in reader.named_parameters():
+        if 'lora_B' in name or name.startswith('head'):
+            torch.nn.init.normal_(p, std=0.02)
+    contract = write_contracts(1, seed=9)[0]
+    sentences = split_sentences(contract.text)
+    label = label_sentences(sentences, contract.clauses, [c.name for c in CATEGORIES])
+    examples = make_examples(contract.text, sentences, np.zeros(label.shape, np.float32), label, load_tokenizer('smollm2'), 200)[:6]
+    assert max(map(len, examples)) > 24 and check_pack(reader, examples, scale=1024.0) < 1e-5

@@ -19,11 +19,12 @@ from legal_llm import train as train_module
 from legal_llm import trainer as trainer_module
 from legal_llm.compat import older
 from legal_llm.data import open_data, week1_data
-from legal_llm.env import LegalLLMError, environment
+from legal_llm.env import Gpu, Hardware, LegalLLMError, environment
 from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
+from legal_llm.plan import padded
 from legal_llm.reader import LossWeights, Reader, load_head, load_reader, read_windows, step_gradients
-from legal_llm.train import TrainSettings, bring_run, lay_out, open_run, prepare_training, processes_in, recorded_settings, train, train_on, week2_run
+from legal_llm.train import TrainSettings, bring_run, in_time, lay_out, open_run, prepare_training, preset, processes_in, recorded_settings, train, train_on, week2_run, week2_settings
 
 
 @pytest.fixture(scope='module')
@@ -280,7 +281,7 @@ def test_the_reading_goes_on_where_it_was_interrupted(settings, tmp_path, monkey
     monkeypatch.setattr(train_module, 'PIECE', 20)
     alone, read = train(settings, tmp_path / 'alone', progress=False), []
     monkeypatch.setattr(reader_module, 'read_windows', lambda reader, windows, *args, **kwargs: read.append(len(windows)) or read_windows(reader, windows, *args, **kwargs))
-    first = train(settings, tmp_path / 'run', progress=False, hours=1e-9)
+    first = train(settings, tmp_path / 'run', progress=False, max_hours=1e-9)
     assert not first.record['finished'] and read == [20] and 'at step 0 of 3, with everything saved' in capsys.readouterr().out
     with monkeypatch.context() as m, pytest.raises(ZeroDivisionError):
         m.setattr(trainer_module.Watch, 'on_train_begin', lambda *args, **kwargs: 1 / 0)
@@ -332,7 +333,7 @@ def test_few_layers_are_read(settings, tmp_path):
 
 def test_two_processes_make_the_updates_of_one(settings, tmp_path):
     "Two gloo processes, started by torchrun, share the packs of each step; the record and the log are written once"
-    s = replace(settings, dropout=0.0, max_packs=8, accumulation=4)
+    s = replace(settings, dropout=0.0, max_packs=8, accumulation=4, hours=1.0)  # more than enough; the two must agree on it
     one, two = train(s, tmp_path / 'one', progress=False), train_on(2, s, tmp_path / 'two', progress=False)
     a, b = weights(one), weights(two)
     assert two.record['processes'] == 2 and all(torch.allclose(a[k], b[k], rtol=1e-3, atol=1e-6) for k in a)
@@ -504,21 +505,73 @@ def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings,
     "It stops with a checkpoint, says so, and what comes out of two sessions is what comes out of one"
     settings = replace(settings, probe_windows=40)
     whole = train(settings, tmp_path / 'whole', progress=False)
-    first = train(settings, tmp_path / 'run', progress=False, hours=1e-9)
+    first = train(settings, tmp_path / 'run', progress=False, max_hours=1e-9)
     said = capsys.readouterr().out
     assert 'at step 1 of 3, with everything saved: the same call goes on from there' in said
     assert not first.record['finished'] and open_run(tmp_path / 'run').record['stopped'] == first.record['stopped'] and steps(first) == [1]
     with pytest.raises(LegalLLMError, match='no adapter'):
         first.adapter
-    second = train(settings, tmp_path / 'run', progress=False, hours=1000)
+    second = train(settings, tmp_path / 'run', progress=False, max_hours=1000)
     assert second.record['finished'] and second.record['stopped'] is None and steps(second) == [1, 2, 3] and equal(whole, second)
     with pytest.raises(LegalLLMError, match='leave no time'):
-        train(settings, tmp_path / 'other', hours=0)
+        train(settings, tmp_path / 'other', max_hours=0)
     assert not (tmp_path / 'other').exists()
 
 
+def test_hours_set_the_packs_by_the_speed_that_is_measured(settings):
+    job = prepare_training(replace(settings, max_packs=None, probe_windows=None), 'nowhere')
+    m = replace(job.plan.measured, tokens=1000, seconds=1.0, reading=0.25)
+    tokens = [sum(map(len, job.probe)), sum(map(padded, job.packs))]
+    def within(seconds, processes=1): return in_time(seconds / 3600, job.probe, job.packs, 2, m, processes)
+    assert within(10 * sum(tokens)) == (len(job.probe), len(job.packs))
+    seconds = (tokens[0] / 4000 + tokens[1] / 1000) / 2
+    heads, packs = within(seconds)
+    took = sum(map(len, job.probe[:heads])) / 4000, sum(map(padded, job.packs[:packs])) / 1000
+    assert 0 < heads < len(job.probe) and 0 < packs < len(job.packs) and packs % 2 == 0 and took[0] <= 0.3 * seconds and 0.8 * seconds < sum(took) <= 0.9 * seconds
+    assert within(seconds / 2, processes=2) == (heads, packs)
+    assert in_time(seconds / 3600, job.probe, [], 2, m, 1)[0] > heads
+    with pytest.raises(LegalLLMError, match='hours=.* is not enough for one step, which takes'):
+        within(1e-6)
+    with pytest.raises(LegalLLMError, match='a model in shards'):
+        in_time(1, job.probe, job.packs, 2, replace(m, seconds=None), 1)
+
+
+def test_a_training_in_hours_ends_where_it_was_to_end_although_the_speed_has_changed(settings, tmp_path, monkeypatch):
+    s = replace(settings, hours=1.0, probe_windows=40)
+    monkeypatch.setattr(train_module, 'in_time', lambda *args: (20, 4))
+    first = train(s, tmp_path / 'run', progress=False, max_hours=1e-9)
+    assert (first.record['probe'], first.record['packs'], first.record['head']['windows']) == (20, 4, 20) and steps(first) == [1]
+    monkeypatch.setattr(train_module, 'in_time', lambda *args: (40, 6))
+    assert steps(train(s, tmp_path / 'run', progress=False)) == [1, 2]
+
+
+def test_the_preset_of_a_machine(tiny_data):
+    "What a week trains where nothing else is asked for: on every GPU a person may have, in steps that its processes can share"
+    chosen = {}
+    for gpus in ((), ('T4',), ('T4', 'T4'), ('P100',), ('A100',), ('L4',) * 4, ('GTX',)):
+        machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
+        s = week2_settings(open_data(tiny_data), machine)
+        chosen[' '.join(gpus)] = (preset(machine)[0].name, s.base, s.hours, s.accumulation)
+    large = 'llama3.2-3b'
+    assert chosen == {
+        '': ('processor', 'smollm2', None, 1), 'T4': ('T4', large, 2.0, 1), 'T4 T4': ('T4 x2', large, 2.0, 2), 'P100': ('P100', large, 3.0, 1),
+        'A100': ('A100, H100, L4', large, 1.0, 1), 'L4 L4 L4 L4': ('A100, H100, L4', large, 1.0, 4), 'GTX': ('small GPU', 'smollm2', 0.5, 1),
+    }  # fmt: skip
+
+
+GPUS = {n: Gpu(n, c, gb) for n, c, gb in (('T4', (7, 5), 14.7), ('P100', (6, 0), 15.9), ('A100', (8, 0), 39.5), ('L4', (8, 9), 22.0), ('GTX', (6, 1), 8.0))}
+
+
+def test_a_log_is_read_from_where_it_was_read_to(tmp_path):
+    log = tmp_path / 'log.jsonl'
+    log.write_bytes(b'{"step": 1}\n{"st')
+    assert train_module._new_lines(log, 0) == ([{'step': 1}], 12)
+    log.write_bytes(b'{"step": 1}\n{"step": 2}\n')
+    assert train_module._new_lines(log, 12) == ([{'step': 2}], 24) and train_module._new_lines(log, 24) == ([], 24)
+
+
 def test_the_last_step_is_never_out_of_time(settings, tmp_path):
-    assert train(replace(settings, max_packs=2, probe_windows=40), tmp_path / 'run', progress=False, hours=1e-9).record['finished']
+    assert train(replace(settings, max_packs=2, probe_windows=40), tmp_path / 'run', progress=False, max_hours=1e-9).record['finished']
 
 
 @pytest.mark.parametrize('left, hours', [(None, None), (12.0, 11.75), (0.2, None), (0.0, None)])
