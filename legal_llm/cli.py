@@ -231,7 +231,6 @@ def run_weeks(
     from legal_llm.extract import Extractor
     from legal_llm.sources import find_source
     from legal_llm.synthetic import write_contracts
-    from legal_llm.env import hardware
     from legal_llm.train import TrainSettings, preset, train_on
     found = find_source(source)
     out, sample, begun = Path(out), found.path is None, time.perf_counter()
@@ -244,10 +243,10 @@ def run_weeks(
     print(data, flush=True)
 
     week(2, 'training')
-    chosen, (machine, why) = dict(QUICK if sample else CUAD), preset()
-    if hardware().gpus and not sample:
-        chosen = dict(machine.settings)
-        print(f"{machine.name}: {why}", flush=True)
+    machine, why = preset()
+    on_gpu = machine.name != 'processor' and not sample
+    chosen = dict(machine.settings if on_gpu else QUICK if sample else CUAD)
+    if on_gpu: print(f"{machine.name}: {why}", flush=True)
     if max_packs: chosen['max_packs'] = max_packs
     done = (out/'run'/'adapter').exists()
     run = train_on(1 if sample else None, TrainSettings(data=str(data.path), **chosen), out/'run')

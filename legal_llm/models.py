@@ -171,10 +171,10 @@ def _in_layers(model, layers_to_transform, target_modules=None, **options) -> di
     "Options that name the modules of some layers: peft would look for the layers inside a further module, and here they are the outermost."
     import torch
     layers = {layers_to_transform} if isinstance(layers_to_transform, int) else set(layers_to_transform)
-    names = {target_modules} if isinstance(target_modules, str) else set(target_modules or ())
-    found = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and (k := re.search(r'\blayers\.(\d+)\.', n)) and int(k[1]) in layers
-             and (not names or n.rpartition('.')[2] in names)]
-    if not found: raise LegalLLMError(f"layers_to_transform={layers_to_transform} names no layer of this model, which has {model.config.num_hidden_layers}, counted from 0: choose others")
+    if target_modules in (None, 'all-linear'): target_modules = '.*'
+    def named(n): return re.fullmatch(target_modules, n) if isinstance(target_modules, str) else n.rpartition('.')[2] in target_modules # as peft takes them
+    found = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and (k := re.search(r'\blayers\.(\d+)\.', n)) and int(k[1]) in layers and named(n)]
+    if not found: raise LegalLLMError(f"layers_to_transform={layers_to_transform} names no layer of this model, which has {model.config.num_hidden_layers}, counted from 0, or target_modules names nothing in it: choose others")
     return dict(options, target_modules=found)
 
 _OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='') # set by add_lora itself

@@ -572,7 +572,7 @@ def train_on(
     out = Path(out)
     if config: processes, _ = processes_in(config)
     processes = processes or max(1, len(hardware().gpus))
-    if processes == 1 and not config: return train(settings, out, progress, max_hours=max_hours)
+    if processes == 1 and not (config or options): return train(settings, out, progress, max_hours=max_hours)
     check_gpus(processes)
     if settings.accumulation % processes: raise LegalLLMError(f"accumulation={settings.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
     run = _existing(out, settings, open_data(settings.data), '--change' in options)

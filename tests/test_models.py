@@ -37,7 +37,8 @@ def test_options_reach_peft_and_the_adapter_comes_back(options, tmp_path):
 def test_an_adapter_sits_in_the_layers_that_are_named_and_in_no_others(tmp_path):
     model = add_lora(tiny(), layers_to_transform=[1], target_modules=['q_proj', 'v_proj'])
     assert {n.split('.lora_')[0].rpartition('model.')[2] for n, p in model.named_parameters() if p.requires_grad} == {f'layers.1.self_attn.{k}_proj' for k in 'qv'}
-    assert len({n.split('.lora_')[0] for n, p in add_lora(tiny(), layers_to_transform=0).named_parameters() if p.requires_grad}) == 7
+    for options, n in (({}, 7), ({'target_modules': 'all-linear'}, 7), ({'target_modules': r'.*\.mlp\..*'}, 3)):
+        assert len({n.split('.lora_')[0] for n, p in add_lora(tiny(), layers_to_transform=0, **options).named_parameters() if p.requires_grad}) == n
     for name, p in model.named_parameters():
         if 'lora_B' in name:
             torch.nn.init.normal_(p, std=0.1)
