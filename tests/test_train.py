@@ -57,7 +57,7 @@ def steps(run):
 def interrupt(run, path, step=3):
     "A copy of a run as it stands before a step, whose checkpoint was never finished"
     shutil.copytree(run.path, path)
-    shutil.rmtree(path / 'adapter')
+    (path / 'adapter').rename(path / 'best')  # which a training keeps until it is finished
     (path / 'checkpoints' / f'checkpoint-{step}' / 'seal.json').unlink()
     record = json.loads((path / 'record.json').read_text())
     (path / 'record.json').write_text(json.dumps({**record, 'finished': False}))
@@ -430,7 +430,7 @@ def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
 def test_packs_that_fail_the_check_are_refused(settings, tmp_path, monkeypatch, capsys):
     prepare_training(settings, tmp_path / 'run', check=True)
     assert 'separate sequences to' in capsys.readouterr().out
-    monkeypatch.setattr(reader_module, 'check_pack', lambda *args: 0.3)
+    monkeypatch.setattr(reader_module, 'check_pack', lambda *args, **kwargs: 0.3)
     with pytest.raises(LegalLLMError, match='do not give this model the gradients of separate sequences'):
         prepare_training(settings, tmp_path / 'run', check=True)
 
