@@ -478,7 +478,6 @@ _UNPACKED, _PARTS = 200, 5000 # MB in all parts of a .docx file; how many there 
 
 def _check_docx(raw, name):
     "Raises LegalLLMError for a zip that is large, dangerous or no Word file."
-    if raw.startswith(b'\xd0\xcf\x11\xe0'): raise LegalLLMError(f"{name} has a password or is an old Word file: open it in Word and save it as .docx without one")
     with zipfile.ZipFile(io.BytesIO(raw)) as z:
         parts, left = z.infolist(), _UNPACKED * 1_000_000
         if len(parts) > _PARTS: raise LegalLLMError(f"{name} has {len(parts):,} parts, and {_PARTS:,} is the limit: this is no contract")
@@ -770,10 +769,53 @@ def _submission_text(text, name):
     if others: first += f"{name}: documents without words to read are left out: {_quoted(others)}",
     return '\n\f'.join(read), (*first, *notes)
 
+# %% ../nbs/week4_documents.ipynb #78d3d303
+_BEGINNINGS = {rb'\{\\rtf': 'RTF', rb'\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP': 'a picture', rb'%!PS': 'PostScript',
+               rb'\xffWPC': 'a WordPerfect file', rb'7z\xbc\xaf|Rar!\x1a|\x1f\x8b': 'an archive'}
+_PACKED = {'wordprocessingml': 'a Word file (.docx)', 'spreadsheetml': 'an Excel file', 'presentationml': 'a PowerPoint file', 'opendocument': 'an OpenDocument file', '.iwa': 'a Pages file'}
+_COMPOUND = {'EncryptedPackage': 'a file with a password', 'WordDocument': 'an old Word file (.doc)', 'Workbook': 'an old Excel file', '__substg1.0_': 'an Outlook message'}
+_MARKED = {r'(?:<\?xml[^>]*>|<!--.*?-->|\s)*(?:<!doctype html|<html[\s>])': 'HTML', r'<\?xml.{0,300}?(?:<\?mso-application|<w:wordDocument|<pkg:package)': 'Word XML',
+           r'(?:[\w-]+:[^\n]*\n(?:[ \t][^\n]*\n)*){1,60}?MIME-Version:': 'an e-mail or a web archive'}
+_OURS = {'.txt': 'plain text', '.md': 'plain text', '.pdf': 'a PDF', '.docx': 'a Word file (.docx)', '.html': 'HTML', '.htm': 'HTML'}
+_REMEDY = {'a picture': 'run text recognition (OCR) on it and give the PDF that comes of it', 'an archive': 'unpack it and give the contract itself', 'PostScript': 'print it to a PDF and give that',
+           'an e-mail or a web archive': 'give the contract that is attached to it, or print it to a PDF', 'an Outlook message': 'give the contract that is attached to it',
+           'a file with a password': 'open it in Word and save it as .docx without one'}
+
+def _what_it_is(raw):
+    "What the first bytes of a file, or the parts of a packed one, say it is; '' where they say nothing."
+    for beginning, what in _BEGINNINGS.items():
+        if re.match(beginning, raw, re.S): return what
+    if b'%PDF-' in raw[:1024]: return 'a PDF'
+    if raw.startswith(b'PK\3\4'):
+        try:
+            with zipfile.ZipFile(io.BytesIO(raw)) as z:
+                names = z.namelist()
+                first = next((n for n in ('[Content_Types].xml', 'mimetype') if n in names), None)
+                if first:
+                    with z.open(first) as f: names = [f.read(1_000_000).decode('latin-1')]
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError): return ''
+        return next((what for part, what in _PACKED.items() if any(part in n for n in names)), '' if first else 'an archive')
+    if raw.startswith(b'\xd0\xcf\x11\xe0'): return next((what for part, what in _COMPOUND.items() if part.encode('utf-16-le') in raw), 'an old Office file')
+    head = raw[:4000].lstrip(b'\xef\xbb\xbf\xff\xfe').replace(b'\0', b'').decode('latin-1')
+    return next((what for pattern, what in _MARKED.items() if re.match(pattern, head, re.I | re.S)), '')
+
+def _is_text(raw):
+    try: decode_text(raw)
+    except LegalLLMError: return False
+    return True
+
+def _check_kind(raw, ending, name):
+    "Raises LegalLLMError where a file is something else than its name says."
+    ours, what = _OURS.get(ending), _what_it_is(raw)
+    if not what and ending in ('.pdf', '.docx') and _is_text(raw): what = 'HTML' if re.match(rb'\W{0,9}<[a-z!?]', raw, re.I) else 'plain text'
+    if what in ('', ours) or what == 'an e-mail or a web archive' and ours == 'plain text': return
+    endings = [e for e, kind in _OURS.items() if kind == what]
+    remedy = f'rename it to {Path(name).stem}{endings[0]}' if endings else _REMEDY.get(what, 'open it in Word or LibreOffice and save it as .docx or PDF')
+    raise LegalLLMError(f"{name} is {what}{f', not {ours}' * bool(ours)}: {remedy}")
+
 # %% ../nbs/week4_documents.ipynb #c726ec6b
 _SECONDS, _MEMORY = 30., 2000 # MB
 _CHILD = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from legal_llm.documents import _child; _child()'
-_WHAT = {'.txt': 'text file', '.md': 'text file', '.pdf': 'PDF', '.docx': 'Word file', '.html': 'HTML', '.htm': 'HTML'}
 
 def _limit_process(seconds):
     try: import resource
@@ -783,6 +825,7 @@ def _limit_process(seconds):
         except (ValueError, OSError): pass # macOS does not limit memory
 
 def _read(ending, raw, name):
+    _check_kind(raw, ending, name)
     text, notes = READERS[ending](raw, name)
     text = _tidy(text)
     if len(text) > _CHARACTERS: raise _too_long(name)
@@ -797,7 +840,7 @@ def _child():
     except LegalLLMError as e: answer = dict(error=str(e))
     except MemoryError: answer = dict(error=f"{name} takes more than {_MEMORY / 1000:g} GB of memory to read: this is no contract")
     except Exception as e: # a damaged file can fail anywhere in a parser
-        answer = dict(error=f"{name} is damaged or no {_WHAT[ending]} and cannot be read ({type(e).__name__}): open it in its own program and save it anew")
+        answer = dict(error=f"{name} is damaged or no {_OURS[ending].removeprefix('a ')} and cannot be read ({type(e).__name__}): open it in its own program and save it anew")
     out.write(json.dumps(answer))
     out.flush()
     os._exit(0) # without tidying up what a bomb has left in memory
@@ -835,12 +878,12 @@ def _check_file(path, name):
     what = 'a folder' if stat.S_ISDIR(mode) else '' if stat.S_ISREG(mode) else 'a device or a pipe'
     if what: raise LegalLLMError(f"{name} is {what}: give a file ({', '.join(READERS)})")
 
-def _read_bytes(path, name, limit_mb):
-    "Content of a file. Raises LegalLLMError."
+def _read_bytes(path, name, limit_mb, first=None):
+    "Content of a file, or its first bytes. Raises LegalLLMError."
     try:
         size, raw, most = os.stat(path).st_size, b'', int(limit_mb * 1e6)
         if size <= most:
-            with open(path, 'rb') as f: raw = f.read(most + 1) # it may be growing
+            with open(path, 'rb') as f: raw = f.read(first or most + 1) # it may be growing
     except OSError as e: raise LegalLLMError(f"{name} cannot be opened ({e.strerror or type(e).__name__}): check its permissions") from e
     size = max(size, len(raw))
     if size > most: raise LegalLLMError(f"{name} has {size / 1e6:,.1f} MB, and {limit_mb:g} MB is the limit: give only the contract itself")
@@ -857,10 +900,11 @@ def read_document(
     name, ending = _printable(path.name or str(path)), path.suffix.lower()
     _check_file(path, name)
     if ending not in READERS:
-        hint = ' (save old Word files as .docx)' if ending in ('.doc', '.rtf', '.odt') else ''
+        _check_kind(_read_bytes(path, name, 1e6, 1_000_000), ending, name)
+        hint = ': open it in its own program and save it as .docx or PDF' if ending else ': give it the ending of what it is'
         raise LegalLLMError(f"{name}: files ending in {_printable(ending) or 'nothing'} are not supported, only {', '.join(READERS)}{hint}")
     raw = _read_bytes(path, name, limit_mb)
-    plain = READERS[ending] is _read_text and not _PRINTED.search(raw) # a submission may hold HTML
+    plain = READERS[ending] is _read_text and not _PRINTED.search(raw) and not raw.startswith(b'PK') # a submission may hold HTML
     text, notes = _read(ending, raw, name) if plain else _read_apart(ending, raw, name, limit_s)
     if not text.strip(): raise LegalLLMError(f"{name} has no text: give a file with the contract's text")
     pages = text.split('\f')

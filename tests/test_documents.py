@@ -152,7 +152,7 @@ def test_damaged_files(tmp_path):
     }
     for name, raw in damaged.items():
         (tmp_path / name).write_bytes(raw)
-        refused(tmp_path / name, 'cannot be read|is a scan|has a password')
+        refused(tmp_path / name, 'cannot be read|is a scan|is plain text, not|is an old Office file, not')
     for size in range(20, len(whole), 300):  # cut off anywhere: read, or refused in a sentence
         (tmp_path / 'cut.pdf').write_bytes(whole[:size])
         try:
@@ -208,8 +208,8 @@ def test_files_that_cannot_be_contracts(tmp_path):
     for name, raw, match in (
         ('a.txt', b'', 'is empty'),
         ('b.txt', b' \r\n\t', 'has no text'),
-        ('c.txt', b'\x89PNG\r\n\x1a\n\0\0', 'not a text file'),
-        ('d.doc', b'x', r'\.txt, \.md, \.pdf, \.docx, \.html, \.htm \(save old Word files as \.docx\)'),
+        ('c.txt', b'\x89PNG\r\n\x1a\n\0\0', 'is a picture, not plain text: run text recognition'),
+        ('d.doc', b'x', r'\.txt, \.md, \.pdf, \.docx, \.html, \.htm: open it in its own program'),
         ('e', b'x', 'files ending in nothing'),
         ('f.txt', b'x' * 1001, '0.0 MB, and 0.001 MB is the limit'),
     ):
@@ -805,8 +805,9 @@ LIST = '<w:numbering xmlns:w="http://schemas.openxmlformats.org/wordprocessingml
 NUMBERED = document_xml('<w:p><w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr><w:r><w:t>Words</w:t></w:r></w:p>' * 5_000)
 
 HOSTILE_DOCX = {  # made when the test runs; expected as for PDFs
-    'bomb': (bomb, '!unpacks to more than 200 MB'),
-    'lying_bomb': (lambda: lying(bomb(), BOMB), '!no Word file|unpacks to more'),
+    'bomb': (bomb, '!an archive, not a Word file'),
+    'lying_bomb': (lambda: lying(bomb(), BOMB), '!no Word file|an archive|unpacks to more'),
+    'bomb_in_word': (lambda: part_of('word/document.xml', bytes(BOMB)), '!unpacks to more than 200 MB'),
     'many_bombs': (lambda: rezip(plain_docx(), lambda p: p.update({f'word/media/{i}.png': bytes(30_000_000) for i in range(8)})), '!unpacks to more than 200 MB'),
     'bomb_in_zip': (lambda: part_of('word/embeddings/a.zip', zipped('b.zip', bomb())), 'Words'),
     'many_parts': (lambda: rezip(plain_docx(), lambda p: p.update({f'word/{i}.xml': b'<a/>' for i in range(5001)})), '!parts, and 5,000 is the limit'),
@@ -817,8 +818,8 @@ HOSTILE_DOCX = {  # made when the test runs; expected as for PDFs
     'outside_in_utf_16': (lambda: part_of('word/document.xml', document_xml('&a10;', OUTSIDE).decode().replace('?>', ' encoding="utf-16"?>', 1).encode('utf-16')), '!definitions in its XML'),
     'renamed_docm': (lambda: rezip(plain_docx(), lambda p: p.update({'[Content_Types].xml': p['[Content_Types].xml'].replace(b'openxmlformats-officedocument.wordprocessingml.document.main', b'ms-word.document.macroEnabled.main')})), '!has macros'),
     'macros': (lambda: part_of('word/vbaProject.bin', b'x'), '!has macros'),
-    'other_zip': (lambda: zipped('hello.txt', b'Words'), '!no Word file'),
-    'spreadsheet': (lambda: rezip(plain_docx(), lambda p: p.update({'[Content_Types].xml': p['[Content_Types].xml'].replace(b'wordprocessingml.document.main', b'spreadsheetml.sheet.main')})), '!no Word file'),
+    'other_zip': (lambda: zipped('hello.txt', b'Words'), '!an archive, not a Word file'),
+    'spreadsheet': (lambda: rezip(plain_docx(), lambda p: p.update({'[Content_Types].xml': p['[Content_Types].xml'].replace(b'wordprocessingml.document.main', b'spreadsheetml.sheet.main')})), '!no Word file|an Excel file'),
     'cut': (lambda: plain_docx()[:-200], '!no Word file'),
     'cut_in_half': (lambda: plain_docx()[:15_000], '!no Word file'),
     'climbing_names': (lambda: rezip(plain_docx(), lambda p: p.update({'../../climbed.txt': b'x', '/tmp/climbed.txt': b'x', 'C:\\climbed.txt': b'x'})), 'Words'),
@@ -898,7 +899,7 @@ def test_hostile_files(tmp_path):
     (tmp_path / 'nul.txt').write_bytes(bytes(1_000_000))
     refused(tmp_path / 'nul.txt', 'is not a text file')
     (tmp_path / 'a\n\x1b[31m\u202etxt.pdf').write_bytes(b'x')
-    refused(tmp_path / 'a\n\x1b[31m\u202etxt.pdf', r'a\?\?\[31m\?txt.pdf is damaged')
+    refused(tmp_path / 'a\n\x1b[31m\u202etxt.pdf', r'a\?\?\[31m\?txt.pdf is plain text, not a PDF')
     (tmp_path / 'a\r\x07.txt').write_text('Words')
     assert read_document(tmp_path / 'a\r\x07.txt').title == 'a??'
     refused(tmp_path / ('x' * 1000 + '.txt'), 'cannot be opened|no file')
@@ -1091,3 +1092,34 @@ def test_submissions_to_edgar(tmp_path):
     assert read_document(tmp_path / 'bare.txt').pages == (0, 4)
     (tmp_path / 'deep.txt').write_text('<DOCUMENT>\n<TEXT>\n<html>' + '<div>' * 50_000 + 'Words')
     reads_or_refuses(tmp_path / 'deep.txt', 'Words', limit_s=6)
+
+
+@pytest.mark.parametrize(
+    'name, raw, said',
+    [
+        ('agreement.docx', None, 'is RTF, not a Word file'),
+        ('page.docx', None, 'is HTML, not a Word file .*: rename it to page.html'),
+        ('agreement.txt', None, 'is a PDF, not plain text: rename it to agreement.pdf'),
+        ('b.docx', b'Plain words', 'is plain text, not a Word file .*: rename it to b.txt'),
+        ('c.pdf', b'<p>Words', 'is HTML, not a PDF: rename it to c.html'),
+        ('d.doc', b'<html><p>Words', 'is HTML: rename it to d.html'),
+        ('d.doc', b'{\\rtf1 Words}', 'is RTF: open it in Word'),
+        ('none', b'%PDF-1.4', 'is a PDF: rename it to none.pdf'),
+        ('e.jpg', b'\xff\xd8\xff\xe0', 'is a picture: run text recognition'),
+        ('f.eml', b'From: a\nMIME-Version: 1.0\n', 'is an e-mail'),
+        ('h.txt', b'\xef\xbb\xbf<!DOCTYPE html><p>Words', 'is HTML, not plain text: rename it to h.html'),
+        ('i.docx', b'\xd0\xcf\x11\xe0' + 'WordDocument'.encode('utf-16-le'), r'is an old Word file \(.doc\)'),
+        ('j.docx', b'\xd0\xcf\x11\xe0' + 'EncryptedPackage'.encode('utf-16-le'), 'is a file with a password'),
+        ('k.html', b'PK\3\4', 'is not a text file'),
+    ],
+)
+def test_a_file_that_is_something_else_is_named(tmp_path, name, raw, said):
+    (tmp_path / name).write_bytes(raw or (CASES / 'wrong_ending' / name).read_bytes())
+    with pytest.raises(LegalLLMError, match=said):
+        read_document(tmp_path / name)
+
+
+def test_words_that_begin_like_another_format_are_read(tmp_path):
+    for words in ('BM Holdings agrees', 'From: the Seller\nTo: the Buyer\nThis Agreement', 'GIF licence', 'PK Ltd agrees', '<Company> agrees'):
+        (tmp_path / 'a.txt').write_text(words)
+        assert read_document(tmp_path / 'a.txt').text == words
