@@ -149,6 +149,135 @@ def _join_words(text):
         return f"{first}{'-' * keep}{rest}\n{feed}"
     return _DIVIDED.sub(join, text).replace('\xad', '')
 
+# %% ../nbs/week4_documents.ipynb #1b4e1022
+_AGAIN = re.compile('\ufdd0[^\ufdd1]*\ufdd1') # a string that is drawn again
+_MOVES = {b'Td', b'TD', b'Tm', b'T*', b'BT', b"'", b'"'}
+
+class _Drawn:
+    "Hears what `pypdf` reads on a page."
+    def __init__(self):
+        self.pieces = []      # [text, x, y, its font's dictionary]
+        self.places = set()   # where each string was drawn
+        self.em, self.run, self.forms, self.drawn = 0., 0, [0], 0 # size of the font; what was drawn since the last move; the forms that are being drawn; how many there were
+
+    def before(self, operator, operands, cm, tm):
+        "Mark a string that stands within a tenth of an em of the same one. Where it is in the middle of a line, its width counts."
+        if operator == b'Tf' and len(operands) == 2 and isinstance(operands[1], (int, float)): self.em = float(operands[1])
+        if operator in _MOVES: self.run = 0
+        if operator == b'Do': self.drawn += 1; self.forms.append(self.drawn)
+        if operator not in (b'Tj', b'TJ', b"'", b'"') or not operands: return
+        strings, first = (operands[0], 0) if operator == b'TJ' and isinstance(operands[0], list) else (operands, len(operands) - 1)
+        shown = [i for i in range(first, len(strings)) if isinstance(strings[i], bytes) and strings[i]]
+        self.run = hash((self.run, *(strings[i] for i in shown)))
+        x, y, size = self.place(cm, tm)
+        limit = size * self.em / 10
+        if not shown or not 1e-3 < limit < 1e3 or not abs(x) + abs(y) < 1e6: return
+        i, j, key = round(x / limit), round(y / limit), (self.forms[-1], self.run, operator in (b"'", b'"'), round(limit, 3)) # those two move first
+        if any((*key, i + a, j + b) in self.places for a in (-1, 0, 1) for b in (-1, 0, 1)):
+            for at in shown: strings[at] = _letters(strings[at])
+            strings[shown[0]] = '\ufdd0' + strings[shown[0]]
+            strings[shown[-1]] += '\ufdd1'
+        else: self.places.add((*key, i, j))
+
+    def after(self, operator, operands, cm, tm):
+        if operator == b'Do': self.forms.pop()
+
+    @staticmethod
+    def place(cm, tm): # x, y, points in an em of size 1
+        m = [tm[i] * cm[j] + tm[i + 1] * cm[j + 2] for i in (2, 4) for j in (0, 1)]
+        return m[2] + cm[4], m[3] + cm[5], (m[0] ** 2 + m[1] ** 2) ** .5
+
+    def text(self, text, cm, tm, font, size):
+        if text: self.pieces.append([text, *self.place(cm, tm)[:2], font])
+
+def _letters(raw):
+    "Characters about as wide as those that a string shows; none of them is read."
+    wide = len(raw) % 2 == 0 and max(raw[::2]) < 16 # two bytes a letter
+    return re.sub('[\ufdd0\ufdd1]', ' ', raw.decode('utf-16-be' if wide else 'latin-1', 'replace'))
+
+def _says_letters(font):
+    "Whether a font's dictionary says which letters its codes show."
+    from fontTools import agl # Adobe's list of glyph names
+    if font is None or '/ToUnicode' in font: return True
+    encoding = font.get('/Encoding')
+    encoding = encoding.get_object() if encoding is not None else None
+    if font.get('/Subtype') == '/Type0': return isinstance(encoding, str) and not encoding.startswith('/Identity')
+    if font.get('/Subtype') == '/Type3' and not hasattr(encoding, 'get'): return False
+    names = [n for n in (encoding.get('/Differences') or ()) if isinstance(n, str) and n != '/.notdef'] if hasattr(encoding, 'get') else []
+    return 2 * sum(bool(agl.toUnicode(n[1:])) for n in names) >= len(names)
+
+# %% ../nbs/week4_documents.ipynb #0b39476c
+_HIDDEN_NOTE, _BUTTON = 0b100010, 1 << 16 # flags of an annotation and of a field (PDF 32000-1, 12.5.3 and 12.7.4.2)
+_BLANK = re.compile(r'_{3,}|\.{6,}|…{2,}')
+
+def _inherited(field, key):
+    "An entry of a field, or of one that it belongs to."
+    for _ in range(20):
+        if (value := field.get(key)) is not None: return value.get_object()
+        parent = field.get('/Parent')
+        if parent is None: return None
+        field = parent.get_object()
+
+def _filled(annotation):
+    "What a person wrote or ticked in an annotation; '' for nothing."
+    if int(annotation.get('/F') or 0) & _HIDDEN_NOTE: return ''
+    if annotation.get('/Subtype') == '/FreeText':
+        return str(annotation.get('/Contents') or html.unescape(re.sub('<[^>]*>', ' ', str(annotation.get('/RC') or ''))))
+    if annotation.get('/Subtype') != '/Widget': return ''
+    kind, value = _inherited(annotation, '/FT'), _inherited(annotation, '/V')
+    if kind == '/Btn':
+        if int(_inherited(annotation, '/Ff') or 0) & _BUTTON: return ''
+        return '☒' if annotation.get('/AS', '/Off') != '/Off' else '☐'
+    if kind not in ('/Tx', '/Ch') or value is None: return ''
+    values = value if isinstance(value, list) else [value]
+    return ', '.join(v.get_data().decode('utf-8', 'replace') if hasattr(v, 'get_data') else str(v) for v in (v.get_object() for v in values))
+
+def _fill(pieces, annotations):
+    "Put words into the pieces of a page, where their rectangles are: over a blank, else behind what stands before them on the line. Gives the words."
+    words = []
+    for a in annotations:
+        a = a.get_object()
+        said, box = ' '.join(_filled(a).split()), a.get('/Rect')
+        if said and box is not None and len(box) == 4:
+            x0, x1 = sorted(float(box[i]) for i in (0, 2))
+            y0, y1 = sorted(float(box[i]) for i in (1, 3))
+            words.append((-y1, x0, y0, x1, said))
+    for top, x0, y0, x1, said in sorted(words):
+        line = [p for p in pieces if y0 - 4 <= p[2] <= max(-top, y0 + 1) and p[0].strip()]
+        if said in ('☐', '☒'):
+            after = [p for p in line if p[1] >= x0]
+            if after: p = min(after, key=lambda p: p[1]); p[0] = f'{said} {p[0].lstrip()}'; continue
+        elif said in ' '.join(''.join(p[0] for p in line).split()): continue # it is drawn on the page as well
+        before = [p for p in line if p[1] <= x1]
+        blank = next((p for p in before if _BLANK.search(p[0])), None)
+        if blank: blank[0] = _BLANK.sub(lambda m: said, blank[0], count=1)
+        elif before: p = max(before, key=lambda p: p[1]); p[0] = re.sub(r'\s*\Z', lambda m: f' {said}{m[0]}', p[0], count=1)
+        else: pieces.append([f'\n{said}', x0, y0, None])
+    return [said for *_, said in sorted(words) if said not in ('☐', '☒')]
+
+def _page_text(page):
+    "The text of a page; what was filled in; whether words are in fonts that do not say which letters they show; kinds of remarks."
+    drawn, unread = _Drawn(), False
+    page.extract_text(visitor_operand_before=drawn.before, visitor_operand_after=drawn.after, visitor_text=drawn.text)
+    known = {}
+    for piece in drawn.pieces:
+        font = piece[3]
+        if id(font) not in known: known[id(font)] = _says_letters(font)
+        if not known[id(font)] and piece[0].strip():
+            name = re.sub(r'^[A-Z]{6}\+|[-,]?(?:Regular|MT)+$', '', str(font.get('/BaseFont', ''))[1:]).lower()
+            if name not in _GLYPHS: unread = True
+            piece[0] = _symbols(piece[0], name) if name in _GLYPHS else re.sub(r'[^\n]+', ' ', piece[0])
+    annotations = page.get('/Annots')
+    annotations = [a.get_object() for a in (annotations.get_object() if annotations is not None else None) or ()]
+    annotations = [a for a in annotations if hasattr(a, 'get')]
+    filled = _fill(drawn.pieces, annotations)
+    lines = ''.join(p[0] for p in drawn.pieces).split('\n')
+    lines = [_AGAIN.sub('', line) for line in lines if '\ufdd0' not in line or _AGAIN.sub('', line).strip()]
+    remarks = {str(a.get('/Subtype')) for a in annotations if a.get('/Subtype') == '/StrikeOut' or a.get('/Contents') and a.get('/Subtype') in _REMARKS}
+    return '\n'.join(lines), filled, unread, remarks
+
+_REMARKS = ('/Text', '/Highlight', '/Underline', '/Squiggly', '/Caret', '/Stamp')
+
 # %% ../nbs/week4_documents.ipynb #094409f5
 _PAGES = 3000 # at most
 _CHARACTERS = 10_000_000 # in the text of a file, at most
@@ -170,31 +299,39 @@ class _Losses(logging.Handler):
     def emit(self, record): self.heard |= bool(re.search('skipp|impossible to decode|are not a', str(record.msg), re.I))
 
 def _pdf_pages(reader, name):
-    "Text of each page, numbers of the pages that were not read whole."
-    pages, partial, size, losses = [], [], 0, _Losses()
+    "Text of each page; numbers of the pages that were not read whole, and of those in fonts without letters; what was filled in; kinds of remarks."
+    pages, partial, unread, filled, remarks, size, losses = [], [], [], [], set(), 0, _Losses()
     logging.getLogger('pypdf').addHandler(losses)
     for page in reader.pages:
         if len(pages) == _PAGES: raise LegalLLMError(f"{name} has more than {_PAGES:,} pages: give only the contract itself")
-        pages.append(_tidy(page.extract_text()).replace('\f', '\n').translate(_LIGATURES))
+        text, words, strange, kinds = _page_text(page)
+        pages.append(_tidy(text).replace('\f', '\n').translate(_LIGATURES))
+        filled += words
+        remarks |= kinds
         size += len(pages[-1])
         if size > _CHARACTERS: raise _too_long(name)
         if losses.heard: partial.append(len(pages)); losses.heard = False
-    return pages, partial
+        if strange: unread.append(len(pages))
+    return pages, partial, unread, filled, remarks
 
 def _some_pages(numbers): return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}" + (', …' if len(numbers) > 10 else '')
 
 def _read_pdf(raw, name):
     reader = _open_pdf(raw, name)
-    pages, partial = _pdf_pages(reader, name)
+    pages, partial, unread, filled, remarks = _pdf_pages(reader, name)
     pages, left_out = _without_running_lines(pages)
     blank = [i for i, page in enumerate(pages, 1) if not page.strip()]
     if len(blank) == len(pages):
         many = f"{len(pages)} page{'s' * (len(pages) != 1)}"
-        raise LegalLLMError(f"{name} has no text on its {many}: it is a scan; run text recognition (OCR) on it first")
+        why = 'its fonts do not say which letters they show' if unread else 'it is a scan'
+        raise LegalLLMError(f"{name} has no text on its {many}: {why}; run text recognition (OCR) on it first")
     notes = []
-    if blank: notes.append(f'{name}: no text on {_some_pages(blank)}; if these are scans, their words are missing here')
+    if scans := [i for i in blank if i not in unread]: notes.append(f'{name}: no text on {_some_pages(scans)}; if these are scans, their words are missing here')
+    if unread: notes.append(f'{name}: words on {_some_pages(unread)} are missing here, since their fonts do not say which letters they show: run text recognition (OCR) on it')
     if partial: notes.append(f'{name}: not all of {_some_pages(partial)} could be read, so words may be missing there')
-    if any((reader.get_form_text_fields() or {}).values()): notes.append(f'{name} is a form, and what was filled in is missing here: print it to a new PDF first')
+    if filled: notes.append(f'{name}: what was filled in is put where it stands: {_quoted(filled)}')
+    if '/StrikeOut' in remarks: notes.append(f'{name} has words that a reviewer struck through, which are read as the contract: compare it with the original')
+    if remarks - {'/StrikeOut'}: notes.append(f'{name} has comments, which are left out')
     if left_out: notes.append(f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}')
     return _join_words('\n\f'.join(pages)), tuple(notes)
 

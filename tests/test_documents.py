@@ -678,8 +678,9 @@ PAGE = '<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources
 WORDS = b'BT /F1 9 Tf 40 700 Td (Words) Tj ET '
 
 
-def one_page(content, *more, catalog=CATALOG, pages=PAGES):
-    return raw_pdf(catalog, pages, PAGE, content if content.startswith(b'<<') else stream(content), FONT, *more)
+def one_page(content, *more, catalog=CATALOG, pages=PAGES, page='', fonts=''):
+    page = PAGE.replace('/F1 ', f'{fonts}/F1 ').replace('<</Type/Page/', f'<</Type/Page{page}/')
+    return raw_pdf(catalog, pages, page, content if content.startswith(b'<<') else stream(content), FONT, *more)
 
 
 def flat(data):
@@ -735,15 +736,6 @@ HOSTILE_PDFS = {  # content and what is read, or what the refusal says after "!"
     'objects_of_garbage': (b'%PDF-1.7\n' + b'1 0 obj << /A 1 0 R >> ' * 50_000, '!damaged or no PDF|it is a scan'),
     'long_number': (one_page(b'9' * 100_000 + b' ' + WORDS), 'Words|!damaged or no PDF'),
 }
-
-
-def test_filled_in_forms_are_noted(tmp_path):
-    field = '<</FT/Tx/T(Name)/V({})/Type/Annot/Subtype/Widget/Rect[0 0 9 9]>>'
-    for value, noted in (('Acme', True), ('', False)):
-        form = one_page(WORDS, field.format(value), catalog='<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[6 0 R]>>>>')
-        (tmp_path / 'form.pdf').write_bytes(form)
-        document = read_document(tmp_path / 'form.pdf')
-        assert document.text == 'Words' and ('what was filled in is missing' in ''.join(document.notes)) == noted
 
 
 def reads_or_refuses(path, expected, **kwargs):
@@ -1123,3 +1115,81 @@ def test_words_that_begin_like_another_format_are_read(tmp_path):
     for words in ('BM Holdings agrees', 'From: the Seller\nTo: the Buyer\nThis Agreement', 'GIF licence', 'PK Ltd agrees', '<Company> agrees'):
         (tmp_path / 'a.txt').write_text(words)
         assert read_document(tmp_path / 'a.txt').text == words
+
+
+def read_pdf(tmp_path, content, *objects, **kwargs):
+    (tmp_path / 'a.pdf').write_bytes(one_page(content, *objects, **kwargs))
+    document = read_document(tmp_path / 'a.pdf')
+    return document.text, ' '.join(document.notes)
+
+
+def at(*places):
+    "Strings drawn at (x, y)"
+    return b'BT /F1 10 Tf ' + b' '.join(b'1 0 0 1 %.2f %d Tm (%s) Tj' % (x, y, words.encode()) for x, y, words in places) + b' ET'
+
+
+@pytest.mark.parametrize(
+    'content, text',
+    [
+        (at((72, 700, 'Master'), (72.3, 700, 'Master'), (72, 680, 'Second')), 'Master\nSecond'),
+        (at((72, 700, 'The '), (90.6, 700, 'Supplier'), (90.9, 700, 'Supplier'), (128.4, 700, ', too')), 'The Supplier, too'),
+        (at(*[(72 + 5 * i + d, 700, c) for i, c in enumerate('bold') for d in (0, 0.3)]), 'bold'),
+        (at((72, 700, 'Shadow'), (72, 680, 'Next'), (72.5, 699.5, 'Shadow')), 'Shadow\nNext'),
+        (at((72, 700, 'bye'), (90, 700, 'bye'), (72, 680, 'bye')), 'bye bye\nbye'),  # said again elsewhere
+        (b'BT /F1 10 Tf 72 700 Td (so) Tj (so) Tj ET', 'soso'),  # the second stands behind the first
+        (b'BT /F1 10 Tf 1 0 0 1 72 700 Tm [(Ma) -20 (ster)] TJ 1 0 0 1 72.2 700 Tm [(Ma) -20 (ster)] TJ ET', 'Master'),
+        (b'BT /F1 10 Tf 14 TL 1 0 0 1 72 700 Tm (One) Tj (One) \' (One) \' ET', 'One\nOne\nOne'),
+    ],
+)
+def test_words_that_are_drawn_twice_in_their_place_are_read_once(tmp_path, content, text):
+    assert read_pdf(tmp_path, content)[0] == text
+
+
+def test_words_that_were_filled_in_stand_in_their_place(tmp_path):
+    text = read_document(CASES / 'pdf_freetext' / 'filled_in.pdf').text
+    assert text == 'Customer: Birch Trading Inc.\nThis Agreement is governed by the laws of the State of Ohio.'
+
+    def form(kind, more):
+        lines = at((72, 700, 'Name:'), (90, 680, 'exclusive licence'), (72, 660, 'Words that follow'))
+        return read_pdf(tmp_path, lines, f'<</Type/Annot/Subtype/Widget/FT/{kind}/T(a){more}>>', page='/Annots[6 0 R]')
+
+    text, notes = form('Tx', '/V(Acme Corp)/Rect[110 696 300 712]')
+    assert text == 'Name: Acme Corp\nexclusive licence\nWords that follow' and 'put where it stands: “Acme Corp”' in notes
+    assert form('Tx', '/V(Acme Corp)/Rect[110 696 300 712]/F 2') == ('Name:\nexclusive licence\nWords that follow', '')
+    assert form('Tx', '/V()/Rect[110 696 300 712]')[1] == ''
+    assert form('Ch', '/V[(Ohio)(Texas)]/Rect[110 696 300 712]')[0].startswith('Name: Ohio, Texas\n')
+    assert '☒ exclusive licence' in form('Btn', '/V/On/AS/On/Rect[72 678 84 690]')[0]
+    assert '☐ exclusive licence' in form('Btn', '/AS/Off/Rect[72 678 84 690]')[0]
+    assert form('Btn', '/Ff 65536/MK<</CA(Print)>>/Rect[72 678 84 690]')[0] == 'Name:\nexclusive licence\nWords that follow'
+    assert form('Tx', '/V(Words that follow)/Rect[72 658 200 672]')[0].count('Words') == 1  # it is on the page as well
+    assert form('Tx', '/V(Far away)/Rect[72 100 200 112]')[0].endswith('\nFar away')
+
+
+def test_remarks_of_a_reviewer_are_noted(tmp_path):
+    for kind, said in (('StrikeOut', 'struck through'), ('Highlight', 'has comments'), ('Link', '')):
+        text, notes = read_pdf(tmp_path, at((72, 700, 'Words')), f'<</Type/Annot/Subtype/{kind}/Contents(No)/Rect[72 698 90 712]>>', page='/Annots[6 0 R]')
+        assert text == 'Words' and (said in notes if said else not notes)
+
+
+FONTS = {  # the dictionary of F1, and whether it says letters
+    'no way back': ('/Subtype/Type0/BaseFont/ABCDEF+Calibri/Encoding/Identity-H/DescendantFonts[7 0 R]', False),
+    'numbers for names': ('/Subtype/Type1/BaseFont/ABCDEF+T1/Encoding<</Differences[32/g1/g2/g3 65/g20/g21/g22/g23]>>', False),
+    'drawn glyphs': ('/Subtype/Type3/FontBBox[0 0 9 9]/FontMatrix[1 0 0 1 0 0]/CharProcs<<>>/FirstChar 0/LastChar 0/Widths[9]/Encoding<</Differences[65/a0/a1/a2]>>', False),
+    'names of letters': ('/Subtype/Type1/BaseFont/ABCDEF+T1/Encoding<</Differences[65/A/B/C/.notdef/.notdef/.notdef/.notdef]>>', True),
+    'a basic font': ('/Subtype/Type1/BaseFont/Helvetica', True),
+}
+
+
+@pytest.mark.parametrize('name', FONTS)
+def test_words_in_fonts_without_letters_are_not_read(tmp_path, name):
+    font, says = FONTS[name]
+    descendant = '<</Type/Font/Subtype/CIDFontType2/BaseFont/ABCDEF+Calibri/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)/Supplement 0>>>>'
+    objects = f'<</Type/Font{font}>>', descendant
+    strange, plain = b'BT /F2 10 Tf 72 700 Td (ABCABC) Tj ET', at((72, 680, 'Plain words'))
+    if says:
+        assert read_pdf(tmp_path, strange + plain, *objects, fonts='/F2 6 0 R') == ('ABCABC\nPlain words', '')
+        return
+    text, notes = read_pdf(tmp_path, strange + plain, *objects, fonts='/F2 6 0 R')
+    assert text == 'Plain words' and 'words on page 1 are missing here, since their fonts do not say' in notes
+    (tmp_path / 'b.pdf').write_bytes(one_page(strange, *objects, fonts='/F2 6 0 R'))
+    refused(tmp_path / 'b.pdf', r'has no text on its 1 page: its fonts do not say which letters they show; run text recognition \(OCR\)')
