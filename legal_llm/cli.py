@@ -4,7 +4,7 @@
 
 # %% ../nbs/cli.ipynb #c5819932
 from __future__ import annotations
-import argparse, hashlib, json, os, re, subprocess, sys, tempfile, time
+import argparse, hashlib, json, math, os, re, subprocess, sys, tempfile, time
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ def cmd_train(args):
     given = {f.name: value for f in fields(TrainSettings) if f.name != 'data' and (value := getattr(args, f.name)) is not None}
     if 'lora' in given: given['lora'] = dict(_option(o) for o in given['lora'])
     gpus, shards = processes_in(args.accelerate_config) if args.accelerate_config else (args.gpus, 1)
+    if gpus > 1: _check_gpus(gpus, args.use_cpu or args.accelerate_config and _CPU.search(Path(args.accelerate_config).read_text(encoding='utf-8')))
     if args.record: settings = replace(recorded_settings(args.record, args.data), **given)
     else: settings = TrainSettings(str(open_data(args.data).path), **given)
     if args.plan: print(prepare_training(settings, args.out, check=args.check, processes=gpus, shards=shards)); return
@@ -47,9 +48,12 @@ def cmd_train(args):
     if not args.quiet and run.record['finished']: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, "
                                                         f"{run.record['minutes']:.1f} minutes")
 
+_CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', re.I | re.M) # in a configuration of accelerate
+
 def _option(text: str): # 'use_rslora=true' -> ('use_rslora', True)
     name, equals, value = text.partition('=')
     if not equals: raise LegalLLMError(f"--lora {text}: write name=value, such as use_rslora=true")
+    if name in ('r', 'alpha', 'dropout', 'seed'): raise LegalLLMError(f"--lora {text}: give --{name} {value}, an option of its own")
     try: return name, json.loads(value)
     except ValueError: return name, value
 
@@ -103,10 +107,10 @@ def _extract_folder(args):
     "Review documents into a folder, in this process, or in several that are started here."
     from legal_llm.documents import READERS, read_document
     from legal_llm.extract import Extractor, run_key
-    from legal_llm.folder import find_documents, gather, review_documents
+    from legal_llm.folder import find_documents, find_others, gather, review_documents
     documents, key, failed = find_documents(args.files, READERS), run_key(args.run, args.fast), False
     if args.gpus > 1 and 'RANK' not in os.environ:
-        if not args.fast: _check_gpus(args.gpus)
+        if not args.fast: _check_gpus(args.gpus, args.use_cpu)
         command = [sys.executable, '-m', 'legal_llm.cli', *args.argv] # they need not talk to each other
         started = [subprocess.Popen(command, env={**os.environ, 'RANK': str(i), 'LOCAL_RANK': str(i), 'WORLD_SIZE': str(args.gpus)}) for i in range(args.gpus)]
         try:
@@ -118,13 +122,13 @@ def _extract_folder(args):
         if share[1] > 1 and not args.fast: _take_gpu()
         review_documents(documents, args.out, lambda: Extractor.load(args.run, args.fast), read_document, key, share, progress=share[0] == 0)
         if share[1] > 1: return
-    report = gather(documents, args.out, key)
+    report = gather(documents, args.out, key, find_others(args.files, READERS, besides=args.out))
     print(report)
     return 1 if report.failed or failed else 0
 
-def _check_gpus(processes: int):
+def _check_gpus(processes: int, use_cpu: bool):
     from legal_llm.train import check_gpus
-    check_gpus(processes)
+    check_gpus(processes, bool(use_cpu))
 
 def _take_gpu():
     "Use the GPU, or the share of the processor's cores, that is this process's own."
@@ -291,6 +295,32 @@ def _train_options(p):
         if f.default not in (None, MISSING) and kind is not bool: text += f' (default: {f.default:g})' if kind is float else f' (default: {f.default})'
         p.add_argument('--' + f.name.replace('_', '-'), default=None, help=text.replace('%', '%%'), **how)
 
+def _number(kind, least, most=math.inf):
+    "The type of an option that is a number in a range."
+    def read(text):
+        try: value = kind(text)
+        except (ValueError, OverflowError): value = math.nan
+        if not least <= value <= most: raise argparse.ArgumentTypeError(f"{text} is no {'whole number' if kind is int else 'number'} " +
+                                                                        (f"from {least:g} to {most:g}" if most < math.inf else f"of {least:g} or more"))
+        return value
+    return read
+
+def _folder(text):
+    "The type of an option that is a folder, which may have to be made."
+    path = Path(text).expanduser()
+    with suppress(OSError, ValueError):
+        for p in (path, *path.parents):
+            if p.exists() and not p.is_dir(): raise argparse.ArgumentTypeError(f"{p} is a file: give a folder")
+        if text and '\0' not in text: return text
+    raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder: give another")
+
+def _file(text):
+    "The type of an option that is a file to write."
+    try: wrong = not text or Path(text).is_dir()
+    except (OSError, ValueError): wrong = True
+    if wrong: raise argparse.ArgumentTypeError(f"{text or 'an empty name'} is no file to write: give its name")
+    return text
+
 def parser(
     command: str | None = None # the one that is meant; the options of `train` are there for it only, since they take torch
 ) -> argparse.ArgumentParser:
@@ -313,26 +343,27 @@ def parser(
     p.add_argument('--json', action='store_true', help='print JSON, for scripts')
     p = add('run', cmd_run)
     p.add_argument('--source', default='sample', help=SOURCES)
-    p.add_argument('--out', default=None, help='folder for data and run (default: runs/default, or runs/cuad with a source)')
-    p.add_argument('--max-packs', type=int, default=None, help='training packs, at most (default: as the presets say)')
-    p.add_argument('--limit', type=int, default=None, help='contracts to score in a split, at most (default: as the presets say)')
+    p.add_argument('--out', type=_folder, default=None, help='folder for data and run (default: runs/default, or runs/cuad with a source)')
+    p.add_argument('--max-packs', type=_number(int, 1), default=None, help='training packs, at most (default: as the presets say)')
+    p.add_argument('--limit', type=_number(int, 1), default=None, help='contracts to score in a split, at most (default: as the presets say)')
     p = add('data', cmd_data)
     p.add_argument('--source', default='sample', help=SOURCES)
-    p.add_argument('--out', required=True, help='folder to write')
-    p.add_argument('--seed', type=int, default=42, help='of the split and of the sample')
-    p.add_argument('--least', type=float, default=.3, help='share of the shorter contract\'s text from which two contracts are near-duplicates, and stay '
+    p.add_argument('--out', required=True, type=_folder, help='folder to write')
+    p.add_argument('--seed', type=_number(int, 0, 2**32 - 1), default=42, help='of the split and of the sample')
+    p.add_argument('--least', type=_number(float, .01, 1), default=.3, help='share of the shorter contract\'s text from which two contracts are near-duplicates, and stay '
                                                            'on one side')
     p.add_argument('--keep-relatives', action='store_true', help='train on near-duplicates of official test contracts, as published results do')
     p = add('train', cmd_train)
     p.add_argument('--data', help='folder that `legal-llm data` wrote')
     p.add_argument('--record', help="repeat a run: its record.json; other options change its settings")
-    p.add_argument('--out', required=True, help='run folder to write, or to go on with')
+    p.add_argument('--out', required=True, type=_folder, help='run folder to write, or to go on with')
     p.add_argument('--plan', action='store_true', help='choose, check and measure, print the plan, and stop')
     p.add_argument('--check', action='store_true', help='hold a pack against separate sequences before the first step')
     p.add_argument('--change', action='store_true', help='go on with an interrupted run although settings or data have changed')
     p.add_argument('--no-watch', action='store_true', help='no watchdogs: train on whatever happens')
-    p.add_argument('--gpus', type=int, default=1, help='processes, one for each GPU, started by torchrun')
-    p.add_argument('--max-hours', type=float, default=None, help='stop after so many hours, with a checkpoint to go on from (default: a quarter of an '
+    p.add_argument('--gpus', type=_number(int, 1), default=1, help='processes, one for each GPU, started by torchrun')
+    p.add_argument('--use-cpu', action='store_true', help='use no GPU; several processes share the processor')
+    p.add_argument('--max-hours', type=_number(float, .01), default=None, help='stop after so many hours, with a checkpoint to go on from (default: a quarter of an '
                                                                  'hour before Kaggle or Colab ends the session)')
     p.add_argument('--accelerate-config', default=None, help='configuration file of `accelerate config`, with FSDP for a model that one GPU cannot hold; '
                                                              'it also says how many processes')
@@ -341,7 +372,7 @@ def parser(
     p = add('eval', cmd_eval)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='dev also calibrates the confidence and chooses the thresholds that reviews use')
-    p.add_argument('--limit', type=int, default=None, help='contracts to score, at most')
+    p.add_argument('--limit', type=_number(int, 1), default=None, help='contracts to score, at most')
     p.add_argument('--no-base', action='store_true', help='leave out the base model as it was before fine-tuning')
     p.add_argument('--data', default=None, help='folder of the prepared data (default: the one that the run was trained on)')
     p = add('compare', cmd_compare)
@@ -354,11 +385,12 @@ def parser(
     model(p)
     p.add_argument('--out', default=None, help='write the result: a name ending in .json, .csv or .xlsx; or a folder, for a file each and a table of '
                                                'all, where what is there already is kept')
-    p.add_argument('--gpus', type=int, default=1, help='processes that share the documents of a folder, one for each GPU')
+    p.add_argument('--gpus', type=_number(int, 1), default=1, help='processes that share the documents of a folder, one for each GPU')
+    p.add_argument('--use-cpu', action='store_true', help='use no GPU; several processes share the processor')
     p = add('predict', cmd_predict)
     p.add_argument('source', metavar='SOURCE', help='contracts: a file in any of CUAD\'s forms, a folder that `legal-llm data` wrote, or a word such as hub')
     model(p)
-    p.add_argument('--out', required=True, help='file to write, such as nbest_predictions_.json')
+    p.add_argument('--out', required=True, type=_file, help='file to write, such as nbest_predictions_.json')
     p.add_argument('--split', default='all', choices=('train', 'dev', 'test', 'all'), help='which of the contracts, where the source says so')
     p.add_argument('--seen', action='store_true', help='contracts that the run has learned from, too')
     p = add('score', cmd_score)
@@ -366,7 +398,7 @@ def parser(
     p.add_argument('--gold', required=True, help='gold answers in SQuAD layout, .json or .json.gz')
     p = add('merge', cmd_merge)
     p.add_argument('--run', required=True, help='run folder, or an adapter')
-    p.add_argument('--out', required=True, help='folder to write')
+    p.add_argument('--out', required=True, type=_folder, help='folder to write')
     p.add_argument('--dtype', default='auto', help='number format of the merged weights: float32, bfloat16 or float16 (default: float32 below a billion '
                                                    'parameters)')
     share = add('share', cmd_share).add_subparsers(dest='what', metavar='WHAT', required=True)
@@ -376,7 +408,7 @@ def parser(
         p.add_argument('--run', required=what != 'push', help='run folder, an adapter or a merged model')
         p.add_argument('--repo', required=what == 'push', default='owner/name', help='its name on the hub, owner/name')
         p.add_argument('--base', default=None, help='where others get the base model, owner/name (default: known for short names)')
-        if what in ('export', 'space'): p.add_argument('--out', required=True, help='folder to write')
+        if what in ('export', 'space'): p.add_argument('--out', required=True, type=_folder, help='folder to write')
         if what == 'space': p.add_argument('--title', default='Contract review', help='title of the Space')
         if what == 'push':
             p.add_argument('--folder', default=None, help='what export or space wrote, instead of --run')
@@ -384,7 +416,7 @@ def parser(
             p.add_argument('--dry-run', action='store_true', help='show what would be sent, and send nothing')
     p = add('demo', cmd_demo)
     model(p)
-    p.add_argument('--port', type=int, default=None, help='port (default: the first free one from 7860)')
+    p.add_argument('--port', type=_number(int, 1, 65535), default=None, help='port (default: the first free one from 7860)')
     p.add_argument('--share', action='store_true', help='make a public link that lasts a week; whoever has it can use the app')
     p.add_argument('--auth', action='append', default=[], metavar='USER:PASSWORD',
                    help='ask for a login; may be given several times, or in the environment variable LEGAL_LLM_AUTH, separated by spaces')
@@ -400,10 +432,16 @@ def main(argv=None) -> int:
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
     before_torch()
+    for value in argv:
+        if '\0' in value: print(f"legal-llm {args.command}: {value!r}: no name has a zero byte: write it anew", file=sys.stderr); return 2
+    if getattr(args, 'use_cpu', False): os.environ['CUDA_VISIBLE_DEVICES'] = ''
     try: return args.function(args) or 0
     except LegalLLMError as e: print(f"legal-llm {args.command}: {e}", file=sys.stderr); return 2
+    except OSError as e:
+        if isinstance(e, BrokenPipeError): return 141
+        if e.filename is None: raise # none that a path explains
+        print(f"legal-llm {args.command}: {str(e.filename)[:200]!r}: {e.strerror}: check the path, its permissions and the room on the disk", file=sys.stderr); return 2
     except KeyboardInterrupt: print(f"\nlegal-llm {args.command}: stopped; the same command goes on from the last checkpoint or review",
                                     file=sys.stderr); return 130
-    except BrokenPipeError: return 141
 
 if __name__ == '__main__' and '__file__' in globals(): sys.exit(main()) # python -m legal_llm.cli; not in the notebook

@@ -369,8 +369,14 @@ _PAGE_STYLE = """<style>
 }
 </style>"""
 
+def _no_proxy():
+    "Let no proxy stand between this machine and itself: Gradio asks its own app whether it answers."
+    for name in 'no_proxy', 'NO_PROXY':
+        os.environ[name] = ','.join(dict.fromkeys([*filter(None, os.environ.get(name, '').split(',')), 'localhost', '127.0.0.1', '0.0.0.0']))
+
 def launch_options() -> dict:
     "For `launch`: style and script, the limit of an upload, and no record of runs in the browser."
+    _no_proxy()
     import gradio as gr
     blue = {f'button_primary_background_fill{state}{mode}': '#163d69' if state else '#1d4f86' for state in ('', '_hover') for mode in ('', '_dark')}
     theme = gr.themes.Default().set(**blue, block_title_text_color='#1f2933', block_title_text_color_dark='#e6ebf0') # the login page knows nothing else
@@ -560,6 +566,7 @@ def launch_demo(
     block: bool = True            # return only when the app is stopped
 ):
     "Load a run and serve the app. Raises LegalLLMError where the run cannot be loaded or the port is taken. Returns the `gradio.Blocks`."
+    if port is not None and not 0 < port < 65536: raise LegalLLMError(f"port {port}: give a number from 1 to 65535")
     users, extractor = read_auth(auth), Extractor.load(run, fast)
     playbooks = load_playbooks(playbook, [*CATEGORY, *(c.name for c in extractor.categories)])
     model = f"{extractor.name}{', screen alone' * (extractor.reader is None)} · {run_key(run, fast)[:8]}"
@@ -570,4 +577,7 @@ def launch_demo(
                      **launch_options())
     except OSError as e:
         raise LegalLLMError(f"the app could not start: port {port or '7860 to 7959'} is taken; choose another with --port") from e
+    except Exception as e:
+        if not type(e).__module__.startswith('http'): raise # Gradio asks its own app whether it answers
+        raise LegalLLMError(f"the app has started and does not answer ({type(e).__name__}): set no_proxy=localhost,127.0.0.1 where a proxy is set, and let a firewall pass it") from e
     return demo

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_train.ipynb #eae88dee
 from __future__ import annotations
-import hashlib, json, os, shutil, subprocess, sys, tempfile, time
+import hashlib, json, math, os, shutil, subprocess, sys, tempfile, time
 from dataclasses import asdict, dataclass, field, fields, replace
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -75,6 +75,12 @@ class TrainSettings:
         if self.max_packs and self.max_packs < self.accumulation:
             raise LegalLLMError(f"max_packs={self.max_packs} makes no step of accumulation={self.accumulation} packs: give more packs, or a smaller accumulation")
         if self.max_packs == 0 and self.probe_windows == 0: raise LegalLLMError("max_packs=0 and probe_windows=0 train nothing: give more of one of them")
+        if taken := {'r', 'lora_alpha', 'alpha', 'lora_dropout', 'dropout', 'seed', 'checkpointing', 'model', 'task_type'} & set(self.lora):
+            name = min(taken)
+            raise LegalLLMError(f"{name} is no further option of LoRA: give it as the setting {name.removeprefix('lora_')}" if name not in ('model', 'task_type') else f"{name} is not to be set: leave it out of lora")
+        for name in ('lr', 'head_lr', 'epochs', 'clip', 'present', 'absent', 'penalty', 'hours', 'dropout'):
+            if (value := getattr(self, name)) is not None and not math.isfinite(value): raise LegalLLMError(f"{name}={value} is no finite number: give one")
+        if not 0 <= self.seed < 2**32: raise LegalLLMError(f"seed={self.seed}: give a whole number from 0 to 4294967295")
         if not self.present + self.absent: raise LegalLLMError("present=0 and absent=0 weigh nothing: give one of them a weight")
         if not 0 <= self.dropout < 1: raise LegalLLMError(f"dropout={self.dropout} is no share: give a number from 0 to below 1")
         if not 0 < self.min_probability < 1: raise LegalLLMError(f"min_probability={self.min_probability} is no probability: give a number between 0 and 1")
@@ -541,12 +547,15 @@ def processes_in(
     return n, n if kind == 'FSDP' else 1
 
 def check_gpus(
-    processes: int
+    processes: int,
+    use_cpu: bool = True # whether several processes may share a processor where there is no GPU
 ) -> None:
-    "Raise LegalLLMError where there are GPUs, and fewer than processes."
+    "Raise LegalLLMError where there are fewer GPUs than processes."
     import torch
     found = torch.cuda.device_count()
-    if found and processes > found: raise LegalLLMError(f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found}: give --gpus {found}")
+    if processes <= max(found, 1) or use_cpu and not found: return
+    do = f"give --gpus {found}" if found > 1 else "leave --gpus out" + ", or give --use-cpu to share the processor" * (not found)
+    raise LegalLLMError(f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found or 'none'}: {do}")
 
 def free_gpu(
     most: float = .5 # GiB that may stay in use

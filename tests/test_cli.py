@@ -1,5 +1,7 @@
 "The command line: what goes wrong ends in one sentence and exit code 2, with nothing half-written; what goes right is counted."
 
+import argparse
+import contextlib
 import hashlib
 import json
 import shutil
@@ -8,8 +10,9 @@ import sys
 
 import pytest
 
-from legal_llm.cli import main
+from legal_llm.cli import main, parser
 from legal_llm.cuad import CATEGORIES, find_dev_cuad, save_squad
+from legal_llm.data import DataSettings, prepare_data
 from legal_llm.synthetic import write_contracts
 
 
@@ -19,6 +22,14 @@ def refused(capsys, *argv):
     err = capsys.readouterr().err.strip()
     assert err.startswith(f'legal-llm {argv[0]}: ') and '\n' not in err, err
     return err
+
+
+@pytest.fixture(scope='session')
+def prepared(tmp_path_factory):
+    "A small data set"
+    out = tmp_path_factory.mktemp('prepared') / 'data'
+    prepare_data(DataSettings(n=20), out)
+    return str(out)
 
 
 @pytest.fixture
@@ -176,3 +187,79 @@ def test_sources_that_cannot_be_had_are_one_line(capsys, tmp_path, monkeypatch):
     assert 'HF_HUB_OFFLINE' in refused(capsys, 'data', '--source', 'hub', '--out', tmp_path / 'out')
     assert 'one of the words' in refused(capsys, 'data', '--source', 'hubb', '--out', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+WRONG = ['', '-1', '0', 'nan', 'inf', '1e400', '99999999999999999999', 'r=8', 'none', '\x00', 'FILE', 'FOLDER', 'FILE/x', 'é' * 300]
+
+
+def options():
+    "Each command with each of its options: (command, its other needs, option)"
+    for command in ('doctor', 'run', 'data', 'train', 'eval', 'compare', 'extract', 'predict', 'score', 'merge', 'share card', 'share export', 'share space', 'share push', 'demo'):
+        words = command.split()
+        p = parser(words[0])
+        for word in words:
+            p = next(a for a in p._actions if a.dest in ('command', 'what')).choices[word]
+        needs = [o for a in p._actions if a.required for o in ([a.option_strings[-1]] if a.option_strings else []) + ['none']]
+        for a in p._actions:
+            if a.option_strings and a.nargs != 0 and not isinstance(a, argparse.BooleanOptionalAction):
+                yield command, needs, a.option_strings[-1]
+        if any(not a.option_strings for a in p._actions):
+            yield command, needs[1:] if needs[0] == 'none' else needs, ''
+
+
+@pytest.mark.parametrize('command, needs, option', [pytest.param(*o, id=f'{o[0]} {o[2]}') for o in options()])
+def test_no_wrong_value_ends_in_a_traceback(capsys, tmp_path, monkeypatch, prepared, command, needs, option):
+    "Nothing is trained, reviewed or served: what would do so says that it was reached"
+    import legal_llm.cli as cli
+    import legal_llm.data as data
+    import legal_llm.demo as demo
+    import legal_llm.train as train
+
+    class Reached(Exception):
+        pass
+
+    def reached(*args, **kwargs):
+        raise Reached
+
+    monkeypatch.setattr(cli, 'run_weeks', reached)
+    monkeypatch.setattr(data, 'prepare_data', reached)
+    for name in ('train', 'train_on', 'prepare_training'):
+        monkeypatch.setattr(train, name, reached)
+    monkeypatch.setattr(demo.Extractor, 'load', reached)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    (tmp_path / 'FILE').write_text('words')
+    (tmp_path / 'FOLDER').mkdir()
+    for value in WRONG:
+        argv = [prepared if o == 'none' and needs[i - 1] == '--data' else o for i, o in enumerate(needs)]
+        if command == 'train':
+            argv += ['--data', prepared]
+        with contextlib.suppress(Reached):
+            try:
+                code = main([*command.split(), *argv, *([option] if option else []), value])
+            except SystemExit as e:
+                code = e.code
+            said = capsys.readouterr().err.strip().split('\n')[-1]
+            assert code in (0, 1, 2) and (code < 2 or said.startswith('legal-llm')), (value, said)
+    assert (tmp_path / 'FILE').read_text() == 'words' and not list((tmp_path / 'FOLDER').iterdir())
+
+
+def test_gpus_that_are_not_there_are_refused_at_once(capsys, tmp_path, monkeypatch):
+    import torch
+
+    config = tmp_path / 'a.yaml'
+    for found, said in ((0, 'there are none: leave --gpus out, or give --use-cpu'), (1, 'there is 1: leave --gpus out'), (3, 'there are 3: give --gpus 3')):
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda n=found: n)
+        assert said in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--gpus', 4)
+        config.write_text('num_processes: 4\ndistributed_type: MULTI_GPU\n')
+        assert said in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--accelerate-config', config)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    assert 'no data set in none' in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--gpus', 4, '--use-cpu')
+    config.write_text('num_processes: 4\ndistributed_type: MULTI_CPU\n')
+    assert 'no data set in none' in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--accelerate-config', config)
+
+
+def test_lora_options_that_are_settings_are_named(capsys, tmp_path, prepared):
+    for option in ('r=8', 'alpha=8', 'dropout=0', 'seed=1', 'lora_alpha=8'):
+        said = refused(capsys, 'train', '--data', prepared, '--out', tmp_path / 'run', '--lora', option)
+        assert 'an option of its own' in said or 'as the setting alpha' in said

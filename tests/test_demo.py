@@ -748,3 +748,22 @@ assert not {{'torch', 'transformers', 'peft'}} & sys.modules.keys()
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('name', ['http_proxy', 'ALL_PROXY'])
+def test_a_proxy_does_not_stand_between_the_app_and_its_machine(monkeypatch, cache, name):
+    from types import SimpleNamespace
+
+    monkeypatch.setattr('legal_llm.demo.run_key', lambda *_: '0123456789abcdef')
+    monkeypatch.setattr('legal_llm.demo.Extractor', SimpleNamespace(load=lambda *_: Written()))
+    monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    for no in ('no_proxy', 'NO_PROXY'):
+        monkeypatch.setenv(no, 'example.org' if no == 'no_proxy' else '')
+    launch_demo('run', share=False, block=False).close(verbose=False)
+    assert os.environ['no_proxy'] == 'example.org,localhost,127.0.0.1,0.0.0.0'
+
+
+def test_ports_that_are_none(tmp_path):
+    for port in (0, -1, 65536):
+        with pytest.raises(LegalLLMError, match='give a number from 1 to 65535'):
+            launch_demo(port=port)

@@ -138,7 +138,7 @@ def results(out):
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, processes):
     "Each document once, by one process or two; what fails is reported and passed over; a second call does what is new"
-    command = ['extract', str(room), '--run', str(run.path), '--out', str(tmp_path / 'reviews'), '--gpus', str(processes)]
+    command = ['extract', str(room), '--run', str(run.path), '--out', str(tmp_path / 'reviews'), '--gpus', str(processes), '--use-cpu']
     assert main(command) == 1
     said = capfd.readouterr().out
     assert 'could not be reviewed  3' in said and all(f'  {name}: ' in said for name in ('broken.pdf', 'binary.txt', 'empty.txt'))
@@ -250,3 +250,22 @@ def test_excel(tmp_path):
     cells = [sheet.cell(n, 5) for n in range(2, 6)]
     assert [c.data_type for c in cells] == ['s'] * 4 and [c.value for c in cells[:3]] == ['=1+1', '@SUM(A1)', 'a b'] and len(cells[3].value) == 32767
     assert sheet.max_row == 6 and sheet.cell(6, 3).value == 'no' and np.isclose(sheet.cell(6, 4).value, 0.2)
+
+
+def test_files_that_are_no_documents_are_named(tmp_path, capsys):
+    "Whatever a folder holds is reviewed or named, but for hidden files and the results themselves"
+    from legal_llm.folder import find_others
+
+    room = tmp_path / 'room'
+    (room / 'old').mkdir(parents=True)
+    for name in ('a.txt', 'old/b.doc', 'c.RTF', 'd.odt', 'e.eml', 'scan.TIFF', 'f.xyz', 'README', '.hidden.doc', '~$a.docx', 'Thumbs.db'):
+        (room / name).write_text('This Agreement is governed by the laws of Ohio.')
+    named = ['README', 'c.RTF', 'd.odt', 'e.eml', 'f.xyz', 'old/b.doc', 'scan.TIFF']
+    for _ in range(2):
+        assert main(['extract', str(room), '--fast', '--out', str(room / 'reviews')]) == 0
+        said = capsys.readouterr().out
+        assert 'reviewed               1' in said and 'left out               7' in said
+        assert all(f'  {name}: left out: ' in said for name in named) and said.count('left out: ') == 7
+    for name, why in (('old/b.doc', 'save .doc files as .docx or PDF'), ('scan.TIFF', 'a picture; run text recognition'), ('e.eml', 'what is in it is not looked at; take the contracts out of it'), ('README', 'files ending in nothing')):
+        assert f'  {name}: left out: {why}' in said
+    assert find_others([room / 'a.txt', room / 'old'], ['.txt']) == ['b.doc']
