@@ -4,7 +4,7 @@
 
 # %% ../nbs/week1_data.ipynb #93cb1ab3
 from __future__ import annotations
-import hashlib, json, os, shutil, tempfile
+import hashlib, json, os, re, shutil, tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
@@ -12,7 +12,7 @@ from .env import Environment, LegalLLMError, atomic_write, environment, folders_
 from .cuad import CATEGORIES, Category, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
 from .screen import Screen, fit_screen, load_screen, save_screen
 from .sentences import label_sentences, split_sentences
-from .sources import SAMPLE, WORDS, Source, find_source, label_categories, load_labels
+from .sources import SAMPLE, WORDS, Source, are_rows, find_source, label_categories, load_labels, load_rows
 from .splits import split_contracts
 from .synthetic import write_contracts
 from .windows import Example, in_doubt, make_examples
@@ -28,11 +28,30 @@ def default_source(
     "What the weeks' notebooks work on: CUAD on Kaggle and Colab, which have it or can fetch it; the embedded sample elsewhere."
     return 'auto' if here.platform in ('kaggle', 'colab') else 'sample'
 
-def _are_labels(path):
-    "Whether a file is a table of labels of one's own."
-    if path.suffix.lower() == '.jsonl': return True
-    if path.suffix.lower() != '.csv': return False
-    with open(path, encoding='utf-8-sig', errors='replace') as f: return {'category', 'quote'} <= {h.strip(' "').lower() for h in f.readline().rstrip().split(',')}
+_TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson'
+
+def _only_table(folder):
+    "The one table of labels in a folder that has nothing else to read, or the folder itself."
+    names = [p for p in folder.rglob('*') if p.is_file() and not any(part.startswith('.') for part in p.relative_to(folder).parts)]
+    data = [p for p in names if p.suffix.lower() in (*_TABLES, '.json', '.gz', '.parquet', '.zip')]
+    return data[0] if len(data) == 1 and _form(data[0]) != 'cuad' else folder
+
+def _form(path):
+    "'labels', 'rows' or 'cuad': how a file or folder is to be read."
+    if path.is_dir(): return 'rows' if any((path/n).is_file() for n in ('dataset_info.json', 'dataset_dict.json')) and any(path.rglob('*.arrow')) else 'cuad'
+    kind = path.suffix.lower()
+    if kind == '.json':
+        with open(path, 'rb') as f: head = f.read(10_000).lstrip(b'\xef\xbb\xbf \r\n\t')
+        try: several = head[:1] == b'{' and bool(json.loads(head.split(b'\n')[0]))
+        except ValueError: several = False
+        if head[:1] != b'[' and not (several and b'\n{' in path.read_bytes()[:50_000_000].replace(b'\r', b'')): return 'cuad'
+    elif kind not in _TABLES: return 'cuad'
+    if kind == '.csv' and path.name.lower() == 'master_clauses.csv' or kind == '.csv' and _is_clauses(path): return 'cuad'
+    return 'rows' if are_rows(path) else 'labels'
+
+def _is_clauses(path):
+    "Whether a table is CUAD's own, of clauses."
+    with open(path, 'rb') as f: return bool(re.match(rb'\W*(?:sep=.\W+)?Filename\W', f.read(100), re.I))
 
 def read_source(
     source: str | Path | Source = 'sample', # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
@@ -48,10 +67,12 @@ def read_source(
         for c in contracts: c.split = 'train'
         for c in unseen: c.split = 'test'
         return contracts + unseen, CATEGORIES
-    if _are_labels(path):
+    path = _only_table(path) if path.is_dir() else path
+    form, named = _form(path), []
+    if form == 'rows': return load_rows(path, quarantine), CATEGORIES
+    if form == 'labels':
         contracts = load_labels(path, quarantine=quarantine)
         return contracts, label_categories(contracts)
-    named = []
     return load_contracts(path, quarantine, named=named), tuple(named) or CATEGORIES
 
 # %% ../nbs/week1_data.ipynb #538b563e

@@ -4,18 +4,19 @@
 
 # %% ../nbs/week1_sources.ipynb #d9f9ace3
 from __future__ import annotations
-import csv, errno, hashlib, heapq, http.client, io, itertools, json, os, re, shutil, time, urllib.error, urllib.request, warnings, zipfile
+import ast, errno, hashlib, heapq, http.client, itertools, json, os, re, shutil, time, urllib.error, urllib.request, warnings, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from .env import Environment, LegalLLMError, environment, network_fault, short_path, unreachable
-from .cuad import CATEGORIES, CATEGORY, SEPARATE, WHOLE, Category, Clause, Contract, _base, _encodable, _fields, _ordered, _problem, _settle, _utf8, _without_absurd
+from .cuad import CATEGORIES, CATEGORY, SEPARATE, WHOLE, Category, Clause, Contract, MISSING, from_squad, _base, _encodable, _fields, _flat_answers, _letters, _ordered, _problem, _settle, _table, _table_text, _utf8, _without_absurd
+from .documents import read_document
 from .grounding import ground, normalise
 
 # %% auto #0
 __all__ = ['REMOTES', 'HUB', 'HUB_SIZE', 'SAMPLE', 'PLACES', 'WORDS', 'FIELDS', 'download', 'Remote', 'Place', 'Source',
-           'offline', 'find_source', 'load_labels', 'label_categories']
+           'offline', 'find_source', 'are_rows', 'load_rows', 'load_labels', 'label_categories']
 
 # %% ../nbs/week1_sources.ipynb #b57ac971
 class _Passing(Exception):
@@ -276,28 +277,129 @@ def find_source(
 # %% ../nbs/week1_sources.ipynb #98accf99
 FIELDS = 'contract', 'category', 'quote', 'title'
 
-def _label_rows(path):
-    "(number of the line, row or None, what is wrong with it) of each row of a table of labels."
-    text = _utf8(path.read_bytes(), str(path))
-    if path.suffix.lower() != '.csv':
+_SQUAD = 'id', 'title', 'context', 'answers'
+_EXPECTED = f"expected the columns {', '.join(FIELDS)}, the rows of CUAD on the hub ({', '.join(_SQUAD)}), or an export of Label Studio, Doccano or Prodigy"
+
+def _records(path):
+    "(number of the line or record, record or None, what is wrong with it) of a table or a JSON file."
+    kind = path.suffix.lower()
+    if kind == '.xlsx': rows = _sheet(path)
+    elif kind in ('.csv', '.tsv'): rows = _table(_table_text(path.read_bytes(), str(path)), str(path))
+    else:
+        text = _utf8(path.read_bytes(), str(path))
+        if text.lstrip()[:1] == '[': # a list, also under the name of JSON lines
+            try: yield from ((i, record, None) for i, record in enumerate(json.loads(text), 1)); return
+            except json.JSONDecodeError as e: raise LegalLLMError(f"{path}: not JSON ({e.msg}, line {e.lineno}, column {e.colno})") from None
+            except RecursionError: raise LegalLLMError(f"{path}: not JSON that can be read: it is nested too deeply") from None
         for i, line in enumerate(text.split('\n'), 1):
             if not line.strip(): continue
             try: yield i, json.loads(line), None
             except (json.JSONDecodeError, RecursionError) as e: yield i, None, f"not a JSON object ({getattr(e, 'msg', 'nested too deeply')})"
         return
-    limit = csv.field_size_limit(2**31 - 1) # a cell may hold a contract
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=''), skipinitialspace=True)
-        heads = [h.strip().lower() for h in reader.fieldnames or []]
-        if lacking := [f for f in FIELDS[:3] if f not in heads]: raise LegalLLMError(f"{path}: the column {lacking[0]!r} is missing; expected the heading {','.join(FIELDS)}")
-        reader.fieldnames = heads
-        for row in reader: yield reader.line_num, {k: v for k, v in row.items() if k in FIELDS and v is not None}, None
-    except csv.Error as e: raise LegalLLMError(f"{path}: not a CSV file ({e}, line {reader.line_num})") from None
-    finally: csv.field_size_limit(limit)
+    heads = [str(h).strip().lower() for h in rows[0][1]] if rows else []
+    labelled = {'text', 'label'} <= set(heads) and any(str(dict(zip(heads, r)).get('label')).lstrip().startswith('[') for _, r in rows[1:]) # Label Studio's table
+    if not labelled and not set(_SQUAD[2:]) <= set(heads) and (lacking := [f for f in FIELDS[:3] if f not in heads]):
+        raise LegalLLMError(f"{path}: the column {lacking[0]!r} is missing; expected the heading {','.join(FIELDS)}; found {', '.join(heads[:12])[:200] or 'none'}: rename the columns")
+    for i, row in rows[1:]:
+        record = {k: v for k, v in zip(heads, row) if v is not None and (k in (*FIELDS, *_SQUAD) or labelled)}
+        if record.get('quote', '').strip().casefold() in MISSING: record['quote'] = ''
+        for key in ('label', 'answers'):
+            if isinstance(record.get(key), str):
+                try: record[key] = ast.literal_eval(re.sub(r'array\((\[.*?\])(?:,\s*dtype=\w+)?\)', r'\1', record[key], flags=re.S)) if key == 'answers' else json.loads(record[key])
+                except (ValueError, SyntaxError, MemoryError, RecursionError): record[key] = None
+        yield i, record, None
+
+def _sheet(path):
+    "The rows of the first sheet of an Excel workbook."
+    from openpyxl import load_workbook
+    try: book = load_workbook(path, read_only=True, data_only=True)
+    except Exception as e: raise LegalLLMError(f"{path}: not an Excel workbook that can be read ({type(e).__name__}): save it anew as .xlsx, or as .csv") from e
+    rows = [(i, ['' if v is None else str(v) for v in row]) for i, row in enumerate(book.worksheets[0].iter_rows(values_only=True), 1)]
+    rows = [(i, r) for i, r in rows if any(r)]
+    cut = [i for i, r in rows if any(len(v) >= 32_767 for v in r)]
+    if cut: warnings.warn(f"{path}: row {cut[0]} has a cell of 32,767 characters, the most that Excel keeps, so its contract may be cut off: put contracts into .txt files and name those")
+    return rows
+
+def _spans(record):
+    "(text, title, [(start, end, category)]) of a record of Label Studio, Doccano or Prodigy; None for another."
+    if not isinstance(record, dict): return None
+    data = record['data'] if isinstance(record.get('data'), dict) else record
+    text = next((data[k] for k in ('text', 'contract') if isinstance(data.get(k), str)), None)
+    keys = [k for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities') if isinstance(record.get(k), list)]
+    if text is None or not keys: return None
+    found, marks = [], record[keys[0]]
+    if keys[0] in ('annotations', 'completions'): # of several people, the first who has not given up
+        marks = next((a.get('result') or [] for a in marks if isinstance(a, dict) and not a.get('was_cancelled')), [])
+        marks = [m['value'] for m in marks if isinstance(m, dict) and isinstance(m.get('value'), dict)]
+    if record.get('answer') in ('reject', 'ignore'): return text, '', None
+    for m in marks:
+        if isinstance(m, list) and len(m) == 3: found.append(tuple(m))
+        elif isinstance(m, dict):
+            start, end = (next((m[k] for k in (side, f'{side}_offset') if k in m), None) for side in ('start', 'end'))
+            names = next((m[k] for k in ('labels', 'label', 'hypertextlabels') if k in m), None)
+            if start is not None: found += [(start, end, n) for n in (names if isinstance(names, list) else [names])]
+    meta = next((d for d in (record.get('meta'), data) if isinstance(d, dict)), {})
+    title = next((str(d[k]) for d in (data, meta, record) for k in ('title', 'file_name', 'filename', 'name') if isinstance(d.get(k), str)), '')
+    return text, title, found
+
+def _label_rows(path):
+    "(number of the line, row or None, what is wrong with it) of each label: a row has the fields, and `start` where the label's place is known."
+    for i, record, why in _records(path):
+        spans = None if why or isinstance(record, dict) and {'contract', 'category'} & record.keys() else _spans(record)
+        if spans is None:
+            if not why and isinstance(record, dict) and not {'contract', 'category', 'quote'} & record.keys():
+                what = 'it looks like LEDGAR, which has provisions without contracts; ' if {'provision', 'label'} <= record.keys() else ''
+                raise LegalLLMError(f"{path}: line {i}: {what}found the fields {', '.join(map(str, list(record)[:12]))[:200]}; {_EXPECTED}")
+            yield i, record, why; continue
+        text, title, found = spans
+        if found is None: continue
+        if not found: yield i, dict(contract=text, title=title, category=None), None
+        for start, end, name in found:
+            sound = type(start) is int and type(end) is int and 0 <= start < end <= len(text) and isinstance(name, str)
+            if not sound: yield i, None, f'the span {start!r} to {end!r} with the label {name!r} is none of its text'; continue
+            yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=text[start:end], start=start), None
+
+def are_rows(
+    path: str | Path # a table or a JSON file
+) -> bool:
+    "Whether a file has the rows of CUAD on the hub: a question and its answers each."
+    record = next((r for _, r, _ in _records(Path(path))), None)
+    return isinstance(record, dict) and set(_SQUAD[2:]) <= record.keys()
+
+def load_rows(
+    path: str | Path, # a `.csv`, `.xlsx`, `.json` or `.jsonl` file, or a folder that `Dataset.save_to_disk` wrote
+    quarantine: list | None = None, # as in `load_contracts`
+    max_bad: float = .05
+) -> list[Contract]: # with their split where the folder has one
+    "Read the rows of CUAD on the hub: `id`, `title`, `context`, `answers`. Raises `LegalLLMError` as `load_contracts` does."
+    path, contracts, problems = Path(path).expanduser(), [], []
+    if path.is_dir():
+        from datasets import DatasetDict, load_from_disk
+        try: sets = load_from_disk(str(path))
+        except Exception as e: raise LegalLLMError(f"{path}: not a folder that datasets can read ({type(e).__name__}): save it anew with save_to_disk") from e
+        parts = list(sets.items()) if isinstance(sets, DatasetDict) else [(None, sets)]
+    else: parts = [(None, [r for _, r, _ in _records(path)])]
+    for split, rows in parts:
+        entries, file = {}, f'{path}/{split}' if split else str(path)
+        for i, row in enumerate(rows, 1):
+            if why := 'not a row of questions and answers' if not isinstance(row, dict) else next((f'the field {k!r} is missing' for k in _SQUAD if k not in row), None):
+                if i == 1: raise LegalLLMError(f"{file}: {why}; found {', '.join(map(str, row))[:200]}; {_EXPECTED}")
+                problems.append(_problem(file, f'row {i}', why)); continue
+            entry = entries.setdefault((row['title'], row['context']), dict(context=row['context'], qas=[]))
+            entry['qas'].append(dict(id=row['id'], answers=_flat_answers(row['answers'])))
+        new, bad = from_squad(dict(data=[dict(title=title, paragraphs=[p]) for (title, _), p in entries.items()]), file)
+        for c in new: c.split = {'train': 'train', 'test': 'test', 'validation': 'dev'}.get(split)
+        contracts, problems = contracts + new, problems + bad
+    contracts = _without_absurd(contracts, path, problems)
+    _settle(problems, contracts, quarantine, max_bad)
+    return contracts
+
 
 def _label_text(contract, folder):
     "The text and the file's name of a `contract` field; ('', reason) where it cannot be read."
-    if re.fullmatch(r'\S[^\n]{0,400}\.(pdf|docx?|html?|rtf|odt)', contract.strip(), re.I): return '', f'{contract.strip()} is no text file; save its text as .txt, with legal_llm.documents for example'
+    if re.fullmatch(r'\S[^\n]{0,400}\.(pdf|docx?|html?|rtf|odt)', contract.strip(), re.I):
+        try: return read_document(folder / contract.strip()).text, Path(contract.strip()).stem
+        except LegalLLMError as e: return '', str(e)
     if not re.fullmatch(r'[^\n]{1,400}\.txt', contract.strip(), re.I): return (contract, None) if contract.strip() else ('', "the contract's text is empty")
     file = folder / contract.strip()
     try: return file.read_bytes().decode('utf-8-sig'), file.stem
@@ -305,7 +407,7 @@ def _label_text(contract, folder):
     except OSError as e: return '', f'{contract.strip()!r} cannot be read ({e.strerror})'
 
 def load_labels(
-    path: str | Path, # a `.csv` file, or one with a JSON object on each line
+    path: str | Path, # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, or an export of Label Studio, Doccano or Prodigy
     categories: tuple | None = None, # the `Category`s that there are, others are problems; None: any name
     quarantine: list | None = None, # as in `load_contracts`
     max_bad: float = .2, # share of bad lines above which the file is refused even with a quarantine
@@ -317,15 +419,17 @@ def load_labels(
     path = Path(path).expanduser()
     if not path.is_file(): raise LegalLLMError(f"{path}: no such file; expected a table of labels with the fields {', '.join(FIELDS)}")
     names = {c.name.casefold(): c.name for c in (categories or CATEGORIES)}
+    by_letters = {_letters(name): name for name in names.values()} # GOVERNING_LAW, as labelling tools have it
     problems, contracts, sources, seen, near, twice = [], {}, {}, {}, [], []
     for i, row, why in _label_rows(path):
         report = lambda why: problems.append(_problem(path, f'line {i}', why))
+        if not why and isinstance(row, dict) and row.get('category', '') is None and isinstance(row.get('contract'), str): row = dict(row, category='no label') # and no quote
         if why := why or _fields(row, contract=str, category=str) or (_fields(row, quote=str) if isinstance(row, dict) and row.get('quote') is not None else None): report(why); continue
         category, quote = ' '.join(row['category'].split()), row.get('quote') or ''
         if not category: report('the category is empty'); continue
         if '__' in category: report(f"the category {category!r} has '__' in its name, which ends the title in a question id"); continue
         if categories and category.casefold() not in names: report(f'unknown category {category!r}'); continue
-        category = names.setdefault(category.casefold(), category) # one spelling each, the first
+        category = names.setdefault(category.casefold(), by_letters.get(_letters(category), category)) # one spelling each, the first
         if row['contract'] not in seen: seen[row['contract']] = _label_text(row['contract'], path.parent)
         text, stem = seen[row['contract']]
         if not text: report(stem); continue
@@ -334,6 +438,9 @@ def load_labels(
         contract = contracts.setdefault(title, Contract(title, text))
         if contract.text != text: report(f'the title {title!r} has another text in an earlier line'); continue
         if not quote.strip(): continue
+        if type(start := row.get('start')) is int and text[start:start + len(quote)] == quote:
+            contract.clauses.append(Clause(category, start, quote))
+            continue
         source = sources.setdefault(title, normalise(text))
         span = ground(quote, source, least)
         if not span: report(f'the quote is not in the contract: {quote[:60]!r}'); continue

@@ -253,7 +253,7 @@ def damaged(folder, contracts, kind):
 DAMAGED = {'folder of two files of one name': 'found a/contracts.json, b/contracts.json; expected', 'zip cut off': 'the zip file is damaged', 'zip with a flipped bit': 'cannot be read', 'zip that is a web page': 'the zip file is damaged', 'zip of pictures': 'found no JSON file, no parquet file',
            'parquet cut off': 'the parquet file cannot be read', 'parquet of something else': "the column 'id' is missing (found text, label)", 'parquet that is empty': 'the parquet file cannot be read',
            'table without texts': 'expected the folder full_contract_txt', 'table of something else': "not CUAD's table of clauses", 'table that is empty': "not CUAD's table of clauses",
-           'table that is a web page': "not CUAD's table of clauses", 'table in Latin-1': 'not a text file in UTF-8 (byte 23)'}
+           'table that is a web page': "not CUAD's table of clauses", 'table in Latin-1': 'its text file is missing'}
 
 
 @pytest.mark.parametrize('kind', DAMAGED)
@@ -780,7 +780,7 @@ def test_labels_that_would_mislead_are_said(tmp_path, written):
         return load_labels(tmp_path/'l.jsonl', quarantine=quarantine, max_bad=1)
     one, = read([dict(category='Data Protection'), dict(category='data protection', quote=text[70:120])])
     assert {c.category for c in one.clauses} == {'Data Protection'}  # one spelling each
-    for row, message in ((dict(category='A__Fee'), '__'), (dict(contract='nda.pdf'), 'no text file'), (dict(category='Pr\ud800'), 'half a character')):
+    for row, message in ((dict(category='A__Fee'), '__'), (dict(contract='nda.pdf'), 'there is no file nda.pdf'), (dict(category='Pr\ud800'), 'half a character')):
         problems = []
         read([{}, row], problems)
         assert len(problems) == 1 and message in problems[0]['reason'], row
