@@ -89,7 +89,7 @@ MACHINES = {
             'accelerator': (
                 'red',
                 'no kernels for it (sm_60)',
-                'choose Settings > Accelerator > GPU T4 x2, which is free as well, and faster; or: pip install --force-reinstall torch==2.10.0 -i https://download.pytorch.org/whl/cu126',
+                'choose Settings > Accelerator > GPU T4 x2, which is free as well, and faster; or: pip install --force-reinstall torch==2.10.0 torchvision torchaudio -i https://download.pytorch.org/whl/cu126',
             )
         },
         ('precision', '4-bit'),
@@ -514,7 +514,7 @@ def test_ready_stops_where_a_run_could_not_work(session, monkeypatch):
     "A P100 with a torch that lacks its kernels: the first cell says so, and which wheel has them"
     facts = MACHINES['P100, cu128'][0]
     monkeypatch.setattr(env, 'collect', lambda: facts)
-    with pytest.raises(LegalLLMError, match='no kernels for it.*What to do: choose Settings > Accelerator > GPU T4 x2.* or: pip install --force-reinstall torch==2.10.0 -i https'):
+    with pytest.raises(LegalLLMError, match='no kernels for it.*What to do: choose Settings > Accelerator > GPU T4 x2.* or: pip install --force-reinstall torch==2.10.0 torchvision torchaudio -i https'):
         env.ready(session[0])
     monkeypatch.setattr(env, 'collect', lambda: LAPTOP)
     assert env.ready(session[0]).ok
@@ -652,3 +652,20 @@ def test_a_written_file_keeps_its_permissions(tmp_path):
 )
 def test_has_kernels(capability, arch_list, expected):
     assert env.has_kernels(capability, arch_list) is expected
+
+
+@pytest.mark.parametrize(
+    'package, version, code, said',
+    [
+        ('torchao', '0.10.0', "__version__ = '0.10.0'", 'pip uninstall -y torchao '),
+        ('torchvision', '0.20.0', "raise RuntimeError('operator torchvision::nms does not exist')", 'pip uninstall -y torchvision torchaudio'),
+    ],
+)
+def test_a_package_that_breaks_an_import_is_found(tmp_path, package, version, code, said):
+    "As they come preinstalled: torchao older than peft wants, torchvision for another torch"
+    for folder, name, content in ((package, '__init__.py', code), (f'{package}-{version}.dist-info', 'METADATA', f'Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+    done = subprocess.run([sys.executable, '-m', 'legal_llm.cli', 'doctor', '--json'], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(tmp_path), 'HF_HUB_OFFLINE': '1'})
+    found = next(f for f in json.loads(done.stdout)['findings'] if f['name'] == package)
+    assert done.returncode == 1 and found['status'] == 'red' and found['cure'].startswith(said), found
