@@ -495,8 +495,9 @@ def try_imports() -> str:  # '' when it worked, else what went wrong, in one lin
     "Import what a training imports, with what transformers and peft import by the side, and put LoRA on a layer"
     import torch
     try:
-        from transformers import LlamaForCausalLM, Trainer
+        import transformers
         from peft import LoraConfig, get_peft_model
+        for name in 'LlamaForCausalLM', 'Trainer': getattr(transformers, name)  # it imports what is asked for
         get_peft_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), LoraConfig(r=1, target_modules=['0']))
     except Exception as e:
         lines = [_one_line(e)]
