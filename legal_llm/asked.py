@@ -11,7 +11,7 @@ from .cuad import Category
 from .windows import in_doubt
 
 # %% auto #0
-__all__ = ['QUESTION', 'DATE', 'NEVER', 'ask_prompt', 'ask', 'ask_contract']
+__all__ = ['QUESTION', 'DATE', 'NEVER', 'ask_prompt', 'answer_tokens', 'ask', 'ask_contract']
 
 # %% ../nbs/week3_asked.ipynb #7708a28b
 QUESTION = 'Is the sentence below, from a contract, a clause on "{name}" ({gloss})? Answer Yes or No.\n\n{sentence}'
@@ -24,20 +24,26 @@ def ask_prompt(tokenizer,
     "The question about one sentence, in the model's own chat format. Raises LegalLLMError for a tokenizer without one."
     if not getattr(tokenizer, 'chat_template', None): raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
     text = QUESTION.format(name=category.name, gloss=category.gloss, sentence=' '.join(sentence.split()))
-    said = tokenizer.apply_chat_template([dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE)
+    try: said = tokenizer.apply_chat_template([dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE)
+    except Exception as e: raise LegalLLMError(f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): choose another base model") from e # a template is a program
     return tokenizer(said, add_special_tokens=False)['input_ids']
 
 # %% ../nbs/week3_asked.ipynb #a7fe9059
+def answer_tokens(tokenizer) -> tuple[int, int]: # token ids of `Yes` and `No`, of their beginnings where they are several
+    "What the answers begin with. Raises LegalLLMError where both begin with the same token."
+    yes, no = (tokenizer(w, add_special_tokens=False)['input_ids'] for w in ('Yes', 'No'))
+    if not yes or not no or yes[0] == no[0]: raise LegalLLMError(f"for {tokenizer.name_or_path}, Yes and No begin with the same token: choose another base model")
+    return yes[0], no[0]
+
 def ask(model,                # a causal language model: `load_base(causal=True)`
     tokenizer,
     prompts: list[list[int]], # as `ask_prompt` gives them
     max_pack_tokens: int = 2048 # computed at once, padding included
 ) -> np.ndarray: # float32 [prompts]: log odds of `Yes` against `No`
-    "Ask many questions, those of like length together. Raises LegalLLMError where Yes or No is not one token."
+    "Ask many questions, those of like length together. Raises LegalLLMError as `answer_tokens` does."
     import torch
     from legal_llm.reader import split_pack
-    yes, no = (tokenizer(w, add_special_tokens=False)['input_ids'] for w in ('Yes', 'No'))
-    if len(yes) != 1 or len(no) != 1: raise LegalLLMError(f"for {tokenizer.name_or_path}, Yes and No are not one token each: choose another base model")
+    yes, no = answer_tokens(tokenizer)
     weight = model.get_output_embeddings().weight
     device, out, number = weight.device, np.zeros(len(prompts), np.float32), {id(p): i for i, p in enumerate(prompts)}
     with torch.inference_mode():
@@ -46,7 +52,7 @@ def ask(model,                # a causal language model: `load_base(causal=True)
             ids = torch.tensor([p + [0] * (longest - len(p)) for p in part], device=device)
             last = torch.tensor([len(p) - 1 for p in part], device=device)
             states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(part), device=device), last].float()
-            odds = states @ (weight[yes[0]] - weight[no[0]]).float()
+            odds = states @ (weight[yes] - weight[no]).float()
             for p, o in zip(part, odds.tolist()): out[number[id(p)]] = o
     return out
 

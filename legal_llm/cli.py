@@ -19,7 +19,11 @@ __all__ = ['QUICK', 'CUAD', 'SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'c
 def cmd_doctor(args):
     "What machine this is, what will work, what will not, and the line that mends it."
     from legal_llm.env import doctor
-    report = doctor()
+    if args.base:
+        from legal_llm.env import Report
+        from legal_llm.models import check_base
+        report = Report(check_base(args.base))
+    else: report = doctor()
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if args.json else report)
     return 0 if report.ok else 1
 
@@ -340,6 +344,7 @@ def parser(
         p.add_argument('--run', default=None, help='run folder, adapter, merged model or its name on the hub (default: the one that comes with the package)')
         p.add_argument('--fast', action='store_true', help='the linear screen alone: no language model, an answer in a second')
     p = add('doctor', cmd_doctor)
+    p.add_argument('--base', default=None, help='say whether this base model will do, instead: a folder, a name on the hub or a short one')
     p.add_argument('--json', action='store_true', help='print JSON, for scripts')
     p = add('run', cmd_run)
     p.add_argument('--source', default='sample', help=SOURCES)

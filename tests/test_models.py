@@ -1,5 +1,9 @@
 "LoRA options are those of the installed peft; adapters of every kind come back; number formats follow the rules."
 
+import json
+import re
+import shutil
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
@@ -14,6 +18,13 @@ def tiny():
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
     return LlamaModel(config)
+
+
+@pytest.fixture(scope='module')
+def tiny_folder(tmp_path_factory):
+    from tiny import make_tiny
+
+    return make_tiny(tmp_path_factory.mktemp('base'))
 
 
 def states(model):
@@ -125,3 +136,58 @@ def test_a_tokenizer_is_known_by_its_hash(tmp_path):
 
 
 TOKENIZER = '2667b6d7afd579a6'  # the same under each version of transformers
+
+
+def test_a_login_without_access_takes_the_ungated_copy(monkeypatch, capsys):
+    from huggingface_hub.errors import GatedRepoError
+
+    def refuse(name):
+        raise GatedRepoError.__new__(GatedRepoError)
+
+    for check, name in ((refuse, 'unsloth/Llama-3.2-3B-Instruct'), (lambda name: None, 'meta-llama/Llama-3.2-3B-Instruct')):
+        models._refused.cache_clear()
+        monkeypatch.setattr('huggingface_hub.get_token', lambda: 'hf_x')
+        monkeypatch.setattr(models, 'offline', lambda: False)
+        monkeypatch.setattr('huggingface_hub.auth_check', check)
+        assert resolve_base('llama3.2-3b') == name
+        assert ('its licence was not accepted there: unsloth/Llama-3.2-3B-Instruct is taken' in capsys.readouterr().out) == (check is refuse)
+    models._refused.cache_clear()
+
+
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content }}<end_of_turn>\n{% endfor %}<start_of_turn>model\n"
+DATED = "{{ strftime_now('%d %b %Y') if strftime_now is defined else date_string }}{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+
+
+@pytest.mark.parametrize(
+    'template, config, status, said',
+    [
+        (NO_SYSTEM, {}, 'green', 'llama, 2 layers of'),
+        (DATED, {}, 'green', 'llama, 2 layers of'),
+        ("{{ raise_exception('no users here') }}", {}, 'amber', "refuses a user's turn .no users here"),
+        (None, {}, 'amber', 'has no chat template'),
+        (NO_SYSTEM, dict(model_type='t5', is_encoder_decoder=True), 'red', 'encoder-decoder'),
+        (NO_SYSTEM, dict(model_type='llava', text_config=dict(model_type='llama'), num_hidden_layers=None, hidden_size=None), 'red', 'for pictures|its configuration'),
+        (NO_SYSTEM, dict(model_type='of another world'), 'red', 'its configuration cannot be read'),
+    ],
+)
+def test_whether_a_base_model_will_do(tmp_path, tiny_folder, capsys, template, config, status, said):
+    from legal_llm.cli import main
+    from legal_llm.models import check_base
+
+    folder = tmp_path / 'base'
+    shutil.copytree(tiny_folder, folder)
+    made = json.loads((folder / 'tokenizer_config.json').read_text())
+    made.pop('chat_template', None)
+    (folder / 'chat_template.jinja').unlink(missing_ok=True)
+    (folder / 'tokenizer_config.json').write_text(json.dumps({**made, **({'chat_template': template} if template else {})}))
+    (folder / 'config.json').write_text(json.dumps({**json.loads((folder / 'config.json').read_text()), **config}))
+    found = check_base(str(folder))
+    assert found[-1].status == status and re.search(said, found[-1].found), found
+    assert main(['doctor', '--base', str(folder)]) == (status == 'red')
+    assert found[-1].found in capsys.readouterr().out.replace('\n', ' ') or status != 'green'
+
+
+def test_a_base_model_that_is_not_there(tmp_path):
+    from legal_llm.models import check_base
+
+    assert check_base(str(tmp_path))[0].status == check_base('nobody/nothing')[0].status == 'red'
