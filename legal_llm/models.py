@@ -56,11 +56,11 @@ def _logged_in() -> bool:
 @functools.cache
 def _refused(name: str) -> str: # why the hub does not give a gated model to those who are logged in; '' where it does, or cannot be asked
     if offline(): return ''
-    from huggingface_hub import auth_check
-    from huggingface_hub.errors import GatedRepoError
-    try: auth_check(name)
-    except GatedRepoError: return f"the hub does not give {name} to this login, since its licence was not accepted there"
-    except Exception: return '' # what is wrong is said where the files are fetched
+    try:
+        from huggingface_hub import auth_check
+        auth_check(name)
+    except Exception as e: # what else is wrong is said where the files are fetched
+        if type(e).__name__ == 'GatedRepoError': return f"the hub does not give {name} to this login, since its licence was not accepted there"
     return ''
 
 def resolve_base(
