@@ -15,7 +15,7 @@ from pathlib import Path
 from .env import LegalLLMError
 
 # %% auto #0
-__all__ = ['READERS', 'Document', 'decode_text', 'read_document']
+__all__ = ['READERS', 'Document', 'decode_text', 'html_text', 'read_document']
 
 # %% ../nbs/week4_documents.ipynb #c4523c83
 @dataclass(frozen=True)
@@ -305,7 +305,8 @@ def _pdf_pages(reader, name):
     for page in reader.pages:
         if len(pages) == _PAGES: raise LegalLLMError(f"{name} has more than {_PAGES:,} pages: give only the contract itself")
         text, words, strange, kinds = _page_text(page)
-        pages.append(_tidy(text).replace('\f', '\n').translate(_LIGATURES))
+        text = text.replace('\0', '\ufffd').translate(_LIGATURES) # some fonts give their ligatures the code 0, or one of their own
+        pages.append(re.sub('[\ue000-\uf8ff]', '\ufffd', _tidy(text).replace('\f', '\n')))
         filled += words
         remarks |= kinds
         size += len(pages[-1])
@@ -329,6 +330,8 @@ def _read_pdf(raw, name):
     if scans := [i for i in blank if i not in unread]: notes.append(f'{name}: no text on {_some_pages(scans)}; if these are scans, their words are missing here')
     if unread: notes.append(f'{name}: words on {_some_pages(unread)} are missing here, since their fonts do not say which letters they show: run text recognition (OCR) on it')
     if partial: notes.append(f'{name}: not all of {_some_pages(partial)} could be read, so words may be missing there')
+    if unknown := [i for i, page in enumerate(pages, 1) if '\ufffd' in page]:
+        notes.append(f'{name} has letters on {_some_pages(unknown)} that are not known, shown as \ufffd: compare these places with the original')
     if filled: notes.append(f'{name}: what was filled in is put where it stands: {_quoted(filled)}')
     if '/StrikeOut' in remarks: notes.append(f'{name} has words that a reviewer struck through, which are read as the contract: compare it with the original')
     if remarks - {'/StrikeOut'}: notes.append(f'{name} has comments, which are left out')
@@ -605,8 +608,9 @@ class _Word:
         if joined: yield from self.paragraph(joined[-1], joined[:-1])
 
 def _ended(p):
-    "Whether a tracked change removes the end of a paragraph, so that it runs on into the next one."
-    return any(_find(p, f'pPr/rPr/{tag}') is not None for tag in ('del', 'moveFrom'))
+    "Whether a paragraph runs on into the next one: a tracked change removes its end, or it is the first letter, set large."
+    frame = _find(p, 'pPr/framePr')
+    return frame is not None and frame.get(_W + 'dropCap', 'none') != 'none' or any(_find(p, f'pPr/rPr/{tag}') is not None for tag in ('del', 'moveFrom'))
 
 def _cells(row): return [e for e in _parts(row) if e.tag not in (_W + 'trPr', _W + 'tblPrEx') and _find(e, 'tcPr/cellDel') is None]
 
@@ -850,6 +854,12 @@ def _declared(raw):
     try: name = codecs.lookup((found[1] or found[2]).decode()).name if found else ''
     except LookupError: return ''
     return 'cp1252' if name in ('iso8859-1', 'ascii') else name if _CODECS.fullmatch(name) else ''
+
+def html_text(
+    text: str # HTML
+) -> str:
+    "The text that a browser would show."
+    return _html_text(text, 'a page')[0].replace('\f', '')
 
 def _html_text(text, name):
     "The text that a browser would show, notes."

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from .env import Environment, LegalLLMError, environment, network_fault, short_path, unreachable
 from .cuad import CATEGORIES, CATEGORY, SEPARATE, WHOLE, Category, Clause, Contract, MISSING, from_squad, _base, _encodable, _fields, _flat_answers, _letters, _ordered, _problem, _settle, _table, _table_text, _utf8, _without_absurd
-from .documents import read_document
+from .documents import html_text, read_document
 from .grounding import ground, normalise
 
 # %% auto #0
@@ -324,9 +324,11 @@ def _spans(record):
     "(text, title, [(start, end, category)]) of a record of Label Studio, Doccano or Prodigy; None for another."
     if not isinstance(record, dict): return None
     data = record['data'] if isinstance(record.get('data'), dict) else record
-    text = next((data[k] for k in ('text', 'contract') if isinstance(data.get(k), str)), None)
+    if isinstance(record.get('data'), str): data = dict(text=record['data']) # older exports of Doccano
+    texts = {k: v for k, v in data.items() if isinstance(v, str)} # Label Studio keeps the column's name
+    text = next((texts[k] for k in ('text', 'contract', 'html') if k in texts), max(texts.values(), key=len, default=None))
     keys = [k for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities') if isinstance(record.get(k), list)]
-    if text is None or not keys: return None
+    if text is None or not keys or any(isinstance(m, str) for m in record[keys[0]]): return None
     found, marks = [], record[keys[0]]
     if keys[0] in ('annotations', 'completions'): # of several people, the first who has not given up
         marks = next((a.get('result') or [] for a in marks if isinstance(a, dict) and not a.get('was_cancelled')), [])
@@ -337,7 +339,9 @@ def _spans(record):
         elif isinstance(m, dict):
             start, end = (next((m[k] for k in (side, f'{side}_offset') if k in m), None) for side in ('start', 'end'))
             names = next((m[k] for k in ('labels', 'label', 'hypertextlabels') if k in m), None)
-            if start is not None: found += [(start, end, n) for n in (names if isinstance(names, list) else [names])]
+            if 'startOffset' in m or text[start:end] != m.get('text', text[start:end]): start, end = None, m.get('text') # in a web page, or of a text that has changed since: found by its words
+            if start is not None or end: found += [(start, end, n) for n in (names if isinstance(names, list) else [names])]
+    if text is texts.get('html') and isinstance(text, str): text = html_text(text)
     meta = next((d for d in (record.get('meta'), data) if isinstance(d, dict)), {})
     title = next((str(d[k]) for d in (data, meta, record) for k in ('title', 'file_name', 'filename', 'name') if isinstance(d.get(k), str)), '')
     return text, title, found
@@ -355,6 +359,8 @@ def _label_rows(path):
         if found is None: continue
         if not found: yield i, dict(contract=text, title=title, category=None), None
         for start, end, name in found:
+            if start is None and isinstance(end, str) and isinstance(name, str):
+                yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=end), None; continue
             sound = type(start) is int and type(end) is int and 0 <= start < end <= len(text) and isinstance(name, str)
             if not sound: yield i, None, f'the span {start!r} to {end!r} with the label {name!r} is none of its text'; continue
             yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=text[start:end], start=start), None

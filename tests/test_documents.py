@@ -1193,3 +1193,19 @@ def test_words_in_fonts_without_letters_are_not_read(tmp_path, name):
     assert text == 'Plain words' and 'words on page 1 are missing here, since their fonts do not say' in notes
     (tmp_path / 'b.pdf').write_bytes(one_page(strange, *objects, fonts='/F2 6 0 R'))
     refused(tmp_path / 'b.pdf', r'has no text on its 1 page: its fonts do not say which letters they show; run text recognition \(OCR\)')
+
+
+def test_letters_without_a_code_are_noted(tmp_path):
+    "Some fonts give their ligatures the code 0, or one of their own"
+    to_unicode = stream(b'1 begincodespacerange <00> <ff> endcodespacerange 3 beginbfchar <41> <006f> <42> <0000> <43> <e000> endbfchar')
+    font = '<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 7 0 R>>'
+    text, notes = read_pdf(tmp_path, b'BT /F2 10 Tf 72 700 Td (ABAC) Tj ET', font, to_unicode, fonts='/F2 6 0 R')
+    assert text == 'o\ufffdo\ufffd' and 'has letters on page 1 that are not known' in notes
+
+
+def test_a_first_letter_that_is_set_large_belongs_to_its_word(tmp_path):
+    word = docx.Document()
+    cap, rest = word.add_paragraph('T'), word.add_paragraph('his Agreement')
+    cap._p.get_or_add_pPr().append(parse_xml(f'<w:framePr {nsdecls("w")} w:dropCap="drop" w:lines="3"/>'))
+    word.save(tmp_path / 'w.docx')
+    assert read_document(tmp_path / 'w.docx').text == 'This Agreement'

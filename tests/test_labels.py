@@ -119,3 +119,19 @@ def test_copies_that_a_notebook_makes_are_not_seen(tmp_path):
 def test_other_data_is_named(name, said):
     with pytest.raises(LegalLLMError, match=said):
         read(FORMS / name)
+
+
+@pytest.mark.parametrize(
+    'record',
+    [
+        dict(id=1, Full_Text='The law of Ohio governs.' + MORE, label=[dict(start=4, end=15, text='law of Ohio', labels=['Governing Law'])]),
+        dict(id=1, data='The law of Ohio governs.' + MORE, label=[[4, 15, 'Governing Law']]),
+        dict(data=dict(html='<p>The <b>law</b> of Ohio governs.</p><p>' + MORE), annotations=[dict(result=[dict(value=dict(start='/p[1]', end='/p[1]', startOffset=4, endOffset=15, text='law of Ohio', hypertextlabels=['Governing Law']))])]),
+        dict(text='The law of Ohio governs.' + MORE, label=[dict(start=3, end=14, text='law of Ohio', labels=['Governing Law'])]),
+    ],
+    ids=["the column's own name", 'older Doccano', 'a web page', 'places that moved'],
+)
+def test_exports_that_name_or_place_their_text_otherwise(tmp_path, record):
+    (tmp_path / 'a.json').write_text(json.dumps([record]))
+    (contract,) = read(tmp_path / 'a.json')
+    assert [(k.category, k.text, k.start) for k in contract.clauses] == [('Governing Law', 'law of Ohio', 4)]
