@@ -1205,7 +1205,8 @@ def test_letters_without_a_code_are_noted(tmp_path):
 
 def test_a_first_letter_that_is_set_large_belongs_to_its_word(tmp_path):
     word = docx.Document()
-    cap, rest = word.add_paragraph('T'), word.add_paragraph('his Agreement')
+    cap = word.add_paragraph('T')
+    word.add_paragraph('his Agreement')
     cap._p.get_or_add_pPr().append(parse_xml(f'<w:framePr {nsdecls("w")} w:dropCap="drop" w:lines="3"/>'))
     word.save(tmp_path / 'w.docx')
     assert read_document(tmp_path / 'w.docx').text == 'This Agreement'
