@@ -57,7 +57,6 @@ _CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', r
 def _option(text: str): # 'use_rslora=true' -> ('use_rslora', True)
     name, equals, value = text.partition('=')
     if not equals: raise LegalLLMError(f"--lora {text}: write name=value, such as use_rslora=true")
-    if name in ('r', 'alpha', 'dropout', 'seed'): raise LegalLLMError(f"--lora {text}: give --{name} {value}, an option of its own")
     try: return name, json.loads(value)
     except ValueError: return name, value
 
@@ -315,7 +314,7 @@ def _folder(text):
     with suppress(OSError, ValueError):
         for p in (path, *path.parents):
             if p.exists() and not p.is_dir(): raise argparse.ArgumentTypeError(f"{p} is a file: give a folder")
-        if text and '\0' not in text: return text
+        if text: return text
     raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder: give another")
 
 def _file(text):
@@ -433,12 +432,12 @@ def parser(
 def main(argv=None) -> int:
     "What the shell calls."
     argv = sys.argv[1:] if argv is None else list(argv)
+    for value in argv:
+        if '\0' in value: print(f"legal-llm {argv[0]}: {value!r}: no name has a zero byte: write it anew", file=sys.stderr); return 2
     args = parser(argv[0] if argv else None).parse_args(argv, argparse.Namespace(argv=argv))
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
     before_torch()
-    for value in argv:
-        if '\0' in value: print(f"legal-llm {args.command}: {value!r}: no name has a zero byte: write it anew", file=sys.stderr); return 2
     if getattr(args, 'use_cpu', False): os.environ['CUDA_VISIBLE_DEVICES'] = ''
     try: return args.function(args) or 0
     except LegalLLMError as e: print(f"legal-llm {args.command}: {e}", file=sys.stderr); return 2

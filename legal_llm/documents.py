@@ -247,7 +247,7 @@ def _fill(pieces, annotations):
         if said in ('☐', '☒'):
             after = [p for p in line if p[1] >= x0]
             if after: p = min(after, key=lambda p: p[1]); p[0] = f'{said} {p[0].lstrip()}'; continue
-        elif said in ' '.join(''.join(p[0] for p in line).split()): continue # it is drawn on the page as well
+        elif any(x0 - 2 <= p[1] <= x1 and said in ' '.join(p[0].split()) for p in line): continue # it is drawn there as well
         before = [p for p in line if p[1] <= x1]
         blank = next((p for p in before if _BLANK.search(p[0])), None)
         if blank: blank[0] = _BLANK.sub(lambda m: said, blank[0], count=1)
@@ -263,10 +263,11 @@ def _page_text(page):
     for piece in drawn.pieces:
         font = piece[3]
         if id(font) not in known: known[id(font)] = _says_letters(font)
-        if not known[id(font)] and piece[0].strip():
-            name = re.sub(r'^[A-Z]{6}\+|[-,]?(?:Regular|MT)+$', '', str(font.get('/BaseFont', ''))[1:]).lower()
-            if name not in _GLYPHS: unread = True
-            piece[0] = _symbols(piece[0], name) if name in _GLYPHS else re.sub(r'[^\n]+', ' ', piece[0])
+        private = re.search('[\uf020-\uf0ff]', piece[0]) # as Word's bullets are
+        if private or not known[id(font)] and piece[0].strip():
+            name = re.sub(r'^[A-Z]{6}\+|[-,]?(?:Regular|MT)+$', '', str((font or {}).get('/BaseFont', ''))[1:]).lower()
+            if name in _GLYPHS or known[id(font)]: piece[0] = _symbols(piece[0], name if name in _GLYPHS else '')
+            else: piece[0], unread = re.sub(r'[^\n]+', ' ', piece[0]), True
     annotations = page.get('/Annots')
     annotations = [a.get_object() for a in (annotations.get_object() if annotations is not None else None) or ()]
     annotations = [a for a in annotations if hasattr(a, 'get')]

@@ -346,6 +346,8 @@ def _spans(record):
     title = next((str(d[k]) for d in (data, meta, record) for k in ('title', 'file_name', 'filename', 'name') if isinstance(d.get(k), str)), '')
     return text, title, found
 
+_NO_LABEL = object() # the category of a contract in which a person found nothing
+
 def _label_rows(path):
     "(number of the line, row or None, what is wrong with it) of each label: a row has the fields, and `start` where the label's place is known."
     for i, record, why in _records(path):
@@ -357,7 +359,7 @@ def _label_rows(path):
             yield i, record, why; continue
         text, title, found = spans
         if found is None: continue
-        if not found: yield i, dict(contract=text, title=title, category=None), None
+        if not found: yield i, dict(contract=text, title=title, category=_NO_LABEL), None
         for start, end, name in found:
             if start is None and isinstance(end, str) and isinstance(name, str):
                 yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=end), None; continue
@@ -429,7 +431,7 @@ def load_labels(
     problems, contracts, sources, seen, near, twice = [], {}, {}, {}, [], []
     for i, row, why in _label_rows(path):
         report = lambda why: problems.append(_problem(path, f'line {i}', why))
-        if not why and isinstance(row, dict) and row.get('category', '') is None and isinstance(row.get('contract'), str): row = dict(row, category='no label') # and no quote
+        if isinstance(row, dict) and row.get('category') is _NO_LABEL: row = dict(row, category=(categories or CATEGORIES)[0].name) # without a quote, for the contract alone
         if why := why or _fields(row, contract=str, category=str) or (_fields(row, quote=str) if isinstance(row, dict) and row.get('quote') is not None else None): report(why); continue
         category, quote = ' '.join(row['category'].split()), row.get('quote') or ''
         if not category: report('the category is empty'); continue

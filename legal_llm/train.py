@@ -77,7 +77,9 @@ class TrainSettings:
         if self.max_packs == 0 and self.probe_windows == 0: raise LegalLLMError("max_packs=0 and probe_windows=0 train nothing: give more of one of them")
         if taken := {'r', 'lora_alpha', 'alpha', 'lora_dropout', 'dropout', 'seed', 'checkpointing', 'model', 'task_type'} & set(self.lora):
             name = min(taken)
-            raise LegalLLMError(f"{name} is no further option of LoRA: give it as the setting {name.removeprefix('lora_')}" if name not in ('model', 'task_type') else f"{name} is not to be set: leave it out of lora")
+            if name in ('model', 'task_type'): raise LegalLLMError(f"{name} is not to be set: leave it out of lora")
+            own = name.removeprefix('lora_')
+            raise LegalLLMError(f"{name}={self.lora[name]} in lora is an option of its own: give --{own} {self.lora[name]}, or {own}={self.lora[name]} as a setting")
         for name in ('lr', 'head_lr', 'epochs', 'clip', 'present', 'absent', 'penalty', 'hours', 'dropout'):
             if (value := getattr(self, name)) is not None and not math.isfinite(value): raise LegalLLMError(f"{name}={value} is no finite number: give one")
         if not 0 <= self.seed < 2**32: raise LegalLLMError(f"seed={self.seed}: give a whole number from 0 to 4294967295")

@@ -1162,6 +1162,7 @@ def test_words_that_were_filled_in_stand_in_their_place(tmp_path):
     assert '☐ exclusive licence' in form('Btn', '/AS/Off/Rect[72 678 84 690]')[0]
     assert form('Btn', '/Ff 65536/MK<</CA(Print)>>/Rect[72 678 84 690]')[0] == 'Name:\nexclusive licence\nWords that follow'
     assert form('Tx', '/V(Words that follow)/Rect[72 658 200 672]')[0].count('Words') == 1  # it is on the page as well
+    assert form('Tx', '/V(or)/Rect[110 656 300 672]')[0].endswith('Words that follow or')  # part of a word there is not the word
     assert form('Tx', '/V(Far away)/Rect[72 100 200 112]')[0].endswith('\nFar away')
 
 
@@ -1210,3 +1211,11 @@ def test_a_first_letter_that_is_set_large_belongs_to_its_word(tmp_path):
     cap._p.get_or_add_pPr().append(parse_xml(f'<w:framePr {nsdecls("w")} w:dropCap="drop" w:lines="3"/>'))
     word.save(tmp_path / 'w.docx')
     assert read_document(tmp_path / 'w.docx').text == 'This Agreement'
+
+
+@pytest.mark.parametrize('base, code, shown', [('ABCDEF+SymbolMT', 'f0b7', '•'), ('ABCDEF+Wingdings-Regular', 'f0a8', '☐'), ('ABCDEF+Calibri', 'f0b7', '•')])
+def test_bullets_of_word_in_a_pdf(tmp_path, base, code, shown):
+    "Their codes are private ones; what they show is known from the font"
+    font = f'<</Type/Font/Subtype/Type1/BaseFont/{base}/ToUnicode 7 0 R>>'
+    to_unicode = stream(f'1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <41> <{code}> endbfchar'.encode())
+    assert read_pdf(tmp_path, b'BT /F2 10 Tf 72 700 Td (A) Tj ET', font, to_unicode, fonts='/F2 6 0 R') == (shown, '')

@@ -135,3 +135,9 @@ def test_exports_that_name_or_place_their_text_otherwise(tmp_path, record):
     (tmp_path / 'a.json').write_text(json.dumps([record]))
     (contract,) = read(tmp_path / 'a.json')
     assert [(k.category, k.text, k.start) for k in contract.clauses] == [('Governing Law', 'law of Ohio', 4)]
+
+
+def test_a_label_without_a_category_is_refused(tmp_path):
+    (tmp_path / 'a.jsonl').write_text(json.dumps(dict(contract='The law of Ohio governs.' + MORE, category=None, quote='law of Ohio')))
+    with pytest.raises(LegalLLMError, match='category'):
+        read(tmp_path / 'a.jsonl')
