@@ -3,15 +3,16 @@
     python -m benchmarks                    all of it
     python -m benchmarks review [--run RUN] screen alone, screen and reader, `generate` for every window and category: seconds and memory
     python -m benchmarks training           a sentence for all categories at once, a sequence a pair, TRL on the same pairs: pairs and tokens a second
+    python -m benchmarks gpu                a 3B model's shape in 4 bits, where there is a GPU: speed and memory of training and reading, kill and resume
     python -m benchmarks scale              week 1 on CUAD, where it is at hand, and on 250 to 1,000 written contracts: seconds and memory of each stage
 """
 
 import argparse
 import sys
 
-from benchmarks import review, scale, training
+from benchmarks import gpu, review, scale, training
 
-PARTS = ('review', 'training', 'scale')
+PARTS = ('review', 'training', 'gpu', 'scale')
 
 
 def main() -> int:
@@ -28,6 +29,8 @@ def main() -> int:
             review.main(args.run)
         elif part == 'training':
             training.main()
+        elif part == 'gpu':
+            gpu.main()
         else:
             scale.main(args.sizes or scale.SIZES)
     return 0

@@ -70,11 +70,11 @@ def _gpu():
 
 
 def about() -> dict:
-    "The machine and the packages"
+    "The day, the machine and the packages"
     from legal_llm.env import hardware, versions
 
     machine = hardware()
-    return dict(machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]), versions=versions())
+    return dict(date=time.strftime('%Y-%m-%d'), machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]), versions=versions())
 
 
 def keep(name: str, results: dict) -> Path:

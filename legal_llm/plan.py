@@ -14,8 +14,8 @@ from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradi
 from .windows import Example
 
 # %% auto #0
-__all__ = ['check_model', 'check_packs', 'run_gb', 'check_disk', 'Measured', 'unchanged', 'as_trained', 'too_long', 'preflight',
-           'Plan', 'make_plan']
+__all__ = ['check_model', 'check_packs', 'run_gb', 'check_disk', 'Measured', 'unchanged', 'as_trained', 'too_long', 'some_head',
+           'preflight', 'Plan', 'make_plan']
 
 # %% ../nbs/week2_plan.ipynb #49d86ef5
 def check_model(
@@ -129,7 +129,7 @@ def too_long(part: list[Example]) -> str: # a sentence
     return f"{padded(part):,} tokens at once do not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits"
 
 @contextlib.contextmanager
-def _some_head(reader: Reader):
+def some_head(reader: Reader):
     "A random head in place of one that is zero."
     import torch
     zero = not reader.head.weight.any()
@@ -185,7 +185,7 @@ def preflight(
     if device.type == 'cuda': torch.cuda.empty_cache()
     memory = _memory(device)[1]
     if tried:
-        with unchanged(reader), _some_head(reader), cast:
+        with unchanged(reader), some_head(reader), cast:
             reader.train()
             with _peak(device) as peak: loss = _try_part(reader, parts[-1], weights, scale)
             batch = collate([e.window for e in median], device)

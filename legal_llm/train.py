@@ -145,7 +145,7 @@ def lay_out(
     if s.max_packs: wanted = min(wanted, s.max_packs * s.pack_windows)
     if wanted < per_step:
         raise LegalLLMError(f"{wanted} windows fill no step of {s.accumulation} x {s.pack_windows}: raise --epochs, or lower --accumulation or --pack-windows")
-    while len(order) < wanted: order += rng.permutation(len(examples)).tolist()
+    while len(order) < wanted: order += rng.permutation(len(examples))[::-1].tolist() # backwards: the head is fitted on the first of the same permutation, and these are new to it
     packs = []
     for k in range(0, wanted - per_step + 1, per_step):
         step = sorted((examples[i] for i in order[k:k + per_step]), key=len)
@@ -344,9 +344,10 @@ def agreed(value):
 def _check(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
     from legal_llm.reader import check_pack
+    from legal_llm.plan import some_head
     most = 1e-3 if choices['dtype'] == 'float32' and not choices['four_bit'] else .1
     cast, scale = as_trained(reader.head.weight.device, choices['dtype'])
-    with cast: error = check_pack(reader, pack, weights, scale=scale)
+    with cast, some_head(reader): error = check_pack(reader, pack, weights, scale=scale)
     print(f"check: a pack gives the gradients of separate sequences to {error:.1e}", flush=True)
     if not error <= most:
         raise LegalLLMError(f"packs do not give this model the gradients of separate sequences (they differ by {error:.2f}, at most {most} is rounding): "

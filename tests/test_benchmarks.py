@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import measure, review, scale, training  # noqa: E402
+from benchmarks import gpu, measure, review, scale, training  # noqa: E402
 
 
 def test_a_process_of_its_own():
@@ -47,3 +47,16 @@ def test_training(method, tiny, tmp_path):
 def test_scale():
     row = scale.week1(21)
     assert row['contracts'] == 21 and row['windows'] > 0 and row['stages'].keys() >= {'fit the screen', 'the whole of week 1'}
+
+
+def test_gpu(tiny, tmp_path, capsys):
+    "What is measured on a card, on a model of two layers and this processor"
+    from legal_llm.models import load_tokenizer
+    from tiny import make_examples
+
+    shape = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+    base = gpu.random_base(tmp_path / 'base', load_tokenizer(str(tiny)), **shape)
+    made = gpu.steps(str(base), make_examples(3, 64)[: 2 * gpu.WINDOWS], 'float32')
+    assert 0 < made['gradients'] < 1e-3 and [t['checkpointing'] for t in made['training']] == [True, False]
+    assert len({p['pairs'] for p in made['pairs']}) == 1 and all(r['tokens_per_second'] > 0 for r in (*made['training'], *made['reading']))
+    assert gpu.main() is None and 'there is no GPU' in capsys.readouterr().out

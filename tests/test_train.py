@@ -430,7 +430,8 @@ def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
 def test_packs_that_fail_the_check_are_refused(settings, tmp_path, monkeypatch, capsys):
     prepare_training(settings, tmp_path / 'run', check=True)
     assert 'separate sequences to' in capsys.readouterr().out
-    monkeypatch.setattr(reader_module, 'check_pack', lambda *args, **kwargs: 0.3)
+    states = reader_module.Reader.states
+    monkeypatch.setattr(reader_module.Reader, 'states', lambda self, input_ids, mean: states(self, input_ids, mean).roll(len(mean) - 1, 0))
     with pytest.raises(LegalLLMError, match='do not give this model the gradients of separate sequences'):
         prepare_training(settings, tmp_path / 'run', check=True)
 
@@ -447,6 +448,13 @@ def test_packs_of_a_step_are_alike_and_each_window_comes_once_an_epoch(settings)
         assert list(map(len, a + b)) == sorted(map(len, a + b))
     with pytest.raises(LegalLLMError, match='fill no step'):
         lay_out(examples[:1], s)
+
+
+def test_fine_tuning_begins_with_windows_that_the_head_was_not_fitted_on(settings, tmp_path):
+    job = prepare_training(replace(settings, probe_windows=8, max_packs=4), tmp_path / 'run')
+    fitted = {(e.window.ids.tobytes(), int(e.window.sentences[0])) for e in job.probe}
+    trained = [(e.window.ids.tobytes(), int(e.window.sentences[0])) for p in job.packs for e in p]
+    assert len(fitted) == 8 and len(trained) >= 8 and not fitted & set(trained)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
