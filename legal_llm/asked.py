@@ -45,6 +45,7 @@ def ask(model,                # a causal language model: `load_base(causal=True)
     from legal_llm.reader import split_pack
     yes, no = answer_tokens(tokenizer)
     weight = model.get_output_embeddings().weight
+    prompts = [list(p) for p in prompts] # each an object of its own, also where one is asked twice
     device, out, number = weight.device, np.zeros(len(prompts), np.float32), {id(p): i for i, p in enumerate(prompts)}
     with torch.inference_mode():
         for part in split_pack(prompts, max_pack_tokens):

@@ -99,6 +99,7 @@ def read_windows(reader: Reader,
     progress=None                # called with the number of windows that were read
 ) -> np.ndarray: # float32 [asked in all windows, categories, or layers * hidden], in the windows' order
     "Read windows in packs of like length."
+    windows = [replace(w) for w in windows] # each an object of its own, also where one is read twice
     device, out = reader.head.weight.device, [None] * len(windows)
     place = {id(w): i for i, w in enumerate(windows)}
     training, compute = reader.training, reader.states if states else reader
