@@ -140,7 +140,7 @@ def test_a_failing_cell_fails(tmp_path):
 
 
 # A test asks whether the notebooks run, with the real model: less training than they show, and fewer contracts, tell that too.
-TRAINED = 'probe_windows=160, max_packs=8, dev_every=4, dev_windows=48'
+TRAINED = 'probe_windows=96, max_packs=4, dev_every=2, dev_windows=32'
 LESS = {'week3_eval': {'limit=12': 'limit=3', 'limit=6': 'limit=2'}}
 
 
