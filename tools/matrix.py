@@ -2,6 +2,7 @@
 
 python tools/matrix.py            all tests but the notebooks, in .venv and .venv-2024 (make matrix)
 python tools/matrix.py --venv V   the core tests in another virtual environment, of another Python for instance (make VENV=V PYTHON=python3.12 venv)
+python tools/matrix.py --between  the core tests in .venv with transformers of between the two sets, such as that of Colab's image
 python tools/matrix.py --clashes  bring about each pair of versions that legal_llm.env.CLASHES names, and keep what it says
 python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's versions (make old)
 """
@@ -19,10 +20,11 @@ from pathlib import Path
 from notebooks import NBS, ROOT
 
 # What touches transformers, peft, accelerate, datasets and scikit-learn, in a few minutes.
-CORE = """test_compat.py test_models.py test_rules.py
+CORE = """test_compat.py test_models.py test_families.py test_rules.py
 test_parity.py::test_pack_equals_separate_sequences[written-even] test_parity.py::test_windows_read_together_equal_windows_read_alone[written]
 test_train.py::test_resumed_equals_uninterrupted test_train.py::test_two_runs_of_one_record_are_equal test_train.py::test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session
 test_train.py::test_two_processes_make_the_updates_of_one test_screen.py""".split()
+BETWEEN = {'5.0.0': 'huggingface_hub>=1.3,<2', '5.9.0': 'huggingface_hub>=1.5,<2'}  # transformers, and what it needs besides: no method for clipping gradients; Colab's of summer 2026
 VENVS = {'current': '.venv', '2024': '.venv-2024'}
 OUT = NBS / 'results' / 'matrix.json'
 SHOWN = 'torch transformers peft accelerate bitsandbytes datasets huggingface_hub gradio scikit-learn'.split()
@@ -77,26 +79,29 @@ def everything() -> list[str]:
     return [f'tests/{p.name}' for p in sorted((ROOT / 'tests').glob('test_*.py')) if p.name != 'test_notebooks.py']
 
 
-def ask(python: Path, code: str):
-    return json.loads(subprocess.run([python, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+def ask(python: Path, code: str, env: dict | None = None):
+    return json.loads(subprocess.run([python, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT, env=env).stdout)
 
 
 def core() -> list[str]:
     return [f'tests/{name}' for name in CORE]
 
 
-def run(profile: str, venv: str = '') -> dict:
-    "The tests in one environment, only the core tests in one that is not in `VENVS`: versions, counts by file, minutes, and the names of what failed"
+def run(profile: str, venv: str = '', path: str = '') -> dict:
+    "The tests in one environment, only the core tests in one that is not in `VENVS` or with packages of a folder in front: versions, counts by file, minutes, and the names of what failed"
+    env = {**os.environ, **({'PYTHONPATH': path} if path else {})}
     python = ROOT / (venv or VENVS[profile]) / 'bin' / 'python'
     if not python.exists():
         sys.exit(f'{python.parent.parent} is not there: make matrix')
-    found = ask(python, 'import json, platform; from legal_llm.env import profile, versions as v; print(json.dumps([platform.python_version(), profile(v()), v()]))')
-    if not venv and found[1] != profile:
+    found = ask(python, 'import json, platform; from legal_llm.env import profile, versions as v; print(json.dumps([platform.python_version(), profile(v()), v()]))', env)
+    if not (venv or path) and found[1] != profile:
         sys.exit(f'{python.parent.parent} does not hold the versions of {profile!r}: delete it, and make matrix')
     with tempfile.TemporaryDirectory() as folder:
         report, start = Path(folder) / 'report.xml', time.time()
         subprocess.run(
-            [python, '-m', 'pytest', *(core() if venv else everything()), '-n', 'auto', '--dist', 'loadgroup', '-q', f'--junitxml={report}', '-o', 'junit_family=xunit1'], cwd=ROOT
+            [python, '-m', 'pytest', *(core() if venv or path else everything()), '-n', 'auto', '--dist', 'loadgroup', '-q', f'--junitxml={report}', '-o', 'junit_family=xunit1'],
+            cwd=ROOT,
+            env=env,
         )
         minutes = (time.time() - start) / 60
         counts, failed = {}, []
@@ -109,11 +114,23 @@ def run(profile: str, venv: str = '') -> dict:
     return dict(python=found[0], versions={k: found[2][k] for k in SHOWN if k in found[2]}, minutes=round(minutes, 1), tests=counts, failed=failed)
 
 
+def between() -> dict[str, dict]:
+    "The core tests with each transformers of `BETWEEN`, installed in front of today's"
+    out = {}
+    for version, hub in BETWEEN.items():
+        with tempfile.TemporaryDirectory() as folder:
+            packages = [f'transformers=={version}', 'tokenizers>=0.22,<=0.23.0', hub, 'typer-slim']
+            subprocess.run([ROOT / '.venv/bin/python', '-m', 'pip', 'install', '-q', '--no-deps', '--target', folder, *packages], check=True, capture_output=True)
+            out[f'core tests, transformers {version}'] = run('current', path=folder)
+    return out
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description='Run the tests under both sets of package versions')
     parser.add_argument('profiles', nargs='*', choices=[[], *VENVS], default=[], help='sets of versions; none: both')
     parser.add_argument('--venv', help="a virtual environment with today's versions, in which to run the core tests")
     parser.add_argument('--core', action='store_true', help='only print the names of the core tests')
+    parser.add_argument('--between', action='store_true', help='the core tests with transformers of between the two sets')
     parser.add_argument('--clashes', action='store_true', help='only bring about the pairs of versions that do not work together')
     args = parser.parse_args()
     if args.core:
@@ -124,6 +141,10 @@ def main() -> int:
         results['clashes'] = clashes()
         OUT.write_text(json.dumps(results, indent=1) + '\n')
         return 0 if all(c['expected'] and c['doctor'] != 'green' for c in results['clashes']) else 1
+    if args.between:
+        results |= (found := between())
+        OUT.write_text(json.dumps(results, indent=1) + '\n')
+        return 1 if any(r['failed'] for r in found.values()) else 0
     failed = []
     for profile in ['current'] if args.venv else args.profiles or VENVS:
         result = run(profile, args.venv)
