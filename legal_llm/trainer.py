@@ -27,7 +27,6 @@ __all__ = ['PackTrainer', 'load_trained', 'dev_examples', 'score_examples', 'Wat
 # %% ../nbs/week2_trainer.ipynb #c6e71bf8
 class PackTrainer(Trainer):
     "transformers' Trainer, on packs."
-    loss_is_scaled_for_ga = True # a pack's loss is its share of the step's loss already
 
     def __init__(self, reader: Reader, args,
         packs: list[list[Example]],            # in training order; with several processes, each takes its share of every step
@@ -38,6 +37,7 @@ class PackTrainer(Trainer):
         on_smaller=lambda budget, sentence: None # called when memory has run out
     ):
         super().__init__(model=reader, args=args, train_dataset=packs, data_collator=lambda batch: dict(pack=batch[0]))
+        self.model_accepts_loss_kwargs = True # a pack's loss is its share of the step's loss already: it is not to be divided by the packs of a step
         self.weights, self.budget, self.keep, self.on_smaller, self.staged, self.grad_norm = weights, budget, keep, on_smaller, None, None
         self.rates = [args.learning_rate, head_lr or args.learning_rate]
         for name in ('PrinterCallback', 'ProgressCallback'):
