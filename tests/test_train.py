@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -567,7 +568,37 @@ def test_the_preset_of_a_machine(tiny_data):
     }  # fmt: skip
 
 
-GPUS = {n: Gpu(n, c, gb) for n, c, gb in (('T4', (7, 5), 14.7), ('P100', (6, 0), 15.9), ('A100', (8, 0), 39.5), ('L4', (8, 9), 22.0), ('GTX', (6, 1), 8.0))}
+@pytest.mark.parametrize(
+    'gpus, speed, base, dtype, four_bit, again, packs, minutes',
+    [  # tokens/s of a step on each GPU, first guesses but for what was measured on an H200
+        (('T4',), 700, 'llama3.2-3b', 'float16', True, True, 694, 22), (('T4', 'T4'), 700, 'llama3.2-3b', 'float16', True, True, 694, 11),
+        (('P100',), 400, 'llama3.2-3b', 'float16', True, True, 694, 42), (('L4',), 1800, 'llama3.2-3b', 'bfloat16', False, True, 347, 9),
+        (('A100',), 7000, 'llama3.2-3b', 'bfloat16', False, False, 347, 2), (('H200',), 14000, 'llama3.2-3b', 'bfloat16', False, False, 347, 1),
+        (('GTX',), 1500, 'smollm2', 'float16', False, False, 694, 10),
+    ],
+)  # fmt: skip
+def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, four_bit, again, packs, minutes, tiny_data):
+    "From the machine to the plan, for as many windows as CUAD's training contracts have: the base model, its number format and weights, one epoch, and minutes, well within the hours that the preset gives"
+    from legal_llm.plan import Measured, make_plan
+    from legal_llm.rules import SHAPES, Situation, choose
+    from legal_llm.windows import Example, Window
+
+    machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
+    s = week2_settings(open_data(tiny_data), machine)
+    shape = SHAPES['Llama-3.2-3B' if s.base == 'llama3.2-3b' else 'SmolLM2-135M']
+    c = choose(Situation(machine, shape, s.window_tokens, s.pack_windows, s.r, '0.50.2'))
+    assert (s.base, c['four_bit'], c['checkpointing']) == (base, four_bit, again) and c['dtype'] == dtype
+    window = Window(np.zeros(69, np.int32), np.array([[17, 69]], np.int32), np.zeros(1, np.int32))
+    windows = [Example(window, np.zeros((1, 41), np.float32), np.ones((1, 41), bool), np.zeros((1, 41), bool))] * 11_105
+    laid = lay_out(windows, s)
+    measured = Measured(1.0, 1104, 1104, 1104 / speed, 1104 / (3 * speed), 3 * 10**9, 24 * 10**6, 2.8, 10.0, machine.gpus[0].memory_gb, 1.0, 50.0)
+    heads, n = in_time(s.hours, windows, laid, s.accumulation, measured, len(gpus))
+    plan = make_plan(laid[:n], windows[:heads], s.accumulation // len(gpus), len(gpus), measured)
+    assert (heads, plan.packs) == (len(windows), packs) and plan.steps == packs // len(gpus)
+    assert round((plan.seconds + plan.probe_seconds) / 60) == pytest.approx(minutes, abs=3) and plan.seconds + plan.probe_seconds < 3600 * s.hours
+
+
+GPUS = {n: Gpu(n, c, gb) for n, c, gb in (('T4', (7, 5), 14.7), ('P100', (6, 0), 15.9), ('A100', (8, 0), 39.5), ('L4', (8, 9), 22.0), ('GTX', (6, 1), 8.0), ('H200', (9, 0), 139.8))}
 
 
 def test_a_log_is_read_from_where_it_was_read_to(tmp_path):
