@@ -84,7 +84,8 @@ def cmd_extract(args):
     form, folder = Path(args.out or '').suffix, any(Path(f).is_dir() for f in args.files)
     if folder and (not args.out or form): raise LegalLLMError("a folder of contracts has a result for each: give --out, a folder for them")
     if args.out and not form: return _extract_folder(args)
-    if args.out and form not in ('.json', '.csv', '.xlsx'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv or .xlsx, or a folder")
+    if args.out and form not in ('.json', '.csv', '.xlsx', '.html'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv, .xlsx or .html, or a folder")
+    if form == '.html' and len(args.files) > 1: raise LegalLLMError(f"--out {args.out}: a page shows one contract, and there are {len(args.files)}: give one, or a name that ends in .json, .csv or .xlsx")
     if args.gpus > 1: raise LegalLLMError("--gpus shares the documents of a folder: give --out, a folder, or leave it out")
     documents = [read_document(f) for f in args.files]
     for d in documents:
@@ -102,6 +103,9 @@ def cmd_extract(args):
     rows = [r for review in reviews for r in review.rows()]
     if form == '.csv': atomic_write(args.out, csv_of(rows))
     elif form == '.xlsx': save_xlsx(rows, args.out)
+    elif form == '.html':
+        from legal_llm.demo import review_file # which imports no gradio
+        atomic_write(args.out, review_file(reviews[0], 'html', extractor.name))
     elif form: save_json(args.out, [r.to_dict() for r in reviews])
     for r in reviews: print_review(r)
     if args.out: print(f"written to {args.out}")
@@ -387,7 +391,7 @@ def parser(
     p = add('extract', cmd_extract)
     p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them')
     model(p)
-    p.add_argument('--out', default=None, help='write the result: a name ending in .json, .csv or .xlsx; or a folder, for a file each and a table of '
+    p.add_argument('--out', default=None, help='write the result: a name ending in .json, .csv or .xlsx, or in .html for a page with the clauses marked in the contract; or a folder, for a file each and a table of '
                                                'all, where what is there already is kept')
     p.add_argument('--gpus', type=_number(int, 1), default=1, help='processes that share the documents of a folder, one for each GPU')
     p.add_argument('--use-cpu', action='store_true', help='use no GPU; several processes share the processor')

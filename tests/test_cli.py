@@ -76,6 +76,7 @@ def test_extract_refuses(capsys, tmp_path, contract):
     (run / 'record.json').write_text('{}')
     assert 'no screen' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
     assert '.csv' in refused(capsys, 'extract', contract, '--run', run, '--out', tmp_path / 'clauses.doc')
+    assert 'a page shows one contract' in refused(capsys, 'extract', contract, contract, '--run', run, '--out', tmp_path / 'x.html')
     contract.write_text(' \n\t ')
     refused(capsys, 'extract', contract, '--run', run, '--out', out)
     assert not out.exists()
@@ -96,6 +97,9 @@ def test_what_the_screen_alone_does_needs_no_torch(capsys, tmp_path, contract, s
     text = contract.read_text(encoding='utf-8')
     quotes = [q for c in said['clauses'] for q in c['quotes']]
     assert quotes and all(text[q['start'] : q['end']] == q['text'] for q in quotes)
+    run('extract', contract, '--out', tmp_path / 'x.html')
+    page = (tmp_path / 'x.html').read_text(encoding='utf-8')
+    assert page.startswith('<!DOCTYPE html>') and 'Not legal advice' in page and '<mark' in page
     run('extract', contract, '--out', tmp_path / 'folder')
     assert (tmp_path / 'folder' / 'clauses.csv').exists()
 
