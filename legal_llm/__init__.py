@@ -1,1 +1,25 @@
+"""Review of commercial contracts: for each clause category, is it there, where, and in which exact words
+
+The names that most people need are here; a module is imported when one of its names is asked for.
+`train` and `extract` are modules: `legal_llm.train.train` is the function.
+"""
+
 __version__ = "0.1.0"
+
+_WHERE = dict(
+    Extractor='extract', Review='review', read_document='documents', DataSettings='data', prepare_data='data', open_data='data',
+    TrainSettings='train', train_on='train', open_run='train', evaluate='eval', score_files='metrics', LegalLLMError='env',
+)
+__all__ = list(_WHERE)
+
+
+def __getattr__(name):
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f'.{_WHERE[name]}', __name__), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_WHERE])
