@@ -70,7 +70,12 @@ def _sync(path: Path) -> None:
         finally: os.close(handle)
 
 def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink(): shutil.rmtree(path)
+    "Empty files first: what is deleted on a mounted Drive goes to its trash, which counts."
+    folder = path.is_dir() and not path.is_symlink()
+    for f in path.rglob('*') if folder else [path]:
+        if f.is_file() and not f.is_symlink():
+            with suppress(OSError): os.truncate(f, 0)
+    if folder: shutil.rmtree(path)
     else: path.unlink(missing_ok=True)
 
 def _put_aside(path: Path) -> Path: # where it is now

@@ -373,7 +373,7 @@ def keep_results(
     return save_json(out, dict(
         source=Path(record['source']).name, split=split, contracts=len(metrics.pop('contracts')), machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
         training=dict({k: v for k, v in record['settings'].items() if k != 'data'}, dtype=record['dtype'], lr=record['lr'], packs=record['packs'], steps=record['steps'],
-                      tokens=record['tokens'], minutes=round(record['minutes'], 1)),
+                      tokens=record['tokens'], minutes=round(record['minutes'], 1), gpus=record['machine']['gpus']),
         data=data, versions=record['versions'],
         scores={k: metrics[k] for k in ('settings', 'calibrations', 'calibration_error', 'seconds_per_contract', 'seconds', 'table', 'against', 'categories', 'fine_tuned')}))
 
@@ -385,7 +385,7 @@ def show_results(
     r = json.loads(Path(file).read_text(encoding='utf-8'))
     t, cores = r['training'], r['machine']['cores']
     where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
-    made = f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes" if t['packs'] else 'without fine-tuning: a head on the frozen model'
+    made = f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes" + ''.join(f' on an {g}' for g in t.get('gpus', ())) if t['packs'] else 'without fine-tuning: a head on the frozen model'
     return Markdown(ScoreTable.from_dict(r['scores']['table']).markdown() +
                     f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {made}; on a machine with {where}, "
                     f"a contract is reviewed in {r['scores']['seconds_per_contract']:.0f} s.\n\nAgainst the linear screen: " +
