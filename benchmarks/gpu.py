@@ -95,9 +95,9 @@ def steps(base: str, examples: list, dtype: str) -> dict:
             if again:
                 reader.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
             clear()
-            taken, tokens = seconds(lambda: [step_gradients(reader, [p], scale=scale) for p in packs], 1), sum(map(padded, packs))
-            estimate = weights_gb(shape, dtype, True) + trained + activations_gb(shape, max(map(padded, packs)), dtype, again, gpu)
-            out['training'].append(dict(checkpointing=again, tokens=tokens, tokens_per_second=round(tokens / taken), peak_gb=peak_gb(), estimate_gb=round(estimate, 2)))
+            taken, tokens, longest = seconds(lambda: [step_gradients(reader, [p], scale=scale) for p in packs], 1), sum(map(padded, packs)), max(map(padded, packs))
+            estimate = weights_gb(shape, dtype, True) + trained + activations_gb(shape, longest, dtype, again, gpu)
+            out['training'].append(dict(checkpointing=again, longest=longest, tokens=tokens, tokens_per_second=round(tokens / taken), peak_gb=peak_gb(), estimate_gb=round(estimate, 2)))
         alone = sorted((s for e in packs[0] for s in separate(e)), key=len)
         out['pairs'] = []
         for how, sequences, batch in (('windows', packs[0], WINDOWS), ('separate', alone, 8), ('separate', alone, WINDOWS)):

@@ -1,5 +1,6 @@
 "The hardware rules on machines that are not here: what is chosen, why, and what is refused."
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -160,3 +161,15 @@ def test_memory_grows_with_everything_it_should():
     assert weights_gb(THREE, 'float16', True) < weights_gb(THREE, 'float16', False)
     rooms = [room_gb(on('cpu', memory_gb=g), 'float32', False) for g in (4.0, 8.0, 16.0)]
     assert rooms == sorted(rooms) and room_gb(on('cpu', r=64), 'float32', False) < room_gb(on('cpu', r=8), 'float32', False)
+
+
+def test_memory_is_what_was_measured_on_a_gpu(root):
+    "Llama 3.2 3B in 4 bits, with and without checkpointing: weights, adapter with gradients and activations against torch's peak, within a quarter"
+    measured = json.loads((root / 'nbs/results/gpu.json').read_text())
+    shape, seen = SHAPES['Llama-3.2-3B'], 0
+    for s in measured['steps']:
+        for t in s['training']:
+            rule = weights_gb(shape, s['dtype'], True) + 8 * shape.adapter(16) / 2**30 + activations_gb(shape, t['longest'], s['dtype'], t['checkpointing'], True)
+            assert rule == pytest.approx(t['peak_gb'], rel=0.25), (s['dtype'], t, rule)
+            seen += 1
+    assert seen == 4 and measured['machine']['gpus']
