@@ -56,3 +56,13 @@ def test_windows_hold_the_sentences(family):
         start, end = w.spans[0]
         assert tokenizer.decode(w.ids[start:end], clean_up_tokenization_spaces=False).split() == text[a:b].split()
     assert start_token(tokenizer) == windows[0].ids[0]
+
+
+def test_both_copies_of_llama_give_one_prompt(tmp_path):
+    "One falls back on today's date, the other on a fixed one; neither is asked without a date"
+    gated = load_tokenizer(str(make_family('Llama 3', tmp_path / 'gated')))
+    ungated = load_tokenizer(str(tmp_path / 'gated'))
+    ungated.chat_template = gated.chat_template.replace("strftime_now('%d %b %Y')", "'26 July 2024'")
+    assert ungated.chat_template != gated.chat_template
+    one, other = (ask_prompt(t, 'A sentence.', CATEGORIES[0]) for t in (gated, ungated))
+    assert one == other and f'Today Date: {DATE}' in gated.decode(one)
