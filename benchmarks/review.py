@@ -47,7 +47,7 @@ def review(fast: bool, run: str | None = None, words=WORDS, most: int = CONTRACT
         total = taken['review'].pop('seconds')
         seconds = {k: round(v, 3) for k, v in made.seconds.items()}
         counts = dict(characters=len(text), words=len(text.split()), sentences=made.sentences, read=made.read)
-        rows.append(dict(kind=kind, title=title, **counts, seconds=dict(seconds, whole=total), **taken['review']))
+        rows.append(dict(kind=kind, **counts, seconds=dict(seconds, whole=total), **taken['review']))
     return dict(run=extractor.name, fast=fast, load=stages['load'], rows=rows)
 
 
@@ -88,7 +88,7 @@ def generate(base: str = 'smollm2', size: int = 512, words=WORDS, most: int = CO
                 pairs += len(some)
                 written += int((out[:, longest:] != tokenizer.pad_token_id).sum())
     each = (time.perf_counter() - begun) / pairs
-    rows = [dict(kind=k, title=t, windows=len(ws), seconds=round(each * len(ws) * len(CATEGORIES), 1)) for (k, t, _), ws in zip(contracts, cut)]
+    rows = [dict(kind=k, windows=len(ws), seconds=round(each * len(ws) * len(CATEGORIES), 1)) for (k, _, _), ws in zip(contracts, cut)]
     asked = dict(base=base, size=size, batch=BATCH, max_tokens=max_tokens, categories=len(CATEGORIES))
     return dict(asked, pairs=pairs, written=written, seconds_per_pair=round(each, 4), megabytes=taken['generate']['megabytes'], extrapolated=rows)
 
