@@ -45,17 +45,15 @@ def ask(model,                # a causal language model: `load_base(causal=True)
     from legal_llm.reader import split_pack
     yes, no = answer_tokens(tokenizer)
     weight = model.get_output_embeddings().weight
-    prompts = [list(p) for p in prompts] # each an object of its own, also where one is asked twice
-    device, out, number = weight.device, np.zeros(len(prompts), np.float32), {id(p): i for i, p in enumerate(prompts)}
+    device, said, order = weight.device, [], np.argsort([len(p) for p in prompts], kind='stable') # as `split_pack` gives them
     with torch.inference_mode():
         for part in split_pack(prompts, max_pack_tokens):
             longest = max(map(len, part))
             ids = torch.tensor([p + [0] * (longest - len(p)) for p in part], device=device)
             last = torch.tensor([len(p) - 1 for p in part], device=device)
             states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(part), device=device), last].float()
-            odds = states @ (weight[yes] - weight[no]).float()
-            for p, o in zip(part, odds.tolist()): out[number[id(p)]] = o
-    return out
+            said += (states @ (weight[yes] - weight[no]).float()).tolist()
+    return np.array(said, np.float32)[np.argsort(order)]
 
 # %% ../nbs/week3_asked.ipynb #960ed5e2
 NEVER = -20. # log odds

@@ -385,7 +385,7 @@ def show_results(
     r = json.loads(Path(file).read_text(encoding='utf-8'))
     t, cores = r['training'], r['machine']['cores']
     where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
-    made = f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes" + ''.join(f' on an {g}' for g in t.get('gpus', ())) if t['packs'] else 'without fine-tuning: a head on the frozen model'
+    made = f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes" + (f" on {', '.join(t['gpus'])}" if t.get('gpus') else '') if t['packs'] else 'without fine-tuning: a head on the frozen model'
     return Markdown(ScoreTable.from_dict(r['scores']['table']).markdown() +
                     f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {made}; on a machine with {where}, "
                     f"a contract is reviewed in {r['scores']['seconds_per_contract']:.0f} s.\n\nAgainst the linear screen: " +

@@ -29,7 +29,7 @@ def split_pack(
     pack: list,
     max_pack_tokens: int # in a part, padding included; a longer window is a part of its own
 ) -> list[list]:
-    "Divide a pack so that its parts fit into memory, windows of like length together."
+    "Divide a pack so that its parts fit into memory, the shortest windows first; of like length, in their order."
     parts = []
     for x in sorted(pack, key=len):
         if parts and padded([*parts[-1], x]) <= max_pack_tokens: parts[-1].append(x)
@@ -99,18 +99,16 @@ def read_windows(reader: Reader,
     progress=None                # called with the number of windows that were read
 ) -> np.ndarray: # float32 [asked in all windows, categories, or layers * hidden], in the windows' order
     "Read windows in packs of like length."
-    windows = [replace(w) for w in windows] # each an object of its own, also where one is read twice
-    device, out = reader.head.weight.device, [None] * len(windows)
-    place = {id(w): i for i, w in enumerate(windows)}
+    device, read, order = reader.head.weight.device, [], np.argsort([len(w) for w in windows], kind='stable') # as `split_pack` gives them
     training, compute = reader.training, reader.states if states else reader
     reader.eval()
     with torch.no_grad(): # not inference_mode, in which FSDP would gather weights that cannot be trained on afterwards
         for part in split_pack(windows, max_pack_tokens):
             rows = compute(**collate(part, device)).cpu().numpy()
-            for w, r in zip(part, np.split(rows, np.cumsum([len(w.sentences) for w in part])[:-1])): out[place[id(w)]] = r
+            read += np.split(rows, np.cumsum([len(w.sentences) for w in part])[:-1])
             if progress: progress(len(part))
     reader.train(training)
-    return np.concatenate(out) if out else np.zeros((0, reader.head.in_features if states else reader.head.out_features), np.float32)
+    return np.concatenate([read[k] for k in np.argsort(order)]) if read else np.zeros((0, reader.head.in_features if states else reader.head.out_features), np.float32)
 
 # %% ../nbs/week2_reader.ipynb #29383a8a
 def fit_head(reader: Reader,

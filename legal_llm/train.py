@@ -18,7 +18,7 @@ from .cuad import Category
 from .data import MIN_PROBABILITY, DataSet, open_data
 from .models import PORTABLE, START, add_lora, find_adapter, find_run, load_base, load_tokenizer, resolve_base, sharded, tokenizer_hash
 from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, TensorBoard, clock, plot_run, read_log, view_for
-from .plan import Measured, Plan, as_trained, make_plan, padded, preflight
+from .plan import Measured, Plan, as_trained, make_plan, padded, preflight, some_head
 from .rules import Choices, choose, situation
 from .screen import Screen, load_screen
 from .windows import Example
@@ -344,7 +344,6 @@ def agreed(value):
 def _check(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
     from legal_llm.reader import check_pack
-    from legal_llm.plan import some_head
     most = 1e-3 if choices['dtype'] == 'float32' and not choices['four_bit'] else .1
     cast, scale = as_trained(reader.head.weight.device, choices['dtype'])
     with cast, some_head(reader): error = check_pack(reader, pack, weights, scale=scale)
