@@ -24,9 +24,12 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_packages(include=[cfg['lib_path'], f"{cfg['lib_path']}.*"]),
-    package_data={cfg['lib_path']: ['playbooks.yml', 'default/**']},
+    package_data={cfg['lib_path']: ['playbooks.yml', 'assets/*', 'default/**']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split()},
-    entry_points={'console_scripts': [cfg['console_scripts']], 'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
+    entry_points={
+        'console_scripts': [cfg['console_scripts']],
+        'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
+    },
 )

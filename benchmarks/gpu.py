@@ -1,6 +1,7 @@
 """What only a card can show: the shape of Llama 3.2 3B with random weights, in 4 bits, on windows of contracts.
 
-Speed and memory do not depend on what the weights say. The windows are cut by the embedded tokenizer, whose tokens are part of the vocabulary's range.
+Speed and memory do not depend on what the weights say. The windows are cut by the embedded tokenizer, whose tokens are
+part of the vocabulary's range.
 """
 
 import gc
@@ -16,9 +17,19 @@ from pathlib import Path
 from benchmarks.measure import keep
 from benchmarks.training import write_examples
 
-LLAMA = dict(hidden_size=3072, intermediate_size=8192, num_hidden_layers=28, num_attention_heads=24, num_key_value_heads=8, head_dim=128)
+LLAMA = dict(
+    hidden_size=3072,
+    intermediate_size=8192,
+    num_hidden_layers=28,
+    num_attention_heads=24,
+    num_key_value_heads=8,
+    head_dim=128,
+)
 WINDOWS = 32  # in a pack
-STEPS, SAVED, KILLED = 60, 20, 33  # of a training: in all, between checkpoints, and when it is killed
+# of a training: in all, between checkpoints, and when it is killed
+STEPS = 60
+SAVED = 20
+KILLED = 33
 
 
 def random_base(folder: Path, tokenizer, **shape) -> Path:
@@ -26,8 +37,17 @@ def random_base(folder: Path, tokenizer, **shape) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    rope = dict(rope_type='llama3', rope_theta=500000.0, factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192)
-    config = LlamaConfig(**shape, vocab_size=128256, max_position_embeddings=131072, rope_parameters=rope, tie_word_embeddings=True)
+    rope = dict(
+        rope_type='llama3',
+        rope_theta=500000.0,
+        factor=32.0,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=8192,
+    )
+    config = LlamaConfig(
+        **shape, vocab_size=128256, max_position_embeddings=131072, rope_parameters=rope, tie_word_embeddings=True
+    )
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device('cuda' if torch.cuda.is_available() else 'cpu'):
@@ -68,7 +88,9 @@ def seconds(work, times: int = 3) -> float:
 
 
 def steps(base: str, examples: list, dtype: str) -> dict:
-    "Loading, a pack's forward and backward pass with and without checkpointing, the same pairs as separate sequences, and reading alone."
+    """Loading, a pack's forward and backward pass with and without checkpointing, the same pairs as separate sequences,
+    and reading alone.
+    """
     import torch
     from transformers import AutoConfig
 
@@ -81,11 +103,13 @@ def steps(base: str, examples: list, dtype: str) -> dict:
     start = time.perf_counter()
     model = load_base(base, dtype, four_bit=True)
     out = dict(dtype=dtype, loading=dict(seconds=round(time.perf_counter() - start, 2), peak_gb=peak_gb()))
-    reader, shape = Reader(add_lora(model, dropout=0.0), examples[0].doubt.shape[1]), Shape.of(AutoConfig.from_pretrained(base))
+    reader = Reader(add_lora(model, dropout=0.0), examples[0].doubt.shape[1])
+    shape = Shape.of(AutoConfig.from_pretrained(base))
     torch.nn.init.normal_(reader.head.weight, std=0.02)
     cast, scale = as_trained(reader.head.weight.device, dtype)
     packs = [sorted(examples[i : i + WINDOWS], key=len) for i in range(0, len(examples), WINDOWS)]
-    gpu, trained = torch.cuda.is_available(), sum(8 * p.numel() for p in reader.parameters() if p.requires_grad) / 2**30
+    gpu = torch.cuda.is_available()
+    trained = sum(8 * p.numel() for p in reader.parameters() if p.requires_grad) / 2**30
     reader.train()
     with cast:
         out['gradients'] = check_pack(reader, packs[0], scale=scale)
@@ -95,22 +119,48 @@ def steps(base: str, examples: list, dtype: str) -> dict:
             if again:
                 reader.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
             clear()
-            taken, tokens, longest = seconds(lambda: [step_gradients(reader, [p], scale=scale) for p in packs], 1), sum(map(padded, packs)), max(map(padded, packs))
+            taken = seconds(lambda: [step_gradients(reader, [p], scale=scale) for p in packs], 1)
+            tokens = sum(map(padded, packs))
+            longest = max(map(padded, packs))
             estimate = weights_gb(shape, dtype, True) + trained + activations_gb(shape, longest, dtype, again, gpu)
-            out['training'].append(dict(checkpointing=again, longest=longest, tokens=tokens, tokens_per_second=round(tokens / taken), peak_gb=peak_gb(), estimate_gb=round(estimate, 2)))
+            out['training'].append(
+                dict(
+                    checkpointing=again,
+                    longest=longest,
+                    tokens=tokens,
+                    tokens_per_second=round(tokens / taken),
+                    peak_gb=peak_gb(),
+                    estimate_gb=round(estimate, 2),
+                )
+            )
         alone = sorted((s for e in packs[0] for s in separate(e)), key=len)
         out['pairs'] = []
-        for how, sequences, batch in (('windows', packs[0], WINDOWS), ('separate', alone, 8), ('separate', alone, WINDOWS)):
+        for how, sequences, batch in (
+            ('windows', packs[0], WINDOWS),
+            ('separate', alone, 8),
+            ('separate', alone, WINDOWS),
+        ):
             parts = [sequences[i : i + batch] for i in range(0, len(sequences), batch)]
             clear()
             taken = seconds(lambda: step_gradients(reader, parts, scale=scale))
-            out['pairs'].append(dict(how=how, batch=batch, pairs=int(sum(e.doubt.sum() for e in sequences)), tokens=sum(map(padded, parts)), seconds=round(taken, 3), peak_gb=peak_gb()))
+            out['pairs'].append(
+                dict(
+                    how=how,
+                    batch=batch,
+                    pairs=int(sum(e.doubt.sum() for e in sequences)),
+                    tokens=sum(map(padded, parts)),
+                    seconds=round(taken, 3),
+                    peak_gb=peak_gb(),
+                )
+            )
         windows = [e.window for e in examples]
         out['reading'] = []
         for most in (1536, 8192, 32768):
             clear()
             taken = seconds(lambda: read_windows(reader, windows, most), 1)
-            out['reading'].append(dict(max_pack_tokens=most, tokens_per_second=round(sum(map(len, windows)) / taken), peak_gb=peak_gb()))
+            out['reading'].append(
+                dict(max_pack_tokens=most, tokens_per_second=round(sum(map(len, windows)) / taken), peak_gb=peak_gb())
+            )
         if gpu:
             from torch.profiler import ProfilerActivity, profile
 
@@ -124,8 +174,35 @@ def steps(base: str, examples: list, dtype: str) -> dict:
 def killed_and_resumed(base: str, data: str, folder: Path, dtype: str) -> dict:
     "A training of `STEPS` steps that is killed with -9 and started again with the same command."
     run = folder / 'run'
-    options = ['--max-packs', str(STEPS), '--probe-windows', '512', '--dev-every', str(SAVED), '--save-every', str(SAVED), '--patience', '0', '--check', '--dtype', dtype]
-    command = [sys.executable, '-m', 'legal_llm.cli', 'train', '--data', data, '--base', base, '--out', str(run), *options, '--four-bit']
+    options = [
+        '--max-packs',
+        str(STEPS),
+        '--probe-windows',
+        '512',
+        '--dev-every',
+        str(SAVED),
+        '--save-every',
+        str(SAVED),
+        '--patience',
+        '0',
+        '--check',
+        '--dtype',
+        dtype,
+    ]
+    command = [
+        sys.executable,
+        '-m',
+        'legal_llm.cli',
+        'train',
+        '--data',
+        data,
+        '--base',
+        base,
+        '--out',
+        str(run),
+        *options,
+        '--four-bit',
+    ]
 
     def done() -> int:
         log = run / 'log.jsonl'
@@ -139,7 +216,14 @@ def killed_and_resumed(base: str, data: str, folder: Path, dtype: str) -> dict:
     killed, start = done(), time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     record = json.loads((run / 'record.json').read_text())
-    return dict(dtype=dtype, steps=record['steps'], killed_at=killed, again_seconds=round(time.perf_counter() - start, 1), plan=record['measured'], logged=done())
+    return dict(
+        dtype=dtype,
+        steps=record['steps'],
+        killed_at=killed,
+        again_seconds=round(time.perf_counter() - start, 1),
+        plan=record['measured'],
+        logged=done(),
+    )
 
 
 def review(run: str, text: str, dtype: str) -> dict:
@@ -152,7 +236,13 @@ def review(run: str, text: str, dtype: str) -> dict:
     loading = time.perf_counter() - start
     extractor.score(text[:3000])  # warms up
     scores = extractor.score(text)
-    return dict(dtype=dtype, loading=round(loading, 1), **{k: round(v, 2) for k, v in scores.seconds.items()}, peak_gb=peak_gb(), said=scores.reader)
+    return dict(
+        dtype=dtype,
+        loading=round(loading, 1),
+        **{k: round(v, 2) for k, v in scores.seconds.items()},
+        peak_gb=peak_gb(),
+        said=scores.reader,
+    )
 
 
 def main(shape: dict = LLAMA, windows: int = 8 * WINDOWS, dtypes: tuple = ('float16', 'bfloat16')) -> dict | None:
@@ -169,9 +259,13 @@ def main(shape: dict = LLAMA, windows: int = 8 * WINDOWS, dtypes: tuple = ('floa
     tokenizer = load_tokenizer()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        base, examples = str(random_base(folder / 'base', tokenizer, **shape)), write_examples(tokenizer, windows)
+        base = str(random_base(folder / 'base', tokenizer, **shape))
+        examples = write_examples(tokenizer, windows)
         data = prepare_data(DataSettings(), folder / 'data', progress=False)
-        out = dict(steps=[steps(base, examples, d) for d in dtypes], resumed=killed_and_resumed(base, str(data.path), folder, dtypes[0]))
+        out = dict(
+            steps=[steps(base, examples, d) for d in dtypes],
+            resumed=killed_and_resumed(base, str(data.path), folder, dtypes[0]),
+        )
         text = max((c.text for c in data.contracts('dev')), key=len)
         reviews = [review(str(folder / 'run'), text, d) for d in (*dtypes, 'float32')]
     exact = reviews[-1]['said']

@@ -10,20 +10,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'nbs/results'
-CALL = 'import json, sys; from importlib import import_module; m, f, a = sys.argv[1:]; print(json.dumps(getattr(import_module(m), f)(**json.loads(a))))'
+CALL = (
+    'import json, sys; from importlib import import_module; m, f, a = sys.argv[1:]; '
+    'print(json.dumps(getattr(import_module(m), f)(**json.loads(a))))'
+)
 
 
 def alone(function, **arguments) -> dict:
-    "What `function` returns, from a process of its own: one case does not warm up or fill the memory of the next. Raises RuntimeError where it fails."
+    """What `function` returns, from a process of its own: one case does not warm up or fill the memory of the next.
+    Raises RuntimeError where it fails.
+    """
     command = [sys.executable, '-c', CALL, function.__module__, function.__name__, json.dumps(arguments)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, OMP_WAIT_POLICY='PASSIVE'))
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, OMP_WAIT_POLICY='PASSIVE'),
+    )
     if done.returncode:
         raise RuntimeError(f'{function.__name__}({arguments}) failed:\n{done.stderr[-4000:]}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
 class Stage:
-    "Seconds, and the most memory (MB) that this process and its children held, and that was held on the GPU. `into` gets it all under the stage's name."
+    """Seconds, and the most memory (MB) that this process and its children held, and that was held on the GPU. `into`
+    gets it all under the stage's name.
+    """
 
     def __init__(self, name: str, into: dict):
         self.name, self.into = name, into
@@ -64,7 +78,9 @@ class Stage:
 
 
 def _gpu():
-    "torch.cuda where torch is loaded and has a GPU: the screen alone loads no torch, and measuring is not to load it either"
+    """torch.cuda where torch is loaded and has a GPU: the screen alone loads no torch, and measuring is not to load it
+    either
+    """
     torch = sys.modules.get('torch')
     return torch.cuda if torch is not None and torch.cuda.is_available() else None
 
@@ -74,7 +90,11 @@ def about() -> dict:
     from legal_llm.env import hardware, versions
 
     machine = hardware()
-    return dict(date=time.strftime('%Y-%m-%d'), machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]), versions=versions())
+    return dict(
+        date=time.strftime('%Y-%m-%d'),
+        machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
+        versions=versions(),
+    )
 
 
 def keep(name: str, results: dict) -> Path:

@@ -1,6 +1,8 @@
-"""The review of contracts: screen alone, screen and reader, and what people do instead, which is to ask a model about every window and category.
+"""The review of contracts: screen alone, screen and reader, and what people do instead, which is to ask a model about
+every window and category.
 
-The run is the one that is named, else the default that the package ships. Speed alone is measured, so it may have been trained on these contracts.
+The run is the one that is named, else the default that the package ships. Speed alone is measured, so it may have been
+trained on these contracts.
 """
 
 import random
@@ -13,7 +15,10 @@ CONTRACTS = 10  # of dev, where CUAD is at hand
 MAX_TOKENS = 64  # written for a category and window, at most
 BATCH = 8  # questions in a batch of `generate`
 SAMPLE = 2, 8  # windows of the shortest and the longest contract, and categories on each, that `generate` is timed on
-PROMPT = 'Excerpt from a contract:\n\n{text}\n\nIs there a clause on "{name}" ({gloss})? Answer No, or quote it word by word.'
+PROMPT = (
+    'Excerpt from a contract:\n\n{text}\n\nIs there a clause on "{name}" ({gloss})? Answer No, or quote it word '
+    'by word.'
+)
 
 
 def contracts_to_review(words=WORDS, most: int = CONTRACTS) -> list[tuple[str, str, str]]:
@@ -32,7 +37,9 @@ def contracts_to_review(words=WORDS, most: int = CONTRACTS) -> list[tuple[str, s
 
 
 def review(fast: bool, run: str | None = None, words=WORDS, most: int = CONTRACTS) -> dict:
-    "Review every contract once, one after another, as `legal-llm extract` does: seconds by stage, sentences read, memory."
+    """Review every contract once, one after another, as `legal-llm extract` does: seconds by stage, sentences read,
+    memory.
+    """
     from legal_llm.env import limit_threads
     from legal_llm.extract import Extractor
 
@@ -51,8 +58,17 @@ def review(fast: bool, run: str | None = None, words=WORDS, most: int = CONTRACT
     return dict(run=extractor.name, fast=fast, load=stages['load'], rows=rows)
 
 
-def generate(base: str = 'smollm2', size: int = 512, words=WORDS, most: int = CONTRACTS, sample=SAMPLE, max_tokens: int = MAX_TOKENS) -> dict:
-    "Seconds of `generate` for a window and category, greedy, in left-padded batches: on a small sample, extrapolated to all of every contract."
+def generate(
+    base: str = 'smollm2',
+    size: int = 512,
+    words=WORDS,
+    most: int = CONTRACTS,
+    sample=SAMPLE,
+    max_tokens: int = MAX_TOKENS,
+) -> dict:
+    """Seconds of `generate` for a window and category, greedy, in left-padded batches: on a small sample, extrapolated
+    to all of every contract.
+    """
     import torch
 
     from legal_llm.cuad import CATEGORIES
@@ -67,7 +83,8 @@ def generate(base: str = 'smollm2', size: int = 512, words=WORDS, most: int = CO
     ids = [tokenizer(text, add_special_tokens=False, verbose=False)['input_ids'] for _, _, text in contracts]
     cut = [[i[a : a + size] for a in range(0, len(i), size)] for i in ids]
     chosen = [w for ws in (cut[0], cut[-1]) for w in random.Random(0).sample(ws, min(sample[0], len(ws)))]
-    picked, device = random.Random(0).sample(CATEGORIES, sample[1]), next(model.parameters()).device
+    picked = random.Random(0).sample(CATEGORIES, sample[1])
+    device = next(model.parameters()).device
     pairs, written, begun = 0, 0, None
     with Stage('generate', taken):
         for w in chosen:
@@ -82,15 +99,37 @@ def generate(base: str = 'smollm2', size: int = 512, words=WORDS, most: int = CO
                 mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in some], device=device)
                 with torch.inference_mode():
                     if begun is None:  # the first call warms up
-                        model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=2, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+                        model.generate(
+                            input_ids=ids,
+                            attention_mask=mask,
+                            max_new_tokens=2,
+                            do_sample=False,
+                            pad_token_id=tokenizer.pad_token_id,
+                        )
                         begun = time.perf_counter()
-                    out = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+                    out = model.generate(
+                        input_ids=ids,
+                        attention_mask=mask,
+                        max_new_tokens=max_tokens,
+                        do_sample=False,
+                        pad_token_id=tokenizer.pad_token_id,
+                    )
                 pairs += len(some)
                 written += int((out[:, longest:] != tokenizer.pad_token_id).sum())
     each = (time.perf_counter() - begun) / pairs
-    rows = [dict(kind=k, windows=len(ws), seconds=round(each * len(ws) * len(CATEGORIES), 1)) for (k, _, _), ws in zip(contracts, cut)]
+    rows = [
+        dict(kind=k, windows=len(ws), seconds=round(each * len(ws) * len(CATEGORIES), 1))
+        for (k, _, _), ws in zip(contracts, cut)
+    ]
     asked = dict(base=base, size=size, batch=BATCH, max_tokens=max_tokens, categories=len(CATEGORIES))
-    return dict(asked, pairs=pairs, written=written, seconds_per_pair=round(each, 4), megabytes=taken['generate']['megabytes'], extrapolated=rows)
+    return dict(
+        asked,
+        pairs=pairs,
+        written=written,
+        seconds_per_pair=round(each, 4),
+        megabytes=taken['generate']['megabytes'],
+        extrapolated=rows,
+    )
 
 
 def main(run: str | None = None, **smaller) -> None:
@@ -98,7 +137,13 @@ def main(run: str | None = None, **smaller) -> None:
     results, shared = {}, {k: smaller[k] for k in ('words', 'most') if k in smaller}
     for name in ('screen', 'reader'):
         results[name] = alone(review, fast=name == 'screen', run=run, **shared)
-        print(f"{name}: {sum(r['seconds']['whole'] for r in results[name]['rows']):,.1f} s for all contracts", flush=True)
+        print(
+            f"{name}: {sum(r['seconds']['whole'] for r in results[name]['rows']):,.1f} s for all contracts", flush=True
+        )
     results['generate'] = alone(generate, **smaller)
-    print(f"generate: {sum(r['seconds'] for r in results['generate']['extrapolated']):,.0f} s for all contracts, extrapolated", flush=True)
+    print(
+        f"generate: {sum(r['seconds'] for r in results['generate']['extrapolated']):,.0f} s for all contracts, "
+        "extrapolated",
+        flush=True,
+    )
     keep('review', results)

@@ -37,7 +37,9 @@ def week1(n: int) -> dict:
         with Stage('screen all contracts', stages):
             for c, s in zip(contracts, sentences):
                 screen.log_odds(c.text, s)
-        count, characters, cut = len(contracts), sum(len(c.text) for c in contracts), sum(map(len, sentences))
+        count = len(contracts)
+        characters = sum(len(c.text) for c in contracts)
+        cut = sum(map(len, sentences))
         del contracts, splits, sentences, screen
         settings = DataSettings(source=str(source))
         with Stage('the whole of week 1', stages):
@@ -47,7 +49,14 @@ def week1(n: int) -> dict:
         with Stage('windows for the reader', stages):
             examples = data.examples('train', tokenizer)
     kept = {k: data.info[k] for k in ('quarantined', 'doubtful', 'pairs', 'kept')}
-    counts = dict(contracts=count, characters=characters, sentences=cut, windows=len(examples), tokens=sum(map(len, examples)), **kept)
+    counts = dict(
+        contracts=count,
+        characters=characters,
+        sentences=cut,
+        windows=len(examples),
+        tokens=sum(map(len, examples)),
+        **kept,
+    )
     return dict(source='written' if n else Path(source).name, **counts, stages=stages)
 
 

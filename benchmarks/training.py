@@ -1,8 +1,11 @@
-"""Training the reader: sentences that are read once for all categories, against one sequence a pair, and against TRL's SFTTrainer on the same pairs as prompts.
+"""Training the reader: sentences that are read once for all categories, against one sequence a pair, and against TRL's
+SFTTrainer on the same pairs as prompts.
 
-A pair is a sentence and a category that the screen leaves in doubt. Each case runs in a process of its own: one step to warm up,
+A pair is a sentence and a category that the screen leaves in doubt. Each case runs in a process of its own: one step to
+warm up,
 then `TIMED` steps, each on other windows and ending with one update.
-Separate sequences and prompts are timed on `MOST` tokens of a step, drawn at random from its pairs, and scaled by tokens from there.
+Separate sequences and prompts are timed on `MOST` tokens of a step, drawn at random from its pairs, and scaled by
+tokens from there.
 """
 
 import pickle
@@ -25,7 +28,9 @@ QUESTION = '\nIs the last sentence a clause on "{name}"? Answer:'
 
 
 def write_examples(tokenizer, n: int, contracts: int = 60) -> list:
-    "`n` training windows, with the pairs that screens leave in doubt which have not seen their contracts: of CUAD where it is at hand, else written ones."
+    """`n` training windows, with the pairs that screens leave in doubt which have not seen their contracts: of CUAD
+    where it is at hand, else written ones.
+    """
     from legal_llm.data import MIN_PROBABILITY
     from legal_llm.cuad import CATEGORIES, find_dev_cuad, load_contracts
     from legal_llm.screen import fit_screen
@@ -37,14 +42,23 @@ def write_examples(tokenizer, n: int, contracts: int = 60) -> list:
     chosen = random.Random(0).sample(load_contracts(source), contracts) if source else write_contracts(contracts)
     for c, odds in zip(chosen, fit_screen(chosen, CATEGORIES)[1]):
         sentences = split_sentences(c.text)
-        out += make_examples(c.text, sentences, odds, label_sentences(sentences, c.clauses, names), tokenizer, min_probability=MIN_PROBABILITY)
+        out += make_examples(
+            c.text,
+            sentences,
+            odds,
+            label_sentences(sentences, c.clauses, names),
+            tokenizer,
+            min_probability=MIN_PROBABILITY,
+        )
     random.Random(1).shuffle(out)
     return [replace(e, doubt=in_doubt(e.offset, MIN_PROBABILITY)) for e in out[:n]]
 
 
 def padded_tokens(sequences: list, batch: int) -> int:
     "Tokens in sequences that are sorted by length, padding included, when `batch` of them make a forward pass"
-    return sum(max(map(len, some)) * len(some) for i in range(0, len(sequences), batch) for some in [sequences[i : i + batch]])
+    return sum(
+        max(map(len, some)) * len(some) for i in range(0, len(sequences), batch) for some in [sequences[i : i + batch]]
+    )
 
 
 def some_of(sequences: list, most: int = MOST) -> list:
@@ -66,7 +80,9 @@ class Prompt(list):
 
 
 def prompts_of(example, tokenizer) -> list[Prompt]:
-    "What TRL is given for a window: for each pair in doubt, the window up to the end of the sentence, a question and the answer."
+    """What TRL is given for a window: for each pair in doubt, the window up to the end of the sentence, a question and
+    the answer.
+    """
     import numpy as np
 
     from legal_llm.cuad import CATEGORIES
@@ -98,7 +114,9 @@ def train_plainly(reader, steps: list[list[list]]) -> list[float]:
 
 
 def train_with_trl(model, tokenizer, steps: list[list[Prompt]], batch: int, dtype: str) -> list[float]:
-    "The same by SFTTrainer.train(), equally many prompts in each step; a callback notes the time at the end of each update."
+    """The same by SFTTrainer.train(), equally many prompts in each step; a callback notes the time at the end of each
+    update.
+    """
     import torch
     from datasets import Dataset
     from transformers import TrainerCallback
@@ -115,7 +133,11 @@ def train_with_trl(model, tokenizer, steps: list[list[Prompt]], batch: int, dtyp
                 torch.cuda.synchronize()
             ends.append(time.perf_counter())
 
-    rows = [dict(input_ids=list(p), completion_mask=[0] * (len(p) - p.answer) + [1] * p.answer) for step in steps for p in step]
+    rows = [
+        dict(input_ids=list(p), completion_mask=[0] * (len(p) - p.answer) + [1] * p.answer)
+        for step in steps
+        for p in step
+    ]
     with tempfile.TemporaryDirectory() as folder:
         settings = dict(
             per_device_train_batch_size=batch,
@@ -127,7 +149,8 @@ def train_with_trl(model, tokenizer, steps: list[list[Prompt]], batch: int, dtyp
             lr_scheduler_type='constant',
             weight_decay=0.0,
             max_grad_norm=0.0,
-            # its fastest settings without FlashAttention: no packing, which would let prompts see each other; logits only where a target is
+            # its fastest settings without FlashAttention: no packing, which would let prompts see each other; logits
+            # only where a target is
             packing=False,
             padding_free=False,
             max_length=None,
@@ -144,11 +167,19 @@ def train_with_trl(model, tokenizer, steps: list[list[Prompt]], batch: int, dtyp
             report_to=[],
             disable_tqdm=True,
         )
-        SFTTrainer(model, SFTConfig(**settings), train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[Watch()]).train()
+        SFTTrainer(
+            model,
+            SFTConfig(**settings),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            callbacks=[Watch()],
+        ).train()
     return [b - a for a, b in zip(ends, ends[1:])]
 
 
-def run_case(method: str, examples: str, batch: int, base: str = 'smollm2', dtype: str = 'auto', most: int = MOST) -> dict:
+def run_case(
+    method: str, examples: str, batch: int, base: str = 'smollm2', dtype: str = 'auto', most: int = MOST
+) -> dict:
     "Train as `method` does on the windows in the file `examples`: seconds, tokens and pairs of each step, and memory."
     from legal_llm.env import limit_threads
     from legal_llm.models import add_lora, choose_dtype, load_base, load_tokenizer
@@ -170,7 +201,10 @@ def run_case(method: str, examples: str, batch: int, base: str = 'smollm2', dtyp
         import trl  # noqa: F401 (so that its import counts neither as time nor as memory of the training)
         from peft import LoraConfig, get_peft_model
 
-        model = get_peft_model(load_base(base, dtype, causal=True), LoraConfig(r=16, lora_alpha=32, target_modules='all-linear', task_type='CAUSAL_LM'))
+        model = get_peft_model(
+            load_base(base, dtype, causal=True),
+            LoraConfig(r=16, lora_alpha=32, target_modules='all-linear', task_type='CAUSAL_LM'),
+        )
         with Stage('train', taken):
             seconds = train_with_trl(model, tokenizer, few, batch, dtype)
     else:
@@ -219,7 +253,12 @@ def main(base: str = 'smollm2', methods=METHODS, **smaller) -> None:
     from legal_llm.cuad import find_dev_cuad
     from legal_llm.models import load_tokenizer
 
-    about = dict(source='CUAD' if find_dev_cuad() else 'written', base=base, timed=TIMED, **({'trl': version('trl')} if 'trl' in methods else {}))
+    about = dict(
+        source='CUAD' if find_dev_cuad() else 'written',
+        base=base,
+        timed=TIMED,
+        **({'trl': version('trl')} if 'trl' in methods else {}),
+    )
     with tempfile.TemporaryDirectory() as folder:
         file, rows = Path(folder) / 'examples', []
         file.write_bytes(pickle.dumps(write_examples(load_tokenizer(base), WINDOWS * (TIMED + 1), **smaller)))

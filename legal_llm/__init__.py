@@ -7,8 +7,18 @@ The names that most people need are here; a module is imported when one of its n
 __version__ = "0.1.0"
 
 _WHERE = dict(
-    Extractor='extract', Review='review', read_document='documents', DataSettings='data', prepare_data='data', open_data='data',
-    TrainSettings='train', train_on='train', open_run='train', evaluate='eval', score_files='metrics', LegalLLMError='env',
+    DataSettings='data',
+    Extractor='extract',
+    LegalLLMError='env',
+    Review='review',
+    TrainSettings='train',
+    evaluate='eval',
+    open_data='data',
+    open_run='train',
+    prepare_data='data',
+    read_document='documents',
+    score_files='metrics',
+    train_on='train',
 )
 __all__ = list(_WHERE)
 

@@ -15,60 +15,87 @@ __all__ = ['QUESTION', 'DATE', 'NEVER', 'ask_prompt', 'answer_tokens', 'ask', 'a
 
 # %% ../nbs/week3_asked.ipynb #7708a28b
 QUESTION = 'Is the sentence below, from a contract, a clause on "{name}" ({gloss})? Answer Yes or No.\n\n{sentence}'
-DATE = '26 Jul 2024'  # Llama 3.2's template prints today's date unless it is given one: a prompt must not change overnight
+# Llama 3.2's template prints today's date unless it is given one: a prompt must not change overnight
+DATE = '26 Jul 2024'
 
-def ask_prompt(tokenizer,
-    sentence: str,
-    category: Category
-) -> list[int]: # token ids, up to where the answer begins
+
+def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # token ids, up to where the answer begins
     "The question about one sentence, in the model's own chat format. Raises LegalLLMError for a tokenizer without one."
-    if not getattr(tokenizer, 'chat_template', None): raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
+    if not getattr(tokenizer, 'chat_template', None):
+        raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
     text = QUESTION.format(name=category.name, gloss=category.gloss, sentence=' '.join(sentence.split()))
-    try: said = tokenizer.apply_chat_template([dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE)
-    except Exception as e: raise LegalLLMError(f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): choose another base model") from e # a template is a program
+    try:
+        said = tokenizer.apply_chat_template(
+            [dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE
+        )
+    # a template is a program
+    except Exception as e:
+        raise LegalLLMError(
+            f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): "
+            "choose another base model"
+        ) from e
     return tokenizer(said, add_special_tokens=False)['input_ids']
 
 # %% ../nbs/week3_asked.ipynb #a7fe9059
-def answer_tokens(tokenizer) -> tuple[int, int]: # token ids of `Yes` and `No`, of their beginnings where they are several
+# token ids of `Yes` and `No`, of their beginnings where they are several
+def answer_tokens(tokenizer) -> tuple[int, int]:
     "What the answers begin with. Raises LegalLLMError where both begin with the same token."
     yes, no = (tokenizer(w, add_special_tokens=False)['input_ids'] for w in ('Yes', 'No'))
-    if not yes or not no or yes[0] == no[0]: raise LegalLLMError(f"for {tokenizer.name_or_path}, Yes and No begin with the same token: choose another base model")
+    if not yes or not no or yes[0] == no[0]:
+        raise LegalLLMError(
+            f"for {tokenizer.name_or_path}, Yes and No begin with the same token: choose another base model"
+        )
     return yes[0], no[0]
 
-def ask(model,                # a causal language model: `load_base(causal=True)`
+
+def ask(
+    model,  # a causal language model: `load_base(causal=True)`
     tokenizer,
-    prompts: list[list[int]], # as `ask_prompt` gives them
-    max_pack_tokens: int = 2048 # computed at once, padding included
-) -> np.ndarray: # float32 [prompts]: log odds of `Yes` against `No`
+    prompts: list[list[int]],  # as `ask_prompt` gives them
+    max_pack_tokens: int = 2048,  # computed at once, padding included
+) -> np.ndarray:  # float32 [prompts]: log odds of `Yes` against `No`
     "Ask many questions, those of like length together. Raises LegalLLMError as `answer_tokens` does."
     import torch
     from legal_llm.reader import split_pack
+
     yes, no = answer_tokens(tokenizer)
     weight = model.get_output_embeddings().weight
-    device, said, order = weight.device, [], np.argsort([len(p) for p in prompts], kind='stable') # as `split_pack` gives them
+    # as `split_pack` gives them
+    device = weight.device
+    said = []
+    order = np.argsort([len(p) for p in prompts], kind='stable')
     with torch.inference_mode():
         for part in split_pack(prompts, max_pack_tokens):
             longest = max(map(len, part))
             ids = torch.tensor([p + [0] * (longest - len(p)) for p in part], device=device)
             last = torch.tensor([len(p) - 1 for p in part], device=device)
-            states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(part), device=device), last].float()
+            states = (
+                model.base_model(input_ids=ids, use_cache=False)
+                .last_hidden_state[torch.arange(len(part), device=device), last]
+                .float()
+            )
             said += (states @ (weight[yes] - weight[no]).float()).tolist()
     return np.array(said, np.float32)[np.argsort(order)]
 
 # %% ../nbs/week3_asked.ipynb #960ed5e2
-NEVER = -20. # log odds
+NEVER = -20.0  # log odds
 
-def ask_contract(model, tokenizer,
-    text: str,             # a contract
-    screened: Scores,      # what the screen says of it
+
+def ask_contract(
+    model,
+    tokenizer,
+    text: str,  # a contract
+    screened: Scores,  # what the screen says of it
     categories: tuple[Category, ...],
-    min_probability: float = .02 # of the screen, from which a pair is asked
-) -> Scores: # the answers' log odds in the place of the screen's
+    min_probability: float = 0.02,  # of the screen, from which a pair is asked
+) -> Scores:  # the answers' log odds in the place of the screen's
     "Ask the base model about one contract."
     import time
+
     begun, doubt = time.perf_counter(), in_doubt(screened.screen, min_probability)
     rows = np.argwhere(doubt)
     prompts = [ask_prompt(tokenizer, text[slice(*screened.sentences[i])], categories[c]) for i, c in rows]
     odds = np.full(doubt.shape, NEVER, np.float32)
-    if len(rows): odds[tuple(rows.T)] = ask(model, tokenizer, prompts)
+    if len(rows):
+        odds[tuple(rows.T)] = ask(model, tokenizer, prompts)
     return Scores(screened.sentences, odds, np.full_like(odds, np.nan), dict(asked=time.perf_counter() - begun))

@@ -20,47 +20,62 @@ __all__ = ['LEAST', 'Scores', 'Calibration', 'load_calibrations', 'fit_calibrati
 @dataclass
 class Scores:
     "What screen and reader say of the sentences of one contract."
+
     sentences: np.ndarray  # int32 [sentences, 2]: first character of each, and one past its last
-    screen: np.ndarray     # float32 [sentences, categories]: log odds
-    reader: np.ndarray     # float32 [sentences, categories]: what the reader adds; NaN where it was not asked
-    seconds: dict = field(default_factory=dict) # by stage
+    screen: np.ndarray  # float32 [sentences, categories]: log odds
+    reader: np.ndarray  # float32 [sentences, categories]: what the reader adds; NaN where it was not asked
+    seconds: dict = field(default_factory=dict)  # by stage
+
 
 @dataclass(frozen=True)
 class Calibration:
     "How screen and reader make one confidence."
-    screen: float = 1.   # weight of the screen's log odds
-    reader: float = 1.   # weight of what the reader adds; 0 where it did not help on dev
-    bias: float = 0.
-    thresholds: dict = field(default_factory=dict) # category -> confidence above which a clause counts as found; .5 for others
-    contracts: int = 0   # that it was fitted on
-    gain: float | None = None # average precision over the screen's on those contracts, cross-fitted; None where there was no reader
 
-    def log_odds(self,
-        scores: Scores
-    ) -> np.ndarray: # float64 [sentences, categories]
+    screen: float = 1.0  # weight of the screen's log odds
+    reader: float = 1.0  # weight of what the reader adds; 0 where it did not help on dev
+    bias: float = 0.0
+    # category -> confidence above which a clause counts as found; .5 for others
+    thresholds: dict = field(default_factory=dict)
+    contracts: int = 0  # that it was fitted on
+    # average precision over the screen's on those contracts, cross-fitted; None where there was no reader
+    gain: float | None = None
+
+    def log_odds(self, scores: Scores) -> np.ndarray:  # float64 [sentences, categories]
         "Both opinions as one. Where a reader was not asked about a pair, the screen's stands."
         both = self.screen * scores.screen + self.reader * np.nan_to_num(scores.reader) + self.bias
         return np.where(np.isnan(scores.reader), scores.screen, both).astype(np.float64)
 
-    def to_dict(self) -> dict: return asdict(self)
+    def to_dict(self) -> dict:
+        return asdict(self)
 
 # %% ../nbs/week3_calibration.ipynb #c11e42b9
 def load_calibrations(
-    path # calibration.json
-) -> dict[str, Calibration]: # by system: `screen`, `fine-tuned`; empty where there is no such file
+    path,  # calibration.json
+) -> dict[str, Calibration]:  # by system: `screen`, `fine-tuned`; empty where there is no such file
     "Read what an evaluation on dev fitted. Raises LegalLLMError for a file that holds something else."
     path = Path(path)
-    if not path.exists(): return {}
-    try: return {k: Calibration(**c) for k, c in json.loads(path.read_text(encoding='utf-8')).items()}
-    except (ValueError, TypeError, AttributeError) as e: raise LegalLLMError(f"{path} holds no calibration of this version: make it again with `legal-llm eval --split dev`") from e
+    if not path.exists():
+        return {}
+    try:
+        return {k: Calibration(**c) for k, c in json.loads(path.read_text(encoding='utf-8')).items()}
+    except (ValueError, TypeError, AttributeError) as e:
+        raise LegalLLMError(
+            f"{path} holds no calibration of this version: make it again with `legal-llm eval --split dev`"
+        ) from e
 
 # %% ../nbs/week3_calibration.ipynb #8853e0a3
-LEAST = 10 # contracts that a calibration is fitted on
+LEAST = 10  # contracts that a calibration is fitted on
 
-def _pairs(scores: list[Scores], labels: list[np.ndarray]): # features [pairs, 2], what is so [pairs], contract [pairs]
+
+def _pairs(scores: list[Scores], labels: list[np.ndarray]):  # features [pairs, 2], what is so [pairs], contract [pairs]
     asked = [~np.isnan(s.reader) for s in scores]
     x = [np.stack([s.screen[a], s.reader[a]], 1) for s, a in zip(scores, asked)]
-    return np.concatenate(x).astype(np.float64), np.concatenate([y[a] for y, a in zip(labels, asked)]), np.repeat(np.arange(len(scores)), [len(v) for v in x])
+    return (
+        np.concatenate(x).astype(np.float64),
+        np.concatenate([y[a] for y, a in zip(labels, asked)]),
+        np.repeat(np.arange(len(scores)), [len(v) for v in x]),
+    )
+
 
 def _gain(x, y, contract, folds: int = 5) -> float:
     "What the reader adds to the average precision of the screen, cross-fitted over contracts."
@@ -71,52 +86,76 @@ def _gain(x, y, contract, folds: int = 5) -> float:
         both[out] = x[out] @ w[:-1] + w[-1]
     return average_precision(both, y) - average_precision(x[:, 0], y)
 
+
 def fit_calibration(
-    scores: list[Scores],     # of dev contracts
-    labels: list[np.ndarray]  # bool [sentences, categories] each, as `label_sentences` gives them
-) -> Calibration: # without thresholds
+    scores: list[Scores],  # of dev contracts
+    labels: list[np.ndarray],  # bool [sentences, categories] each, as `label_sentences` gives them
+) -> Calibration:  # without thresholds
     "Fit the weights. Raises LegalLLMError for fewer than `LEAST` contracts."
-    if len(scores) < LEAST: raise LegalLLMError(f"{len(scores)} contracts are too few to calibrate on: give {LEAST} or more")
+    if len(scores) < LEAST:
+        raise LegalLLMError(f"{len(scores)} contracts are too few to calibrate on: give {LEAST} or more")
     x, y, contract = _pairs(scores, labels)
-    if not y.any() or y.all(): return Calibration(reader=0., contracts=len(scores)) # nobody was asked, or there is nothing to tell apart
+    # nobody was asked, or there is nothing to tell apart
+    if not y.any() or y.all():
+        return Calibration(reader=0.0, contracts=len(scores))
     heard = bool(x[:, 1].any())
     gain = _gain(x, y, contract) if heard else None
-    if not heard or gain <= 0: return Calibration(reader=0., contracts=len(scores), gain=gain) # the screen was calibrated out of fold
+    # the screen was calibrated out of fold
+    if not heard or gain <= 0:
+        return Calibration(reader=0.0, contracts=len(scores), gain=gain)
     return Calibration(*map(float, fit_logistic(x, y)), contracts=len(scores), gain=gain)
 
 # %% ../nbs/week3_calibration.ipynb #8bd4419a
 def reliability_bins(
-    p: np.ndarray, # float [items]
-    y: np.ndarray, # bool [items]
-    bins: int = 10
-) -> np.ndarray: # float [3, bins]: mean probability, frequency, items
+    p: np.ndarray,  # float [items]
+    y: np.ndarray,  # bool [items]
+    bins: int = 10,
+) -> np.ndarray:  # float [3, bins]: mean probability, frequency, items
     "What was said and what was so, in bins of equally many items, in order of probability."
     parts = np.array_split(np.argsort(p, kind='stable'), min(bins, len(p)))
     return np.array([[p[i].mean(), y[i].mean(), len(i)] for i in parts]).T
 
+
 def calibration_error(
-    p: np.ndarray, # float [items]
-    y: np.ndarray, # bool [items]
-    bins: int = 10 # of equally many items
-) -> float: # NaN without items
-    "Expected calibration error: the mean distance of probability and frequency, over bins (Naeini et al. 2015; equal counts, Nixon et al. 2019)."
-    if not len(p): return float('nan')
+    p: np.ndarray,  # float [items]
+    y: np.ndarray,  # bool [items]
+    bins: int = 10,  # of equally many items
+) -> float:  # NaN without items
+    """Expected calibration error: the mean distance of probability and frequency, over bins (Naeini et al. 2015; equal
+    counts, Nixon et al. 2019).
+    """
+    if not len(p):
+        return float('nan')
     said, was, n = reliability_bins(p, y, bins)
     return float((n * np.abs(said - was)).sum() / len(p))
 
 # %% ../nbs/week3_calibration.ipynb #3125d98a
 def plot_reliability(
-    said: dict[str, tuple[np.ndarray, np.ndarray]], # name -> probabilities and what came true, [items] each
-    bins: int = 10
-): # matplotlib figure
+    said: dict[str, tuple[np.ndarray, np.ndarray]],  # name -> probabilities and what came true, [items] each
+    bins: int = 10,
+):  # matplotlib figure
     "How often what was said came true; the diagonal is where they agree."
     from matplotlib.figure import Figure
+
     fig = Figure(figsize=(4.6, 4), layout='constrained')
     ax = fig.subplots()
-    ax.plot([0, 1], [0, 1], color='#999', lw=.8, ls='--')
+    ax.plot([0, 1], [0, 1], color='#999', lw=0.8, ls='--')
     for name, (p, y) in said.items():
-        if len(p): ax.plot(*reliability_bins(p, y, bins)[:2], 'o-', ms=4, label=f'{name}: error {calibration_error(p, y, bins):.3f}')
-    ax.set(title='a sentence is a clause', xlabel='probability', ylabel='frequency', xlim=(-.02, 1.02), ylim=(-.02, 1.02), aspect='equal')
+        if len(p):
+            ax.plot(
+                *reliability_bins(p, y, bins)[:2],
+                'o-',
+                ms=4,
+                label=f'{name}: error {calibration_error(p, y, bins):.3f}',
+            )
+    ax.set(
+        title='a sentence is a clause',
+        xlabel='probability',
+        ylabel='frequency',
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        aspect='equal',
+    )
     ax.legend(fontsize=8, loc='upper left')
-    ax.grid(alpha=.25)
+    ax.grid(alpha=0.25)
     return fig

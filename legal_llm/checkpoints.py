@@ -8,8 +8,11 @@ import errno, json, os, re, shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from .env import LegalLLMError, free_bytes, save_json, sha256_of
-try: import fcntl
-except ImportError: fcntl = None # Windows
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # Windows
 
 # %% auto #0
 __all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'checkpoint_gb', 'room_for', 'saving', 'writing',
@@ -18,148 +21,199 @@ __all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'chec
 # %% ../nbs/week2_checkpoints.ipynb #16fa79f2
 SEAL = 'seal.json'
 
+
 def _files(folder: Path) -> dict[str, Path]:
-    return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*')) if p.is_file() and p != folder/SEAL}
+    return {
+        p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*')) if p.is_file() and p != folder / SEAL
+    }
+
 
 def seal(
-    folder # a checkpoint whose files are all written
-) -> Path: # the manifest: size and SHA-256 of each file
+    folder,  # a checkpoint whose files are all written
+) -> Path:  # the manifest: size and SHA-256 of each file
     "Declare a checkpoint whole."
     folder = Path(folder)
-    return save_json(folder/SEAL, {name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for name, p in _files(folder).items()})
+    return save_json(
+        folder / SEAL, {name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for name, p in _files(folder).items()}
+    )
+
 
 def problem(
-    folder # a checkpoint
-) -> str | None: # what is wrong with it; None if it is whole
+    folder,  # a checkpoint
+) -> str | None:  # what is wrong with it; None if it is whole
     "Check a checkpoint against its seal. Reads every byte; never raises for what it finds."
     folder = Path(folder)
-    if not (folder/SEAL).is_file(): return 'it was never finished'
-    try: want = json.loads((folder/SEAL).read_bytes())
-    except (OSError, ValueError, RecursionError): return f'{SEAL} is damaged'
-    if not want or not isinstance(want, dict) or any(not isinstance(w, dict) or w.keys() != {'bytes', 'sha256'} for w in want.values()): return f'{SEAL} is damaged'
-    have = _files(folder) # names are looked up here, so that one from a damaged seal cannot lead out of the folder
+    if not (folder / SEAL).is_file():
+        return 'it was never finished'
+    try:
+        want = json.loads((folder / SEAL).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return f'{SEAL} is damaged'
+    if (
+        not want
+        or not isinstance(want, dict)
+        or any(not isinstance(w, dict) or w.keys() != {'bytes', 'sha256'} for w in want.values())
+    ):
+        return f'{SEAL} is damaged'
+    have = _files(folder)  # names are looked up here, so that one from a damaged seal cannot lead out of the folder
     for name, w in want.items():
-        if name not in have: return f'{name} is missing'
+        if name not in have:
+            return f'{name} is missing'
         try:
-            if have[name].stat().st_size != w['bytes'] or sha256_of(have[name]) != w['sha256']: return f'{name} is damaged'
-        except OSError: return f'{name} cannot be read'
+            if have[name].stat().st_size != w['bytes'] or sha256_of(have[name]) != w['sha256']:
+                return f'{name} is damaged'
+        except OSError:
+            return f'{name} cannot be read'
 
 # %% ../nbs/week2_checkpoints.ipynb #07b04c59
 def _newest_first(folder) -> list[Path]:
-    steps = [(int(m[1]), p) for p in Path(folder).glob('checkpoint-*') if (m := re.fullmatch(r'checkpoint-([0-9]+)', p.name))]
+    steps = [
+        (int(m[1]), p) for p in Path(folder).glob('checkpoint-*') if (m := re.fullmatch(r'checkpoint-([0-9]+)', p.name))
+    ]
     return [p for _, p in sorted(steps, reverse=True)]
 
+
 def latest_valid(
-    folder,              # where the checkpoints are, as `checkpoint-<step>`
-    say=print            # called with a line for each checkpoint that is passed over
-) -> Path | None: # None if there is none
+    folder,  # where the checkpoints are, as `checkpoint-<step>`
+    say=print,  # called with a line for each checkpoint that is passed over
+) -> Path | None:  # None if there is none
     "The newest whole checkpoint by step number."
     for path in _newest_first(folder):
-        if (wrong := problem(path)) is None: return path
+        if (wrong := problem(path)) is None:
+            return path
         say(f"passing over {path.name}: {wrong}")
 
 # %% ../nbs/week2_checkpoints.ipynb #c10529f7
 def _sync(path: Path) -> None:
     "Write a file or a folder through to the disk."
     if path.is_file():
-        with open(path, 'rb+') as f: os.fsync(f.fileno())
+        with open(path, 'rb+') as f:
+            os.fsync(f.fileno())
         return
-    with suppress(OSError): # Windows and some network drives cannot do this for a folder
+    with suppress(OSError):  # Windows and some network drives cannot do this for a folder
         handle = os.open(path, os.O_RDONLY)
-        try: os.fsync(handle)
-        finally: os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
 
 def _delete(path: Path) -> None:
     "Empty files first: what is deleted on a mounted Drive goes to its trash, which counts."
     folder = path.is_dir() and not path.is_symlink()
     for f in path.rglob('*') if folder else [path]:
         if f.is_file() and not f.is_symlink():
-            with suppress(OSError): os.truncate(f, 0)
-    if folder: shutil.rmtree(path)
-    else: path.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.truncate(f, 0)
+    if folder:
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
-def _put_aside(path: Path) -> Path: # where it is now
+
+def _put_aside(path: Path) -> Path:  # where it is now
     "Take a checkpoint's name from it in one step, so that it is never seen half deleted."
     aside = path.with_name(f'.old-{path.name}')
     _delete(aside)
     return path.rename(aside)
 
+
 def publish(
-    staged, # folder on the same disk whose files are all written
-    final   # its name from now on; whatever has that name is replaced
-) -> Path: # `final`
+    staged,  # folder on the same disk whose files are all written
+    final,  # its name from now on; whatever has that name is replaced
+) -> Path:  # `final`
     "Seal a checkpoint and give it its name. Whenever the process or the machine stops, `final` is whole or not there."
     staged, final = Path(staged), Path(final)
-    for p in (*staged.rglob('*'), staged): _sync(p)
+    for p in (*staged.rglob('*'), staged):
+        _sync(p)
     seal(staged)
     _sync(staged)
     old = _put_aside(final) if os.path.lexists(final) else None
     staged.rename(final)
     _sync(final.parent)
-    if old: _delete(old)
+    if old:
+        _delete(old)
     return final
 
 # %% ../nbs/week2_checkpoints.ipynb #4b9fc695
 def _tidy(folder: Path) -> None:
     "Delete what an earlier process left half written or half deleted."
-    for left in (*folder.glob('.saving-*'), *folder.glob('.old-*')): _delete(left)
+    for left in (*folder.glob('.saving-*'), *folder.glob('.old-*')):
+        _delete(left)
+
 
 def _check_keep(keep: int) -> None:
-    if keep not in range(2, 6): raise LegalLLMError(f"keep={keep} checkpoints: give 2 (one to fall back on) to 5")
+    if keep not in range(2, 6):
+        raise LegalLLMError(f"keep={keep} checkpoints: give 2 (one to fall back on) to 5")
+
 
 def rotate(
-    folder,      # where the checkpoints are; only one process may write there, see `claim`
-    keep: int = 2 # whole checkpoints to keep, 2 to 5
-) -> list[Path]: # those kept, newest first
-    "Delete older checkpoints, damaged ones that a newer whole one replaces, and leftovers. Raises LegalLLMError for another `keep`."
+    folder,  # where the checkpoints are; only one process may write there, see `claim`
+    keep: int = 2,  # whole checkpoints to keep, 2 to 5
+) -> list[Path]:  # those kept, newest first
+    """Delete older checkpoints, damaged ones that a newer whole one replaces, and leftovers. Raises LegalLLMError for
+    another `keep`.
+    """
     _check_keep(keep)
     kept = []
     for path in _newest_first(folder):
-        if len(kept) < keep and problem(path) is None: kept.append(path)
-        elif kept: _delete(_put_aside(path))
+        if len(kept) < keep and problem(path) is None:
+            kept.append(path)
+        elif kept:
+            _delete(_put_aside(path))
     _tidy(Path(folder))
     return kept
 
 # %% ../nbs/week2_checkpoints.ipynb #bc8c777a
 def checkpoint_gb(
-    trainable: int # parameters
-) -> float: # GB
+    trainable: int,  # parameters
+) -> float:  # GB
     "Disk space of one checkpoint: the adapter and Adam's two moments for it, in float32."
     return 12 * trainable / 1e9
 
+
 _AGAIN = 'delete what is not needed there and run again'
 
+
 def room_for(
-    folder,   # what is to be written lies in here
-    gb: float, # how much that will be
+    folder,  # what is to be written lies in here
+    gb: float,  # how much that will be
     what: str = 'a checkpoint',
-    then: str = '; training goes on from the newest checkpoint'
+    then: str = '; training goes on from the newest checkpoint',
 ) -> None:
     "Raise LegalLLMError, with the sizes, when the disk lacks room."
-    free = free_bytes(folder)/1e9
-    if free < gb: raise LegalLLMError(f"{what} of {gb:.3f} GB does not fit on the disk of {folder}, where {free:.3f} GB are free: {_AGAIN}{then}")
+    free = free_bytes(folder) / 1e9
+    if free < gb:
+        raise LegalLLMError(
+            f"{what} of {gb:.3f} GB does not fit on the disk of {folder}, where {free:.3f} GB are free: {_AGAIN}{then}"
+        )
+
 
 def _is_full(error: BaseException | None, folder: Path) -> bool:
-    if free_bytes(folder) < 1 << 20: return True # torch says only that writing failed
+    if free_bytes(folder) < 1 << 20:
+        return True  # torch says only that writing failed
     while error is not None:
-        if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(error): return True
+        if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'No space left' in str(error):
+            return True
         error = error.__cause__ or error.__context__
     return False
 
 # %% ../nbs/week2_checkpoints.ipynb #6e384fe7
 @contextmanager
 def saving(
-    folder,              # where the checkpoints are
+    folder,  # where the checkpoints are
     step: int,
-    gb: float = 0.,      # size of a checkpoint, about
-    keep: int = 2,       # whole checkpoints to keep, 2 to 5
-    main: bool = True,   # whether this process publishes
-    wait=lambda: None    # returns when all processes have called it
+    gb: float = 0.0,  # size of a checkpoint, about
+    keep: int = 2,  # whole checkpoints to keep, 2 to 5
+    main: bool = True,  # whether this process publishes
+    wait=lambda: None,  # returns when all processes have called it
 ):
-    "Give a folder to write a checkpoint into, and publish it when the block ends. Raises LegalLLMError when the disk is full; older checkpoints are as they were then."
+    """Give a folder to write a checkpoint into, and publish it when the block ends. Raises LegalLLMError when the disk
+    is full; older checkpoints are as they were then.
+    """
     _check_keep(keep)
     folder = Path(folder)
-    staged = folder/f'.saving-{step}'/f'checkpoint-{step}'
+    staged = folder / f'.saving-{step}' / f'checkpoint-{step}'
     if main:
         _tidy(folder)
         room_for(folder, gb)
@@ -168,26 +222,35 @@ def saving(
     try:
         yield staged
         wait()
-        if main: publish(staged, folder/staged.name)
+        if main:
+            publish(staged, folder / staged.name)
     except Exception as e:
         full = _is_full(e, folder)
-        if main: _delete(staged.parent)
-        if not full: raise
-        raise LegalLLMError(f"the disk of {folder} is full: the checkpoint of step {step} was not written, older ones are whole; "
-                            f"{_AGAIN}; training goes on from the newest checkpoint") from e
-    if main: rotate(folder, keep)
+        if main:
+            _delete(staged.parent)
+        if not full:
+            raise
+        raise LegalLLMError(
+            f"the disk of {folder} is full: the checkpoint of step {step} was not written, older ones are whole; "
+            f"{_AGAIN}; training goes on from the newest checkpoint"
+        ) from e
+    if main:
+        rotate(folder, keep)
     wait()
 
 # %% ../nbs/week2_checkpoints.ipynb #2d37fd93
 @contextmanager
 def writing(
-    final,          # folder to be; must not be there
-    gb: float = 0., # its size, about
-    what: str = 'a model'
+    final,  # folder to be; must not be there
+    gb: float = 0.0,  # its size, about
+    what: str = 'a model',
 ):
-    "Give a folder to write into, and publish it as `final` when the block ends. Raises LegalLLMError where there is something already, and when the disk is full; nothing is left then."
+    """Give a folder to write into, and publish it as `final` when the block ends. Raises LegalLLMError where there is
+    something already, and when the disk is full; nothing is left then.
+    """
     final = Path(final)
-    if final.exists() and (not final.is_dir() or any(final.iterdir())): raise LegalLLMError(f"{final} is there already: choose another --out, or delete it")
+    if final.exists() and (not final.is_dir() or any(final.iterdir())):
+        raise LegalLLMError(f"{final} is there already: choose another --out, or delete it")
     room_for(final.parent, gb, what, '')
     staged = final.with_name(f'.saving-{final.name}')
     _delete(staged)
@@ -198,21 +261,28 @@ def writing(
     except Exception as e:
         full = _is_full(e, final)
         _delete(staged)
-        if not full: raise
+        if not full:
+            raise
         raise LegalLLMError(f"the disk of {final.parent} is full: {what} was not written; {_AGAIN}") from e
 
 # %% ../nbs/week2_checkpoints.ipynb #01455c34
 @contextmanager
 def claim(
-    folder # where the checkpoints are; created when missing
+    folder,  # where the checkpoints are; created when missing
 ):
-    "Keep other processes from writing checkpoints here while the block runs. Raises LegalLLMError when another one does. Does nothing where the disk has no locks."
+    """Keep other processes from writing checkpoints here while the block runs. Raises LegalLLMError when another one
+    does. Does nothing where the disk has no locks.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder/'.lock', 'a') as lock:
+    with open(folder / '.lock', 'a') as lock:
         try:
-            if fcntl: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LegalLLMError(f"another training is writing to {folder}: wait until it ends or stop it, or choose another --out") from None
-        except OSError: pass # some network drives have no locks
+            raise LegalLLMError(
+                f"another training is writing to {folder}: wait until it ends or stop it, or choose another --out"
+            ) from None
+        except OSError:
+            pass  # some network drives have no locks
         yield

@@ -19,129 +19,245 @@ __all__ = ['QUICK', 'CUAD', 'SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'c
 def cmd_doctor(args):
     "What machine this is, what will work, what will not, and the line that mends it."
     from legal_llm.env import doctor
+
     if args.base:
         from legal_llm.env import Report
         from legal_llm.models import check_base
+
         report = Report(check_base(args.base))
-    else: report = doctor()
+    else:
+        report = doctor()
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if args.json else report)
     return 0 if report.ok else 1
 
+
 def cmd_data(args):
-    "Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into sentences and screened."
+    """Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into sentences and
+    screened.
+    """
     from legal_llm.data import DataSettings, prepare_data
-    print(prepare_data(DataSettings(source=args.source, seed=args.seed, keep_relatives=args.keep_relatives, least=args.least), args.out))
+
+    print(
+        prepare_data(
+            DataSettings(source=args.source, seed=args.seed, keep_relatives=args.keep_relatives, least=args.least),
+            args.out,
+        )
+    )
+
 
 def cmd_train(args):
     "Fine-tune on prepared data; resumes a run that was interrupted."
     from legal_llm.data import open_data
     from legal_llm.train import TrainSettings, prepare_training, processes_in, recorded_settings, train, train_on
-    if not args.data and not args.record: raise LegalLLMError("there is nothing to train on: give --data, a folder that `legal-llm data` wrote, or "
-                                                              "--record, a run's record.json")
-    given = {f.name: value for f in fields(TrainSettings) if f.name != 'data' and (value := getattr(args, f.name)) is not None}
-    if 'lora' in given: given['lora'] = dict(_option(o) for o in given['lora'])
+
+    if not args.data and not args.record:
+        raise LegalLLMError(
+            "there is nothing to train on: give --data, a folder that `legal-llm data` wrote, or "
+            "--record, a run's record.json"
+        )
+    given = {
+        f.name: value
+        for f in fields(TrainSettings)
+        if f.name != 'data' and (value := getattr(args, f.name)) is not None
+    }
+    if 'lora' in given:
+        given['lora'] = dict(_option(o) for o in given['lora'])
     gpus, shards = processes_in(args.accelerate_config) if args.accelerate_config else (args.gpus, 1)
-    if gpus > 1: _check_gpus(gpus, args.use_cpu or args.accelerate_config and _CPU.search(Path(args.accelerate_config).read_text(encoding='utf-8')))
-    if args.record: settings = replace(recorded_settings(args.record, args.data), **given)
-    else: settings = TrainSettings(str(open_data(args.data).path), **given)
-    if args.plan: print(prepare_training(settings, args.out, check=args.check, processes=gpus, shards=shards)); return
+    if gpus > 1:
+        _check_gpus(
+            gpus,
+            args.use_cpu
+            or args.accelerate_config
+            and _CPU.search(Path(args.accelerate_config).read_text(encoding='utf-8')),
+        )
+    if args.record:
+        settings = replace(recorded_settings(args.record, args.data), **given)
+    else:
+        settings = TrainSettings(str(open_data(args.data).path), **given)
+    if args.plan:
+        print(prepare_training(settings, args.out, check=args.check, processes=gpus, shards=shards))
+        return
     if gpus > 1:
         options = [f'--{name}' for name in ('change', 'check', 'no-watch') if getattr(args, name.replace('-', '_'))]
-        run = train_on(gpus, settings, args.out, not args.quiet, config=args.accelerate_config, options=tuple(options), max_hours=args.max_hours)
-    else: run = train(settings, args.out, progress=not args.quiet, change=args.change, check=args.check, watch=not args.no_watch, max_hours=args.max_hours)
-    if not args.quiet and run.record['finished']: print(f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, "
-                                                        f"{run.record['minutes']:.1f} minutes")
+        run = train_on(
+            gpus,
+            settings,
+            args.out,
+            not args.quiet,
+            config=args.accelerate_config,
+            options=tuple(options),
+            max_hours=args.max_hours,
+        )
+    else:
+        run = train(
+            settings,
+            args.out,
+            progress=not args.quiet,
+            change=args.change,
+            check=args.check,
+            watch=not args.no_watch,
+            max_hours=args.max_hours,
+        )
+    if not args.quiet and run.record['finished']:
+        print(
+            f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, "
+            f"{run.record['minutes']:.1f} minutes"
+        )
 
-_CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', re.I | re.M) # in a configuration of accelerate
 
-def _option(text: str): # 'use_rslora=true' -> ('use_rslora', True)
+# in a configuration of accelerate
+_CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', re.I | re.M)
+
+
+def _option(text: str):  # 'use_rslora=true' -> ('use_rslora', True)
     name, equals, value = text.partition('=')
-    if not equals: raise LegalLLMError(f"--lora {text}: write name=value, such as use_rslora=true")
-    try: return name, json.loads(value)
-    except ValueError: return name, value
+    if not equals:
+        raise LegalLLMError(f"--lora {text}: write name=value, such as use_rslora=true")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
 
 def cmd_eval(args):
     "Score a run on held-out contracts: the screen, and what the reader adds to it."
     from legal_llm.eval import evaluate
+
     result = evaluate(args.run, args.split, args.limit, base=not args.no_base, data=args.data)
     print(result)
     print(f"report: {result.report}")
 
+
 def cmd_compare(args):
     "Is one run better than another? Paired bootstrap over the contracts that both were scored on."
     from legal_llm.eval import compare_runs
-    for c in compare_runs(args.run, args.other, args.split, args.data): print(c)
+
+    for c in compare_runs(args.run, args.other, args.split, args.data):
+        print(c)
+
 
 def cmd_score(args):
     "Official CUAD scores of a predictions file, as one JSON object."
     from legal_llm.metrics import score_files, without_nan
+
     print(json.dumps(without_nan(score_files(args.predictions, args.gold))))
 
 # %% ../nbs/cli.ipynb #ee3a169c
 def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
     from legal_llm.documents import read_document
-    form, folder = Path(args.out or '').suffix, any(Path(f).is_dir() for f in args.files)
-    if folder and (not args.out or form): raise LegalLLMError("a folder of contracts has a result for each: give --out, a folder for them")
-    if args.out and not form: return _extract_folder(args)
-    if args.out and form not in ('.json', '.csv', '.xlsx', '.html'): raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv, .xlsx or .html, or a folder")
-    if form == '.html' and len(args.files) > 1: raise LegalLLMError(f"--out {args.out}: a page shows one contract, and there are {len(args.files)}: give one, or a name that ends in .json, .csv or .xlsx")
-    if args.gpus > 1: raise LegalLLMError("--gpus shares the documents of a folder: give --out, a folder, or leave it out")
+
+    form = Path(args.out or '').suffix
+    folder = any(Path(f).is_dir() for f in args.files)
+    if folder and (not args.out or form):
+        raise LegalLLMError("a folder of contracts has a result for each: give --out, a folder for them")
+    if args.out and not form:
+        return _extract_folder(args)
+    if args.out and form not in ('.json', '.csv', '.xlsx', '.html'):
+        raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv, .xlsx or .html, or a folder")
+    if form == '.html' and len(args.files) > 1:
+        raise LegalLLMError(
+            f"--out {args.out}: a page shows one contract, and there are {len(args.files)}: give one, or a name that "
+            "ends in .json, .csv or .xlsx"
+        )
+    if args.gpus > 1:
+        raise LegalLLMError("--gpus shares the documents of a folder: give --out, a folder, or leave it out")
     documents = [read_document(f) for f in args.files]
     for d in documents:
-        for note in d.notes: print(note, file=sys.stderr)
+        for note in d.notes:
+            print(note, file=sys.stderr)
     from tqdm.auto import tqdm
     from legal_llm.extract import Extractor
     from legal_llm.review import check_xlsx, csv_of, save_xlsx
-    if form == '.xlsx': check_xlsx()
+
+    if form == '.xlsx':
+        check_xlsx()
     extractor = Extractor.load(args.run, args.fast)
     reviews = []
     for d in documents:
         with tqdm(desc=d.title, unit='window', disable=extractor.reader is None) as bar:
-            def progress(done, n): bar.total = n; bar.update(done - bar.n)
+
+            def progress(done, n):
+                bar.total = n
+                bar.update(done - bar.n)
+
             reviews.append(extractor.extract(d.text, d.title, progress, d.pages))
     rows = [r for review in reviews for r in review.rows()]
-    if form == '.csv': atomic_write(args.out, csv_of(rows))
-    elif form == '.xlsx': save_xlsx(rows, args.out)
+    if form == '.csv':
+        atomic_write(args.out, csv_of(rows))
+    elif form == '.xlsx':
+        save_xlsx(rows, args.out)
     elif form == '.html':
-        from legal_llm.demo import review_file # which imports no gradio
+        from legal_llm.demo import review_file  # which imports no gradio
+
         atomic_write(args.out, review_file(reviews[0], 'html', extractor.name))
-    elif form: save_json(args.out, [r.to_dict() for r in reviews])
-    for r in reviews: print_review(r)
-    if args.out: print(f"written to {args.out}")
+    elif form:
+        save_json(args.out, [r.to_dict() for r in reviews])
+    for r in reviews:
+        print_review(r)
+    if args.out:
+        print(f"written to {args.out}")
+
 
 def _extract_folder(args):
     "Review documents into a folder, in this process, or in several that are started here."
     from legal_llm.documents import READERS, read_document
     from legal_llm.extract import Extractor, run_key
     from legal_llm.folder import find_documents, find_others, gather, review_documents
-    documents, key, failed = find_documents(args.files, READERS), run_key(args.run, args.fast), False
+
+    documents = find_documents(args.files, READERS)
+    key = run_key(args.run, args.fast)
+    failed = False
     if args.gpus > 1 and 'RANK' not in os.environ:
-        if not args.fast: _check_gpus(args.gpus, args.use_cpu)
-        command = [sys.executable, '-m', 'legal_llm.cli', *args.argv] # they need not talk to each other
-        started = [subprocess.Popen(command, env={**os.environ, 'RANK': str(i), 'LOCAL_RANK': str(i), 'WORLD_SIZE': str(args.gpus)}) for i in range(args.gpus)]
+        if not args.fast:
+            _check_gpus(args.gpus, args.use_cpu)
+        command = [sys.executable, '-m', 'legal_llm.cli', *args.argv]  # they need not talk to each other
+        started = [
+            subprocess.Popen(
+                command, env={**os.environ, 'RANK': str(i), 'LOCAL_RANK': str(i), 'WORLD_SIZE': str(args.gpus)}
+            )
+            for i in range(args.gpus)
+        ]
         try:
             failed = any([p.wait() for p in started])
         finally:
-            for p in started: p.terminate()
+            for p in started:
+                p.terminate()
     else:
         share = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-        if share[1] > 1 and not args.fast: _take_gpu()
-        review_documents(documents, args.out, lambda: Extractor.load(args.run, args.fast), read_document, key, share, progress=share[0] == 0)
-        if share[1] > 1: return
+        if share[1] > 1 and not args.fast:
+            _take_gpu()
+        review_documents(
+            documents,
+            args.out,
+            lambda: Extractor.load(args.run, args.fast),
+            read_document,
+            key,
+            share,
+            progress=share[0] == 0,
+        )
+        if share[1] > 1:
+            return
     report = gather(documents, args.out, key, find_others(args.files, READERS, besides=args.out))
     print(report)
     return 1 if report.failed or failed else 0
 
+
 def _check_gpus(processes: int, use_cpu: bool):
     from legal_llm.train import check_gpus
+
     check_gpus(processes, bool(use_cpu))
+
 
 def _take_gpu():
     "Use the GPU, or the share of the processor's cores, that is this process's own."
     import torch
-    if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    else: limit_threads(max(1, cores() // int(os.environ['WORLD_SIZE'])))
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    else:
+        limit_threads(max(1, cores() // int(os.environ['WORLD_SIZE'])))
+
 
 def print_review(review):
     "The finds of a review, for a terminal."
@@ -152,63 +268,111 @@ def print_review(review):
         quote = ' '.join(f.quote.split())
         print(f"  {f.category:<34} {f.confidence:.2f}  [{where}] {quote if len(quote) <= 100 else quote[:97] + '...'}")
 
+
 def cmd_demo(args):
     "A page in the browser: paste or choose a contract, see its clauses."
     from legal_llm.demo import launch_demo
+
     launch_demo(args.run, args.fast, share=args.share or None, port=args.port, auth=args.auth, playbook=args.playbook)
 
 # %% ../nbs/cli.ipynb #3d505bd7
 def cmd_merge(args):
     "Add the adapter of a run into its base model's weights, and check that the result answers as before."
     from legal_llm.share import merge
+
     print(merge(args.run, args.out, args.dtype))
+
 
 def cmd_share(args):
     "Model card, folder for the hub, Space, and sending them."
     from legal_llm.share import card, export, push, space
-    if args.what == 'card': print(card(args.run, args.repo, args.base))
-    elif args.what == 'export': print(f"written to {export(args.run, args.out, args.repo, args.base)}")
-    elif args.what == 'space': print(f"written to {space(args.run, args.out, args.title, args.repo, args.base)}; try it there: pip install -r "
-                                     "requirements.txt && python app.py")
+
+    if args.what == 'card':
+        print(card(args.run, args.repo, args.base))
+    elif args.what == 'export':
+        print(f"written to {export(args.run, args.out, args.repo, args.base)}")
+    elif args.what == 'space':
+        print(
+            f"written to {space(args.run, args.out, args.title, args.repo, args.base)}; try it there: pip install -r "
+            "requirements.txt && python app.py"
+        )
     else:
-        if bool(args.run) == bool(args.folder): raise LegalLLMError("give --run, whose adapter is sent with its card, or --folder, which `legal-llm "
-                                                                    "share export` or `space` wrote")
+        if bool(args.run) == bool(args.folder):
+            raise LegalLLMError(
+                "give --run, whose adapter is sent with its card, or --folder, which `legal-llm "
+                "share export` or `space` wrote"
+            )
         with tempfile.TemporaryDirectory() as made:
-            folder = args.folder or export(args.run, Path(made)/'model', args.repo, args.base)
-            print(push(folder, args.repo, 'space' if (Path(folder)/'app.py').exists() else 'model', not args.public, args.dry_run))
+            folder = args.folder or export(args.run, Path(made) / 'model', args.repo, args.base)
+            print(
+                push(
+                    folder,
+                    args.repo,
+                    'space' if (Path(folder) / 'app.py').exists() else 'model',
+                    not args.public,
+                    args.dry_run,
+                )
+            )
 
 # %% ../nbs/cli.ipynb #1dfd9d79
 def _contracts(source: str, split: str) -> list:
     "The contracts of a split of a source, or of prepared data."
     from legal_llm.data import open_data, read_source
-    if (Path(source)/'data.json').exists(): return [c for s in ('train', 'dev', 'test') if split in (s, 'all') for c in open_data(source).contracts(s)]
+
+    if (Path(source) / 'data.json').exists():
+        return [c for s in ('train', 'dev', 'test') if split in (s, 'all') for c in open_data(source).contracts(s)]
     out = [c for c in read_source(source)[0] if split in (c.split, 'all')]
-    if not out: raise LegalLLMError(f"{source} does not say which of its contracts are for {split}: give --split all, or a file of those contracts")
+    if not out:
+        raise LegalLLMError(
+            f"{source} does not say which of its contracts are for {split}: give --split all, or a file of those "
+            "contracts"
+        )
     return out
 
-def _hash(title: str) -> str: return hashlib.sha256(title.encode()).hexdigest()[:16]
+
+def _hash(title: str) -> str:
+    return hashlib.sha256(title.encode()).hexdigest()[:16]
+
 
 def _check_unseen(run, contracts: list):
     "Raise LegalLLMError for contracts that a run has learned from."
     from legal_llm.extract import _folder
+
     folder, about = _folder(run), {}
-    for file in (folder/'legal_llm.json', folder.parent/'record.json'): # of a folder to share, and of a run
-        with suppress(OSError, ValueError): about |= json.loads(file.read_text(encoding='utf-8'))
+    for file in (folder / 'legal_llm.json', folder.parent / 'record.json'):  # of a folder to share, and of a run
+        with suppress(OSError, ValueError):
+            about |= json.loads(file.read_text(encoding='utf-8'))
     hashes = set(about.get('seen', ())) | {_hash(t) for t in about.get('titles', {}).get('train', ())}
-    if not hashes: print(f"{folder} does not say which contracts it has learned from: such among these score too well", file=sys.stderr)
+    if not hashes:
+        print(
+            f"{folder} does not say which contracts it has learned from: such among these score too well",
+            file=sys.stderr,
+        )
     seen = [c.title for c in contracts if _hash(c.title) in hashes]
-    if seen: raise LegalLLMError(f"{len(seen)} of {len(contracts)} contracts are such as the run has learned from, among them "
-                                 f"{', '.join(map(repr, seen[:3]))}: leave them out (--split test), or give --seen")
+    if seen:
+        raise LegalLLMError(
+            f"{len(seen)} of {len(contracts)} contracts are such as the run has learned from, among them "
+            f"{', '.join(map(repr, seen[:3]))}: leave them out (--split test), or give --seen"
+        )
+
 
 def cmd_predict(args):
-    "Answer CUAD's questions about every contract of a source, in the layout of its official scorer; goes on where it was interrupted."
+    """Answer CUAD's questions about every contract of a source, in the layout of its official scorer; goes on where it
+    was interrupted.
+    """
     from tqdm.auto import tqdm
     from legal_llm.extract import Extractor, run_key
-    contracts, key, part, done = _contracts(args.source, args.split), run_key(args.run, args.fast), Path(f'{args.out}.part'), {}
-    if not args.seen: _check_unseen(args.run, contracts)
+
+    contracts = _contracts(args.source, args.split)
+    key = run_key(args.run, args.fast)
+    part = Path(f'{args.out}.part')
+    done = {}
+    if not args.seen:
+        _check_unseen(args.run, contracts)
     extractor = Extractor.load(args.run, args.fast)
     for line in part.read_text(encoding='utf-8').splitlines() if part.exists() else []:
-        with suppress(ValueError): done.update(json.loads(line)) # the last one may be torn
+        with suppress(ValueError):
+            done.update(json.loads(line))  # the last one may be torn
     part.parent.mkdir(parents=True, exist_ok=True)
     predictions = {}
     with open(part, 'a', encoding='utf-8') as f:
@@ -221,20 +385,26 @@ def cmd_predict(args):
             predictions |= done[name]
     atomic_write(args.out, json.dumps(predictions))
     part.unlink()
-    print(f"{len(contracts):,} contracts, {len(predictions):,} questions, {sum(map(len, predictions.values())):,} answers, by {extractor.name}: written "
-          f"to {args.out}")
+    print(
+        f"{len(contracts):,} contracts, {len(predictions):,} questions, {sum(map(len, predictions.values())):,} "
+        f"answers, by {extractor.name}: written "
+        f"to {args.out}"
+    )
 
 # %% ../nbs/cli.ipynb #c49d636e
 # One short pass needs no dropout. Twenty of SmolLM2's thirty layers train and read a third faster.
-_BRIEF = dict(num_hidden_layers=20, dropout=0.)
-QUICK = dict(_BRIEF, max_packs=32, probe_windows=1000, save_every=8, dev_every=0)      # the embedded default: some minutes on two cores
-CUAD = dict(_BRIEF, max_packs=400, probe_windows=10_000, save_every=25, dev_every=100) # an hour or two on two cores; on a GPU, the machine's preset
+_BRIEF = dict(num_hidden_layers=20, dropout=0.0)
+# the embedded default: some minutes on two cores
+QUICK = dict(_BRIEF, max_packs=32, probe_windows=1000, save_every=8, dev_every=0)
+# an hour or two on two cores; on a GPU, the machine's preset
+CUAD = dict(_BRIEF, max_packs=400, probe_windows=10_000, save_every=25, dev_every=100)
+
 
 def run_weeks(
-    source: str = 'sample',        # as for `read_source`
-    out='runs/default',            # folder for data and run
+    source: str = 'sample',  # as for `read_source`
+    out='runs/default',  # folder for data and run
     max_packs: int | None = None,  # training packs; None: as `QUICK` says for the sample, `CUAD` for that
-    limit: int | None = None       # contracts to score in each split; None: all of the sample, 10 of CUAD
+    limit: int | None = None,  # contracts to score in each split; None: all of the sample, 10 of CUAD
 ):
     "Week 1 to week 4. Returns the evaluation."
     from legal_llm.data import DataSettings, prepare_data
@@ -243,193 +413,361 @@ def run_weeks(
     from legal_llm.sources import find_source
     from legal_llm.synthetic import write_contracts
     from legal_llm.train import TrainSettings, preset, train_on
+
     found = find_source(source)
     out, sample, begun = Path(out), found.path is None, time.perf_counter()
     print(found, flush=True)
-    if sample: print('For CUAD, give --source auto or its path.', flush=True)
+    if sample:
+        print('For CUAD, give --source auto or its path.', flush=True)
 
-    def week(n, what): print(f"\nWeek {n}: {what}  ({(time.perf_counter() - begun) / 60:.1f} min)", flush=True)
+    def week(n, what):
+        print(f"\nWeek {n}: {what}  ({(time.perf_counter() - begun) / 60:.1f} min)", flush=True)
+
     week(1, 'data')
-    data = prepare_data(DataSettings(source='sample' if sample else str(found.path)), out/'data')
+    data = prepare_data(DataSettings(source='sample' if sample else str(found.path)), out / 'data')
     print(data, flush=True)
 
     week(2, 'training')
     machine, why = preset()
     on_gpu = machine.name != 'processor' and not sample
     chosen = dict(machine.settings if on_gpu else QUICK if sample else CUAD)
-    if on_gpu: print(f"{machine.name}: {why}", flush=True)
-    if max_packs: chosen['max_packs'] = max_packs
-    done = (out/'run'/'adapter').exists()
-    run = train_on(1 if sample else None, TrainSettings(data=str(data.path), **chosen), out/'run')
-    print(f"the run in {run.path} is finished: {'reused' if done else 'trained'} ({run.record['packs']} packs, {run.record['minutes']:.1f} minutes of "
-          "training)", flush=True)
+    if on_gpu:
+        print(f"{machine.name}: {why}", flush=True)
+    if max_packs:
+        chosen['max_packs'] = max_packs
+    done = (out / 'run' / 'adapter').exists()
+    run = train_on(1 if sample else None, TrainSettings(data=str(data.path), **chosen), out / 'run')
+    print(
+        f"the run in {run.path} is finished: {'reused' if done else 'trained'} ({run.record['packs']} packs, "
+        f"{run.record['minutes']:.1f} minutes of "
+        "training)",
+        flush=True,
+    )
 
-    week(3, 'evaluation, on contracts that were not in training' + (', with clause wordings that were not either' if sample else ''))
-    result = evaluate(run.path, 'test', limit or (None if sample else 10)) # calibrates on as many of dev first
+    week(
+        3,
+        'evaluation, on contracts that were not in training'
+        + (', with clause wordings that were not either' if sample else ''),
+    )
+    result = evaluate(run.path, 'test', limit or (None if sample else 10))  # calibrates on as many of dev first
 
     week(4, 'an unseen contract')
     contract = write_contracts(1, seed=7, wordings='held_out', words=400)[0]
     print_review(Extractor.load(run).extract(contract.text, contract.title))
-    example = atomic_write(out/'example.txt', contract.text)
+    example = atomic_write(out / 'example.txt', contract.text)
 
-    print(f"\n{result}\n\nrun folder: {run.path}\nreport:     {result.report}\nminutes:    {(time.perf_counter() - begun) / 60:.1f}\n")
+    print(
+        f"\n{result}\n\nrun folder: {run.path}\nreport:     {result.report}\nminutes:    "
+        f"{(time.perf_counter() - begun) / 60:.1f}\n"
+    )
     tool = Path(sys.argv[0]).with_name('legal-llm') if Path(sys.argv[0]).name != 'legal-llm' else Path(sys.argv[0])
     tool = os.path.relpath(tool) if tool.exists() else 'legal-llm'
-    further = (f"demo --run {run.path}", f"extract {example} --run {run.path} --out clauses.json", "extract contract.pdf",
-               "run --source CUADv1.json --out runs/cuad")
+    further = (
+        f"demo --run {run.path}",
+        f"extract {example} --run {run.path} --out clauses.json",
+        "extract contract.pdf",
+        "run --source CUADv1.json --out runs/cuad",
+    )
     print("Next, try:\n" + '\n'.join(f"  {tool} {x}" for x in further))
     return result
 
+
 def cmd_run(args):
     "The four weeks: data, training, evaluation, an example; what `make run` does."
-    run_weeks(args.source, args.out or ('runs/default' if args.source == 'sample' else 'runs/cuad'), args.max_packs, args.limit)
+    run_weeks(
+        args.source,
+        args.out or ('runs/default' if args.source == 'sample' else 'runs/cuad'),
+        args.max_packs,
+        args.limit,
+    )
 
 # %% ../nbs/cli.ipynb #2afcdae7
-SOURCES = ("sample: written contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched from there; or a path: "
-           "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)")
+SOURCES = (
+    "sample: written contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched "
+    "from there; or a path: "
+    "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)"
+)
+
 
 def _train_options(p):
     "The fields of `TrainSettings` as options; what a field means is the comment beside it."
     import inspect
     from legal_llm.train import TrainSettings
+
     source = inspect.getsource(TrainSettings)
     for f in fields(TrainSettings):
-        if f.name == 'data': continue
+        if f.name == 'data':
+            continue
         kind = dict(str=str, int=int, float=float, bool=bool, dict=dict)[f.type.split(' ')[0]]
         said = re.search(rf'^ +{f.name}:[^#\n]*# *(.*)', source, re.M)
         text = (said[1] if said else f.name.replace('_', ' ')).replace('None:', 'by default')
-        how = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(nargs='+', metavar='NAME=VALUE') if kind is dict else dict(type=kind)
-        if f.default not in (None, MISSING) and kind is not bool: text += f' (default: {f.default:g})' if kind is float else f' (default: {f.default})'
+        how = (
+            dict(action=argparse.BooleanOptionalAction)
+            if kind is bool
+            else dict(nargs='+', metavar='NAME=VALUE')
+            if kind is dict
+            else dict(type=kind)
+        )
+        if f.default not in (None, MISSING) and kind is not bool:
+            text += f' (default: {f.default:g})' if kind is float else f' (default: {f.default})'
         p.add_argument('--' + f.name.replace('_', '-'), default=None, help=text.replace('%', '%%'), **how)
+
 
 def _number(kind, least, most=math.inf):
     "The type of an option that is a number in a range."
+
     def read(text):
-        try: value = kind(text)
-        except (ValueError, OverflowError): value = math.nan
-        if not least <= value <= most: raise argparse.ArgumentTypeError(f"{text} is no {'whole number' if kind is int else 'number'} " +
-                                                                        (f"from {least:g} to {most:g}" if most < math.inf else f"of {least:g} or more"))
+        try:
+            value = kind(text)
+        except (ValueError, OverflowError):
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text} is no {'whole number' if kind is int else 'number'} "
+                + (f"from {least:g} to {most:g}" if most < math.inf else f"of {least:g} or more")
+            )
         return value
+
     return read
+
 
 def _folder(text):
     "The type of an option that is a folder, which may have to be made."
     path = Path(text).expanduser()
     with suppress(OSError, ValueError):
         for p in (path, *path.parents):
-            if p.exists() and not p.is_dir(): raise argparse.ArgumentTypeError(f"{p} is a file: give a folder")
-        if text: return text
+            if p.exists() and not p.is_dir():
+                raise argparse.ArgumentTypeError(f"{p} is a file: give a folder")
+        if text:
+            return text
     raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder: give another")
+
 
 def _file(text):
     "The type of an option that is a file to write."
-    try: wrong = not text or Path(text).is_dir()
-    except (OSError, ValueError): wrong = True
-    if wrong: raise argparse.ArgumentTypeError(f"{text or 'an empty name'} is no file to write: give its name")
+    try:
+        wrong = not text or Path(text).is_dir()
+    except (OSError, ValueError):
+        wrong = True
+    if wrong:
+        raise argparse.ArgumentTypeError(f"{text or 'an empty name'} is no file to write: give its name")
     return text
 
+
 def parser(
-    command: str | None = None # the one that is meant; the options of `train` are there for it only, since they take torch
+    # the one that is meant; the options of `train` are there for it only, since they take torch
+    command: str | None = None,
 ) -> argparse.ArgumentParser:
     "All commands and their options."
+
     class Format(argparse.ArgumentDefaultsHelpFormatter):
-        def _get_help_string(self, action): return action.help if action.default is None else super()._get_help_string(action)
-    about = "Teach a small open language model to review commercial contracts: which of CUAD's 41 clause categories are there, where, and in which words."
+        def _get_help_string(self, action):
+            return action.help if action.default is None else super()._get_help_string(action)
+
+    about = (
+        "Teach a small open language model to review commercial contracts: which of CUAD's 41 clause categories "
+        "are there, where, and in which words."
+    )
     begin = "Start with `legal-llm run`: data, training and evaluation on an embedded sample, in minutes on a laptop."
     top = argparse.ArgumentParser(prog='legal-llm', description=about, epilog=begin)
     commands = top.add_subparsers(dest='command', metavar='COMMAND', required=True)
 
     def add(name, function):
-        p = commands.add_parser(name, help=function.__doc__.split('\n')[0].rstrip('.'), description=function.__doc__, formatter_class=Format)
+        p = commands.add_parser(
+            name, help=function.__doc__.split('\n')[0].rstrip('.'), description=function.__doc__, formatter_class=Format
+        )
         p.set_defaults(function=function)
         return p
+
     def model(p):
-        p.add_argument('--run', default=None, help='run folder, adapter, merged model or its name on the hub (default: the one that comes with the package)')
-        p.add_argument('--fast', action='store_true', help='the linear screen alone: no language model, an answer in a second')
+        p.add_argument(
+            '--run',
+            default=None,
+            help='run folder, adapter, merged model or its name on the hub (default: the one that comes with the '
+            'package)',
+        )
+        p.add_argument(
+            '--fast', action='store_true', help='the linear screen alone: no language model, an answer in a second'
+        )
+
     p = add('doctor', cmd_doctor)
-    p.add_argument('--base', default=None, help='say whether this base model will do, instead: a folder, a name on the hub or a short one')
+    p.add_argument(
+        '--base',
+        default=None,
+        help='say whether this base model will do, instead: a folder, a name on the hub or a short one',
+    )
     p.add_argument('--json', action='store_true', help='print JSON, for scripts')
     p = add('run', cmd_run)
     p.add_argument('--source', default='sample', help=SOURCES)
-    p.add_argument('--out', type=_folder, default=None, help='folder for data and run (default: runs/default, or runs/cuad with a source)')
-    p.add_argument('--max-packs', type=_number(int, 1), default=None, help='training packs, at most (default: as the presets say)')
-    p.add_argument('--limit', type=_number(int, 1), default=None, help='contracts to score in a split, at most (default: as the presets say)')
+    p.add_argument(
+        '--out',
+        type=_folder,
+        default=None,
+        help='folder for data and run (default: runs/default, or runs/cuad with a source)',
+    )
+    p.add_argument(
+        '--max-packs', type=_number(int, 1), default=None, help='training packs, at most (default: as the presets say)'
+    )
+    p.add_argument(
+        '--limit',
+        type=_number(int, 1),
+        default=None,
+        help='contracts to score in a split, at most (default: as the presets say)',
+    )
     p = add('data', cmd_data)
     p.add_argument('--source', default='sample', help=SOURCES)
     p.add_argument('--out', required=True, type=_folder, help='folder to write')
     p.add_argument('--seed', type=_number(int, 0, 2**32 - 1), default=42, help='of the split and of the sample')
-    p.add_argument('--least', type=_number(float, .01, 1), default=.3, help='share of the shorter contract\'s text from which two contracts are near-duplicates, and stay '
-                                                           'on one side')
-    p.add_argument('--keep-relatives', action='store_true', help='train on near-duplicates of official test contracts, as published results do')
+    p.add_argument(
+        '--least',
+        type=_number(float, 0.01, 1),
+        default=0.3,
+        help='share of the shorter contract\'s text from which two contracts are near-duplicates, and stay on one side',
+    )
+    p.add_argument(
+        '--keep-relatives',
+        action='store_true',
+        help='train on near-duplicates of official test contracts, as published results do',
+    )
     p = add('train', cmd_train)
     p.add_argument('--data', help='folder that `legal-llm data` wrote')
     p.add_argument('--record', help="repeat a run: its record.json; other options change its settings")
     p.add_argument('--out', required=True, type=_folder, help='run folder to write, or to go on with')
     p.add_argument('--plan', action='store_true', help='choose, check and measure, print the plan, and stop')
     p.add_argument('--check', action='store_true', help='hold a pack against separate sequences before the first step')
-    p.add_argument('--change', action='store_true', help='go on with an interrupted run although settings or data have changed')
+    p.add_argument(
+        '--change', action='store_true', help='go on with an interrupted run although settings or data have changed'
+    )
     p.add_argument('--no-watch', action='store_true', help='no watchdogs: train on whatever happens')
     p.add_argument('--gpus', type=_number(int, 1), default=1, help='processes, one for each GPU, started by torchrun')
     p.add_argument('--use-cpu', action='store_true', help='use no GPU; several processes share the processor')
-    p.add_argument('--max-hours', type=_number(float, .01), default=None, help='stop after so many hours, with a checkpoint to go on from (default: a quarter of an '
-                                                                 'hour before Kaggle or Colab ends the session)')
-    p.add_argument('--accelerate-config', default=None, help='configuration file of `accelerate config`, with FSDP for a model that one GPU cannot hold; '
-                                                             'it also says how many processes')
+    p.add_argument(
+        '--max-hours',
+        type=_number(float, 0.01),
+        default=None,
+        help='stop after so many hours, with a checkpoint to go on from (default: a quarter of an '
+        'hour before Kaggle or Colab ends the session)',
+    )
+    p.add_argument(
+        '--accelerate-config',
+        default=None,
+        help='configuration file of `accelerate config`, with FSDP for a model that one GPU cannot hold; '
+        'it also says how many processes',
+    )
     p.add_argument('--quiet', action='store_true', help='show nothing but faults')
-    if command == 'train': _train_options(p)
+    if command == 'train':
+        _train_options(p)
     p = add('eval', cmd_eval)
     p.add_argument('--run', required=True, help='run folder')
-    p.add_argument('--split', default='test', choices=('dev', 'test'), help='dev also calibrates the confidence and chooses the thresholds that reviews use')
+    p.add_argument(
+        '--split',
+        default='test',
+        choices=('dev', 'test'),
+        help='dev also calibrates the confidence and chooses the thresholds that reviews use',
+    )
     p.add_argument('--limit', type=_number(int, 1), default=None, help='contracts to score, at most')
     p.add_argument('--no-base', action='store_true', help='leave out the base model as it was before fine-tuning')
-    p.add_argument('--data', default=None, help='folder of the prepared data (default: the one that the run was trained on)')
+    p.add_argument(
+        '--data', default=None, help='folder of the prepared data (default: the one that the run was trained on)'
+    )
     p = add('compare', cmd_compare)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument('--other', required=True, help='another run folder, scored on the same contracts')
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='the split that both were scored on')
-    p.add_argument('--data', default=None, help='folder of the prepared data (default: the one that the first run was trained on)')
+    p.add_argument(
+        '--data', default=None, help='folder of the prepared data (default: the one that the first run was trained on)'
+    )
     p = add('extract', cmd_extract)
-    p.add_argument('files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them')
+    p.add_argument(
+        'files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them'
+    )
     model(p)
-    p.add_argument('--out', default=None, help='write the result: a name ending in .json, .csv or .xlsx, or in .html for a page with the clauses marked in the contract; or a folder, for a file each and a table of '
-                                               'all, where what is there already is kept')
-    p.add_argument('--gpus', type=_number(int, 1), default=1, help='processes that share the documents of a folder, one for each GPU')
+    p.add_argument(
+        '--out',
+        default=None,
+        help='write the result: a name ending in .json, .csv or .xlsx, or in .html for a page with the clauses marked '
+        'in the contract; or a folder, for a file each and a table of '
+        'all, where what is there already is kept',
+    )
+    p.add_argument(
+        '--gpus',
+        type=_number(int, 1),
+        default=1,
+        help='processes that share the documents of a folder, one for each GPU',
+    )
     p.add_argument('--use-cpu', action='store_true', help='use no GPU; several processes share the processor')
     p = add('predict', cmd_predict)
-    p.add_argument('source', metavar='SOURCE', help='contracts: a file in any of CUAD\'s forms, a folder that `legal-llm data` wrote, or a word such as hub')
+    p.add_argument(
+        'source',
+        metavar='SOURCE',
+        help='contracts: a file in any of CUAD\'s forms, a folder that `legal-llm data` wrote, or a word such as hub',
+    )
     model(p)
     p.add_argument('--out', required=True, type=_file, help='file to write, such as nbest_predictions_.json')
-    p.add_argument('--split', default='all', choices=('train', 'dev', 'test', 'all'), help='which of the contracts, where the source says so')
+    p.add_argument(
+        '--split',
+        default='all',
+        choices=('train', 'dev', 'test', 'all'),
+        help='which of the contracts, where the source says so',
+    )
     p.add_argument('--seen', action='store_true', help='contracts that the run has learned from, too')
     p = add('score', cmd_score)
-    p.add_argument('--predictions', required=True, help='nbest_predictions_.json: {question id: [{"text", "probability"}, ...]}')
+    p.add_argument(
+        '--predictions', required=True, help='nbest_predictions_.json: {question id: [{"text", "probability"}, ...]}'
+    )
     p.add_argument('--gold', required=True, help='gold answers in SQuAD layout, .json or .json.gz')
     p = add('merge', cmd_merge)
     p.add_argument('--run', required=True, help='run folder, or an adapter')
     p.add_argument('--out', required=True, type=_folder, help='folder to write')
-    p.add_argument('--dtype', default='auto', help='number format of the merged weights: float32, bfloat16 or float16 (default: float32 below a billion '
-                                                   'parameters)')
+    p.add_argument(
+        '--dtype',
+        default='auto',
+        help='number format of the merged weights: float32, bfloat16 or float16 (default: float32 below a billion '
+        'parameters)',
+    )
     share = add('share', cmd_share).add_subparsers(dest='what', metavar='WHAT', required=True)
-    for what, help in dict(card='print the model card', export='write the folder for the hub: adapter or merged model, tokenizer, card',
-                           space='write the bundle of a Space: app, package, model', push='send a run\'s adapter, or such a folder, to the hub').items():
+    for what, help in dict(
+        card='print the model card',
+        export='write the folder for the hub: adapter or merged model, tokenizer, card',
+        space='write the bundle of a Space: app, package, model',
+        push='send a run\'s adapter, or such a folder, to the hub',
+    ).items():
         p = share.add_parser(what, help=help, description=help, formatter_class=Format)
         p.add_argument('--run', required=what != 'push', help='run folder, an adapter or a merged model')
         p.add_argument('--repo', required=what == 'push', default='owner/name', help='its name on the hub, owner/name')
-        p.add_argument('--base', default=None, help='where others get the base model, owner/name (default: known for short names)')
-        if what in ('export', 'space'): p.add_argument('--out', required=True, type=_folder, help='folder to write')
-        if what == 'space': p.add_argument('--title', default='Contract review', help='title of the Space')
+        p.add_argument(
+            '--base', default=None, help='where others get the base model, owner/name (default: known for short names)'
+        )
+        if what in ('export', 'space'):
+            p.add_argument('--out', required=True, type=_folder, help='folder to write')
+        if what == 'space':
+            p.add_argument('--title', default='Contract review', help='title of the Space')
         if what == 'push':
             p.add_argument('--folder', default=None, help='what export or space wrote, instead of --run')
             p.add_argument('--public', action='store_true', help='a public repository (default: private)')
             p.add_argument('--dry-run', action='store_true', help='show what would be sent, and send nothing')
     p = add('demo', cmd_demo)
     model(p)
-    p.add_argument('--port', type=_number(int, 1, 65535), default=None, help='port (default: the first free one from 7860)')
-    p.add_argument('--share', action='store_true', help='make a public link that lasts a week; whoever has it can use the app')
-    p.add_argument('--auth', action='append', default=[], metavar='USER:PASSWORD',
-                   help='ask for a login; may be given several times, or in the environment variable LEGAL_LLM_AUTH, separated by spaces')
-    p.add_argument('--playbook', default=None, help='YAML file of what contract types should have and should not have (default: one for NDA, '
-                                                    'distribution, license and services)')
+    p.add_argument(
+        '--port', type=_number(int, 1, 65535), default=None, help='port (default: the first free one from 7860)'
+    )
+    p.add_argument(
+        '--share', action='store_true', help='make a public link that lasts a week; whoever has it can use the app'
+    )
+    p.add_argument(
+        '--auth',
+        action='append',
+        default=[],
+        metavar='USER:PASSWORD',
+        help='ask for a login; may be given several times, or in the environment variable LEGAL_LLM_AUTH, separated '
+        'by spaces',
+    )
+    p.add_argument(
+        '--playbook',
+        default=None,
+        help='YAML file of what contract types should have and should not have (default: one for NDA, '
+        'distribution, license and services)',
+    )
     return top
 
 # %% ../nbs/cli.ipynb #432557bf
@@ -437,19 +775,38 @@ def main(argv=None) -> int:
     "What the shell calls."
     argv = sys.argv[1:] if argv is None else list(argv)
     for value in argv:
-        if '\0' in value: print(f"legal-llm {argv[0]}: {value!r}: no name has a zero byte: write it anew", file=sys.stderr); return 2
+        if '\0' in value:
+            print(f"legal-llm {argv[0]}: {value!r}: no name has a zero byte: write it anew", file=sys.stderr)
+            return 2
     args = parser(argv[0] if argv else None).parse_args(argv, argparse.Namespace(argv=argv))
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')
     os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
     before_torch()
-    if getattr(args, 'use_cpu', False): os.environ['CUDA_VISIBLE_DEVICES'] = ''
-    try: return args.function(args) or 0
-    except LegalLLMError as e: print(f"legal-llm {args.command}: {e}", file=sys.stderr); return 2
+    if getattr(args, 'use_cpu', False):
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    try:
+        return args.function(args) or 0
+    except LegalLLMError as e:
+        print(f"legal-llm {args.command}: {e}", file=sys.stderr)
+        return 2
     except OSError as e:
-        if isinstance(e, BrokenPipeError): return 141
-        if e.filename is None: raise # none that a path explains
-        print(f"legal-llm {args.command}: {str(e.filename)[:200]!r}: {e.strerror}: check the path, its permissions and the room on the disk", file=sys.stderr); return 2
-    except KeyboardInterrupt: print(f"\nlegal-llm {args.command}: stopped; the same command goes on from the last checkpoint or review",
-                                    file=sys.stderr); return 130
+        if isinstance(e, BrokenPipeError):
+            return 141
+        if e.filename is None:
+            raise  # none that a path explains
+        print(
+            f"legal-llm {args.command}: {str(e.filename)[:200]!r}: {e.strerror}: check the path, its permissions and "
+            "the room on the disk",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"\nlegal-llm {args.command}: stopped; the same command goes on from the last checkpoint or review",
+            file=sys.stderr,
+        )
+        return 130
 
-if __name__ == '__main__' and '__file__' in globals(): sys.exit(main()) # python -m legal_llm.cli; not in the notebook
+
+if __name__ == '__main__' and '__file__' in globals():
+    sys.exit(main())  # python -m legal_llm.cli; not in the notebook

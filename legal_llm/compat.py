@@ -15,79 +15,102 @@ __all__ = ['older', 'dtype_argument', 'load_model', 'unpack_gguf', 'save_for_bot
 
 # %% ../nbs/week2_compat.ipynb #47117064
 def older(
-    package: str, # its name on the package index
-    version: str  # the first that is not older
+    package: str,  # its name on the package index
+    version: str,  # the first that is not older
 ) -> bool:
     "Whether the installed version of a package is older. Raises PackageNotFoundError without one."
     return Version(metadata.version(package)) < Version(version)
 
 # %% ../nbs/week2_compat.ipynb #5df9cf73
 def dtype_argument(
-    dtype # a torch number format
-) -> dict: # keyword argument of `from_pretrained`
+    dtype,  # a torch number format
+) -> dict:  # keyword argument of `from_pretrained`
     "The number format of a model that is to be loaded."
     return {'torch_dtype' if older('transformers', '4.56') else 'dtype': dtype}
+
 
 def _old_positions(rope: dict) -> dict:
     "Rotary positions as transformers 5 writes them (`rope_parameters`), under the names of transformers 4."
     scaled = rope.get('rope_type', 'default') != 'default'
-    return dict(rope_theta=rope['rope_theta'], rope_scaling={k: v for k, v in rope.items() if k != 'rope_theta'} if scaled else None)
+    return dict(
+        rope_theta=rope['rope_theta'],
+        rope_scaling={k: v for k, v in rope.items() if k != 'rope_theta'} if scaled else None,
+    )
+
 
 def load_model(
-    path,     # folder or hub name
-    dtype,    # torch number format of the weights
-    causal: bool = False, # with the output layer that predicts words, which nothing but asking the base model needs
-    num_hidden_layers: int | None = None, # layers to load, the first ones; None: all
-    **options # of `from_pretrained`
+    path,  # folder or hub name
+    dtype,  # torch number format of the weights
+    causal: bool = False,  # with the output layer that predicts words, which nothing but asking the base model needs
+    num_hidden_layers: int | None = None,  # layers to load, the first ones; None: all
+    **options,  # of `from_pretrained`
 ):
     "A language model with transformers' own attention (SDPA)."
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
     config = AutoConfig.from_pretrained(path)
-    if num_hidden_layers: config.num_hidden_layers = num_hidden_layers
-    if older('transformers', '5') and (rope := getattr(config, 'rope_parameters', None)): config.update(_old_positions(rope))
+    if num_hidden_layers:
+        config.num_hidden_layers = num_hidden_layers
+    if older('transformers', '5') and (rope := getattr(config, 'rope_parameters', None)):
+        config.update(_old_positions(rope))
     kind = AutoModelForCausalLM if causal else AutoModel
     return kind.from_pretrained(path, config=config, attn_implementation='sdpa', **dtype_argument(dtype), **options)
 
 # %% ../nbs/week2_compat.ipynb #92e56009
 def unpack_gguf(
-    folder, # that holds the file
-    file: str
-): # model in float32, tokenizer; of a model whose output layer is its embedding table
+    folder,  # that holds the file
+    file: str,
+):  # model in float32, tokenizer; of a model whose output layer is its embedding table
     "A Llama-like model and its tokenizer out of a GGUF file."
     import torch
     from tokenizers import decoders, processors
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, **dtype_argument(torch.float32))
     if older('transformers', '5'):
         model.config.tie_word_embeddings = True
         model.tie_weights()
-        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single='$A:0', pair='$A:0 $B:1', special_tokens=[])
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single='$A:0', pair='$A:0 $B:1', special_tokens=[]
+        )
         tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
-    else: del model.config.quantization_config
+    else:
+        del model.config.quantization_config
     model.hf_quantizer = None
     return model, tokenizer
+
 
 def save_for_both(
     model,
     tokenizer,
-    folder # to write
+    folder,  # to write
 ) -> None:
     "Save a model and its tokenizer so that transformers 4 and 5 open them alike."
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for name in ('config.json', 'tokenizer_config.json'):
-        said = json.loads((Path(folder)/name).read_text(encoding='utf-8'))
-        said.pop('_name_or_path', None) # a path of the machine that saved it
-        if name == 'config.json' and (rope := said.get('rope_parameters')): said.update({k: v for k, v in _old_positions(rope).items() if v})
+        said = json.loads((Path(folder) / name).read_text(encoding='utf-8'))
+        said.pop('_name_or_path', None)  # a path of the machine that saved it
+        if name == 'config.json' and (rope := said.get('rope_parameters')):
+            said.update({k: v for k, v in _old_positions(rope).items() if v})
         if name == 'tokenizer_config.json':
-            said['tokenizer_class'] = 'PreTrainedTokenizerFast' # each knows it, and 5 reads it as its own
-            said.setdefault('chat_template', tokenizer.chat_template) # 4.46 does not look into a file of its own
-        save_json(Path(folder)/name, said)
+            said['tokenizer_class'] = 'PreTrainedTokenizerFast'  # each knows it, and 5 reads it as its own
+            said.setdefault('chat_template', tokenizer.chat_template)  # 4.46 does not look into a file of its own
+        save_json(Path(folder) / name, said)
 
 # %% ../nbs/week2_compat.ipynb #51edd0dd
 def readable_checkpoints():
     "A context in which the random states of a checkpoint can be read."
     import numpy as np, torch
-    if not older('transformers', '5'): return contextlib.nullcontext()
-    return torch.serialization.safe_globals([np.core.multiarray._reconstruct if older('numpy', '2') else np._core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))])
+
+    if not older('transformers', '5'):
+        return contextlib.nullcontext()
+    return torch.serialization.safe_globals(
+        [
+            np.core.multiarray._reconstruct if older('numpy', '2') else np._core.multiarray._reconstruct,
+            np.ndarray,
+            np.dtype,
+            type(np.dtype(np.uint32)),
+        ]
+    )

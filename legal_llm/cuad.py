@@ -21,128 +21,265 @@ from .env import LegalLLMError, atomic_write, short_path
 @dataclass(frozen=True)
 class Category:
     "One of the 41 clause categories of CUAD (arXiv 2103.06268)."
-    name: str # official spelling, as in the question ids of `CUADv1.json`
-    gloss: str # at most eight words for the prompt
-    question: str # the description that ends CUAD's official question
+
+    name: str  # official spelling, as in the question ids of `CUADv1.json`
+    gloss: str  # at most eight words for the prompt
+    question: str  # the description that ends CUAD's official question
 
     @property
     def official_question(self) -> str:
         "The question as CUAD's files spell it out."
-        return (f'Highlight the parts (if any) of this contract related to "{self.name}" that should be reviewed by a lawyer. '
-                f'Details: {self.question}')
+        return (
+            f'Highlight the parts (if any) of this contract related to "{self.name}" that should be reviewed by a '
+            'lawyer. '
+            f'Details: {self.question}'
+        )
 
 # %% ../nbs/week1_cuad.ipynb #b76331a3
 # Names, order and questions are those of CUAD v1, The Atticus Project, CC BY 4.0; the glosses are ours.
 CATEGORIES = (
-    Category('Document Name', "title of the contract",
-        "The name of the contract"),
-    Category('Parties', "names and defined names of the signatories",
-        "The two or more parties who signed the contract"),
-    Category('Agreement Date', "date the contract was made or signed",
-        "The date of the contract"),
-    Category('Effective Date', "date the contract takes effect",
-        "The date when the contract is effective"),
-    Category('Expiration Date', "when the initial term ends",
-        "On what date will the contract's initial term expire?"),
-    Category('Renewal Term', "extension after the initial term",
-        "What is the renewal term after the initial term expires? This includes automatic extensions and unilateral extensions "
-        "with prior notice."),
-    Category('Notice Period To Terminate Renewal', "advance notice that stops the renewal",
-        "What is the notice period required to terminate renewal?"),
-    Category('Governing Law', "which state's or country's law applies",
-        "Which state/country's law governs the interpretation of the contract?"),
-    Category('Most Favored Nation', "buyer gets any better terms given to others",
-        "Is there a clause that if a third party gets better terms on the licensing or sale of technology/goods/services "
-        "described in the contract, the buyer of such technology/goods/services under the contract shall be entitled to those "
-        "better terms?"),
-    Category('Competitive Restriction Exception', "carve-out from non-compete, exclusivity or customer no-solicit",
-        "This category includes the exceptions or carveouts to Non-Compete, Exclusivity and No-Solicit of Customers above."),
-    Category('Non-Compete', "ban on competing or entering a market",
-        "Is there a restriction on the ability of a party to compete with the counterparty or operate in a certain geography or "
-        "business or technology sector?"),
-    Category('Exclusivity', "dealing with one counterparty only; sole supply",
+    Category('Document Name', "title of the contract", "The name of the contract"),
+    Category(
+        'Parties', "names and defined names of the signatories", "The two or more parties who signed the contract"
+    ),
+    Category('Agreement Date', "date the contract was made or signed", "The date of the contract"),
+    Category('Effective Date', "date the contract takes effect", "The date when the contract is effective"),
+    Category('Expiration Date', "when the initial term ends", "On what date will the contract's initial term expire?"),
+    Category(
+        'Renewal Term',
+        "extension after the initial term",
+        "What is the renewal term after the initial term expires? This includes automatic extensions and unilateral "
+        "extensions "
+        "with prior notice.",
+    ),
+    Category(
+        'Notice Period To Terminate Renewal',
+        "advance notice that stops the renewal",
+        "What is the notice period required to terminate renewal?",
+    ),
+    Category(
+        'Governing Law',
+        "which state's or country's law applies",
+        "Which state/country's law governs the interpretation of the contract?",
+    ),
+    Category(
+        'Most Favored Nation',
+        "buyer gets any better terms given to others",
+        "Is there a clause that if a third party gets better terms on the licensing or sale of "
+        "technology/goods/services "
+        "described in the contract, the buyer of such technology/goods/services under the contract shall be entitled "
+        "to those "
+        "better terms?",
+    ),
+    Category(
+        'Competitive Restriction Exception',
+        "carve-out from non-compete, exclusivity or customer no-solicit",
+        "This category includes the exceptions or carveouts to Non-Compete, Exclusivity and No-Solicit of Customers "
+        "above.",
+    ),
+    Category(
+        'Non-Compete',
+        "ban on competing or entering a market",
+        "Is there a restriction on the ability of a party to compete with the counterparty or operate in a certain "
+        "geography or "
+        "business or technology sector?",
+    ),
+    Category(
+        'Exclusivity',
+        "dealing with one counterparty only; sole supply",
         "Is there an exclusive dealing commitment with the counterparty? This includes a commitment to procure all "
-        "“requirements” from one party of certain technology, goods, or services or a prohibition on licensing or selling "
-        "technology, goods or services to third parties, or a prohibition on collaborating or working with other parties), "
-        "whether during the contract or after the contract ends (or both)."),
-    Category('No-Solicit Of Customers', "no poaching of the counterparty's customers",
-        "Is a party restricted from contracting or soliciting customers or partners of the counterparty, whether during the "
-        "contract or after the contract ends (or both)?"),
-    Category('No-Solicit Of Employees', "no poaching of the counterparty's staff",
-        "Is there a restriction on a party’s soliciting or hiring employees and/or contractors from the counterparty, whether "
-        "during the contract or after the contract ends (or both)?"),
-    Category('Non-Disparagement', "no negative statements about the counterparty",
-        "Is there a requirement on a party not to disparage the counterparty?"),
-    Category('Termination For Convenience', "ending without cause, by notice alone",
-        "Can a party terminate this contract without cause (solely by giving a notice and allowing a waiting period to expire)?"),
-    Category('Rofr/Rofo/Rofn', "right of first refusal, offer or negotiation",
-        "Is there a clause granting one party a right of first refusal, right of first offer or right of first negotiation to "
-        "purchase, license, market, or distribute equity interest, technology, assets, products or services?"),
-    Category('Change Of Control', "merger or sale triggers consent, notice, termination",
+        "“requirements” from one party of certain technology, goods, or services or a prohibition on licensing or "
+        "selling "
+        "technology, goods or services to third parties, or a prohibition on collaborating or working with other "
+        "parties), "
+        "whether during the contract or after the contract ends (or both).",
+    ),
+    Category(
+        'No-Solicit Of Customers',
+        "no poaching of the counterparty's customers",
+        "Is a party restricted from contracting or soliciting customers or partners of the counterparty, whether "
+        "during the "
+        "contract or after the contract ends (or both)?",
+    ),
+    Category(
+        'No-Solicit Of Employees',
+        "no poaching of the counterparty's staff",
+        "Is there a restriction on a party’s soliciting or hiring employees and/or contractors from the counterparty, "
+        "whether "
+        "during the contract or after the contract ends (or both)?",
+    ),
+    Category(
+        'Non-Disparagement',
+        "no negative statements about the counterparty",
+        "Is there a requirement on a party not to disparage the counterparty?",
+    ),
+    Category(
+        'Termination For Convenience',
+        "ending without cause, by notice alone",
+        "Can a party terminate this contract without cause (solely by giving a notice and allowing a waiting period "
+        "to expire)?",
+    ),
+    Category(
+        'Rofr/Rofo/Rofn',
+        "right of first refusal, offer or negotiation",
+        "Is there a clause granting one party a right of first refusal, right of first offer or right of first "
+        "negotiation to "
+        "purchase, license, market, or distribute equity interest, technology, assets, products or services?",
+    ),
+    Category(
+        'Change Of Control',
+        "merger or sale triggers consent, notice, termination",
         "Does one party have the right to terminate or is consent or notice required of the counterparty if such party "
-        "undergoes a change of control, such as a merger, stock sale, transfer of all or substantially all of its assets or "
-        "business, or assignment by operation of law?"),
-    Category('Anti-Assignment', "no assignment without consent or notice",
-        "Is consent or notice required of a party if the contract is assigned to a third party?"),
-    Category('Revenue/Profit Sharing', "share of revenue or profit; royalties, commissions",
-        "Is one party required to share revenue or profit with the counterparty for any technology, goods, or services?"),
-    Category('Price Restrictions', "limits on raising or lowering prices",
-        "Is there a restriction on the ability of a party to raise or reduce prices of technology, goods, or services provided?"),
-    Category('Minimum Commitment', "minimum purchase, order or payment",
-        "Is there a minimum order size or minimum amount or units per-time period that one party must buy from the counterparty "
-        "under the contract?"),
-    Category('Volume Restriction', "fee or consent once usage exceeds a threshold",
-        "Is there a fee increase or consent requirement, etc. if one party’s use of the product/services exceeds certain "
-        "threshold?"),
-    Category('Ip Ownership Assignment', "one party's created IP becomes the other's",
-        "Does intellectual property created by one party become the property of the counterparty, either per the terms of the "
-        "contract or upon the occurrence of certain events?"),
-    Category('Joint Ip Ownership', "IP owned by both parties together",
-        "Is there any clause providing for joint or shared ownership of intellectual property between the parties to the "
-        "contract?"),
-    Category('License Grant', "permission to use the counterparty's IP",
-        "Does the contract contain a license granted by one party to its counterparty?"),
-    Category('Non-Transferable License', "license that may not be transferred",
-        "Does the contract limit the ability of a party to transfer the license being granted to a third party?"),
-    Category('Affiliate License-Licensor', "license covering IP of the licensor's affiliates",
-        "Does the contract contain a license grant by affiliates of the licensor or that includes intellectual property of "
-        "affiliates of the licensor?"),
-    Category('Affiliate License-Licensee', "license extending to the licensee's affiliates",
+        "undergoes a change of control, such as a merger, stock sale, transfer of all or substantially all of its "
+        "assets or "
+        "business, or assignment by operation of law?",
+    ),
+    Category(
+        'Anti-Assignment',
+        "no assignment without consent or notice",
+        "Is consent or notice required of a party if the contract is assigned to a third party?",
+    ),
+    Category(
+        'Revenue/Profit Sharing',
+        "share of revenue or profit; royalties, commissions",
+        "Is one party required to share revenue or profit with the counterparty for any technology, goods, or "
+        "services?",
+    ),
+    Category(
+        'Price Restrictions',
+        "limits on raising or lowering prices",
+        "Is there a restriction on the ability of a party to raise or reduce prices of technology, goods, or services "
+        "provided?",
+    ),
+    Category(
+        'Minimum Commitment',
+        "minimum purchase, order or payment",
+        "Is there a minimum order size or minimum amount or units per-time period that one party must buy from the "
+        "counterparty "
+        "under the contract?",
+    ),
+    Category(
+        'Volume Restriction',
+        "fee or consent once usage exceeds a threshold",
+        "Is there a fee increase or consent requirement, etc. if one party’s use of the product/services exceeds "
+        "certain "
+        "threshold?",
+    ),
+    Category(
+        'Ip Ownership Assignment',
+        "one party's created IP becomes the other's",
+        "Does intellectual property created by one party become the property of the counterparty, either per the "
+        "terms of the "
+        "contract or upon the occurrence of certain events?",
+    ),
+    Category(
+        'Joint Ip Ownership',
+        "IP owned by both parties together",
+        "Is there any clause providing for joint or shared ownership of intellectual property between the parties to "
+        "the "
+        "contract?",
+    ),
+    Category(
+        'License Grant',
+        "permission to use the counterparty's IP",
+        "Does the contract contain a license granted by one party to its counterparty?",
+    ),
+    Category(
+        'Non-Transferable License',
+        "license that may not be transferred",
+        "Does the contract limit the ability of a party to transfer the license being granted to a third party?",
+    ),
+    Category(
+        'Affiliate License-Licensor',
+        "license covering IP of the licensor's affiliates",
+        "Does the contract contain a license grant by affiliates of the licensor or that includes intellectual "
+        "property of "
+        "affiliates of the licensor?",
+    ),
+    Category(
+        'Affiliate License-Licensee',
+        "license extending to the licensee's affiliates",
         "Does the contract contain a license grant to a licensee (incl. sublicensor) and the affiliates of such "
-        "licensee/sublicensor?"),
-    Category('Unlimited/All-You-Can-Eat-License', "unlimited or enterprise-wide usage license",
-        "Is there a clause granting one party an “enterprise,” “all you can eat” or unlimited usage license?"),
-    Category('Irrevocable Or Perpetual License', "license that never ends or cannot be revoked",
-        "Does the contract contain a license grant that is irrevocable or perpetual?"),
-    Category('Source Code Escrow', "source code deposited with an escrow agent",
+        "licensee/sublicensor?",
+    ),
+    Category(
+        'Unlimited/All-You-Can-Eat-License',
+        "unlimited or enterprise-wide usage license",
+        "Is there a clause granting one party an “enterprise,” “all you can eat” or unlimited usage license?",
+    ),
+    Category(
+        'Irrevocable Or Perpetual License',
+        "license that never ends or cannot be revoked",
+        "Does the contract contain a license grant that is irrevocable or perpetual?",
+    ),
+    Category(
+        'Source Code Escrow',
+        "source code deposited with an escrow agent",
         "Is one party required to deposit its source code into escrow with a third party, which can be released to the "
-        "counterparty upon the occurrence of certain events (bankruptcy, insolvency, etc.)?"),
-    Category('Post-Termination Services', "duties after the end: transition, wind-down",
-        "Is a party subject to obligations after the termination or expiration of a contract, including any post-termination "
-        "transition, payment, transfer of IP, wind-down, last-buy, or similar commitments?"),
-    Category('Audit Rights', "right to inspect books, records or premises",
+        "counterparty upon the occurrence of certain events (bankruptcy, insolvency, etc.)?",
+    ),
+    Category(
+        'Post-Termination Services',
+        "duties after the end: transition, wind-down",
+        "Is a party subject to obligations after the termination or expiration of a contract, including any "
+        "post-termination "
+        "transition, payment, transfer of IP, wind-down, last-buy, or similar commitments?",
+    ),
+    Category(
+        'Audit Rights',
+        "right to inspect books, records or premises",
         "Does a party have the right to audit the books, records, or physical locations of the counterparty to ensure "
-        "compliance with the contract?"),
-    Category('Uncapped Liability', "breaches to which no liability limit applies",
-        "Is a party’s liability uncapped upon the breach of its obligation in the contract? This also includes uncap liability "
-        "for a particular type of breach such as IP infringement or breach of confidentiality obligation."),
-    Category('Cap On Liability', "maximum recovery, or time limit on claims",
-        "Does the contract include a cap on liability upon the breach of a party’s obligation? This includes time limitation "
-        "for the counterparty to bring claims or maximum amount for recovery."),
-    Category('Liquidated Damages', "fixed sum for breach; termination fee",
-        "Does the contract contain a clause that would award either party liquidated damages for breach or a fee upon the "
-        "termination of a contract (termination fee)?"),
-    Category('Warranty Duration', "how long a defect warranty lasts",
-        "What is the duration of any warranty against defects or errors in technology, products, or services provided under the "
-        "contract?"),
-    Category('Insurance', "insurance that a party must carry",
-        "Is there a requirement for insurance that must be maintained by one party for the benefit of the counterparty?"),
-    Category('Covenant Not To Sue', "promise not to challenge IP or sue",
-        "Is a party restricted from contesting the validity of the counterparty’s ownership of intellectual property or "
-        "otherwise bringing a claim against the counterparty for matters unrelated to the contract?"),
-    Category('Third Party Beneficiary', "outsider who may enforce the contract",
-        "Is there a non-contracting party who is a beneficiary to some or all of the clauses in the contract and therefore can "
-        "enforce its rights against a contracting party?"),)
+        "compliance with the contract?",
+    ),
+    Category(
+        'Uncapped Liability',
+        "breaches to which no liability limit applies",
+        "Is a party’s liability uncapped upon the breach of its obligation in the contract? This also includes uncap "
+        "liability "
+        "for a particular type of breach such as IP infringement or breach of confidentiality obligation.",
+    ),
+    Category(
+        'Cap On Liability',
+        "maximum recovery, or time limit on claims",
+        "Does the contract include a cap on liability upon the breach of a party’s obligation? This includes time "
+        "limitation "
+        "for the counterparty to bring claims or maximum amount for recovery.",
+    ),
+    Category(
+        'Liquidated Damages',
+        "fixed sum for breach; termination fee",
+        "Does the contract contain a clause that would award either party liquidated damages for breach or a fee upon "
+        "the "
+        "termination of a contract (termination fee)?",
+    ),
+    Category(
+        'Warranty Duration',
+        "how long a defect warranty lasts",
+        "What is the duration of any warranty against defects or errors in technology, products, or services provided "
+        "under the "
+        "contract?",
+    ),
+    Category(
+        'Insurance',
+        "insurance that a party must carry",
+        "Is there a requirement for insurance that must be maintained by one party for the benefit of the "
+        "counterparty?",
+    ),
+    Category(
+        'Covenant Not To Sue',
+        "promise not to challenge IP or sue",
+        "Is a party restricted from contesting the validity of the counterparty’s ownership of intellectual property "
+        "or "
+        "otherwise bringing a claim against the counterparty for matters unrelated to the contract?",
+    ),
+    Category(
+        'Third Party Beneficiary',
+        "outsider who may enforce the contract",
+        "Is there a non-contracting party who is a beneficiary to some or all of the clauses in the contract and "
+        "therefore can "
+        "enforce its rights against a contracting party?",
+    ),
+)
 CATEGORY = {c.name: c for c in CATEGORIES}  # by name
 _ORDER = {c.name: i for i, c in enumerate(CATEGORIES)}
 
@@ -150,9 +287,10 @@ _ORDER = {c.name: i for i, c in enumerate(CATEGORIES)}
 @dataclass(frozen=True)
 class Clause:
     "A span of a contract that belongs to a category: `contract.text[start:end] == text`."
-    category: str # name of one of `CATEGORIES`, or of a category of one's own
-    start: int # offset in characters (code points) from the start of the contract
-    text: str # the exact words
+
+    category: str  # name of one of `CATEGORIES`, or of a category of one's own
+    start: int  # offset in characters (code points) from the start of the contract
+    text: str  # the exact words
 
     @property
     def end(self) -> int:
@@ -161,16 +299,19 @@ class Clause:
 
 # %% ../nbs/week1_cuad.ipynb #782e056c
 def hue(
-    category: str # its name
-) -> float: # from 0 to below 1
+    category: str,  # its name
+) -> float:  # from 0 to below 1
     "A colour for each category, neighbours far apart."
-    return _ORDER.get(category, zlib.crc32(category.encode())) * .618 % 1
+    return _ORDER.get(category, zlib.crc32(category.encode())) * 0.618 % 1
+
 
 def highlight(
-    text: str, # the contract, or a part of it
-    clauses: list, # `Clause`s whose offsets are offsets in `text`
-) -> str: # HTML; hovering over a marked piece shows its categories
-    "Mark clauses in a text as HTML, a colour for each category; where clauses overlap, the piece has the first one's colour and all names."
+    text: str,  # the contract, or a part of it
+    clauses: list,  # `Clause`s whose offsets are offsets in `text`
+) -> str:  # HTML; hovering over a marked piece shows its categories
+    """Mark clauses in a text as HTML, a colour for each category; where clauses overlap, the piece has the first one's
+    colour and all names.
+    """
     cuts = sorted({0, len(text)} | {x for c in clauses for x in (c.start, c.end) if 0 < x < len(text)})
     out = []
     for a, b in zip(cuts, cuts[1:]):
@@ -180,7 +321,7 @@ def highlight(
             out.append(piece)
             continue
         names = list(dict.fromkeys(c.category for c in cover))
-        r, g, b_ = (round(255 * x) for x in colorsys.hls_to_rgb(hue(names[0]), .5, .75))
+        r, g, b_ = (round(255 * x) for x in colorsys.hls_to_rgb(hue(names[0]), 0.5, 0.75))
         new = [n for n in names if any(c.category == n and c.start == a for c in cover)]
         tag = ''.join(f'<sup style="font-size:65%">{html.escape(n)}</sup> ' for n in new)
         style = f'background:rgba({r},{g},{b_},.28);border-radius:3px'
@@ -191,19 +332,26 @@ def highlight(
 @dataclass
 class Contract:
     "A contract with its labelled clauses."
-    title: str # unique in a data set
-    text: str # the whole contract, never changed or shortened
-    clauses: list[Clause] = field(default_factory=list) # ordered by category (official order), then by offset
-    split: str | None = None # 'train' or 'test' where the source says so (CUAD's official split), else None
 
-    def spans(self,
-        category: str | Category, # one of the 41 by its name, or any `Category`
-    ) -> list[Clause]: # in order of appearance; empty where the contract has none
-        "The clauses of one category. A name that is neither one of the 41 nor in the contract is refused: it is probably misspelt."
+    title: str  # unique in a data set
+    text: str  # the whole contract, never changed or shortened
+    clauses: list[Clause] = field(default_factory=list)  # ordered by category (official order), then by offset
+    split: str | None = None  # 'train' or 'test' where the source says so (CUAD's official split), else None
+
+    def spans(
+        self,
+        category: str | Category,  # one of the 41 by its name, or any `Category`
+    ) -> list[Clause]:  # in order of appearance; empty where the contract has none
+        """The clauses of one category. A name that is neither one of the 41 nor in the contract is refused: it is
+        probably misspelt.
+        """
         name = getattr(category, 'name', category)
         found = [c for c in self.clauses if c.category == name]
-        if found or name is not category or name in CATEGORY: return found
-        raise LegalLLMError(f"{name!r} is not one of the 41 categories; see legal_llm.cuad.CATEGORIES, or pass a Category of your own")
+        if found or name is not category or name in CATEGORY:
+            return found
+        raise LegalLLMError(
+            f"{name!r} is not one of the 41 categories; see legal_llm.cuad.CATEGORIES, or pass a Category of your own"
+        )
 
     @property
     def categories(self) -> set[str]:
@@ -214,109 +362,150 @@ class Contract:
         "The id of a question about this contract, as CUAD forms it."
         return f'{self.title}__{category}'
 
-    def __repr__(self): return f'Contract({self.title!r}, {len(self.text):,} characters, {len(self.clauses)} clauses)'
+    def __repr__(self):
+        return f'Contract({self.title!r}, {len(self.text):,} characters, {len(self.clauses)} clauses)'
 
     def _repr_html_(self):
         head = f'{len(self.text):,} characters, {len(self.clauses)} clauses in {len(self.categories)} categories'
         style = 'white-space:pre-wrap;max-height:30em;overflow:auto;border:1px solid #8888;padding:.6em'
-        return f'<div><b>{html.escape(self.title)}</b>: {head}<div style="{style}">{highlight(self.text, self.clauses)}</div></div>'
+        return (
+            f'<div><b>{html.escape(self.title)}</b>: {head}<div '
+            f'style="{style}">{highlight(self.text, self.clauses)}</div></div>'
+        )
 
 # %% ../nbs/week1_cuad.ipynb #04805530
 def clause_problem(
-    text: str, # the contract
+    text: str,  # the contract
     c: Clause,
-    categories: tuple = CATEGORIES, # the categories that there are
-) -> str | None: # what is wrong with the clause, None where it is sound
+    categories: tuple = CATEGORIES,  # the categories that there are
+) -> str | None:  # what is wrong with the clause, None where it is sound
     "Check one clause against its contract."
-    if all(c.category != k.name for k in categories): return f"unknown category {c.category!r}"
-    if not isinstance(c.text, str) or not c.text.strip(): return "the answer's text is empty"
-    if not isinstance(c.start, int) or isinstance(c.start, bool): return f"the answer's offset is {c.start!r}, not a whole number"
+    if all(c.category != k.name for k in categories):
+        return f"unknown category {c.category!r}"
+    if not isinstance(c.text, str) or not c.text.strip():
+        return "the answer's text is empty"
+    if not isinstance(c.start, int) or isinstance(c.start, bool):
+        return f"the answer's offset is {c.start!r}, not a whole number"
     if not 0 <= c.start <= len(text) - len(c.text):
         return f"the answer at offset {c.start} lies outside the contract ({len(text)} characters)"
-    there = text[c.start:c.end]
-    return None if there == c.text else f"the answer is not the contract's text at offset {c.start}: {c.text[:40]!r} against {there[:40]!r}"
+    there = text[c.start : c.end]
+    return (
+        None
+        if there == c.text
+        else f"the answer is not the contract's text at offset {c.start}: {c.text[:40]!r} against {there[:40]!r}"
+    )
 
 # %% ../nbs/week1_cuad.ipynb #7b86c693
 LENGTHS = dict(
-    words=50, # least words of a contract
-    characters=5_000_000, # most characters of a contract
-    answer=20_000, # most characters of an answer
-    share=.5, # most that an answer may be of its contract
+    words=50,  # least words of a contract
+    characters=5_000_000,  # most characters of a contract
+    answer=20_000,  # most characters of an answer
+    share=0.5,  # most that an answer may be of its contract
 )
+
 
 def _absurd_contract(text):
     "What is absurd about the length of a contract, None where it is plausible."
-    if len(text) > LENGTHS['characters']: return f"the contract has {len(text):,} characters, more than {LENGTHS['characters']:,}"
-    n = len(text.split(None, LENGTHS['words'])) # counts no further
-    if n < LENGTHS['words']: return f"the contract has {n} words, fewer than {LENGTHS['words']}"
+    if len(text) > LENGTHS['characters']:
+        return f"the contract has {len(text):,} characters, more than {LENGTHS['characters']:,}"
+    n = len(text.split(None, LENGTHS['words']))  # counts no further
+    if n < LENGTHS['words']:
+        return f"the contract has {n} words, fewer than {LENGTHS['words']}"
+
 
 def _absurd_answer(text, answer):
     "What is absurd about the length of an answer, None where it is plausible."
-    if len(answer) > LENGTHS['answer']: return f"the answer has {len(answer):,} characters, more than {LENGTHS['answer']:,}"
-    if len(answer) > LENGTHS['share'] * len(text): return f"the answer is {len(answer) / len(text):.0%} of the contract"
+    if len(answer) > LENGTHS['answer']:
+        return f"the answer has {len(answer):,} characters, more than {LENGTHS['answer']:,}"
+    if len(answer) > LENGTHS['share'] * len(text):
+        return f"the answer is {len(answer) / len(text):.0%} of the contract"
 
 # %% ../nbs/week1_cuad.ipynb #042c1209
 def _encodable(text):
-    try: return bool(text.encode('utf-8')) or True
-    except UnicodeEncodeError: return False
+    try:
+        return bool(text.encode('utf-8')) or True
+    except UnicodeEncodeError:
+        return False
+
 
 def _warn_of_lost_characters(contracts, file):
     "Warn of contracts in which a program has put U+FFFD for characters that it could not read."
     bad = [c for c in contracts if '\ufffd' in c.text]
-    if bad: warnings.warn(f"{file or 'contracts'}: {len(bad)} of {len(contracts)} contracts have replacement characters (U+FFFD), "
-                          f"{sum(c.text.count(chr(0xfffd)) for c in bad)} in all, first {bad[0].title!r}: they were damaged before they came here")
+    if bad:
+        warnings.warn(
+            f"{file or 'contracts'}: {len(bad)} of {len(contracts)} contracts have replacement characters (U+FFFD), "
+            f"{sum(c.text.count(chr(0xFFFD)) for c in bad)} in all, first {bad[0].title!r}: they were damaged before "
+            "they came here"
+        )
 
 # %% ../nbs/week1_cuad.ipynb #24030081
-def _problem(file, record, reason): return dict(file=str(file), record=str(record), reason=reason)
+def _problem(file, record, reason):
+    return dict(file=str(file), record=str(record), reason=reason)
+
 
 def validate(
-    contracts: list, # `Contract`s
-    file: str = '', # where they came from, for the report
-    categories: tuple = CATEGORIES, # the categories that there are
-    lengths: bool = True, # check `LENGTHS`, too
-) -> list[dict]: # problems, each with `file`, `record` (title or question id) and `reason`; empty where all is well
+    contracts: list,  # `Contract`s
+    file: str = '',  # where they came from, for the report
+    categories: tuple = CATEGORIES,  # the categories that there are
+    lengths: bool = True,  # check `LENGTHS`, too
+) -> list[dict]:  # problems, each with `file`, `record` (title or question id) and `reason`; empty where all is well
     "Check titles, texts and every clause of contracts. Warns of replacement characters."
     out, seen = [], set()
     for c in contracts:
-        if not c.title: out.append(_problem(file, c.title, "the title is empty"))
-        if c.title in seen: out.append(_problem(file, c.title, "the title occurs twice"))
+        if not c.title:
+            out.append(_problem(file, c.title, "the title is empty"))
+        if c.title in seen:
+            out.append(_problem(file, c.title, "the title occurs twice"))
         seen.add(c.title)
-        if not _encodable(c.title + c.text): out.append(_problem(file, c.title, "the title or the text has half a character (a lone surrogate)"))
+        if not _encodable(c.title + c.text):
+            out.append(_problem(file, c.title, "the title or the text has half a character (a lone surrogate)"))
         why = "the contract's text is empty" if not c.text.strip() else _absurd_contract(c.text) if lengths else None
-        if why: out.append(_problem(file, c.title, why))
+        if why:
+            out.append(_problem(file, c.title, why))
         for cl in c.clauses:
             why = clause_problem(c.text, cl, categories) or (_absurd_answer(c.text, cl.text) if lengths else None)
-            if why: out.append(_problem(file, c.question_id(cl.category), why))
+            if why:
+                out.append(_problem(file, c.question_id(cl.category), why))
     _warn_of_lost_characters(contracts, file)
     return out
 
 # %% ../nbs/week1_cuad.ipynb #358a581f
 LAYOUT = '{"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "answers": [{"text", "answer_start"}]}]}]}]}'
 
+
 def _category_of(qid, names=CATEGORY):
-    "Category in a question id, `''` where it has none: the part after the last `__`, less the number in `train_separate_questions.json`."
+    """Category in a question id, `''` where it has none: the part after the last `__`, less the number in
+    `train_separate_questions.json`.
+    """
     name = qid.rpartition('__')[2] if '__' in qid else ''
     return name if name in names else re.sub(r'_\d+$', '', name)
 
 # %% ../nbs/week1_cuad.ipynb #32da35cc
 def _found(x):
     "Say in a few words what a JSON value is, for an error message."
-    if isinstance(x, dict): return 'an object with the keys ' + ', '.join(map(repr, list(x)[:6])) if x else 'an empty object'
-    if isinstance(x, list): return f'a list of {len(x)}'
+    if isinstance(x, dict):
+        return 'an object with the keys ' + ', '.join(map(repr, list(x)[:6])) if x else 'an empty object'
+    if isinstance(x, list):
+        return f'a list of {len(x)}'
     return f'{x!r:.40}'
+
 
 def _fields(record, **types):
     "What is wrong with a record's fields, None where each is there with its type."
-    if not isinstance(record, dict): return f'expected an object, found {_found(record)}'
+    if not isinstance(record, dict):
+        return f'expected an object, found {_found(record)}'
     for name, kind in types.items():
-        if name not in record: return f'the field {name!r} is missing'
-        if not isinstance(record[name], kind): return f'the field {name!r} should be {kind.__name__}, found {_found(record[name])}'
+        if name not in record:
+            return f'the field {name!r} is missing'
+        if not isinstance(record[name], kind):
+            return f'the field {name!r} should be {kind.__name__}, found {_found(record[name])}'
 
 # %% ../nbs/week1_cuad.ipynb #fca0191d
 def _read_question(qa, text, report, categories=CATEGORIES):
     "Clauses of one SQuAD question. `report(record id, reason)` is called for each problem."
     why = _fields(qa, id=str, answers=list)
-    if why: return report(qa.get('id', '?') if isinstance(qa, dict) else '?', f'question: {why}') or []
+    if why:
+        return report(qa.get('id', '?') if isinstance(qa, dict) else '?', f'question: {why}') or []
     names, out = {k.name for k in categories}, []
     category = _category_of(qa['id'], names)
     if category not in names:
@@ -325,103 +514,163 @@ def _read_question(qa, text, report, categories=CATEGORIES):
         why = _fields(a, text=str, answer_start=int)
         clause = None if why else Clause(category, a['answer_start'], a['text'])
         why = f'answer: {why}' if why else clause_problem(text, clause, categories)
-        if why: report(qa['id'], why)
-        else: out.append(clause)
-    if qa.get('is_impossible') is True and qa['answers']: report(qa['id'], 'is_impossible is true, but there are answers')
+        if why:
+            report(qa['id'], why)
+        else:
+            out.append(clause)
+    if qa.get('is_impossible') is True and qa['answers']:
+        report(qa['id'], 'is_impossible is true, but there are answers')
     return out
 
 # %% ../nbs/week1_cuad.ipynb #f64c8df2
 def _read_contract(entry, report, categories=CATEGORIES):
-    "One entry of `data` as a `Contract`, and (question id, whether it has answers) of all that is asked; `(None, [])` where it has no usable text."
+    """One entry of `data` as a `Contract`, and (question id, whether it has answers) of all that is asked; `(None, [])`
+    where it has no usable text.
+    """
     why = _fields(entry, title=str, paragraphs=list)
-    if why: return report(entry.get('title', '?') if isinstance(entry, dict) else '?', f'contract: {why}') or (None, [])
+    if why:
+        return report(entry.get('title', '?') if isinstance(entry, dict) else '?', f'contract: {why}') or (None, [])
     title, text, clauses, asked = entry['title'], None, [], []
-    if not _encodable(title): return report(title, 'the title has half a character (a lone surrogate)') or (None, [])
+    if not _encodable(title):
+        return report(title, 'the title has half a character (a lone surrogate)') or (None, [])
     for p in entry['paragraphs']:
         why = _fields(p, context=str, qas=list)
-        if not why and not p['context'].strip(): why = "the contract's text is empty"
-        if not why and not _encodable(p['context']): why = "the contract's text has half a character (a lone surrogate)"
-        if not why and text is not None and p['context'] != text: why = 'its paragraphs have different texts; CUAD keeps a contract in one'
+        if not why and not p['context'].strip():
+            why = "the contract's text is empty"
+        if not why and not _encodable(p['context']):
+            why = "the contract's text has half a character (a lone surrogate)"
+        if not why and text is not None and p['context'] != text:
+            why = 'its paragraphs have different texts; CUAD keeps a contract in one'
         if why:
             report(title, why)
             continue
         text = p['context']
         for qa in p['qas']:
             clauses += _read_question(qa, text, report, categories)
-            if isinstance(qa, dict) and isinstance(qa.get('id'), str): asked.append((qa['id'], bool(qa.get('answers'))))
-    if text is None: return (report(title, 'the contract has no paragraph') if not entry['paragraphs'] else None), []
+            if isinstance(qa, dict) and isinstance(qa.get('id'), str):
+                asked.append((qa['id'], bool(qa.get('answers'))))
+    if text is None:
+        return (report(title, 'the contract has no paragraph') if not entry['paragraphs'] else None), []
     return Contract(title, text, clauses), asked
 
+
 def _ordered(clauses):
-    "Clauses without repetitions, by category (official order, then others by name), start, end: the same list whatever order the file has."
+    """Clauses without repetitions, by category (official order, then others by name), start, end: the same list
+    whatever order the file has.
+    """
     return sorted(set(clauses), key=lambda c: (_ORDER.get(c.category, len(_ORDER)), c.category, c.start, c.end))
 
 # %% ../nbs/week1_cuad.ipynb #8a4e7545
 def _own_categories(data, file):
     "The categories that a file names; the 41 where it names none."
-    if 'categories' not in data: return CATEGORIES
+    if 'categories' not in data:
+        return CATEGORIES
     try:
-        if bad := [c['name'] for c in data['categories'] if '__' in c['name']]: raise LegalLLMError(f'{file}: the category {bad[0]!r} has "__" in its name, which ends the title in a question id; choose another name')
+        if bad := [c['name'] for c in data['categories'] if '__' in c['name']]:
+            raise LegalLLMError(
+                f'{file}: the category {bad[0]!r} has "__" in its name, which ends the title in a question id; choose '
+                'another name'
+            )
         return tuple(Category(c['name'], c['gloss'], c['question']) for c in data['categories'])
-    except (TypeError, KeyError): raise LegalLLMError(f'{file}: its "categories" should be a list of {{"name", "gloss", "question"}}') from None
+    except (TypeError, KeyError):
+        raise LegalLLMError(f'{file}: its "categories" should be a list of {{"name", "gloss", "question"}}') from None
+
 
 def from_squad(
-    data: dict, # a parsed JSON file
-    file: str, # its name, for messages
-    categories: tuple | None = None, # the categories that there are; None: those that the file names, else the 41
-) -> tuple[list[Contract], list[dict]]: # contracts, problems
-    "Read SQuAD-layout data. Raises `LegalLLMError` where the layout is wrong; a bad record is a problem in the second list."
+    data: dict,  # a parsed JSON file
+    file: str,  # its name, for messages
+    categories: tuple | None = None,  # the categories that there are; None: those that the file names, else the 41
+) -> tuple[list[Contract], list[dict]]:  # contracts, problems
+    """Read SQuAD-layout data. Raises `LegalLLMError` where the layout is wrong; a bad record is a problem in the second
+    list.
+    """
     why = _fields(data, data=list)
-    if not why and not data['data']: why = 'the list "data" is empty'
-    if not why and (first := _fields(data['data'][0], paragraphs=list)): why = f'in the first entry of "data" {first}'
-    if isinstance(data, dict) and {'documents', 'labels'} <= data.keys(): why = 'it looks like ContractNLI, which has other labels'
-    if why: raise LegalLLMError(f"{file}: not in CUAD's layout: {why} (found {_found(data)}). Expected {LAYOUT}")
+    if not why and not data['data']:
+        why = 'the list "data" is empty'
+    if not why and (first := _fields(data['data'][0], paragraphs=list)):
+        why = f'in the first entry of "data" {first}'
+    if isinstance(data, dict) and {'documents', 'labels'} <= data.keys():
+        why = 'it looks like ContractNLI, which has other labels'
+    if why:
+        raise LegalLLMError(f"{file}: not in CUAD's layout: {why} (found {_found(data)}). Expected {LAYOUT}")
     categories = categories or _own_categories(data, file)
     problems, contracts, all_asked = [], {}, {}
     report = lambda record, reason: problems.append(_problem(file, record, reason))
     for entry in data['data']:
         new, asked = _read_contract(entry, report, categories)
-        if new is None: continue
+        if new is None:
+            continue
         old = contracts.setdefault(new.title, new)
         if old.text != new.text:
             report(new.title, 'the title occurs twice with different texts; the first is kept')
             continue
-        if old is not new: old.clauses += new.clauses
-        for qid, answered in asked: all_asked.setdefault(new.title, {}).setdefault(qid, set()).add(answered)
-    for c in contracts.values(): c.clauses = _ordered(c.clauses)
+        if old is not new:
+            old.clauses += new.clauses
+        for qid, answered in asked:
+            all_asked.setdefault(new.title, {}).setdefault(qid, set()).add(answered)
+    for c in contracts.values():
+        c.clauses = _ordered(c.clauses)
     for questions in all_asked.values():
         for qid, states in questions.items():
-            if len(states) == 2: report(qid, 'the question is asked twice, once with an answer and once without; the answer is kept')
+            if len(states) == 2:
+                report(qid, 'the question is asked twice, once with an answer and once without; the answer is kept')
     names = {k.name for k in categories}
-    partial = sum(len({_category_of(q, names) for q in questions} & names) < len(names) for questions in all_asked.values())
+    partial = sum(
+        len({_category_of(q, names) for q in questions} & names) < len(names) for questions in all_asked.values()
+    )
     if partial:
-        warnings.warn(f"{file}: {partial} of {len(contracts)} contracts lack some of the {len(names)} questions; what is not asked counts as absent")
+        warnings.warn(
+            f"{file}: {partial} of {len(contracts)} contracts lack some of the {len(names)} questions; what is not "
+            "asked counts as absent"
+        )
     return list(contracts.values()), problems
 
 # %% ../nbs/week1_cuad.ipynb #7738f93b
 def _refuse_others(contracts, categories):
     "Raise where contracts have clauses of other categories, which would be lost."
     others = {k for c in contracts for k in c.categories} - {k.name for k in categories}
-    if others: raise LegalLLMError(f"the contracts have clauses of the category {min(others)!r}, which would be lost; pass categories= with all that they have")
+    if others:
+        raise LegalLLMError(
+            f"the contracts have clauses of the category {min(others)!r}, which would be lost; pass categories= with "
+            "all that they have"
+        )
+
 
 def to_squad(
-    contracts: list, # `Contract`s
-    categories: tuple = CATEGORIES, # the questions to ask; all that the contracts have must be among them
-) -> dict: # SQuAD 2.0 layout, every question for every contract
+    contracts: list,  # `Contract`s
+    categories: tuple = CATEGORIES,  # the questions to ask; all that the contracts have must be among them
+) -> dict:  # SQuAD 2.0 layout, every question for every contract
     "Contracts in the layout of `CUADv1.json`. Categories other than the 41 are named in the file."
     _refuse_others(contracts, categories)
+
     def qa(contract, category):
         answers = [dict(text=s.text, answer_start=s.start) for s in contract.spans(category)]
-        return dict(id=contract.question_id(category.name), question=category.official_question, answers=answers, is_impossible=not answers)
-    own = {} if tuple(categories) == CATEGORIES else dict(categories=[dict(name=k.name, gloss=k.gloss, question=k.question) for k in categories])
-    return dict(version='legal_llm', **own, data=[
-        dict(title=c.title, paragraphs=[dict(context=c.text, qas=[qa(c, k) for k in categories])]) for c in contracts])
+        return dict(
+            id=contract.question_id(category.name),
+            question=category.official_question,
+            answers=answers,
+            is_impossible=not answers,
+        )
+
+    own = (
+        {}
+        if tuple(categories) == CATEGORIES
+        else dict(categories=[dict(name=k.name, gloss=k.gloss, question=k.question) for k in categories])
+    )
+    return dict(
+        version='legal_llm',
+        **own,
+        data=[
+            dict(title=c.title, paragraphs=[dict(context=c.text, qas=[qa(c, k) for k in categories])])
+            for c in contracts
+        ],
+    )
 
 # %% ../nbs/week1_cuad.ipynb #7e33fbaf
 def save_squad(
-    contracts: list, # `Contract`s
-    path: str | Path, # `.json` or `.json.gz`
-    categories: tuple = CATEGORIES, # as in `to_squad`
+    contracts: list,  # `Contract`s
+    path: str | Path,  # `.json` or `.json.gz`
+    categories: tuple = CATEGORIES,  # as in `to_squad`
 ) -> Path:
     "Write contracts in CUAD's layout, atomically."
     data = json.dumps(to_squad(contracts, categories), ensure_ascii=False).encode('utf-8')
@@ -430,39 +679,64 @@ def save_squad(
 # %% ../nbs/week1_cuad.ipynb #800d7d74
 def _utf8(raw, label):
     "Bytes of a text file as text."
-    try: return raw.decode('utf-8-sig')
-    except UnicodeDecodeError as e: raise LegalLLMError(f"{label}: not a text file in UTF-8 (byte {e.start}); expected CUAD's {PurePosixPath(label).suffix or 'file'}") from None
+    try:
+        return raw.decode('utf-8-sig')
+    except UnicodeDecodeError as e:
+        raise LegalLLMError(
+            f"{label}: not a text file in UTF-8 (byte {e.start}); expected CUAD's "
+            f"{PurePosixPath(label).suffix or 'file'}"
+        ) from None
+
 
 def _table(text, label):
-    "The rows of a table with commas, semicolons, tabs or bars between its cells, without a column of row numbers that has no name."
+    """The rows of a table with commas, semicolons, tabs or bars between its cells, without a column of row numbers that
+    has no name.
+    """
     first, _, rest = text.partition('\n')
-    if marked := re.fullmatch(r'"?sep=(.)"?\r?', first): text, delimiter = rest, marked[1] # Excel reads this line, and does not show it
-    else: delimiter = max(',;\t|', key=re.split('[\r\n]', text, maxsplit=1)[0].count)
-    limit = csv.field_size_limit(2**31 - 1) # a cell may hold a contract
+    # Excel reads this line, and does not show it
+    if marked := re.fullmatch(r'"?sep=(.)"?\r?', first):
+        text, delimiter = rest, marked[1]
+    else:
+        delimiter = max(',;\t|', key=re.split('[\r\n]', text, maxsplit=1)[0].count)
+    limit = csv.field_size_limit(2**31 - 1)  # a cell may hold a contract
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, skipinitialspace=delimiter != '\t')
-    try: rows = [(reader.line_num, r) for r in reader if any(r)]
-    except csv.Error as e: raise LegalLLMError(f"{label}: not a CSV file ({e}, line {reader.line_num})") from None
-    finally: csv.field_size_limit(limit)
-    if rows and len(rows[0][1]) > 1 and re.fullmatch(r'\s*(?:Unnamed: 0)?\s*', rows[0][1][0]): rows = [(i, r[1:]) for i, r in rows]
+    try:
+        rows = [(reader.line_num, r) for r in reader if any(r)]
+    except csv.Error as e:
+        raise LegalLLMError(f"{label}: not a CSV file ({e}, line {reader.line_num})") from None
+    finally:
+        csv.field_size_limit(limit)
+    if rows and len(rows[0][1]) > 1 and re.fullmatch(r'\s*(?:Unnamed: 0)?\s*', rows[0][1][0]):
+        rows = [(i, r[1:]) for i, r in rows]
     return rows
+
 
 def _table_text(raw, label):
     "Bytes of a table as text: Excel saves in UTF-16 or in Windows-1252 too."
     text, notes = decode_text(raw, label) if raw else ('', ())
-    for note in notes: warnings.warn(note)
+    for note in notes:
+        warnings.warn(note)
     return text
+
 
 def _parse(raw, label):
     "Bytes of a JSON file, packed or not, as Python values. Raises `LegalLLMError` where they are damaged."
     try:
-        if raw[:2] == b'\x1f\x8b': raw = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as e: raise LegalLLMError(f"{label}: the gzip file is damaged ({e}); fetch it again") from None
+        if raw[:2] == b'\x1f\x8b':
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as e:
+        raise LegalLLMError(f"{label}: the gzip file is damaged ({e}); fetch it again") from None
     text = _utf8(raw, label)
-    try: return json.loads(text)
-    except json.JSONDecodeError as e: why = f'not JSON ({e.msg}, line {e.lineno}, column {e.colno}); expected CUAD\'s JSON'
-    except RecursionError: why = "not CUAD's JSON: it is nested too deeply"
-    if re.match(r'\s*<(!doctype|html|head|\?xml)', text, re.I): why = 'a web page, not JSON: a sign-in or error page was saved under this name; fetch the file again'
-    if text.startswith('version https://git-lfs'): why = 'a Git LFS pointer, not the file itself; run `git lfs pull` where it was cloned'
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        why = f'not JSON ({e.msg}, line {e.lineno}, column {e.colno}); expected CUAD\'s JSON'
+    except RecursionError:
+        why = "not CUAD's JSON: it is nested too deeply"
+    if re.match(r'\s*<(!doctype|html|head|\?xml)', text, re.I):
+        why = 'a web page, not JSON: a sign-in or error page was saved under this name; fetch the file again'
+    if text.startswith('version https://git-lfs'):
+        why = 'a Git LFS pointer, not the file itself; run `git lfs pull` where it was cloned'
     raise LegalLLMError(f"{label}: {why}")
 
 # %% ../nbs/week1_cuad.ipynb #61d88d97
@@ -471,12 +745,15 @@ def _stem(name):
     name = re.sub(r'\.(txt|pdf)\s*$', '', unicodedata.normalize('NFC', name).rpartition('/')[2], flags=re.I)
     return re.sub(r'["\'“”’]+$', '', name)
 
-def _letters(name): return re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', name).casefold())
+
+def _letters(name):
+    return re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', name).casefold())
+
 
 def _match_names(
-    wanted: list[str], # names in the table
-    have: list[str], # paths of text files
-) -> dict[str, str]: # name -> path, without those that match no file or several
+    wanted: list[str],  # names in the table
+    have: list[str],  # paths of text files
+) -> dict[str, str]:  # name -> path, without those that match no file or several
     "Find the file of each contract."
     exact, loose = {}, {}
     for path in have:
@@ -486,51 +763,71 @@ def _match_names(
     return {n: paths[0] for n, paths in out.items() if len(paths) == 1}
 
 # %% ../nbs/week1_cuad.ipynb #ab3b0917
-MISSING = 'nan', 'none', 'null', 'n/a', '<na>' # what programs write for an empty cell
+MISSING = 'nan', 'none', 'null', 'n/a', '<na>'  # what programs write for an empty cell
+
 
 def _pieces(cell):
     "The quotes in a cell, split where something is left out; None where the cell is not a list."
     cell = cell.strip()
-    if cell.casefold() in MISSING: return []
+    if cell.casefold() in MISSING:
+        return []
     if cell.startswith('['):
-        try: quotes = ast.literal_eval(cell)
+        try:
+            quotes = ast.literal_eval(cell)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            quotes = re.findall(r'[‘“](.*?)[’”]\s*(?=,\s*[‘“]|\]$)', cell, re.S) # a program has curled its quotation marks
-            if not quotes: return None
-        if not all(isinstance(q, str) for q in quotes): return None
-    else: quotes = [cell]
+            # a program has curled its quotation marks
+            quotes = re.findall(r'[‘“](.*?)[’”]\s*(?=,\s*[‘“]|\]$)', cell, re.S)
+            if not quotes:
+                return None
+        if not all(isinstance(q, str) for q in quotes):
+            return None
+    else:
+        quotes = [cell]
     return [p.strip() for q in quotes for p in re.split(r'<\s*omitted\s*>', q, flags=re.I) if p.strip()]
+
 
 class _Finder:
     "Finds words in a contract, whatever white space they have."
-    def __init__(self, text): self.text, self.bare = text, None
 
-    def __call__(self, piece): # (first character, one past the last), None where it is not there
-        if (at := self.text.find(piece)) >= 0: return at, at + len(piece)
+    def __init__(self, text):
+        self.text, self.bare = text, None
+
+    def __call__(self, piece):  # (first character, one past the last), None where it is not there
+        if (at := self.text.find(piece)) >= 0:
+            return at, at + len(piece)
         if self.bare is None:
             self.bare = ''.join(self.text.split())
             self.offsets = [i for i, ch in enumerate(self.text) if not ch.isspace()]
         piece = ''.join(piece.split())
-        if (at := self.bare.find(piece)) >= 0: return self.offsets[at], self.offsets[at + len(piece) - 1] + 1
+        if (at := self.bare.find(piece)) >= 0:
+            return self.offsets[at], self.offsets[at + len(piece) - 1] + 1
 
 # %% ../nbs/week1_cuad.ipynb #11b3068a
 def _columns(header, categories):
     "Column of each category's quotes and of its short answer."
     heads = {re.sub(r'\s', '', h).casefold(): i for i, h in reversed(list(enumerate(header)))}
     key = lambda name: re.sub(r'\s', '', name).casefold()
-    return {k.name: (heads[key(k.name)], heads.get(key(k.name) + '-answer')) for k in categories if key(k.name) in heads}
+    return {
+        k.name: (heads[key(k.name)], heads.get(key(k.name) + '-answer')) for k in categories if key(k.name) in heads
+    }
+
 
 def from_csv(
-    table: str, # content of `master_clauses.csv`
-    texts: dict[str, str], # path of a text file -> contract
-    file: str, # name of the table, for messages
-    categories: tuple = CATEGORIES, # the categories that there are
-) -> tuple[list[Contract], list[dict]]: # contracts, problems
-    "Rebuild contracts from the table of clauses and the texts. Raises `LegalLLMError` where the layout is wrong; a quote that is not in its contract is a problem in the second list."
+    table: str,  # content of `master_clauses.csv`
+    texts: dict[str, str],  # path of a text file -> contract
+    file: str,  # name of the table, for messages
+    categories: tuple = CATEGORIES,  # the categories that there are
+) -> tuple[list[Contract], list[dict]]:  # contracts, problems
+    """Rebuild contracts from the table of clauses and the texts. Raises `LegalLLMError` where the layout is wrong; a
+    quote that is not in its contract is a problem in the second list.
+    """
     rows = [r for _, r in _table(table, file)]
     columns = _columns(rows[0], categories) if rows else {}
     if not columns or rows[0][0].strip().casefold() != 'filename':
-        raise LegalLLMError(f"{file}: not CUAD's table of clauses: found {', '.join(rows[0][:8])[:200] if rows else 'nothing'} as its heading. Expected Filename, Document Name, Document Name-Answer, Parties, …")
+        raise LegalLLMError(
+            f"{file}: not CUAD's table of clauses: found {', '.join(rows[0][:8])[:200] if rows else 'nothing'} as its "
+            "heading. Expected Filename, Document Name, Document Name-Answer, Parties, …"
+        )
     problems, contracts, unquoted = [], [], 0
     paths = _match_names([r[0] for r in rows[1:]], list(texts))
     for row in rows[1:]:
@@ -544,182 +841,297 @@ def from_csv(
         find, clauses = _Finder(text), []
         for name, (at, answer) in columns.items():
             pieces = _pieces(row[at]) if at < len(row) else None
-            if pieces is None: problems.append(_problem(file, f'{title}__{name}', 'the cell is not a list of quotes'))
+            if pieces is None:
+                problems.append(_problem(file, f'{title}__{name}', 'the cell is not a list of quotes'))
             for p in pieces or []:
                 span = find(p)
-                if span: clauses.append(Clause(name, span[0], text[slice(*span)]))
-                else: problems.append(_problem(file, f'{title}__{name}', f'the quote is not in the contract: {p[:60]!r}'))
-            unquoted += pieces == [] and answer is not None and answer < len(row) and row[answer].strip().casefold() == 'yes'
+                if span:
+                    clauses.append(Clause(name, span[0], text[slice(*span)]))
+                else:
+                    problems.append(_problem(file, f'{title}__{name}', f'the quote is not in the contract: {p[:60]!r}'))
+            unquoted += (
+                pieces == [] and answer is not None and answer < len(row) and row[answer].strip().casefold() == 'yes'
+            )
         contracts.append(Contract(title, text, _ordered(clauses)))
-    for path in sorted(set(texts) - set(paths.values())): problems.append(_problem(file, path, 'the table has no row for this text file'))
-    if lacking := len(categories) - len(columns): warnings.warn(f"{file}: {lacking} of {len(categories)} categories have no column; they count as absent")
-    if unquoted: warnings.warn(f"{file}: {unquoted} clauses are answered Yes without a quote; they count as absent")
+    for path in sorted(set(texts) - set(paths.values())):
+        problems.append(_problem(file, path, 'the table has no row for this text file'))
+    if lacking := len(categories) - len(columns):
+        warnings.warn(f"{file}: {lacking} of {len(categories)} categories have no column; they count as absent")
+    if unquoted:
+        warnings.warn(f"{file}: {unquoted} clauses are answered Yes without a quote; they count as absent")
     return contracts, problems
 
 # %% ../nbs/week1_cuad.ipynb #dd5265ca
 def _table_rows(raw, file, entries):
     "Add the questions of a parquet file to `entries`, by title and text."
     import pyarrow as pa, pyarrow.parquet as pq
+
     columns = ['id', 'title', 'context', 'answers']
     try:
         names = pq.read_schema(pa.BufferReader(raw)).names
         lacking = [c for c in columns if c not in names]
-        if lacking: raise LegalLLMError(f"{file}: not a table of questions and answers: the column {lacking[0]!r} is missing (found {', '.join(names[:8])}); expected {', '.join(columns)}")
+        if lacking:
+            raise LegalLLMError(
+                f"{file}: not a table of questions and answers: the column {lacking[0]!r} is missing (found "
+                f"{', '.join(names[:8])}); expected {', '.join(columns)}"
+            )
         table = pq.ParquetFile(pa.BufferReader(raw), read_dictionary=['context', 'title'])
         for batch in table.iter_batches(256, columns=columns):
             for row in batch.to_pylist():
                 p = entries.setdefault((row['title'], row['context']), dict(context=row['context'], qas=[]))
                 p['qas'].append(dict(id=row['id'], answers=_flat_answers(row['answers'])))
     except (pa.ArrowException, OSError, EOFError) as e:
-        raise LegalLLMError(f"{file}: the parquet file cannot be read ({str(e).splitlines()[0]:.120}); fetch it again") from None
+        raise LegalLLMError(
+            f"{file}: the parquet file cannot be read ({str(e).splitlines()[0]:.120}); fetch it again"
+        ) from None
+
 
 def from_parquet(
-    parts: dict[str, bytes], # name, for messages -> a parquet file with the columns id, title, context, answers; a contract may be spread over several
-    categories: tuple | None = None, # as in `from_squad`
-) -> tuple[list[Contract], list[dict]]: # contracts, problems
+    # name, for messages -> a parquet file with the columns id, title, context, answers; a contract may be spread over
+    # several
+    parts: dict[str, bytes],
+    categories: tuple | None = None,  # as in `from_squad`
+) -> tuple[list[Contract], list[dict]]:  # contracts, problems
     "Read a flattened SQuAD table. Raises `LegalLLMError` where it is damaged or has other columns."
     entries = {}
-    for file, raw in parts.items(): _table_rows(raw, file, entries)
+    for file, raw in parts.items():
+        _table_rows(raw, file, entries)
     name = next(iter(parts)) + (f' and {len(parts) - 1} more' if len(parts) > 1 else '')
-    return from_squad(dict(data=[dict(title=title, paragraphs=[p]) for (title, _), p in entries.items()]), name, categories)
+    return from_squad(
+        dict(data=[dict(title=title, paragraphs=[p]) for (title, _), p in entries.items()]), name, categories
+    )
+
 
 def _flat_answers(answers):
     "The answers of a row, a struct of two lists or a list of structs, as SQuAD has them in JSON."
-    if not isinstance(answers, dict): return answers
+    if not isinstance(answers, dict):
+        return answers
     texts, starts = answers.get('text'), answers.get('answer_start')
-    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts): return None
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        return None
     return [dict(text=t, answer_start=a) for t, a in zip(texts, starts)]
 
 # %% ../nbs/week1_cuad.ipynb #4db8af22
-WHOLE = 'cuadv1.json', 'cuad_v1.json' # the published names of the whole, in small letters
-SEPARATE = 'train_separate_questions.json' # and of the training half
+WHOLE = 'cuadv1.json', 'cuad_v1.json'  # the published names of the whole, in small letters
+SEPARATE = 'train_separate_questions.json'  # and of the training half
 TITLES = 'test_titles.json', 'test_titles.txt'
 
-def _base(name): return re.sub(r'\.gz$', '', PurePosixPath(name).name.lower())
+
+def _base(name):
+    return re.sub(r'\.gz$', '', PurePosixPath(name).name.lower())
+
 
 def _pick(
-    names: list[str], # paths of the files in a folder or zip
-    where: str, # the folder or zip, for messages
-) -> dict[str, list[str]]: # role ('all', 'train', 'test', 'titles') -> paths
+    names: list[str],  # paths of the files in a folder or zip
+    where: str,  # the folder or zip, for messages
+) -> dict[str, list[str]]:  # role ('all', 'train', 'test', 'titles') -> paths
     "Choose the files to read: `CUADv1.json` or `CUAD_v1.json`, else a train and a test file, else the only one."
-    names = [n for n in sorted(names, key=lambda n: (n.count('/'), n)) if '__MACOSX' not in n and not any(part.startswith('.') for part in PurePosixPath(n).parts)]
+    names = [
+        n
+        for n in sorted(names, key=lambda n: (n.count('/'), n))
+        if '__MACOSX' not in n and not any(part.startswith('.') for part in PurePosixPath(n).parts)
+    ]
     base = {}
-    for n in names: base.setdefault(_base(n), [n])
+    for n in names:
+        base.setdefault(_base(n), [n])
     titles = next(({'titles': base[t]} for t in TITLES if t in base), {})
     data = {b: n for b, n in base.items() if b.endswith('.json') and b not in TITLES}
     test = {'test': data['test.json']} if 'test.json' in data else {}
     for whole in WHOLE:
-        if whole in data: return {'all': data[whole], **test, **titles}
+        if whole in data:
+            return {'all': data[whole], **test, **titles}
     train = [n for b, n in data.items() if b.startswith('train')]
-    if train and test: return {'train': train[0], **test}
-    if len(data) == 1 == sum(_base(n) in data for n in names): return {'all': [*data.values()][0], **titles}
-    if not data and (roles := _pick_tables(names)): return roles if 'test' in roles else {**roles, **titles}
-    found = ', '.join([n for n in names if _base(n) in data][:8]) or 'no JSON file, no parquet file and no master_clauses.csv'
-    raise LegalLLMError(f"{where}: found {found}; expected CUADv1.json, CUAD_v1.json, train*.json and test.json, or a single JSON file")
+    if train and test:
+        return {'train': train[0], **test}
+    if len(data) == 1 == sum(_base(n) in data for n in names):
+        return {'all': [*data.values()][0], **titles}
+    if not data and (roles := _pick_tables(names)):
+        return roles if 'test' in roles else {**roles, **titles}
+    found = (
+        ', '.join([n for n in names if _base(n) in data][:8])
+        or 'no JSON file, no parquet file and no master_clauses.csv'
+    )
+    raise LegalLLMError(
+        f"{where}: found {found}; expected CUADv1.json, CUAD_v1.json, train*.json and test.json, or a single JSON file"
+    )
+
 
 def _pick_tables(names):
     "The parquet files by their role, else the table of clauses."
     tables = [n for n in names if n.lower().endswith('.parquet')]
-    train, test = ([n for n in tables if any(p.startswith(half) for p in PurePosixPath(n.lower()).parts)] for half in ('train', 'test'))
-    if train and test: return {'train': train, 'test': test}
-    if tables: return {'all': tables}
+    train, test = (
+        [n for n in tables if any(p.startswith(half) for p in PurePosixPath(n.lower()).parts)]
+        for half in ('train', 'test')
+    )
+    if train and test:
+        return {'train': train, 'test': test}
+    if tables:
+        return {'all': tables}
     return next(({'all': [n]} for n in names if PurePosixPath(n).name.lower() == 'master_clauses.csv'), {})
 
 # %% ../nbs/week1_cuad.ipynb #5ce8fe17
 def _read_one(name, label, read, names, categories, named):
-    "Contracts and problems of one file; `read` gives the bytes of a file, `names` are those beside it. Categories that the file names are appended to `named`."
+    """Contracts and problems of one file; `read` gives the bytes of a file, `names` are those beside it. Categories
+    that the file names are appended to `named`.
+    """
     if not name.lower().endswith('.csv'):
         data = _parse(read(name), label)
-        if isinstance(data, dict) and 'categories' in data: named += [k for k in _own_categories(data, label) if k not in named]
+        if isinstance(data, dict) and 'categories' in data:
+            named += [k for k in _own_categories(data, label) if k not in named]
         return from_squad(data, label, categories)
     folder = PurePosixPath(name).parent
-    texts = [n for n in names if n.lower().endswith('.txt') and folder in PurePosixPath(n).parents and '__MACOSX' not in n and not PurePosixPath(n).name.startswith('.')]
-    texts = [n for n in texts if 'full_contract_txt' in n] or [n for n in texts if _base(n) not in TITLES and 'readme' not in n.lower()]
-    if not texts: raise LegalLLMError(f"{label}: the contracts are missing; expected the folder full_contract_txt with a text file for each beside the table")
+    texts = [
+        n
+        for n in names
+        if n.lower().endswith('.txt')
+        and folder in PurePosixPath(n).parents
+        and '__MACOSX' not in n
+        and not PurePosixPath(n).name.startswith('.')
+    ]
+    texts = [n for n in texts if 'full_contract_txt' in n] or [
+        n for n in texts if _base(n) not in TITLES and 'readme' not in n.lower()
+    ]
+    if not texts:
+        raise LegalLLMError(
+            f"{label}: the contracts are missing; expected the folder full_contract_txt with a text file for each "
+            "beside the table"
+        )
     problems, good = [], {}
     for n in texts:
-        try: good[n] = read(n).decode('utf-8') # nothing stripped: an offset must stay where it is
-        except UnicodeDecodeError as e: problems.append(_problem(label.removesuffix(name) + n, _stem(n), f'not a text file in UTF-8 (byte {e.start})'))
+        try:
+            good[n] = read(n).decode('utf-8')  # nothing stripped: an offset must stay where it is
+        except UnicodeDecodeError as e:
+            problems.append(
+                _problem(label.removesuffix(name) + n, _stem(n), f'not a text file in UTF-8 (byte {e.start})')
+            )
     contracts, more = from_csv(_table_text(read(name), label), good, label, categories or CATEGORIES)
     return contracts, more + problems
 
+
 def _zip_names(z):
     "Readable name -> member. Zips made by macOS have names in UTF-8 and do not say so."
+
     def name(i):
-        try: return i.filename if i.flag_bits & 0x800 else i.filename.encode('cp437').decode('utf-8')
-        except UnicodeError: return i.filename
+        try:
+            return i.filename if i.flag_bits & 0x800 else i.filename.encode('cp437').decode('utf-8')
+        except UnicodeError:
+            return i.filename
+
     return {name(i): i for i in z.infolist() if not i.is_dir()}
 
+
 def _beside(path):
-    "The files beside a file that belong to it: a list of test titles, and the test half where the file has a published name."
+    """The files beside a file that belong to it: a list of test titles, and the test half where the file has a
+    published name.
+    """
     names = [*TITLES, *(['test.json', 'test.json.gz'] if _base(path.name) in (*WHOLE, SEPARATE) else [])]
     return [n for n in names if n != path.name and (path.parent / n).is_file()]
 
+
 def _read(path, categories, named):
     "Role -> (label, contracts, problems) of a file, folder or zip; the role 'titles' -> titles."
+
     def roles(picked, read, names):
         label = lambda n: f'{path.parent if path.is_file() and not zipped else path}/{n}'
+
         def contracts(ns):
-            if ns[0].lower().endswith('.parquet'): return from_parquet({label(n): read(n) for n in ns}, categories)
+            if ns[0].lower().endswith('.parquet'):
+                return from_parquet({label(n): read(n) for n in ns}, categories)
             return _read_one(ns[0], label(ns[0]), read, names, categories, named)
+
         out = {role: (label(ns[0]), *contracts(ns)) for role, ns in picked.items() if role != 'titles'}
-        return {**out, **({'titles': _titles(read(picked['titles'][0]), label(picked['titles'][0]))} if 'titles' in picked else {})}
+        return {
+            **out,
+            **(
+                {'titles': _titles(read(picked['titles'][0]), label(picked['titles'][0]))} if 'titles' in picked else {}
+            ),
+        }
+
     zipped = False
     try:
         if path.is_dir():
             names = [p.relative_to(path).as_posix() for p in path.rglob('*') if p.is_file()]
             zips = [n for n in names if n.lower().endswith('.zip')]
-            if len(zips) == 1 and not any(re.search(r'\.(json|json\.gz|parquet)$|master_clauses\.csv$', n, re.I) for n in names): return _read(path / zips[0], categories, named)
+            if len(zips) == 1 and not any(
+                re.search(r'\.(json|json\.gz|parquet)$|master_clauses\.csv$', n, re.I) for n in names
+            ):
+                return _read(path / zips[0], categories, named)
             return roles(_pick(names, str(path)), lambda n: (path / n).read_bytes(), names)
         if zipped := zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as z:
                 members = _zip_names(z)
                 return roles(_pick(list(members), str(path)), lambda n: z.read(members[n]), list(members))
-        if path.suffix.lower() == '.zip': raise LegalLLMError(f"{path}: the zip file is damaged; fetch it again")
-        around = [p.relative_to(path.parent).as_posix() for p in path.parent.rglob('*.[tT][xX][tT]')] if path.suffix.lower() == '.csv' else []
+        if path.suffix.lower() == '.zip':
+            raise LegalLLMError(f"{path}: the zip file is damaged; fetch it again")
+        around = (
+            [p.relative_to(path.parent).as_posix() for p in path.parent.rglob('*.[tT][xX][tT]')]
+            if path.suffix.lower() == '.csv'
+            else []
+        )
         beside = _beside(path)
         picked = {'train' if 'test.json' in map(_base, beside) and _base(path.name) == SEPARATE else 'all': [path.name]}
-        for n in beside: picked.setdefault('titles' if n in TITLES else 'test', [n])
+        for n in beside:
+            picked.setdefault('titles' if n in TITLES else 'test', [n])
         return roles(picked, lambda n: (path.parent / n).read_bytes(), around)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
         raise LegalLLMError(f"{path}: the zip file cannot be read ({e}); fetch it again") from None
-    except OSError as e: raise LegalLLMError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except OSError as e:
+        raise LegalLLMError(f"{path}: cannot be read ({e.strerror or e})") from None
 
 # %% ../nbs/week1_cuad.ipynb #710e94df
 def _titles(raw, label):
     "A list of titles: a JSON list, or a title on each line."
-    if label.lower().endswith('.json'): titles = _parse(raw, label)
-    else: titles = [line for line in re.split(r'\r?\n', _utf8(raw, label)) if line.strip()]
+    if label.lower().endswith('.json'):
+        titles = _parse(raw, label)
+    else:
+        titles = [line for line in re.split(r'\r?\n', _utf8(raw, label)) if line.strip()]
     if not isinstance(titles, list) or not titles or not all(isinstance(t, str) for t in titles):
         raise LegalLLMError(f"{label}: expected a list of titles, found {_found(titles)}")
     return titles
+
 
 def _mark_test(contracts, titles, file):
     "Set `split` by a list of titles."
     key = lambda t: unicodedata.normalize('NFC', t).strip()
     wanted = {key(t): t for t in titles}
     missing = sorted(wanted.keys() - {key(c.title) for c in contracts})
-    if len(missing) == len(wanted): raise LegalLLMError(f"{file}: none of the {len(wanted)} test titles is among the contracts, {missing[0]!r} for one; correct the list")
-    if missing: warnings.warn(f"{file}: {len(missing)} of {len(wanted)} test titles are not among the contracts, {wanted[missing[0]]!r} for one")
-    for c in contracts: c.split = 'test' if key(c.title) in wanted else 'train'
+    if len(missing) == len(wanted):
+        raise LegalLLMError(
+            f"{file}: none of the {len(wanted)} test titles is among the contracts, {missing[0]!r} for one; correct "
+            "the list"
+        )
+    if missing:
+        warnings.warn(
+            f"{file}: {len(missing)} of {len(wanted)} test titles are not among the contracts, {wanted[missing[0]]!r} "
+            "for one"
+        )
+    for c in contracts:
+        c.split = 'test' if key(c.title) in wanted else 'train'
+
 
 def _join(parts, problems):
     "Contracts of all files that were read, with the official split marked."
     read = {role: part[1] for role, part in parts.items() if role != 'titles'}
     test = read.get('test', [])
     titles = {c.title for c in test}
-    for c in test: c.split = 'test'
+    for c in test:
+        c.split = 'test'
     if 'train' in read:
         for c in read['train']:
             c.split = 'train'
-            if c.title in titles: problems.append(_problem(parts['train'][0], c.title, 'the contract is in the test file, too; it is kept there only'))
+            if c.title in titles:
+                problems.append(
+                    _problem(parts['train'][0], c.title, 'the contract is in the test file, too; it is kept there only')
+                )
         return [c for c in read['train'] if c.title not in titles] + test
     file, contracts = parts['all'][0], read['all']
-    if 'titles' in parts: _mark_test(contracts, parts['titles'], file)
+    if 'titles' in parts:
+        _mark_test(contracts, parts['titles'], file)
     elif titles and not titles <= {c.title for c in contracts}:
         warnings.warn(f"{file}: the test.json beside it has other contracts, so it is not read as the official split")
     elif titles:
-        for c in contracts: c.split = 'test' if c.title in titles else 'train'
+        for c in contracts:
+            c.split = 'test' if c.title in titles else 'train'
     return contracts
 
 # %% ../nbs/week1_cuad.ipynb #e180b6d8
@@ -731,53 +1143,70 @@ def _without_absurd(contracts, file, problems):
             problems.append(_problem(file, c.title, why))
             continue
         for cl in c.clauses:
-            if why := _absurd_answer(c.text, cl.text): problems.append(_problem(file, c.question_id(cl.category), why))
+            if why := _absurd_answer(c.text, cl.text):
+                problems.append(_problem(file, c.question_id(cl.category), why))
         c.clauses = [cl for cl in c.clauses if not _absurd_answer(c.text, cl.text)]
         kept.append(c)
     return kept
+
 
 def _settle(problems, contracts, quarantine, max_bad):
     "Hand the problems to the quarantine, or refuse."
     share = len(problems) / max(1, len(problems) + sum(len(c.clauses) + 1 for c in contracts))
     if problems and (quarantine is None or share > max_bad or not contracts):
-        p, more = problems[0], f' ({len(problems)} such problems)' if len(problems) > 1 else ''
-        cure = f"{share:.0%} of the records are bad" if share > max_bad else "pass quarantine=[] to set bad records aside"
+        p = problems[0]
+        more = f' ({len(problems)} such problems)' if len(problems) > 1 else ''
+        cure = (
+            f"{share:.0%} of the records are bad" if share > max_bad else "pass quarantine=[] to set bad records aside"
+        )
         raise LegalLLMError(f"{p['file']}: {p['record']}: {p['reason']}{more}; {cure}")
-    if quarantine is not None: quarantine += problems
+    if quarantine is not None:
+        quarantine += problems
+
 
 def load_contracts(
-    path: str | Path, # CUAD's JSON, plain or packed, its parquet, its table of clauses, or a folder or zip that holds one of them
-    quarantine: list | None = None, # problems are appended here, and the sound records returned; None: the first problem is an error
-    max_bad: float = .05, # share of bad records above which the file is refused even with a quarantine
-    test_titles: list[str] | str | Path | None = None, # the official test split: titles, or a file of them; None: what the source says
-    categories: tuple | None = None, # the categories that there are; None: those that the file names, else the 41
-    lengths: bool = True, # set absurd lengths aside, by `LENGTHS`
-    named: list | None = None, # the categories that the file names are appended here; a file of CUAD names none
+    # CUAD's JSON, plain or packed, its parquet, its table of clauses, or a folder or zip that holds one of them
+    path: str | Path,
+    # problems are appended here, and the sound records returned; None: the first problem is an error
+    quarantine: list | None = None,
+    max_bad: float = 0.05,  # share of bad records above which the file is refused even with a quarantine
+    # the official test split: titles, or a file of them; None: what the source says
+    test_titles: list[str] | str | Path | None = None,
+    categories: tuple | None = None,  # the categories that there are; None: those that the file names, else the 41
+    lengths: bool = True,  # set absurd lengths aside, by `LENGTHS`
+    named: list | None = None,  # the categories that the file names are appended here; a file of CUAD names none
 ) -> list[Contract]:
     """Read labelled contracts; every answer is verified to be the exact slice at its offset.
 
-    Raises `LegalLLMError` where the file is missing, damaged or not in CUAD's layout, and where a record is bad and no quarantine is given.
-    `Contract.split` is set where the source carries the official split: a train and a test file, a `test.json` beside the whole, or a list of titles."""
+    Raises `LegalLLMError` where the file is missing, damaged or not in CUAD's layout, and where a record is bad and no
+    quarantine is given.
+    `Contract.split` is set where the source carries the official split: a train and a test file, a `test.json` beside
+    the whole, or a list of titles."""
     path = Path(path).expanduser()
     if not path.exists():
-        raise LegalLLMError(f"{path}: no such file or folder; give the path of CUADv1.json, or of a folder or zip that holds it")
+        raise LegalLLMError(
+            f"{path}: no such file or folder; give the path of CUADv1.json, or of a folder or zip that holds it"
+        )
     parts = _read(path, categories, [] if named is None else named)
     if isinstance(test_titles, (str, Path)):
         listed = Path(test_titles).expanduser()
-        if not listed.is_file(): raise LegalLLMError(f"{listed}: no such file; give a list of test titles, one a line")
+        if not listed.is_file():
+            raise LegalLLMError(f"{listed}: no such file; give a list of test titles, one a line")
         test_titles = _titles(listed.read_bytes(), str(listed))
     problems = [p for role, part in parts.items() if role != 'titles' for p in part[2]]
     contracts = _join(parts, problems)
-    if test_titles is not None: _mark_test(contracts, test_titles, path)
-    if lengths: contracts = _without_absurd(contracts, path, problems)
+    if test_titles is not None:
+        _mark_test(contracts, test_titles, path)
+    if lengths:
+        contracts = _without_absurd(contracts, path, problems)
     _settle(problems, contracts, quarantine, max_bad)
     _warn_of_lost_characters(contracts, path)
     return contracts
 
 # %% ../nbs/week1_cuad.ipynb #4dfa24c3
 def fingerprint(
-    contracts: list, # `Contract`s
-) -> str: # 16 hex digits
+    contracts: list,  # `Contract`s
+) -> str:  # 16 hex digits
     "A hash of what contracts say: titles, texts, clauses. Order, form and split are no part of it."
     digest = hashlib.sha256()
     for c in sorted(contracts, key=lambda c: c.title):
@@ -791,35 +1220,47 @@ def fingerprint(
 @dataclass
 class Quarantine:
     "Problems that were set aside, and where they are written down."
-    problems: list[dict] # each with `file`, `record` and `reason`
-    path: Path | None = None # the file that holds them
+
+    problems: list[dict]  # each with `file`, `record` and `reason`
+    path: Path | None = None  # the file that holds them
 
     @property
-    def by_reason(self) -> dict[str, int]: # the commonest first
+    def by_reason(self) -> dict[str, int]:  # the commonest first
         "How many problems there are of each kind."
-        def kind(reason): return re.sub(r"""\d[\d,.]*%?|(?<!\w)(['"]).*?\1(?!\w)""", '…', reason)
+
+        def kind(reason):
+            return re.sub(r"""\d[\d,.]*%?|(?<!\w)(['"]).*?\1(?!\w)""", '…', reason)
+
         return dict(Counter(kind(p['reason']) for p in self.problems).most_common())
 
     def __str__(self):
-        return '\n'.join([f"{len(self.problems):,} records set aside" + (f" in {short_path(self.path)}" if self.path else ''), *(f'{n:7,}  {reason}' for reason, n in self.by_reason.items())])
+        return '\n'.join(
+            [
+                f"{len(self.problems):,} records set aside" + (f" in {short_path(self.path)}" if self.path else ''),
+                *(f'{n:7,}  {reason}' for reason, n in self.by_reason.items()),
+            ]
+        )
 
     def _repr_markdown_(self):
         rows = [f"| {reason.replace('|', chr(92) + '|')} | {n:,} |" for reason, n in self.by_reason.items()]
         return '\n'.join(['| reason | records |', '| :--- | ---: |', *rows, f'| **all** | {len(self.problems):,} |'])
 
+
 def save_quarantine(
-    problems: list[dict], # as `load_contracts`, `load_labels` and `validate` give them
-    path: str | Path, # `quarantine.jsonl`
+    problems: list[dict],  # as `load_contracts`, `load_labels` and `validate` give them
+    path: str | Path,  # `quarantine.jsonl`
 ) -> Quarantine:
     "Write problems to a file, a JSON object on each line; the file appears whole or not at all."
-    lines = ''.join(json.dumps({k: p[k] for k in ('file', 'record', 'reason')}, ensure_ascii=False) + '\n' for p in problems)
+    lines = ''.join(
+        json.dumps({k: p[k] for k in ('file', 'record', 'reason')}, ensure_ascii=False) + '\n' for p in problems
+    )
     return Quarantine(problems, atomic_write(path, lines.encode('utf-8', 'backslashreplace')))
 
 # %% ../nbs/week1_cuad.ipynb #cd3d3a5a
 def gold_answers(
-    contracts: list, # `Contract`s
-    categories: tuple = CATEGORIES, # the questions to ask; all that the contracts have must be among them
-) -> dict[str, list[str]]: # question id -> answer texts
+    contracts: list,  # `Contract`s
+    categories: tuple = CATEGORIES,  # the questions to ask; all that the contracts have must be among them
+) -> dict[str, list[str]]:  # question id -> answer texts
     "The right answers in the form in which `legal_llm.metrics` scores predictions."
     _refuse_others(contracts, categories)
     return {c.question_id(k.name): [s.text for s in c.spans(k)] for c in contracts for k in categories}
@@ -828,37 +1269,56 @@ def gold_answers(
 @dataclass
 class CorpusStats:
     "Counts of a set of contracts."
+
     contracts: int
-    questions: int # one for each category and contract
-    positives: int # questions with at least one answer
+    questions: int  # one for each category and contract
+    positives: int  # questions with at least one answer
     spans: int
-    characters: int # over all contracts
-    by_category: dict[str, tuple[int, int]] # category -> (contracts that have it, spans)
+    characters: int  # over all contracts
+    by_category: dict[str, tuple[int, int]]  # category -> (contracts that have it, spans)
 
     def _repr_markdown_(self):
         share = self.positives / self.questions if self.questions else 0
         rows = [f'| {k} | {n} | {n / max(self.contracts, 1):.0%} | {s} |' for k, (n, s) in self.by_category.items()]
-        return '\n'.join([f'{self.contracts:,} contracts, {self.characters / 1e6:.1f} million characters, {self.questions:,} questions, '
-            f'{self.positives:,} of them with an answer ({share:.0%}), {self.spans:,} spans', '',
-            '| category | contracts | share | spans |', '| :--- | ---: | ---: | ---: |', *rows])
+        return '\n'.join(
+            [
+                f'{self.contracts:,} contracts, {self.characters / 1e6:.1f} million characters, {self.questions:,} '
+                'questions, '
+                f'{self.positives:,} of them with an answer ({share:.0%}), {self.spans:,} spans',
+                '',
+                '| category | contracts | share | spans |',
+                '| :--- | ---: | ---: | ---: |',
+                *rows,
+            ]
+        )
+
 
 def corpus_stats(
-    contracts: list, # `Contract`s
-    categories: tuple = CATEGORIES, # all that the contracts have must be among them
+    contracts: list,  # `Contract`s
+    categories: tuple = CATEGORIES,  # all that the contracts have must be among them
 ) -> CorpusStats:
     "Count contracts, questions, positives and spans, in all and for each category."
     _refuse_others(contracts, categories)
     have = Counter(k for c in contracts for k in c.categories)
     spans = Counter(s.category for c in contracts for s in c.clauses)
-    return CorpusStats(len(contracts), len(contracts) * len(categories), sum(have.values()), sum(spans.values()),
-        sum(len(c.text) for c in contracts), {k.name: (have[k.name], spans[k.name]) for k in categories})
+    return CorpusStats(
+        len(contracts),
+        len(contracts) * len(categories),
+        sum(have.values()),
+        sum(spans.values()),
+        sum(len(c.text) for c in contracts),
+        {k.name: (have[k.name], spans[k.name]) for k in categories},
+    )
 
 # %% ../nbs/week1_cuad.ipynb #68565666
-def find_dev_cuad() -> Path | None: # CUAD's JSON for development; None where there is none
-    "The file that the variable `LEGAL_LLM_CUAD` names, else `../shared/data/cuad/CUAD_train_408.json.gz`, seen from the project's folder."
+def find_dev_cuad() -> Path | None:  # CUAD's JSON for development; None where there is none
+    """The file that the variable `LEGAL_LLM_CUAD` names, else `../shared/data/cuad/CUAD_train_408.json.gz`, seen from
+    the project's folder.
+    """
     named = os.environ.get('LEGAL_LLM_CUAD')
     if named:
-        if not Path(named).exists(): raise LegalLLMError(f"LEGAL_LLM_CUAD names {named}, which does not exist; correct or unset it")
+        if not Path(named).exists():
+            raise LegalLLMError(f"LEGAL_LLM_CUAD names {named}, which does not exist; correct or unset it")
         return Path(named)
     root = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / 'settings.ini').exists()), None)
     path = root and root.parent / 'shared/data/cuad/CUAD_train_408.json.gz'

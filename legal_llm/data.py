@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
 from .env import Environment, LegalLLMError, atomic_write, environment, folders_with, save_json, short_path
-from .cuad import CATEGORIES, Category, Contract, corpus_stats, fingerprint, load_contracts, save_quarantine, save_squad
+from legal_llm.cuad import (
+    CATEGORIES,
+    Category,
+    Contract,
+    corpus_stats,
+    fingerprint,
+    load_contracts,
+    save_quarantine,
+    save_squad,
+)
 from .screen import Screen, fit_screen, load_screen, save_screen
 from .sentences import label_sentences, split_sentences
 from .sources import SAMPLE, WORDS, Source, are_rows, find_source, label_categories, load_labels, load_rows
@@ -23,146 +32,243 @@ __all__ = ['MIN_PROBABILITY', 'default_source', 'read_source', 'DataSettings', '
 
 # %% ../nbs/week1_data.ipynb #112a55a0
 def default_source(
-    here: Environment # platform and folders
+    here: Environment,  # platform and folders
 ) -> str:
-    "What the weeks' notebooks work on: CUAD on Kaggle and Colab, which have it or can fetch it; the embedded sample elsewhere."
+    """What the weeks' notebooks work on: CUAD on Kaggle and Colab, which have it or can fetch it; the embedded sample
+    elsewhere.
+    """
     return 'auto' if here.platform in ('kaggle', 'colab') else 'sample'
+
 
 _TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson'
 
+
 def _only_table(folder):
     "The one table of labels in a folder that has nothing else to read, or the folder itself."
-    names = [p for p in folder.rglob('*') if p.is_file() and not any(part.startswith('.') for part in p.relative_to(folder).parts)]
+    names = [
+        p
+        for p in folder.rglob('*')
+        if p.is_file() and not any(part.startswith('.') for part in p.relative_to(folder).parts)
+    ]
     data = [p for p in names if p.suffix.lower() in (*_TABLES, '.json', '.gz', '.parquet', '.zip')]
     return data[0] if len(data) == 1 and _form(data[0]) != 'cuad' else folder
 
+
 def _form(path):
     "'labels', 'rows' or 'cuad': how a file or folder is to be read."
-    if path.is_dir(): return 'rows' if any((path/n).is_file() for n in ('dataset_info.json', 'dataset_dict.json')) and any(path.rglob('*.arrow')) else 'cuad'
+    if path.is_dir():
+        return (
+            'rows'
+            if any((path / n).is_file() for n in ('dataset_info.json', 'dataset_dict.json'))
+            and any(path.rglob('*.arrow'))
+            else 'cuad'
+        )
     kind = path.suffix.lower()
     if kind == '.json':
-        with open(path, 'rb') as f: head = f.read(10_000).lstrip(b'\xef\xbb\xbf \r\n\t')
-        try: several = head[:1] == b'{' and bool(json.loads(head.split(b'\n')[0]))
-        except ValueError: several = False
-        if head[:1] != b'[' and not (several and b'\n{' in path.read_bytes()[:50_000_000].replace(b'\r', b'')): return 'cuad'
-    elif kind not in _TABLES: return 'cuad'
-    if kind == '.csv' and path.name.lower() == 'master_clauses.csv' or kind == '.csv' and _is_clauses(path): return 'cuad'
+        with open(path, 'rb') as f:
+            head = f.read(10_000).lstrip(b'\xef\xbb\xbf \r\n\t')
+        try:
+            several = head[:1] == b'{' and bool(json.loads(head.split(b'\n')[0]))
+        except ValueError:
+            several = False
+        if head[:1] != b'[' and not (several and b'\n{' in path.read_bytes()[:50_000_000].replace(b'\r', b'')):
+            return 'cuad'
+    elif kind not in _TABLES:
+        return 'cuad'
+    if kind == '.csv' and path.name.lower() == 'master_clauses.csv' or kind == '.csv' and _is_clauses(path):
+        return 'cuad'
     return 'rows' if are_rows(path) else 'labels'
+
 
 def _is_clauses(path):
     "Whether a table is CUAD's own, of clauses."
-    with open(path, 'rb') as f: return bool(re.match(rb'\W*(?:sep=.\W+)?Filename\W', f.read(100), re.I))
+    with open(path, 'rb') as f:
+        return bool(re.match(rb'\W*(?:sep=.\W+)?Filename\W', f.read(100), re.I))
+
 
 def read_source(
-    source: str | Path | Source = 'sample', # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
-    seed: int = 42,                # of the sample
-    n: int = 160,                  # contracts to write, for the sample: six out of seven for training and dev, one for test
-    quarantine: list | None = None # bad records are appended here; None: the first one is an error
-) -> tuple[list[Contract], tuple[Category, ...]]: # the contracts, with their split where the source has one, and the categories that are asked
+    # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
+    source: str | Path | Source = 'sample',
+    seed: int = 42,  # of the sample
+    # contracts to write, for the sample: six out of seven for training and dev, one for test
+    n: int = 160,
+    quarantine: list | None = None,  # bad records are appended here; None: the first one is an error
+    # the contracts, with their split where the source has one, and the categories that are asked
+) -> tuple[list[Contract], tuple[Category, ...]]:
     "The contracts of a source."
     path = (source if isinstance(source, Source) else find_source(source)).path
     if path is None:
         n_test = max(n // 7, 1)
-        contracts, unseen = write_contracts(n - n_test, seed=seed), write_contracts(n_test, seed=seed + 1, wordings='held_out')
-        for c in contracts: c.split = 'train'
-        for c in unseen: c.split = 'test'
+        contracts = write_contracts(n - n_test, seed=seed)
+        unseen = write_contracts(n_test, seed=seed + 1, wordings='held_out')
+        for c in contracts:
+            c.split = 'train'
+        for c in unseen:
+            c.split = 'test'
         return contracts + unseen, CATEGORIES
     path = _only_table(path) if path.is_dir() else path
     form, named = _form(path), []
-    if form == 'rows': return load_rows(path, quarantine), CATEGORIES
+    if form == 'rows':
+        return load_rows(path, quarantine), CATEGORIES
     if form == 'labels':
         contracts = load_labels(path, quarantine=quarantine)
         return contracts, label_categories(contracts)
     return load_contracts(path, quarantine, named=named), tuple(named) or CATEGORIES
 
 # %% ../nbs/week1_data.ipynb #538b563e
-MIN_PROBABILITY = .05 # of the screen, below which a category of a sentence is not in doubt
+MIN_PROBABILITY = 0.05  # of the screen, below which a category of a sentence is not in doubt
+
 
 @dataclass(frozen=True)
 class DataSettings:
     "What decides the content of a data set."
-    source: str = 'sample'   # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; or a table of labels of one's own
-    dev: float = .1          # share of the contracts for dev
-    test: float = .1         # share for test, where the source has no test split of its own
+
+    # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; or a table of labels of one's own
+    source: str = 'sample'
+    dev: float = 0.1  # share of the contracts for dev
+    test: float = 0.1  # share for test, where the source has no test split of its own
     seed: int = 42
-    n: int = 160             # contracts to write, for the sample
-    least: float = .3        # containment from which two contracts are near-duplicates, and stay on one side
-    keep_relatives: bool = False # keep training contracts that are near-duplicates of an official test contract
+    n: int = 160  # contracts to write, for the sample
+    least: float = 0.3  # containment from which two contracts are near-duplicates, and stay on one side
+    keep_relatives: bool = False  # keep training contracts that are near-duplicates of an official test contract
 
     def __post_init__(self):
         if self.source not in WORDS and not Path(self.source).expanduser().exists():
-            raise LegalLLMError(f"there is no file or folder {self.source}: correct the source, or use one of the words {', '.join(WORDS)}")
+            raise LegalLLMError(
+                f"there is no file or folder {self.source}: correct the source, or use one of the words "
+                f"{', '.join(WORDS)}"
+            )
         if not 0 < self.dev < 1 or not 0 < self.test < 1 or self.dev + self.test >= 1:
-            raise LegalLLMError(f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1")
+            raise LegalLLMError(
+                f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1"
+            )
+
 
 @dataclass
 class DataSet:
     "A prepared data set: where it is and what is in it."
+
     path: Path
-    info: dict           # the content of data.json
-    reused: bool = False # whether it was there already
+    info: dict  # the content of data.json
+    reused: bool = False  # whether it was there already
 
     @property
-    def categories(self) -> tuple[Category, ...]: # in the order in which they are numbered
+    def categories(self) -> tuple[Category, ...]:  # in the order in which they are numbered
         return tuple(Category(**c) for c in self.info['categories'])
 
-    def contracts(self,
-        split: str # train, dev or test
+    def contracts(
+        self,
+        split: str,  # train, dev or test
     ) -> list[Contract]:
-        if split not in ('train', 'dev', 'test'): raise LegalLLMError(f"there is no split {split!r}: choose train, dev or test")
-        return load_contracts(self.path/f'{split}.json')
+        if split not in ('train', 'dev', 'test'):
+            raise LegalLLMError(f"there is no split {split!r}: choose train, dev or test")
+        return load_contracts(self.path / f'{split}.json')
 
-    def screen(self) -> Screen: # fitted on the training contracts
-        return load_screen(self.path/'screen')
+    def screen(self) -> Screen:  # fitted on the training contracts
+        return load_screen(self.path / 'screen')
 
     def sentences(self):
-        "The training contracts' sentences: an Arrow table with title, start, end, label (numbers of categories) and odds (the screen's log odds, out of fold)."
+        """The training contracts' sentences: an Arrow table with title, start, end, label (numbers of categories) and
+        odds (the screen's log odds, out of fold).
+        """
         from datasets import load_from_disk
-        return load_from_disk(str(self.path/'sentences'))
 
-    def examples(self,
-        split: str,           # train, with odds out of fold; dev or test, with those of the screen
+        return load_from_disk(str(self.path / 'sentences'))
+
+    def examples(
+        self,
+        split: str,  # train, with odds out of fold; dev or test, with those of the screen
         tokenizer,
         window_tokens: int = 177,
-        min_probability: float = MIN_PROBABILITY, # of the screen, below which a category of a sentence is not in doubt
-        limit: int | None = None       # contracts, at most
-    ) -> list[Example]: # in the contracts' order
+        min_probability: float = MIN_PROBABILITY,  # of the screen, below which a category of a sentence is not in doubt
+        limit: int | None = None,  # contracts, at most
+    ) -> list[Example]:  # in the contracts' order
         "The windows of a split, with what is known of their sentences."
         contracts = self.contracts(split)[:limit]
-        if split == 'train': known = _known(self.sentences(), contracts, len(self.categories))
+        if split == 'train':
+            known = _known(self.sentences(), contracts, len(self.categories))
         else:
             screen, names = self.screen(), [c.name for c in self.categories]
-            known = ((s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names)) for c in contracts for s in [split_sentences(c.text)])
-        return [e for c, (s, odds, label) in zip(contracts, known) for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability)]
+            known = (
+                (s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names))
+                for c in contracts
+                for s in [split_sentences(c.text)]
+            )
+        return [
+            e
+            for c, (s, odds, label) in zip(contracts, known)
+            for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability)
+        ]
 
     def rows(self):
         i = self.info
         yield 'source', SAMPLE if i['source'] == 'sample' else i['source']
-        yield 'contracts', f"{i['contracts']:,}, of which train {i['splits']['train']:,}, dev {i['splits']['dev']:,}, test {i['splits']['test']:,}"
-        yield 'set aside', f"{i['quarantined']:,} bad records" + (f", in {short_path(self.path/'quarantine.jsonl')}" if i['quarantined'] else '')
-        if i['left_out']: yield 'left out', f"{i['left_out']:,} training contracts that are near-duplicates of an official test contract, see {short_path(self.path/'split.md')}"
-        yield 'questions', f"{i['questions']:,}" + ('' if self.categories == CATEGORIES else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}")
+        yield (
+            'contracts',
+            f"{i['contracts']:,}, of which train {i['splits']['train']:,}, dev {i['splits']['dev']:,}, test "
+            f"{i['splits']['test']:,}",
+        )
+        yield (
+            'set aside',
+            f"{i['quarantined']:,} bad records"
+            + (f", in {short_path(self.path / 'quarantine.jsonl')}" if i['quarantined'] else ''),
+        )
+        if i['left_out']:
+            yield (
+                'left out',
+                f"{i['left_out']:,} training contracts that are near-duplicates of an official test contract, see "
+                f"{short_path(self.path / 'split.md')}",
+            )
+        yield (
+            'questions',
+            f"{i['questions']:,}"
+            + (
+                ''
+                if self.categories == CATEGORIES
+                else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}"
+            ),
+        )
         yield 'positives', f"{i['positives']:,} ({i['positives'] / i['questions']:.1%}), with {i['spans']:,} spans"
         yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
-        yield 'screen', f"in doubt above {i['min_probability']:g}: {i['doubtful']:,} sentences with {i['pairs']:,} categories, {i['kept']:.1%} of those that are right among them"
+        yield (
+            'screen',
+            f"in doubt above {i['min_probability']:g}: {i['doubtful']:,} sentences with {i['pairs']:,} categories, "
+            f"{i['kept']:.1%} of those that are right among them",
+        )
         yield 'folder', short_path(self.path) + (' (was there already)' if self.reused else '')
 
-    def __str__(self): return '\n'.join(f"{k:<18} {v}" for k, v in self.rows())
-    def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
+    def __str__(self):
+        return '\n'.join(f"{k:<18} {v}" for k, v in self.rows())
+
+    def _repr_markdown_(self):
+        return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
 
 # %% ../nbs/week1_data.ipynb #11c62372
-_FORMAT = 3  # raised when sentences, splits or the folder's layout change, so that an older folder is not taken for the same
+# raised when sentences, splits or the folder's layout change, so that an older folder is not taken for the same
+_FORMAT = 3
+
 
 def _fingerprint(contracts, categories, settings):
-    "Hash of what the contracts say, of their official split and of the settings; where they came from, and in which form, is no part of it."
+    """Hash of what the contracts say, of their official split and of the settings; where they came from, and in which
+    form, is no part of it.
+    """
     kept = {k: v for k, v in asdict(settings).items() if k not in ('source', 'n')}
-    parts = [_FORMAT, fingerprint(contracts), sorted(c.title for c in contracts if c.split == 'test'), [asdict(c) for c in categories], kept]
+    parts = [
+        _FORMAT,
+        fingerprint(contracts),
+        sorted(c.title for c in contracts if c.split == 'test'),
+        [asdict(c) for c in categories],
+        kept,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-def _write_sentences(contracts, categories, fresh, out) -> dict: # counts
+
+def _write_sentences(contracts, categories, fresh, out) -> dict:  # counts
     "Store the sentences of the training contracts, with labels and odds, as an Arrow table."
     from datasets import Dataset, disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
-    names, rows = [c.name for c in categories], dict(title=[], start=[], end=[], label=[], odds=[])
+
+    names = [c.name for c in categories]
+    rows = dict(title=[], start=[], end=[], label=[], odds=[])
     for c, odds in zip(contracts, fresh):
         sentences = split_sentences(c.text)
         rows['title'] += [c.title] * len(sentences)
@@ -172,17 +278,30 @@ def _write_sentences(contracts, categories, fresh, out) -> dict: # counts
         rows['odds'] += list(odds)
     shown = is_progress_bar_enabled()
     disable_progress_bars()
-    try: Dataset.from_dict(rows).save_to_disk(str(out))
-    finally: (enable_progress_bars if shown else disable_progress_bars)()
+    try:
+        Dataset.from_dict(rows).save_to_disk(str(out))
+    finally:
+        (enable_progress_bars if shown else disable_progress_bars)()
     doubt = in_doubt(np.stack(rows['odds']), MIN_PROBABILITY)
     right = [doubt[i, c] for i, y in enumerate(rows['label']) for c in y]
-    return dict(sentences=len(doubt), labelled=sum(map(bool, rows['label'])), doubtful=int(doubt.any(1).sum()), pairs=int(doubt.sum()), min_probability=MIN_PROBABILITY, kept=float(np.mean(right)))
+    return dict(
+        sentences=len(doubt),
+        labelled=sum(map(bool, rows['label'])),
+        doubtful=int(doubt.any(1).sum()),
+        pairs=int(doubt.sum()),
+        min_probability=MIN_PROBABILITY,
+        kept=float(np.mean(right)),
+    )
+
 
 def _known(table, contracts, categories):
     "(sentences [n, 2], odds [n, categories], label [n, categories]) of each contract, out of the table."
     columns = table.with_format('numpy', columns=['start', 'end', 'odds'])
-    spans, odds, label = np.stack([columns['start'], columns['end']], 1).astype(np.int32), np.stack(columns['odds']).astype(np.float32), np.zeros((len(table), categories), bool)
-    for i, y in enumerate(table['label']): label[i, y] = True
+    spans = np.stack([columns['start'], columns['end']], 1).astype(np.int32)
+    odds = np.stack(columns['odds']).astype(np.float32)
+    label = np.zeros((len(table), categories), bool)
+    for i, y in enumerate(table['label']):
+        label[i, y] = True
     titles = np.array(table['title'])
     first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]])
     at = dict(zip(titles[first], zip(first, np.r_[first[1:], len(titles)])))
@@ -192,90 +311,156 @@ def _known(table, contracts, categories):
 
 # %% ../nbs/week1_data.ipynb #b97b0419
 def open_data(
-    path # a folder that `prepare_data` wrote
+    path,  # a folder that `prepare_data` wrote
 ) -> DataSet:
     "Open a prepared data set. Raises LegalLLMError where there is none."
     path = Path(path)
-    if not (path/'data.json').exists():
+    if not (path / 'data.json').exists():
         raise LegalLLMError(f"no data set in {path}: it has no data.json; make one with `legal-llm data --out {path}`")
-    info = json.loads((path/'data.json').read_text(encoding='utf-8'))
-    if 'pairs' not in info: raise LegalLLMError(f"{path} was made by an earlier version of legal_llm: choose another --out, or delete that folder")
+    info = json.loads((path / 'data.json').read_text(encoding='utf-8'))
+    if 'pairs' not in info:
+        raise LegalLLMError(
+            f"{path} was made by an earlier version of legal_llm: choose another --out, or delete that folder"
+        )
     return DataSet(path, info, reused=True)
+
 
 def _counts(contracts, categories):
     "What the data set holds, in numbers."
     stats = corpus_stats(contracts, categories)
     return dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans)
 
+
 def _split_page(report):
     "The report of a split, with its near-duplicates by name, as Markdown."
     rows = [f"| {p.a.replace('|', ' ')} | {p.b.replace('|', ' ')} | {p.containment:.2f} |" for p in report.found]
-    return '\n'.join(['## Train, dev and test', '', report._repr_markdown_(), '', '### Near-duplicates', '', f'{len(rows)} pairs; ' + (f'{report.tolerated} of them lie across the official split.' if report.tolerated else 'each is on one side.'), '',
-                      '| contract | near-duplicate | containment |', '| :--- | :--- | ---: |', *rows, ''])
+    return '\n'.join(
+        [
+            '## Train, dev and test',
+            '',
+            report._repr_markdown_(),
+            '',
+            '### Near-duplicates',
+            '',
+            f'{len(rows)} pairs; '
+            + (
+                f'{report.tolerated} of them lie across the official split.'
+                if report.tolerated
+                else 'each is on one side.'
+            ),
+            '',
+            '| contract | near-duplicate | containment |',
+            '| :--- | :--- | ---: |',
+            *rows,
+            '',
+        ]
+    )
+
 
 def prepare_data(
-    settings: DataSettings, # source and split
-    out,                    # folder to write
-    progress: bool = True   # show a progress bar
+    settings: DataSettings,  # source and split
+    out,  # folder to write
+    progress: bool = True,  # show a progress bar
 ) -> DataSet:
-    "Read, check, split, verify, cut and screen; reuses `out` where it holds the same data already. Raises LegalLLMError where it holds another."
+    """Read, check, split, verify, cut and screen; reuses `out` where it holds the same data already. Raises
+    LegalLLMError where it holds another.
+    """
     out, problems = Path(out), []
     found = find_source(settings.source, progress=progress)
-    if settings.source == 'auto': print(found)
+    if settings.source == 'auto':
+        print(found)
     contracts, categories = read_source(found, settings.seed, settings.n, problems)
     hashed = _fingerprint(contracts, categories, settings)
-    if (out/'data.json').exists():
+    if (out / 'data.json').exists():
         old = open_data(out)
-        if old.info['fingerprint'] == hashed: return old
-        raise LegalLLMError(f"{out} holds a data set with other contracts or other settings: choose another --out, or delete that folder")
-    if out.exists() and any(out.iterdir()): raise LegalLLMError(f"{out} is not empty and holds no data set: choose another --out")
-    splits = split_contracts(contracts, settings.dev, settings.test, settings.seed, settings.least, settings.keep_relatives)  # verified by itself
+        if old.info['fingerprint'] == hashed:
+            return old
+        raise LegalLLMError(
+            f"{out} holds a data set with other contracts or other settings: choose another --out, or delete that "
+            "folder"
+        )
+    if out.exists() and any(out.iterdir()):
+        raise LegalLLMError(f"{out} is not empty and holds no data set: choose another --out")
+    # verified by itself
+    splits = split_contracts(
+        contracts, settings.dev, settings.test, settings.seed, settings.least, settings.keep_relatives
+    )
     if empty := [s for s, cs in splits.items() if not cs]:
-        raise LegalLLMError(f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; where many are on one form, raise `least` (legal-llm data --least), so that they count as different")
+        raise LegalLLMError(
+            f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; "
+            "where many are on one form, raise `least` (legal-llm data --least), so that they count as different"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:
-        for name, cs in splits.items(): save_squad(cs, part/f'{name}.json', categories)
-        atomic_write(part/'split.md', _split_page(splits.report))
-        if problems: save_quarantine(problems, part/'quarantine.jsonl')
-        if progress: print(f"fitting the screen on {len(splits['train']):,} contracts", flush=True)
+        for name, cs in splits.items():
+            save_squad(cs, part / f'{name}.json', categories)
+        atomic_write(part / 'split.md', _split_page(splits.report))
+        if problems:
+            save_quarantine(problems, part / 'quarantine.jsonl')
+        if progress:
+            print(f"fitting the screen on {len(splits['train']):,} contracts", flush=True)
         screen, fresh = fit_screen(splits['train'], categories)
-        save_screen(screen, part/'screen')
-        counts = _write_sentences(splits['train'], categories, fresh, part/'sentences')
-        info = dict(fingerprint=hashed, source='sample' if found.path is None else Path(found.path).name, settings=asdict(settings), splits={k: len(v) for k, v in splits.items()},
-                    quarantined=len(problems), left_out=len(splits.report.left_out), categories=[asdict(c) for c in categories], **counts, **_counts(contracts, categories))
-        save_json(part/'data.json', info)
-        if out.exists(): out.rmdir()
+        save_screen(screen, part / 'screen')
+        counts = _write_sentences(splits['train'], categories, fresh, part / 'sentences')
+        info = dict(
+            fingerprint=hashed,
+            source='sample' if found.path is None else Path(found.path).name,
+            settings=asdict(settings),
+            splits={k: len(v) for k, v in splits.items()},
+            quarantined=len(problems),
+            left_out=len(splits.report.left_out),
+            categories=[asdict(c) for c in categories],
+            **counts,
+            **_counts(contracts, categories),
+        )
+        save_json(part / 'data.json', info)
+        if out.exists():
+            out.rmdir()
         os.chmod(part, 0o755)
         os.replace(part, out)
-    finally: shutil.rmtree(part, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return DataSet(out, info)
 
 # %% ../nbs/week1_data.ipynb #61fd47fd
 def find_data(
-    here: Environment | None = None # the platform and its folders; None: found out
-) -> Path | None: # the folder; None where there is none
+    here: Environment | None = None,  # the platform and its folders; None: found out
+) -> Path | None:  # the folder; None where there is none
     "A prepared data set: `data` in the working folder, else the first one among the inputs."
     here = here or environment()
-    if (here.working/'data'/'data.json').exists(): return here.working/'data'
-    if here.platform == 'local': return None # the current folder may hold anything
-    return next((p for place in here.inputs for p in folders_with({'data.json'}, place) if (p/'sentences').is_dir()), None)
+    if (here.working / 'data' / 'data.json').exists():
+        return here.working / 'data'
+    if here.platform == 'local':
+        return None  # the current folder may hold anything
+    return next(
+        (p for place in here.inputs for p in folders_with({'data.json'}, place) if (p / 'sentences').is_dir()), None
+    )
+
 
 def week1_data(
-    here: Environment | None = None # None: found out
+    here: Environment | None = None,  # None: found out
 ) -> DataSet:
     "The data set of week 1: what this session or an earlier one has prepared, else prepared now."
     here = here or environment()
-    if found := find_data(here): return open_data(found)
-    return prepare_data(DataSettings(source=default_source(here)), here.working/'data')
+    if found := find_data(here):
+        return open_data(found)
+    return prepare_data(DataSettings(source=default_source(here)), here.working / 'data')
 
 # %% ../nbs/week1_data.ipynb #66d615e6
 def doubt_by_category(
     data: DataSet,
-    min_probability: float = MIN_PROBABILITY
-) -> list[dict]: # a row for each category that occurs: category, clauses (sentences), kept (share in doubt), read (sentences in doubt for each clause)
+    min_probability: float = MIN_PROBABILITY,
+    # a row for each category that occurs: category, clauses (sentences), kept (share in doubt), read (sentences in
+    # doubt for each clause)
+) -> list[dict]:
     "What the screen passes on of the training contracts, which it has not seen in this (out of fold)."
     table = data.sentences()
-    doubt, label = in_doubt(np.stack(table.with_format('numpy')['odds']), min_probability), table['label']
+    doubt = in_doubt(np.stack(table.with_format('numpy')['odds']), min_probability)
+    label = table['label']
     rows = [[i for i, y in enumerate(label) if c in y] for c in range(len(data.categories))]
-    return [dict(category=c.name, clauses=len(r), kept=float(doubt[r, k].mean()), read=float(doubt[:, k].sum() / len(r))) for k, (c, r) in enumerate(zip(data.categories, rows)) if r]
+    return [
+        dict(category=c.name, clauses=len(r), kept=float(doubt[r, k].mean()), read=float(doubt[:, k].sum() / len(r)))
+        for k, (c, r) in enumerate(zip(data.categories, rows))
+        if r
+    ]

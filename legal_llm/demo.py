@@ -10,6 +10,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+import legal_llm
 from .compat import older
 from .cuad import CATEGORY, hue
 from .documents import READERS, Document, read_document
@@ -30,151 +31,118 @@ __all__ = ['POSSIBLE', 'STYLE', 'STATUSES', 'EVERY', 'FLAGGED', 'NOT_ADVICE', 'F
 @dataclass(frozen=True)
 class Segment:
     "A piece of a text that is covered by the same finds throughout."
+
     start: int
     end: int
-    finds: tuple[int, ...] # positions in the list of finds, in its order; empty where nothing was found
+    finds: tuple[int, ...]  # positions in the list of finds, in its order; empty where nothing was found
 
-def segments(
-    text: str,
-    finds: list[Find]
-) -> list[Segment]: # in order, without gaps: their texts add up to `text`
+
+def segments(text: str, finds: list[Find]) -> list[Segment]:  # in order, without gaps: their texts add up to `text`
     "Cut a text at the starts and ends of all finds."
     cuts = sorted({0, len(text)} | {x for f in finds for x in (f.start, f.end)})
-    return [Segment(a, b, tuple(i for i, f in enumerate(finds) if f.start <= a and b <= f.end)) for a, b in zip(cuts, cuts[1:])]
+    return [
+        Segment(a, b, tuple(i for i, f in enumerate(finds) if f.start <= a and b <= f.end))
+        for a, b in zip(cuts, cuts[1:])
+    ]
 
 # %% ../nbs/week4_demo.ipynb #95124442
-POSSIBLE = .1 # confidence from which the likeliest candidate of a category is shown, although it does not count as found
+# confidence from which the likeliest candidate of a category is shown, although it does not count as found
+POSSIBLE = 0.1
 
-def shown_finds(
-    review: Review
-) -> list[Find]: # in reading order
+
+def shown_finds(review: Review) -> list[Find]:  # in reading order
     "What a reader should look at: all that was found and, of each other category, the likeliest candidate."
     found = review.found()
-    likeliest = {f.category: f for f in sorted(review.finds, key=lambda f: f.confidence) if f.confidence >= POSSIBLE and not f.part}
-    for f in found: likeliest.pop(f.category, None)
+    likeliest = {
+        f.category: f
+        for f in sorted(review.finds, key=lambda f: f.confidence)
+        if f.confidence >= POSSIBLE and not f.part
+    }
+    for f in found:
+        likeliest.pop(f.category, None)
     return sorted([*found, *likeliest.values()], key=lambda f: (f.start, -f.confidence))
 
 # %% ../nbs/week4_demo.ipynb #bdde00a1
-STYLE = """<style>
-:root {--ll-ink: #1f2933; --ll-soft: #52606d; --ll-paper: #fff; --ll-line: #d5dbe1; --ll-head: #f1f4f7; --ll-here: #e8f1fb; --ll-link: #1d4f86;
-  --ll-good: #14643c; --ll-doubt: #8a4b00; --ll-bad: #a3261d; --ll-mark: 75% 90%; --ll-focus: #2463a8; --ll-note: #fff6e0; --ll-note-ink: #5c3b00}
-.dark {--ll-ink: #e6ebf0; --ll-soft: #b0bbc6; --ll-paper: #1b2026; --ll-line: #3a444e; --ll-head: #262d35; --ll-here: #22344a; --ll-link: #8ebcf0;
-  --ll-good: #7fd3a4; --ll-doubt: #f0b35c; --ll-bad: #f5a097; --ll-mark: 40% 24%; --ll-focus: #8ebcf0; --ll-note: #3a2f14; --ll-note-ink: #f3dda6}
-.ll-contract, .ll-pane, .ll-summary {color: var(--ll-ink); font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; line-height: 1.6}
-.ll-contract, .ll-pane {background: var(--ll-paper); border: 1px solid var(--ll-line); border-radius: 8px;
-  max-height: 78vh; overflow-y: auto; scroll-behavior: smooth}
-.ll-contract {white-space: pre-wrap; overflow-wrap: anywhere; font-size: 15px; padding: 14px 18px}
-.ll-contract mark {color: var(--ll-ink); background: hsl(var(--h) var(--ll-mark)); border-bottom: 2px solid hsl(var(--k) 45% 50%);
-  padding: 1px 0; border-radius: 2px; cursor: pointer}
-.ll-contract mark.ll-maybe {background: none; border-bottom-style: dashed}
-.ll-contract .ll-at {text-decoration: none; scroll-margin-top: 80px}
-.ll-contract .ll-at[data-label]::before {content: attr(data-label); font-size: 12px; font-weight: 600; color: #fff;
-  background: hsl(var(--h) 45% 30%); border-radius: 3px; padding: 1px 5px; margin-right: 4px}
-.ll-contract mark.ll-here, .ll-contract mark:has(> :target) {outline: 3px solid var(--ll-focus); outline-offset: 1px}
-.ll-contract:focus-visible, .ll-pane:focus-visible, .ll-pane a:focus-visible, .ll-summary a:focus-visible
-  {outline: 3px solid var(--ll-focus); outline-offset: 2px}
-.ll-table {width: 100%; border-collapse: collapse; font-size: 14px; margin: 0}
-.ll-table thead th {position: sticky; top: 0; background: var(--ll-head); white-space: nowrap; z-index: 1}
-.ll-table th, .ll-table td {padding: 8px 10px; border: 0; border-bottom: 1px solid var(--ll-line); vertical-align: top; color: var(--ll-ink);
-  text-align: left; line-height: 1.45; background-clip: padding-box}
-.ll-table th {font-weight: 600}
-.ll-table th:first-child {width: 27%; padding-left: 14px}
-.ll-table td:nth-child(2), .ll-table td:nth-child(3) {white-space: nowrap; width: 1%}
-.ll-table small {color: var(--ll-soft); font-size: 12.5px; font-weight: 400; display: block}
-.ll-table tbody tr {scroll-margin-top: 44px}
-.ll-table tr[hidden] {display: none !important}
-.ll-table tr:has(a[href]) {cursor: pointer}
-.ll-table tbody tr:has(a[href]):hover, .ll-table tr.ll-here, .ll-table tr:target, .ll-table tr:has(:target) {background: var(--ll-here)}
-.ll-table .ll-dot {display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em;
-  background: hsl(var(--h) 75% 82%); border: 1px solid hsl(var(--h) 45% 50%)}
-.ll-table ul, .ll-summary ul {margin: 0; padding: 0; list-style: none}
-.ll-table li {margin: 0 0 8px; padding: 0; overflow-wrap: anywhere}
-.ll-table li:last-child {margin: 0}
-.ll-table li a {scroll-margin-top: 60px}
-.ll-table a, .ll-summary a {color: var(--ll-link); text-decoration: none}
-.ll-table a:hover, .ll-summary a {text-decoration: underline}
-.ll-table .ll-found > td > span {color: var(--ll-good); font-weight: 600}
-.ll-table .ll-unclear > td > span {color: var(--ll-doubt); font-weight: 600}
-.ll-table small.ll-flag {color: var(--ll-bad); font-weight: 600}
-.ll-table .ll-absent th, .ll-table .ll-absent td {color: var(--ll-soft); font-weight: 400; padding-top: 6px; padding-bottom: 6px}
-.ll-summary p {margin: 2px 0 8px; font-size: 15px; overflow-wrap: anywhere}
-.ll-summary .ll-counts {display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 8px}
-.ll-summary .ll-counts li {background: var(--ll-paper); border: 1px solid var(--ll-line); border-left: 5px solid var(--c);
-  border-radius: 6px; padding: 6px 12px;
-  margin: 0; font-size: 13px; line-height: 1.35; color: var(--ll-soft)}
-.ll-summary .ll-counts b {display: block; font-size: 17px; color: var(--c)}
-.ll-summary .ll-flags {border-left: 5px solid var(--ll-bad); padding: 2px 0 2px 12px; margin: 10px 0 0; columns: 300px}
-.ll-summary .ll-flags li {font-size: 14px; margin: 0; padding: 2px 0}
-@media (max-width: 640px) {
-.ll-contract {font-size: 16px; padding: 10px 12px; max-height: 75vh}
-.ll-pane {max-height: none}
-.ll-table {font-size: 15px}
-.ll-table thead {display: none}
-.ll-table, .ll-table tbody {display: block}
-.ll-table tr {display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 10px; padding: 8px 12px; min-height: 44px; border-bottom: 1px solid var(--ll-line)}
-.ll-table tbody tr > *, .ll-table tbody tr.ll-absent > * {border: 0; padding: 1px 0; width: auto !important}
-.ll-table tbody tr > th:first-child {flex: 1 1 60%; padding-left: 0}
-.ll-table td:nth-child(3) {flex-basis: 100%}
-.ll-table td:nth-child(3)::before {content: 'confidence '}
-.ll-table td:nth-child(3):has(+ td:not(:empty)) {display: none}
-.ll-table td:nth-child(4) {flex: 1 1 100%}
-.ll-table td:empty {display: none}
-.ll-table li a {display: block; padding: 10px 0 2px; min-height: 44px; box-sizing: border-box}
-.ll-summary .ll-counts {grid-template-columns: 1fr 1fr}
-.ll-summary .ll-flags a {display: inline-block; padding: 12px 0; min-width: 44px}
-}
-@media (prefers-reduced-motion: reduce) {.ll-contract, .ll-pane {scroll-behavior: auto}}
-</style>"""
+def _asset(name):  # text of a file of the package
+    return (Path(legal_llm.__file__).parent / 'assets' / name).read_text(encoding='utf-8')
+
+
+STYLE = f"<style>\n{_asset('page.css')}</style>"
 
 # %% ../nbs/week4_demo.ipynb #55cc944d
 def contract_html(
     review: Review,
-    category: str | None = None # mark this one only; all by default
-) -> str: # an HTML element; show it together with `STYLE`
-    "The contract, escaped, with its finds marked. Number `i` of `shown_finds(review)` has the anchor `ll-i`; its label leads to its row, `ll-q-i`."
+    category: str | None = None,  # mark this one only; all by default
+) -> str:  # an HTML element; show it together with `STYLE`
+    """The contract, escaped, with its finds marked. Number `i` of `shown_finds(review)` has the anchor `ll-i`; its
+    label leads to its row, `ll-q-i`.
+    """
     finds, out = shown_finds(review), []
-    starts = {} # offset -> finds that begin there
-    for i, f in enumerate(finds): starts.setdefault(f.start, []).append(i)
-    for s in segments(review.text, finds): # every find has its anchor, marked or not
+    starts = {}  # offset -> finds that begin there
+    for i, f in enumerate(finds):
+        starts.setdefault(f.start, []).append(i)
+    for s in segments(review.text, finds):  # every find has its anchor, marked or not
         cover = [i for i in s.finds if category in (None, finds[i].category)]
-        piece = ''.join(_anchor(i, finds[i], i in cover) for i in starts.get(s.start, [])) + html.escape(review.text[s.start:s.end])
-        out.append(_mark(piece, cover, finds, all(finds[i].confidence <= review.threshold(finds[i].category) for i in cover)) if cover else piece)
+        piece = ''.join(_anchor(i, finds[i], i in cover) for i in starts.get(s.start, [])) + html.escape(
+            review.text[s.start : s.end]
+        )
+        out.append(
+            _mark(piece, cover, finds, all(finds[i].confidence <= review.threshold(finds[i].category) for i in cover))
+            if cover
+            else piece
+        )
     return f'<div class="ll-contract" tabindex="0" role="region" aria-label="Contract">{"".join(out)}</div>'
+
 
 def _anchor(i, find, marked):
     "Where a find begins; with a label that leads to the table, if it is marked."
-    if not marked: return f'<a class="ll-at" id="ll-{i}"></a>'
+    if not marked:
+        return f'<a class="ll-at" id="ll-{i}"></a>'
     name = html.escape(find.category)
-    return (f'<a class="ll-at" id="ll-{i}" href="#ll-q-{i}" style="--h:{_degrees(find.category)}" data-label="{name}" '
-            f'aria-label="{name}, {find.confidence:.0%}: show in the table"></a>')
+    return (
+        f'<a class="ll-at" id="ll-{i}" href="#ll-q-{i}" style="--h:{_degrees(find.category)}" data-label="{name}" '
+        f'aria-label="{name}, {find.confidence:.0%}: show in the table"></a>'
+    )
+
 
 def _mark(piece, cover, finds, unclear):
     "A piece of HTML under the finds `cover`, none of which was found where it is unclear."
     hues = [_degrees(finds[i].category) for i in cover]
     title = '\n'.join(f'{finds[i].category} ({finds[i].confidence:.0%})' for i in cover)
-    return (f'<mark{" class=ll-maybe" if unclear else ""} style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" data-finds="{" ".join(map(str, cover))}" '
-            f'title="{html.escape(title)}">{piece}</mark>')
+    return (
+        f'<mark{" class=ll-maybe" if unclear else ""} style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" '
+        f'data-finds="{" ".join(map(str, cover))}" '
+        f'title="{html.escape(title)}">{piece}</mark>'
+    )
 
-def _degrees(category): return round(360 * hue(category))
+
+def _degrees(category):
+    return round(360 * hue(category))
 
 # %% ../nbs/week4_demo.ipynb #ba49ae41
 STATUSES = 'found', 'unclear', 'not found'
 
+
 @dataclass(frozen=True)
 class Row:
     "What the table says about a category."
+
     category: str
-    status: str       # one of `STATUSES`
-    confidence: float # that the contract has it
-    quotes: tuple[tuple[int, Find, int | None], ...] # position in `shown_finds(review)`, the find, its page (None where there are no pages)
-    flag: Flag | None = None # what the playbook says about it
+    status: str  # one of `STATUSES`
+    confidence: float  # that the contract has it
+    # position in `shown_finds(review)`, the find, its page (None where there are no pages)
+    quotes: tuple[tuple[int, Find, int | None], ...]
+    flag: Flag | None = None  # what the playbook says about it
+
 
 def table_rows(
     review: Review,
-    playbook: Playbook | None = None # of the contract type
-) -> list[Row]: # one for each category asked: found ones first, then unclear ones, in CUAD's order
+    playbook: Playbook | None = None,  # of the contract type
+) -> list[Row]:  # one for each category asked: found ones first, then unclear ones, in CUAD's order
     "Sort a review by category."
-    finds, found, out = list(enumerate(shown_finds(review))), {f.category for f in review.found()}, []
+    finds = list(enumerate(shown_finds(review)))
+    found = {f.category for f in review.found()}
+    out = []
     for c, p in review.probabilities.items():
         quotes = tuple((i, f, review.page(f)) for i, f in finds if f.category == c)
         out.append(Row(c, 'found' if c in found else 'unclear' if quotes else 'not found', p, quotes))
@@ -184,95 +152,156 @@ def table_rows(
 # %% ../nbs/week4_demo.ipynb #6e99b783
 EVERY, FLAGGED = 'all', 'flagged'
 
-def _gloss(category): return CATEGORY[category].gloss if category in CATEGORY else ''
+
+def _gloss(category):
+    return CATEGORY[category].gloss if category in CATEGORY else ''
+
 
 def matches(
     row: Row,
-    words: str = '',     # all of them occur in its category, gloss, quotes or flag, in any order and case
-    status: str = EVERY  # one of `STATUSES`, `EVERY` or `FLAGGED`
+    words: str = '',  # all of them occur in its category, gloss, quotes or flag, in any order and case
+    status: str = EVERY,  # one of `STATUSES`, `EVERY` or `FLAGGED`
 ) -> bool:
     "Whether a row is among those that a reader asked for."
-    said = ' '.join([row.category, _gloss(row.category), str(row.flag or ''), *(f.quote for _, f, _ in row.quotes)]).casefold()
+    said = ' '.join(
+        [row.category, _gloss(row.category), str(row.flag or ''), *(f.quote for _, f, _ in row.quotes)]
+    ).casefold()
     chosen = status in (EVERY, row.status) or (status == FLAGGED and row.flag is not None)
     return chosen and all(w in said for w in words.casefold().split())
 
 # %% ../nbs/week4_demo.ipynb #b1627e5b
-_STATUS = {'found': ('ll-found', '✓ found'), 'unclear': ('ll-unclear', '? unclear'), 'not found': ('ll-absent', 'not found')}
+_STATUS = {
+    'found': ('ll-found', '✓ found'),
+    'unclear': ('ll-unclear', '? unclear'),
+    'not found': ('ll-absent', 'not found'),
+}
 
-def _row_id(category): return 'll-c-' + ''.join(c if c.isalnum() else '-' for c in category)
+
+def _row_id(category):
+    return 'll-c-' + ''.join(c if c.isalnum() else '-' for c in category)
+
 
 def table_html(
     rows: list[Row],
-    words: str = '',    # show those only that match, as for `matches`
-    status: str = EVERY
-) -> str: # an HTML table; its quotes link to the anchors of `contract_html`
+    words: str = '',  # show those only that match, as for `matches`
+    status: str = EVERY,
+) -> str:  # an HTML table; its quotes link to the anchors of `contract_html`
     "The table, escaped."
     shown = [matches(r, words, status) for r in rows]
     none = '' if any(shown) else '<tr><td colspan="4">No category matches: change the words, or show all.</td></tr>'
-    return ('<div class="ll-pane" tabindex="0" role="region" aria-label="Categories"><table class="ll-table"><thead><tr><th scope="col">Category</th><th '
-            'scope="col">Result</th>'
-            '<th scope="col" title="that the contract has such a clause">Confidence</th><th scope="col">Quotes</th></tr></thead>'
-            f'<tbody>{"".join(map(_row_html, rows, shown))}{none}</tbody></table></div>')
+    return (
+        '<div class="ll-pane" tabindex="0" role="region" aria-label="Categories"><table '
+        'class="ll-table"><thead><tr><th scope="col">Category</th><th '
+        'scope="col">Result</th>'
+        '<th scope="col" title="that the contract has such a clause">Confidence</th><th '
+        'scope="col">Quotes</th></tr></thead>'
+        f'<tbody>{"".join(map(_row_html, rows, shown))}{none}</tbody></table></div>'
+    )
+
 
 def _row_html(row, shown):
     (kind, status), gloss = _STATUS[row.status], html.escape(_gloss(row.category))
     name = f'<i class="ll-dot" style="--h:{_degrees(row.category)}"></i>{html.escape(row.category)}'
-    if row.status != 'not found': name += f'<small>{gloss}</small>'
-    if row.flag: name += f'<small class="ll-flag">⚑ {row.flag}</small>'
+    if row.status != 'not found':
+        name += f'<small>{gloss}</small>'
+    if row.flag:
+        name += f'<small class="ll-flag">⚑ {row.flag}</small>'
     quotes = f"<ul>{''.join(_quote_html(*q) for q in row.quotes)}</ul>" if row.quotes else ''
-    return (f'<tr id="{_row_id(row.category)}" class="{kind}" title="{gloss}"{"" if shown else " hidden"}><th scope="row">{name}</th>'
-            f'<td><span>{status}</span></td><td>{row.confidence:.0%}</td><td>{quotes}</td></tr>')
+    return (
+        f'<tr id="{_row_id(row.category)}" class="{kind}" title="{gloss}"{"" if shown else " hidden"}><th '
+        f'scope="row">{name}</th>'
+        f'<td><span>{status}</span></td><td>{row.confidence:.0%}</td><td>{quotes}</td></tr>'
+    )
+
 
 def _quote_html(i, find, page):
-    where, said = f'page {page}' if page else f'character {find.start:,}', f'confidence {find.confidence:.0%}'
+    where = f'page {page}' if page else f'character {find.start:,}'
+    said = f'confidence {find.confidence:.0%}'
     if find.screen is not None:
         alone = f'{find.screen:.0%}'
-        if abs(find.confidence - find.screen) > .1: said += f' · screen alone {alone}'
-        said = f'<span title="The linear screen alone, which counts words, gives {alone}; the rest is the reader’s, a language model.">{said}</span>'
-    return f'<li><a id="ll-q-{i}" href="#ll-{i}" title="show in the contract">{html.escape(find.quote)}</a><small>{where} · {said}</small></li>'
+        if abs(find.confidence - find.screen) > 0.1:
+            said += f' · screen alone {alone}'
+        said = (
+            f'<span title="The linear screen alone, which counts words, gives {alone}; the rest is the reader’s, a '
+            f'language model.">{said}</span>'
+        )
+    return (
+        f'<li><a id="ll-q-{i}" href="#ll-{i}" title="show in the '
+        f'contract">{html.escape(find.quote)}</a><small>{where} · {said}</small></li>'
+    )
 
 # %% ../nbs/week4_demo.ipynb #589d09a0
 def summary_html(
     review: Review,
-    playbook: Playbook | None = None # of the contract type
-) -> str: # an HTML element; show it together with `STYLE`
+    playbook: Playbook | None = None,  # of the contract type
+) -> str:  # an HTML element; show it together with `STYLE`
     "A review in brief."
-    def count(n, what): return f"{n} {what}{'s' * (n != 1)}"
+
+    def count(n, what):
+        return f"{n} {what}{'s' * (n != 1)}"
+
+    def tile(colour, n, what):
+        return f'<li style="--c:var(--ll-{colour})"><b>{n}</b>{what}</li>'
+
     rows, finds = table_rows(review, playbook), review.found()
     read = f', {review.read:,} of them read by the language model,' if review.read else ''
-    said = [count(len(finds), 'quote'), f"{count(review.sentences, 'sentence')}{read} in {sum(review.seconds.values()):.1f} s"]
-    tiles = [('good', 'found', 'with words of the contract'), ('doubt', 'unclear', 'look at what is quoted'), ('soft', 'not found', 'absent, or overlooked')]
+    said = [
+        count(len(finds), 'quote'),
+        f"{count(review.sentences, 'sentence')}{read} in {sum(review.seconds.values()):.1f} s",
+    ]
+    tiles = [
+        ('good', 'found', 'with words of the contract'),
+        ('doubt', 'unclear', 'look at what is quoted'),
+        ('soft', 'not found', 'absent, or overlooked'),
+    ]
     counts = [(colour, f'{sum(r.status == status for r in rows)} {status}', what) for colour, status, what in tiles]
     flags = playbook.flags({r.category: r.status for r in rows}) if playbook else []
-    if playbook: counts.append(('bad' if flags else 'good', count(len(flags), 'flag'), f'by the playbook for {html.escape(playbook.name)}'))
-    return ('<div class="ll-summary" role="status">'
-            f'<p><b>{html.escape(review.title)}</b>: {len(rows)} categories, {"; ".join(said)}</p>'
-            f'<ul class="ll-counts">{"".join(f"""<li style="--c:var(--ll-{colour})"><b>{n}</b>{what}</li>""" for colour, n, what in counts)}</ul>'
-            + (f'<ul class="ll-flags">{"".join(map(_flag_html, flags))}</ul>' if flags else '') + '</div>')
+    if playbook:
+        counts.append(
+            ('bad' if flags else 'good', count(len(flags), 'flag'), f'by the playbook for {html.escape(playbook.name)}')
+        )
+    return (
+        '<div class="ll-summary" role="status">'
+        f'<p><b>{html.escape(review.title)}</b>: {len(rows)} categories, {"; ".join(said)}</p>'
+        f'<ul class="ll-counts">{"".join(tile(*c) for c in counts)}</ul>'
+        + (f'<ul class="ll-flags">{"".join(map(_flag_html, flags))}</ul>' if flags else '')
+        + '</div>'
+    )
 
-def _flag_html(flag): return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}</li>'
+
+def _flag_html(flag):
+    return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}</li>'
 
 # %% ../nbs/week4_demo.ipynb #26025164
-NOT_ADVICE = 'Not legal advice: a small model made this, and it overlooks clauses and misreads others. A lawyer must check it.'
+NOT_ADVICE = (
+    'Not legal advice: a small model made this, and it overlooks clauses and misreads others. A lawyer must check it.'
+)
 FORMATS = 'json', 'csv', 'xlsx', 'html'
 
+
 def review_file(
-    review: Review,                  # what it found is written
-    form: str,                       # one of `FORMATS`
-    model: str = '',                 # its name
-    playbook: Playbook | None = None # of the contract type; adds its flags
+    review: Review,  # what it found is written
+    form: str,  # one of `FORMATS`
+    model: str = '',  # its name
+    playbook: Playbook | None = None,  # of the contract type; adds its flags
 ) -> bytes:
     "A review as the contents of a file."
-    about = {'model': model, 'date': date.today().isoformat(), 'note': NOT_ADVICE} | ({'playbook': playbook.name} if playbook else {})
+    about = {'model': model, 'date': date.today().isoformat(), 'note': NOT_ADVICE} | (
+        {'playbook': playbook.name} if playbook else {}
+    )
     flags = {r.category: str(r.flag) for r in table_rows(review, playbook) if r.flag}
-    if form == 'html': return _page_html(review, about, playbook).encode()
+    if form == 'html':
+        return _page_html(review, about, playbook).encode()
     if form == 'json':
         said = about | review.to_dict()
-        if playbook: said |= {'clauses': [c | {'flag': flags.get(c['category'])} for c in said['clauses']]}
+        if playbook:
+            said |= {'clauses': [c | {'flag': flags.get(c['category'])} for c in said['clauses']]}
         return json.dumps(said, indent=1, ensure_ascii=False).encode()
     rows, columns = review.rows(), COLUMNS
-    if playbook: rows, columns = [r | {'flag': flags.get(r['category'])} for r in rows], [*COLUMNS, 'flag']
+    if playbook:
+        rows, columns = [r | {'flag': flags.get(r['category'])} for r in rows], [*COLUMNS, 'flag']
     return csv_of(rows, columns).encode('utf-8-sig') if form == 'csv' else xlsx_of(rows, columns, about)
+
 
 def _page_html(review, about, playbook):
     "A page that stands by itself."
@@ -287,128 +316,121 @@ def _page_html(review, about, playbook):
 .ll-advice {{background: var(--ll-note); color: var(--ll-note-ink); padding: 6px 12px; border-radius: 6px}}
   mark {{print-color-adjust: exact; -webkit-print-color-adjust: exact}}
 </style></head><body><h1>{html.escape(review.title)}</h1><p class="ll-advice">{NOT_ADVICE}</p><dl>{lines}</dl>
-{summary_html(review, playbook)}<h2>Categories</h2>{table_html(table_rows(review, playbook))}<h2>Contract</h2>{contract_html(review)}</body></html>
+{summary_html(review, playbook)}<h2>Categories</h2>{table_html(table_rows(review, playbook))}
+<h2>Contract</h2>{contract_html(review)}</body></html>
 """
 
+
 def save_review(
-    review: Review,
-    folder: str | Path,
-    model: str = '',
-    playbook: Playbook | None = None
-) -> list[Path]: # a file for each of `FORMATS`
+    review: Review, folder: str | Path, model: str = '', playbook: Playbook | None = None
+) -> list[Path]:  # a file for each of `FORMATS`
     "Write clauses.json, clauses.csv, clauses.xlsx and clauses.html; the folder is created."
-    return [atomic_write(Path(folder)/f'clauses.{form}', review_file(review, form, model, playbook)) for form in FORMATS]
+    return [
+        atomic_write(Path(folder) / f'clauses.{form}', review_file(review, form, model, playbook)) for form in FORMATS
+    ]
 
 # %% ../nbs/week4_demo.ipynb #19944888
-def example_contracts() -> list[tuple[str, str]]: # title, text
+def example_contracts() -> list[tuple[str, str]]:  # title, text
     "Written contracts to try the app on: one in which most categories are absent, and one with about half of them."
     many = write_contracts(2, seed=3, wordings='held_out', words=1200)[1]
     few = write_contracts(2, seed=1, wordings='held_out', words=400)[1]
-    return [(f"{c.title.split(' (')[0].split(' - ')[-1]} with {n} clauses", c.text) for c, n in ((few, 'few'), (many, 'many'))]
+    return [
+        (f"{c.title.split(' (')[0].split(' - ')[-1]} with {n} clauses", c.text)
+        for c, n in ((few, 'few'), (many, 'many'))
+    ]
 
 # %% ../nbs/week4_demo.ipynb #80b4c516
-MOST = 1_000_000 # characters of a contract; CUAD's longest has a third of that
+MOST = 1_000_000  # characters of a contract; CUAD's longest has a third of that
+
 
 def check_text(text: str) -> None:
     "Raise LegalLLMError for what is no contract, or too long to be one."
-    if not text or not text.strip(): raise LegalLLMError('There is no contract yet: choose an example, upload a file or paste a text.')
-    if len(text) > MOST: raise LegalLLMError(f'This text has {len(text):,} characters, and {MOST:,} is the limit: give the contract without its annexes, '
-                                             f'or in parts.')
+    if not text or not text.strip():
+        raise LegalLLMError('There is no contract yet: choose an example, upload a file or paste a text.')
+    if len(text) > MOST:
+        raise LegalLLMError(
+            f'This text has {len(text):,} characters, and {MOST:,} is the limit: give the contract without its '
+            'annexes, '
+            f'or in parts.'
+        )
 
 # %% ../nbs/week4_demo.ipynb #703702e7
-_SCRIPT = """<script>
-document.addEventListener('click', e => {
-  const link = e.target.closest('a[href^="#ll-"]');
-  if (link) {
-    const target = document.querySelector(link.hash), row = target?.closest('.ll-table tr');
-    if (row) row.hidden = false;
-    document.querySelectorAll('.ll-here').forEach(x => x.classList.remove('ll-here'));
-    const i = link.hash.match(/\\d+$/);
-    if (row) row.classList.add('ll-here');
-    else if (i) document.querySelectorAll(`.ll-contract mark[data-finds~="${i}"]`).forEach(m => m.classList.add('ll-here'));
-  } else if (!getSelection().toString()) { // who selects words does not want to go elsewhere
-    const row = e.target.closest('.ll-table tr'), mark = e.target.closest('.ll-contract mark');
-    const inside = mark && document.getElementById('ll-' + mark.dataset.finds.split(' ').pop());
-    (row?.querySelector('a[href]') ?? inside)?.click();
-  }
-});
-</script>"""
+_SCRIPT = f"<script>\n{_asset('app.js')}</script>"
 
-_SAVE = """file => {
-  const [name, base64] = file, link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([Uint8Array.from(atob(base64), c => c.charCodeAt(0))]));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}"""
+_SAVE = _asset('save.js')
 
-_PAGE_STYLE = """<style>
-.gradio-container {max-width: 1400px !important; width: 100% !important; margin: 0 auto !important; font-family: var(--font) !important;
-  --font: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif;
-  --slider-color: #1d4f86; --color-accent: #1d4f86; --checkbox-background-color-selected: #1d4f86; --checkbox-border-color-selected: #1d4f86;
-  --body-text-color-subdued: var(--ll-soft); --input-border-color: #7d8995; --checkbox-border-color: #7d8995; --loader-color: #1d4f86;
-  --block-info-text-color: var(--body-text-color); --block-title-text-color: var(--body-text-color); --input-placeholder-color: var(--ll-soft)}
-.gradio-container :is(button, input, textarea):focus-visible {outline: 3px solid var(--ll-focus) !important; outline-offset: 1px}
-.gradio-container .ll-head h1 {font-size: 26px; margin: 0 0 2px; font-weight: 650; color: var(--body-text-color)}
-.ll-head p {font-size: 15px; margin: 2px 0; line-height: 1.5; color: var(--body-text-color)}
-.ll-head .ll-advice, .ll-public {background: var(--ll-note); color: var(--ll-note-ink); border: 1px solid #c9a84e; border-radius: 6px;
-  padding: 6px 12px; margin: 8px 0 0; font-size: 15px}
-/* always in sight, wherever the page is scrolled to */
-.ll-bar {position: fixed; bottom: 0; left: 0; right: 0; z-index: 50; background: var(--ll-note); color: var(--ll-note-ink); border-top: 1px solid #c9a84e;
-  font-size: 13px; line-height: 1.4; padding: 4px 12px; text-align: center; overflow-wrap: anywhere}
-.gradio-container .main {padding-bottom: 60px !important}
-#ll-threshold input[type=range]::-webkit-slider-thumb {border: 2px solid #1d4f86}
-#ll-threshold input[type=range]::-moz-range-thumb {border: 2px solid #1d4f86}
-#ll-text textarea {font-size: 15px !important; line-height: 1.55 !important}
-.gradio-container .html-container {padding: 0 !important}
-@media (max-width: 640px) {
-.gradio-container .main {padding: 12px 12px 70px !important}
-#ll-text textarea {font-size: 16px !important}
-#ll-threshold .tab-like-container {height: auto}
-.gradio-container :is(button, input, label):not([type=radio], [type=checkbox], [type=file]) {min-height: 44px; min-width: 44px}
-}
-</style>"""
+_PAGE_STYLE = f"<style>\n{_asset('app.css')}</style>"
+
 
 def _no_proxy():
     "Let no proxy stand between this machine and itself: Gradio asks its own app whether it answers."
     for name in 'no_proxy', 'NO_PROXY':
-        os.environ[name] = ','.join(dict.fromkeys([*filter(None, os.environ.get(name, '').split(',')), 'localhost', '127.0.0.1', '0.0.0.0']))
+        os.environ[name] = ','.join(
+            dict.fromkeys([*filter(None, os.environ.get(name, '').split(',')), 'localhost', '127.0.0.1', '0.0.0.0'])
+        )
+
 
 def launch_options() -> dict:
     "For `launch`: style and script, the limit of an upload, and no record of runs in the browser."
     _no_proxy()
     import gradio as gr
-    blue = {f'button_primary_background_fill{state}{mode}': '#163d69' if state else '#1d4f86' for state in ('', '_hover') for mode in ('', '_dark')}
-    theme = gr.themes.Default().set(**blue, block_title_text_color='#1f2933', block_title_text_color_dark='#e6ebf0') # the login page knows nothing else
-    return dict(run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT)
+
+    blue = {
+        f'button_primary_background_fill{state}{mode}': '#163d69' if state else '#1d4f86'
+        for state in ('', '_hover')
+        for mode in ('', '_dark')
+    }
+    # the login page knows nothing else
+    theme = gr.themes.Default().set(**blue, block_title_text_color='#1f2933', block_title_text_color_dark='#e6ebf0')
+    return dict(
+        run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT
+    )
+
 
 def confidence_sentence(calibration: Calibration) -> str:
     "What the confidence means, for those who read it."
     n = calibration.contracts
-    if not n: return 'The confidence is the model’s own: it was not yet compared with contracts set aside.'
-    return f'Of ten quotes with a confidence of 80%, about eight are right: so it was on the {n} contracts that it was fitted to.'
+    if not n:
+        return 'The confidence is the model’s own: it was not yet compared with contracts set aside.'
+    return (
+        f'Of ten quotes with a confidence of 80%, about eight are right: so it was on the {n} contracts that it '
+        'was fitted to.'
+    )
+
 
 def _head_html(model, sentence):
     what = 'Finds the clauses of each category in a commercial contract, in the contract’s own words.'
-    return (f'<div class="ll-head"><h1>Contract review</h1><p>{what} {sentence} Model: <b>{html.escape(model)}</b></p>'
-            f'<p class="ll-advice">{NOT_ADVICE}</p></div><div class="ll-bar">Not legal advice · {html.escape(model)}</div>')
+    return (
+        f'<div class="ll-head"><h1>Contract review</h1><p>{what} {sentence} Model: <b>{html.escape(model)}</b></p>'
+        f'<p class="ll-advice">{NOT_ADVICE}</p></div><div class="ll-bar">Not legal advice · {html.escape(model)}</div>'
+    )
 
 # %% ../nbs/week4_demo.ipynb #2ca99368
 ALL, NO_TYPE = 'all categories', 'not chosen'
-PUBLIC = ('This page has a public address: whoever knows it can use the app, and what is sent passes through the servers of Gradio, which lends the address. '
-          'Give it no contract that must stay in your house.')
+PUBLIC = (
+    'This page has a public address: whoever knows it can use the app, and what is sent passes through the servers of '
+    'Gradio, which lends the address. '
+    'Give it no contract that must stay in your house.'
+)
+
 
 def make_demo(
-    extractor,                        # an `Extractor`: its extract, name and calibration are used
+    extractor,  # an `Extractor`: its extract, name and calibration are used
     examples: list[tuple[str, str]],  # title, text
-    model: str = '',                  # what the page and the files call it; by default its name
-    playbooks: dict[str, Playbook] | None = None # by contract type; None: those of the library
+    model: str = '',  # what the page and the files call it; by default its name
+    playbooks: dict[str, Playbook] | None = None,  # by contract type; None: those of the library
 ):
-    "The app, as a `gradio.Blocks` to launch with `demo.launch(**launch_options())`. Raises LegalLLMError for a gradio that is too old."
+    """The app, as a `gradio.Blocks` to launch with `demo.launch(**launch_options())`. Raises LegalLLMError for a gradio
+    that is too old.
+    """
     import gradio as gr
+
     if older('gradio', '6.24'):
-        raise LegalLLMError(f'the demo needs gradio 6.24, and {gr.__version__} is installed; newer ones need transformers 5: pip install '
-                            f'"transformers>=5,<6" "gradio>=6.31,<7"')
+        raise LegalLLMError(
+            f'the demo needs gradio 6.24, and {gr.__version__} is installed; newer ones need transformers 5: pip '
+            'install '
+            f'"transformers>=5,<6" "gradio>=6.31,<7"'
+        )
     model = model or extractor.name
     texts = {title: Document(text, title) for title, text in examples}
     playbooks = load_playbooks() if playbooks is None else playbooks
@@ -418,36 +440,62 @@ def make_demo(
         try:
             check_text(text)
             return extractor.extract(text, title, tell, pages)
-        except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
-        except Exception as e: # of the model; the terminal shows where
-            raise gr.Error(f'The model failed on this contract ({type(e).__name__}): try again, or give it in parts.') from e
+        except LegalLLMError as e:
+            raise gr.Error(str(e), print_exception=False) from e
+        except Exception as e:  # of the model; the terminal shows where
+            raise gr.Error(
+                f'The model failed on this contract ({type(e).__name__}): try again, or give it in parts.'
+            ) from e
 
     def at(review, own, threshold):
-        if review is None: raise gr.Error('The review was deleted when the page lost touch: press Review again.', print_exception=False)
+        if review is None:
+            raise gr.Error(
+                'The review was deleted when the page lost touch: press Review again.', print_exception=False
+            )
         return review.at(None if own else threshold)
 
-    def choose(title): return texts[title].text, texts[title], *hide()
+    def choose(title):
+        return texts[title].text, texts[title], *hide()
 
     def upload(path):
-        try: document = read_document(path)
-        except LegalLLMError as e: raise gr.Error(str(e), print_exception=False) from e
-        finally: Path(path).unlink(missing_ok=True)
-        for note in document.notes: gr.Info(note)
+        try:
+            document = read_document(path)
+        except LegalLLMError as e:
+            raise gr.Error(str(e), print_exception=False) from e
+        finally:
+            Path(path).unlink(missing_ok=True)
+        for note in document.notes:
+            gr.Info(note)
         return document.text, document, *hide()
 
-    def hide(): return gr.Column(visible=False), '' # of the contract before
+    def hide():
+        return gr.Column(visible=False), ''  # of the contract before
 
-    def wait(): return gr.Button(interactive=False), *hide()
+    def wait():
+        return gr.Button(interactive=False), *hide()
 
     def run(text, document, own, threshold, kind, progress=gr.Progress()):
-        if document is None or text != document.text: document = Document(text, 'Pasted contract')
+        if document is None or text != document.text:
+            document = Document(text, 'Pasted contract')
         progress(0, desc='Reading the contract')
-        def tell(done, n): progress((done, n), desc=f'Window {done} of {n}', unit='windows')
+
+        def tell(done, n):
+            progress((done, n), desc=f'Window {done} of {n}', unit='windows')
+
         review = read(text, document.title, document.pages, tell)
         menu = gr.Dropdown(choices=[ALL, *review.probabilities], value=ALL)
-        return review, document, menu, '', EVERY, gr.Column(visible=True), *show(review, own, threshold, kind, '', EVERY, ALL)
+        return (
+            review,
+            document,
+            menu,
+            '',
+            EVERY,
+            gr.Column(visible=True),
+            *show(review, own, threshold, kind, '', EVERY, ALL),
+        )
 
-    def show_contract(review, own, threshold, category): return contract_html(at(review, own, threshold), None if category == ALL else category)
+    def show_contract(review, own, threshold, category):
+        return contract_html(at(review, own, threshold), None if category == ALL else category)
 
     def show_table(review, own, threshold, kind, words, status):
         review, playbook = at(review, own, threshold), playbooks.get(kind)
@@ -456,34 +504,61 @@ def make_demo(
     def show(review, own, threshold, kind, words, status, category):
         return show_contract(review, own, threshold, category), *show_table(review, own, threshold, kind, words, status)
 
-    def move(review, own, *rest): return False, *show(review, False, *rest) # who moves the slider wants it to count
+    def move(review, own, *rest):
+        return False, *show(review, False, *rest)  # who moves the slider wants it to count
 
     def save(form, review, own, threshold, kind):
         review = at(review, own, threshold)
         name = ''.join(c if c.isalnum() else '-' for c in review.title)[:60].strip('-') or 'contract'
-        return [f'{name}-clauses.{form}', base64.b64encode(review_file(review, form, model, playbooks.get(kind))).decode()]
+        return [
+            f'{name}-clauses.{form}',
+            base64.b64encode(review_file(review, form, model, playbooks.get(kind))).decode(),
+        ]
 
-    def clear(): return '', None, None, '', '', *hide()
+    def clear():
+        return '', None, None, '', '', *hide()
 
-    def forget(request): demo.app.state_holder.session_data.pop(request.session_hash, None) # else Gradio keeps what the page showed until the app stops
+    # else Gradio keeps what the page showed until the app stops
+    def forget(request):
+        demo.app.state_holder.session_data.pop(request.session_hash, None)
 
     def answer(text, title='contract', request=None):
         "Review a contract: each category found or not found, with quotes, places and confidence."
-        try: return json.loads(review_file(read(text, title, (0,)), 'json', model))
-        finally: forget(request)
+        try:
+            return json.loads(review_file(read(text, title, (0,)), 'json', model))
+        finally:
+            forget(request)
 
     # as objects, not as strings: Gradio looks for the request by its type
-    forget.__annotations__, answer.__annotations__ = dict(request=gr.Request), dict(text=str, title=str, request=gr.Request, **{'return': dict})
+    forget.__annotations__, answer.__annotations__ = (
+        dict(request=gr.Request),
+        dict(text=str, title=str, request=gr.Request, **{'return': dict}),
+    )
 
     with gr.Blocks(title='Contract review', analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         document, review = gr.State(None), gr.State(None)
         gr.HTML(_head_html(model, confidence_sentence(extractor.calibration)), apply_default_css=False)
         notice = gr.HTML(apply_default_css=False)
         with gr.Row(equal_height=True):
-            file = gr.UploadButton(f"Upload a file ({', '.join(READERS)})", file_types=list(READERS), scale=2, min_width=260, size='md', elem_id='ll-upload')
-            examples = [gr.Button(f'Example: {title}', scale=1, min_width=200, size='md', elem_classes='ll-example') for title in texts]
-        text = gr.Textbox(label='Contract', lines=12, max_lines=12, elem_id='ll-text',
-                          placeholder='Paste a contract here, upload a file, or choose an invented example')
+            file = gr.UploadButton(
+                f"Upload a file ({', '.join(READERS)})",
+                file_types=list(READERS),
+                scale=2,
+                min_width=260,
+                size='md',
+                elem_id='ll-upload',
+            )
+            examples = [
+                gr.Button(f'Example: {title}', scale=1, min_width=200, size='md', elem_classes='ll-example')
+                for title in texts
+            ]
+        text = gr.Textbox(
+            label='Contract',
+            lines=12,
+            max_lines=12,
+            elem_id='ll-text',
+            placeholder='Paste a contract here, upload a file, or choose an invented example',
+        )
         with gr.Row():
             button = gr.Button('Review', variant='primary', elem_id='ll-review', scale=4, min_width=160)
             empty = gr.Button('Clear', elem_id='ll-clear', scale=1, min_width=100)
@@ -491,93 +566,159 @@ def make_demo(
         with gr.Column(visible=False) as results:
             with gr.Row():
                 with gr.Column(min_width=300):
-                    own = gr.Checkbox(True, label='Count as found: what reaches its category’s own threshold',
-                                      info='Chosen on contracts set aside, as calibrated.', elem_id='ll-own')
-                    threshold = gr.Slider(.05, .99, .5, step=.01, label='Or: the least confidence, for all categories', info='Nothing runs again.',
-                                          elem_id='ll-threshold')
-                kind = gr.Dropdown([NO_TYPE, *playbooks], value=NO_TYPE, min_width=300, label='Contract type', elem_id='ll-kind',
-                                   info='Flags what is missing or unwelcome in such a contract.')
+                    own = gr.Checkbox(
+                        True,
+                        label='Count as found: what reaches its category’s own threshold',
+                        info='Chosen on contracts set aside, as calibrated.',
+                        elem_id='ll-own',
+                    )
+                    threshold = gr.Slider(
+                        0.05,
+                        0.99,
+                        0.5,
+                        step=0.01,
+                        label='Or: the least confidence, for all categories',
+                        info='Nothing runs again.',
+                        elem_id='ll-threshold',
+                    )
+                kind = gr.Dropdown(
+                    [NO_TYPE, *playbooks],
+                    value=NO_TYPE,
+                    min_width=300,
+                    label='Contract type',
+                    elem_id='ll-kind',
+                    info='Flags what is missing or unwelcome in such a contract.',
+                )
             with gr.Row():
                 with gr.Column(scale=6, min_width=400):
                     with gr.Row():
-                        words = gr.Textbox(label='Search the categories and quotes', max_lines=1, min_width=240, elem_id='ll-words')
-                        status = gr.Radio([EVERY, *STATUSES, FLAGGED], value=EVERY, label='Show', min_width=300, elem_id='ll-status')
+                        words = gr.Textbox(
+                            label='Search the categories and quotes', max_lines=1, min_width=240, elem_id='ll-words'
+                        )
+                        status = gr.Radio(
+                            [EVERY, *STATUSES, FLAGGED], value=EVERY, label='Show', min_width=300, elem_id='ll-status'
+                        )
                     table = gr.HTML(elem_id='ll-table', apply_default_css=False)
                 with gr.Column(scale=5, min_width=400):
                     category = gr.Dropdown([ALL], value=ALL, label='Mark in the contract', elem_id='ll-category')
                     contract = gr.HTML(elem_id='ll-contract', apply_default_css=False)
             with gr.Row():
-                saves = {form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140) for form, label in
-                         zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))}
+                saves = {
+                    form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140)
+                    for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))
+                }
         saved = gr.JSON(visible='hidden')
         private = dict(api_visibility='private')
         given = [text, document, results, summary]
-        for title, b in zip(texts, examples): b.click(partial(choose, title), None, given, queue=False, show_progress='hidden', **private)
+        for title, b in zip(texts, examples):
+            b.click(partial(choose, title), None, given, queue=False, show_progress='hidden', **private)
         file.upload(upload, file, given, show_progress_on=summary, **private)
         reviewed = button.click(wait, None, [button, results, summary], queue=False, **private).then(
-            run, [text, document, own, threshold, kind], [review, document, category, words, status, results, contract, summary, table],
-            concurrency_limit=1, concurrency_id='model', show_progress_on=summary, **private)
-        for end in (reviewed.success, reviewed.failure): end(lambda: gr.Button(interactive=True), None, button, queue=False, **private)
-        reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private) # the contract as given fills the screen
-        light = dict(show_progress='hidden', concurrency_limit=None, **private) # in the queue, without which Gradio does not show the sentence of an error
+            run,
+            [text, document, own, threshold, kind],
+            [review, document, category, words, status, results, contract, summary, table],
+            concurrency_limit=1,
+            concurrency_id='model',
+            show_progress_on=summary,
+            **private,
+        )
+        for end in (reviewed.success, reviewed.failure):
+            end(lambda: gr.Button(interactive=True), None, button, queue=False, **private)
+        # the contract as given fills the screen
+        reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private)
+        # in the queue, without which Gradio does not show the sentence of an error
+        light = dict(show_progress='hidden', concurrency_limit=None, **private)
         moved = dict(trigger_mode='always_last', **light)
-        # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are pasted
-        limit, chosen, seen = [review, own, threshold], [kind, words, status], [contract, summary, table]
+        # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are
+        # pasted
+        limit = [review, own, threshold]
+        chosen = [kind, words, status]
+        seen = [contract, summary, table]
         own.input(show, [*limit, *chosen, category], seen, **moved)
         threshold.input(move, [*limit, *chosen, category], [own, *seen], **moved)
         category.change(show_contract, [*limit, category], contract, **moved)
-        for act in (kind.change, words.change, status.input): act(show_table, limit + chosen, [summary, table], **moved)
+        for act in (kind.change, words.change, status.input):
+            act(show_table, limit + chosen, [summary, table], **moved)
         for form, b in saves.items():
             b.click(partial(save, form), [*limit, kind], saved, **light).success(None, saved, None, js=_SAVE, **private)
         empty.click(clear, None, [text, document, review, contract, table, results, summary], queue=False, **private)
-        demo.load(lambda: f'<p class="ll-public">{PUBLIC}</p>' if demo.share_url else '', None, notice, queue=False, **private)
+        demo.load(
+            lambda: f'<p class="ll-public">{PUBLIC}</p>' if demo.share_url else '', None, notice, queue=False, **private
+        )
         demo.unload(forget)
         gr.api(answer, api_name='review', concurrency_limit=1, concurrency_id='model')
     return demo.queue(max_size=20)
 
 # %% ../nbs/week4_demo.ipynb #3c5b4c39
 def read_auth(
-    given: list[str] # USER:PASSWORD each; where it is empty, the environment variable LEGAL_LLM_AUTH has them, separated by spaces
-) -> list[tuple[str, str]]: # user, password
+    # USER:PASSWORD each; where it is empty, the environment variable LEGAL_LLM_AUTH has them, separated by spaces
+    given: list[str],
+) -> list[tuple[str, str]]:  # user, password
     "Who may use the app. Raises LegalLLMError for what is no such pair."
     pairs = [x.partition(':') for x in given or os.environ.get('LEGAL_LLM_AUTH', '').split()]
     for n, (user, _, password) in enumerate(pairs, 1):
-        if not user or not password: raise LegalLLMError(f"login {n} has no {'password' if user else 'user'}: write USER:PASSWORD, in --auth or in the "
-                                                         "environment variable LEGAL_LLM_AUTH")
+        if not user or not password:
+            raise LegalLLMError(
+                f"login {n} has no {'password' if user else 'user'}: write USER:PASSWORD, in --auth or in the "
+                "environment variable LEGAL_LLM_AUTH"
+            )
     return [(user, password) for user, _, password in pairs]
 
+
 def goes_public(
-    share: bool | None # as for `launch_demo`
+    share: bool | None,  # as for `launch_demo`
 ) -> bool:
     "Whether Gradio will make a public link: its own rule."
     from gradio.utils import colab_check, is_hosted_notebook
-    if share is not None: return share
+
+    if share is not None:
+        return share
     return colab_check() or is_hosted_notebook() or os.environ.get('GRADIO_SHARE', '').lower() == 'true'
 
+
 def launch_demo(
-    run=None,                     # as for `Extractor.load`; None: what comes with the library
-    fast: bool = False,           # the screen alone, without a language model
-    share: bool | None = None,    # a public link; None: Gradio's rule for the platform
-    port: int | None = None,      # None: the first free one from 7860
-    auth: list[str] = (),         # USER:PASSWORD each, as for `read_auth`; empty: nobody is asked
-    playbook=None,                # a YAML file of playbooks; None: those of the library
-    wrap=None,                    # called with the extractor's `extract`, gives what is called instead of it
-    browser: bool = False,        # open one
-    block: bool = True            # return only when the app is stopped
+    run=None,  # as for `Extractor.load`; None: what comes with the library
+    fast: bool = False,  # the screen alone, without a language model
+    share: bool | None = None,  # a public link; None: Gradio's rule for the platform
+    port: int | None = None,  # None: the first free one from 7860
+    auth: list[str] = (),  # USER:PASSWORD each, as for `read_auth`; empty: nobody is asked
+    playbook=None,  # a YAML file of playbooks; None: those of the library
+    wrap=None,  # called with the extractor's `extract`, gives what is called instead of it
+    browser: bool = False,  # open one
+    block: bool = True,  # return only when the app is stopped
 ):
-    "Load a run and serve the app. Raises LegalLLMError where the run cannot be loaded or the port is taken. Returns the `gradio.Blocks`."
-    if port is not None and not 0 < port < 65536: raise LegalLLMError(f"port {port}: give a number from 1 to 65535")
+    """Load a run and serve the app. Raises LegalLLMError where the run cannot be loaded or the port is taken. Returns
+    the `gradio.Blocks`.
+    """
+    if port is not None and not 0 < port < 65536:
+        raise LegalLLMError(f"port {port}: give a number from 1 to 65535")
     users, extractor = read_auth(auth), Extractor.load(run, fast)
     playbooks = load_playbooks(playbook, [*CATEGORY, *(c.name for c in extractor.categories)])
     model = f"{extractor.name}{', screen alone' * (extractor.reader is None)} · {run_key(run, fast)[:8]}"
-    if wrap: extractor.extract = wrap(extractor.extract)
+    if wrap:
+        extractor.extract = wrap(extractor.extract)
     demo = make_demo(extractor, example_contracts(), model, playbooks)
-    if goes_public(share): print('Warning: ' + PUBLIC + ('' if users else ' Give --auth USER:PASSWORD to ask for a login.'), flush=True)
-    try: demo.launch(share=share, server_port=port, inbrowser=browser, prevent_thread_lock=not block, auth=users or None, auth_message=NOT_ADVICE,
-                     **launch_options())
+    if goes_public(share):
+        print('Warning: ' + PUBLIC + ('' if users else ' Give --auth USER:PASSWORD to ask for a login.'), flush=True)
+    try:
+        demo.launch(
+            share=share,
+            server_port=port,
+            inbrowser=browser,
+            prevent_thread_lock=not block,
+            auth=users or None,
+            auth_message=NOT_ADVICE,
+            **launch_options(),
+        )
     except OSError as e:
-        raise LegalLLMError(f"the app could not start: port {port or '7860 to 7959'} is taken; choose another with --port") from e
+        raise LegalLLMError(
+            f"the app could not start: port {port or '7860 to 7959'} is taken; choose another with --port"
+        ) from e
     except Exception as e:
-        if not type(e).__module__.startswith('http'): raise # Gradio asks its own app whether it answers
-        raise LegalLLMError(f"the app has started and does not answer ({type(e).__name__}): set no_proxy=localhost,127.0.0.1 where a proxy is set, and let a firewall pass it") from e
+        if not type(e).__module__.startswith('http'):
+            raise  # Gradio asks its own app whether it answers
+        raise LegalLLMError(
+            f"the app has started and does not answer ({type(e).__name__}): set no_proxy=localhost,127.0.0.1 where a "
+            "proxy is set, and let a firewall pass it"
+        ) from e
     return demo

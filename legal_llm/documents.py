@@ -21,96 +21,157 @@ __all__ = ['READERS', 'Document', 'decode_text', 'html_text', 'read_document']
 @dataclass(frozen=True)
 class Document:
     "The text of a file."
+
     text: str
-    title: str                   # the file's name without its ending
-    pages: tuple[int, ...] = (0,) # offset of the first character of each page
+    title: str  # the file's name without its ending
+    pages: tuple[int, ...] = (0,)  # offset of the first character of each page
     notes: tuple[str, ...] = ()  # what the reader should know about how the file was read
 
-    def page_of(self,
-        offset: int # of a character in `text`
-    ) -> int: # counted from 1
+    def page_of(
+        self,
+        offset: int,  # of a character in `text`
+    ) -> int:  # counted from 1
         "The page of a character. A text without pages is one page. Raises LegalLLMError outside the text."
         if not 0 <= offset <= len(self.text):
             raise LegalLLMError(f"{self.title}: there is no character {offset} in a text of {len(self.text)}")
         return bisect_right(self.pages, offset)
 
 # %% ../nbs/week4_documents.ipynb #eaf668ba
-_MARKS = ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),
-          (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'))
+_MARKS = (
+    (codecs.BOM_UTF8, 'utf-8-sig'),
+    (codecs.BOM_UTF32_LE, 'utf-32'),
+    (codecs.BOM_UTF32_BE, 'utf-32'),
+    (codecs.BOM_UTF16_LE, 'utf-16'),
+    (codecs.BOM_UTF16_BE, 'utf-16'),
+)
 # control characters other than white space and escape; an alphabet switched by escapes; PDF and RTF under a wrong name
 _NOT_TEXT = re.compile(r'[\x00-\x08\x0e-\x1a\x1c-\x1f]|\x1b[$(]|\A(?:%PDF-|\{\\rtf)')
+
 
 def _unmarked_utf_16(raw):
     "The encoding, where every second byte of most characters is zero; else None."
     even, odd = raw[::2].count(0), raw[1::2].count(0)
-    if len(raw) % 2 or max(even, odd) * 4 < len(raw) or min(even, odd) * 10 > max(even, odd): return None
+    if len(raw) % 2 or max(even, odd) * 4 < len(raw) or min(even, odd) * 10 > max(even, odd):
+        return None
     return 'utf-16-be' if even > odd else 'utf-16-le'
 
-def _count_foreign(text): return len(text) - len(text.encode('ascii', 'ignore'))
+
+def _count_foreign(text):
+    return len(text) - len(text.encode('ascii', 'ignore'))
+
 
 def _guess(raw, name):
-    "The text of bytes that say nothing about their encoding and are not UTF-8, and a note; None where no guess is likely."
+    """The text of bytes that say nothing about their encoding and are not UTF-8, and a note; None where no guess is
+    likely.
+    """
     text = raw.decode('utf-8', 'replace')
     if (bad := text.count('\ufffd')) * 5 < _count_foreign(text):
-        return text, f"{name} is UTF-8 with {bad} damaged character{'s' * (bad != 1)}, shown as \ufffd: compare these places with the original"
-    try: text = raw.decode('cp1252')
-    except UnicodeDecodeError: return None
+        return (
+            text,
+            f"{name} is UTF-8 with {bad} damaged character{'s' * (bad != 1)}, shown as \ufffd: compare these places "
+            "with the original",
+        )
+    try:
+        text = raw.decode('cp1252')
+    except UnicodeDecodeError:
+        return None
     letters = ''.join(filter(str.isalpha, text))
-    if _count_foreign(letters) * 4 > len(letters): return None
+    if _count_foreign(letters) * 4 > len(letters):
+        return None
     return text, f'{name} is not UTF-8; it was read as Windows-1252, so look at its quotation marks and accents'
+
 
 def decode_text(
     raw: bytes,
     name: str = 'file',  # for messages
-    declared: str = ''   # the encoding that the file itself names
-) -> tuple[str, tuple[str, ...]]: # text, notes
-    "Decode the bytes of a text file. Raises LegalLLMError where they are no text, or in an encoding that cannot be told."
+    declared: str = '',  # the encoding that the file itself names
+) -> tuple[str, tuple[str, ...]]:  # text, notes
+    """Decode the bytes of a text file. Raises LegalLLMError where they are no text, or in an encoding that cannot be
+    told.
+    """
     wide = _unmarked_utf_16(raw)
     sure = [e for mark, e in _MARKS if raw.startswith(mark)][:1] or [wide] * bool(wide)
     for encoding in sure or filter(None, ('utf-8', declared)):
-        try: found = raw.decode(encoding), ''
-        except (UnicodeError, LookupError): continue
+        try:
+            found = raw.decode(encoding), ''
+        except (UnicodeError, LookupError):
+            continue
         break
-    else: found = None if sure else _guess(raw, name)
-    if found is None: raise LegalLLMError(f"{name} is not a text file, or in an encoding that cannot be told: give a .txt file in UTF-8")
+    else:
+        found = None if sure else _guess(raw, name)
+    if found is None:
+        raise LegalLLMError(
+            f"{name} is not a text file, or in an encoding that cannot be told: give a .txt file in UTF-8"
+        )
     text, note = found
-    if _NOT_TEXT.search(text): raise LegalLLMError(f"{name} is not a text file: give a .txt file in UTF-8 or UTF-16")
-    if sure == [wide]: note = f'{name} does not name its encoding; it was read as UTF-16'
+    if _NOT_TEXT.search(text):
+        raise LegalLLMError(f"{name} is not a text file: give a .txt file in UTF-8 or UTF-16")
+    if sure == [wide]:
+        note = f'{name} does not name its encoding; it was read as UTF-16'
     return text, (note,) if note else ()
 
 # %% ../nbs/week4_documents.ipynb #7f3b4e98
-_EDGE = 4 # lines at the top and at the bottom of a page that may be its header or footer
+_EDGE = 4  # lines at the top and at the bottom of a page that may be its header or footer
 _PAGE_NUMBER = re.compile(r'[-–—|\s]*(?:page *)?\0-?\d+(?: ?(?:of|/) ?\d+)?[-–—|\s]*', re.I)
 _HEADING = re.compile(r'(?:article|section|clause|schedule|exhibit|annex|appendix|attachment|part)\W*$', re.I)
 
-def _roman(n): # below 4000
-    digits = ((1000, 'm'), (900, 'cm'), (500, 'd'), (400, 'cd'), (100, 'c'), (90, 'xc'), (50, 'l'), (40, 'xl'), (10, 'x'), (9, 'ix'), (5, 'v'), (4, 'iv'), (1, 'i'))
+
+def _roman(n):  # below 4000
+    digits = (
+        (1000, 'm'),
+        (900, 'cm'),
+        (500, 'd'),
+        (400, 'cd'),
+        (100, 'c'),
+        (90, 'xc'),
+        (50, 'l'),
+        (40, 'xl'),
+        (10, 'x'),
+        (9, 'ix'),
+        (5, 'v'),
+        (4, 'iv'),
+        (1, 'i'),
+    )
     out = ''
-    for value, letters in digits: out, n = out + letters * (n // value), n % value
+    for value, letters in digits:
+        out, n = out + letters * (n // value), n % value
     return out
 
+
 _ROMAN = {_roman(n): n for n in range(1, 100)}
+
 
 def _forms(line, page):
     "A line as it would stand on other pages: as it is, and with each number counted from the page."
     line = ' '.join(line.split())
-    if not line or len(line) > 200: return
+    if not line or len(line) > 200:
+        return
     yield line
     for m in re.finditer(r'(?<!\d)\d{1,5}(?!\d)', line):
-        if not _HEADING.search(line[:m.start()]): yield f'{line[:m.start()]}\0{int(m[0]) - page}{line[m.end():]}'
-    if number := _ROMAN.get(line.strip('-–— ').lower()): yield f'\0{number - page}'
+        if not _HEADING.search(line[: m.start()]):
+            yield f'{line[: m.start()]}\0{int(m[0]) - page}{line[m.end() :]}'
+    if number := _ROMAN.get(line.strip('-–— ').lower()):
+        yield f'\0{number - page}'
+
 
 def _running(edges):
     "The forms of the lines that repeat, from the lines at one edge of each page."
     seen, filled = defaultdict(list), [i for i, lines in enumerate(edges) if lines]
     for i in filled:
-        for form in {f for line in edges[i] for f in _forms(line, i)}: seen[form].append(i)
+        for form in {f for line in edges[i] for f in _forms(line, i)}:
+            seen[form].append(i)
+
     def repeats(form, at):
-        if _PAGE_NUMBER.fullmatch(form): return len(at) >= 2 and len(at) * 2 > at[-1] - at[0] # an exhibit may count anew
-        if '\0' in form and not re.search(r'[^\W\d_]', form): return False # prices and numbers of paragraphs
+        # an exhibit may count anew
+        if _PAGE_NUMBER.fullmatch(form):
+            return len(at) >= 2 and len(at) * 2 > at[-1] - at[0]
+        if '\0' in form and not re.search(r'[^\W\d_]', form):
+            return False  # prices and numbers of paragraphs
         return len(at) >= 3 and any(2 * len(some & set(at)) > len(some) for some in most)
+
     most = set(filled), set(filled[::2]), set(filled[1::2])
     return {form for form, at in seen.items() if repeats(form, at)}
+
 
 def _without_running_lines(pages):
     "Pages without headers, footers and page numbers; the lines left out, each once."
@@ -122,118 +183,174 @@ def _without_running_lines(pages):
             for line in lines:
                 seen += bool(line.strip())
                 found = running.intersection(_forms(line, i)) if seen <= _EDGE else ()
-                if found: left_out.setdefault(min(found), line.strip())
-                else: kept.append(line)
-            pages[i] = kept[::-1] # what was the bottom is the top of the next turn, and that turn puts it right
+                if found:
+                    left_out.setdefault(min(found), line.strip())
+                else:
+                    kept.append(line)
+            pages[i] = kept[::-1]  # what was the bottom is the top of the next turn, and that turn puts it right
     return ['\n'.join(lines).strip('\n ') for lines in pages], list(left_out.values())
 
 # %% ../nbs/week4_documents.ipynb #e76c1992
 _DIVIDED = re.compile(r'(?<!\w)(\w+)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')
-_PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split()) # that keep their hyphen in most English contracts
-_CLOSED = set('here there where with under any some every not'.split()) # their compounds have no hyphen: thereof, within
-_LIGATURES = {0xfb00: 'ff', 0xfb01: 'fi', 0xfb02: 'fl', 0xfb03: 'ffi', 0xfb04: 'ffl', 0xfb05: 'st', 0xfb06: 'st'}
+# that keep their hyphen in most English contracts
+_PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split())
+# their compounds have no hyphen: thereof, within
+_CLOSED = set('here there where with under any some every not'.split())
+_LIGATURES = {0xFB00: 'ff', 0xFB01: 'fi', 0xFB02: 'fl', 0xFB03: 'ffi', 0xFB04: 'ffl', 0xFB05: 'st', 0xFB06: 'st'}
+
 
 def _join_words(text):
     "Put words together that were divided at the end of a line; soft hyphens go."
     known = set(re.findall(r'[^\W\d_]+(?:-[^\W\d_]+)*', _DIVIDED.sub(' ', text).lower()))
     divides = any((m[1] + re.match(r'\w+', m[4])[0]).lower() in known for m in _DIVIDED.finditer(text))
+
     def join(m):
         first, hyphen, feed, rest = m.groups()
         second = re.match(r'\w+', rest)[0]
-        if second in ('and', 'or', 'to'): return m[0] # pre- and post-closing
+        if second in ('and', 'or', 'to'):
+            return m[0]  # pre- and post-closing
         same_case = first.isalpha() and (second.islower() or first.isupper() and second.isupper())
         a, b = first.lower(), second.lower()
         words = len({a, b} & known) >= (2 if divides else 1) and a not in _CLOSED
         compound = f'{a}-{b}' in known or a in _PREFIXES or len(a) == 1 or words
         keep = hyphen != '\xad' and (not same_case or compound and a + b not in known)
         return f"{first}{'-' * keep}{rest}\n{feed}"
+
     return _DIVIDED.sub(join, text).replace('\xad', '')
 
 # %% ../nbs/week4_documents.ipynb #1b4e1022
-_AGAIN = re.compile('\ufdd0[^\ufdd1]*\ufdd1') # a string that is drawn again
+_AGAIN = re.compile('\ufdd0[^\ufdd1]*\ufdd1')  # a string that is drawn again
 _MOVES = {b'Td', b'TD', b'Tm', b'T*', b'BT', b"'", b'"'}
+
 
 class _Drawn:
     "Hears what `pypdf` reads on a page."
+
     def __init__(self):
-        self.pieces = []      # [text, x, y, its font's dictionary]
-        self.places = set()   # where each string was drawn
-        self.em, self.run, self.forms, self.drawn = 0., 0, [0], 0 # size of the font; what was drawn since the last move; the forms that are being drawn; how many there were
+        self.pieces = []  # [text, x, y, its font's dictionary]
+        self.places = set()  # where each string was drawn
+        # size of the font; what was drawn since the last move; the forms that are being drawn; how many there were
+        self.em, self.run, self.forms, self.drawn = 0.0, 0, [0], 0
 
     def before(self, operator, operands, cm, tm):
-        "Mark a string that stands within a tenth of an em of the same one. Where it is in the middle of a line, its width counts."
-        if operator == b'Tf' and len(operands) == 2 and isinstance(operands[1], (int, float)): self.em = float(operands[1])
-        if operator in _MOVES: self.run = 0
-        if operator == b'Do': self.drawn += 1; self.forms.append(self.drawn)
-        if operator not in (b'Tj', b'TJ', b"'", b'"') or not operands: return
-        strings, first = (operands[0], 0) if operator == b'TJ' and isinstance(operands[0], list) else (operands, len(operands) - 1)
+        """Mark a string that stands within a tenth of an em of the same one. Where it is in the middle of a line, its
+        width counts.
+        """
+        if operator == b'Tf' and len(operands) == 2 and isinstance(operands[1], (int, float)):
+            self.em = float(operands[1])
+        if operator in _MOVES:
+            self.run = 0
+        if operator == b'Do':
+            self.drawn += 1
+            self.forms.append(self.drawn)
+        if operator not in (b'Tj', b'TJ', b"'", b'"') or not operands:
+            return
+        strings, first = (
+            (operands[0], 0) if operator == b'TJ' and isinstance(operands[0], list) else (operands, len(operands) - 1)
+        )
         shown = [i for i in range(first, len(strings)) if isinstance(strings[i], bytes) and strings[i]]
         self.run = hash((self.run, *(strings[i] for i in shown)))
         x, y, size = self.place(cm, tm)
         limit = size * self.em / 10
-        if not shown or not 1e-3 < limit < 1e3 or not abs(x) + abs(y) < 1e6: return
-        i, j, key = round(x / limit), round(y / limit), (self.forms[-1], self.run, operator in (b"'", b'"'), round(limit, 3)) # those two move first
+        if not shown or not 1e-3 < limit < 1e3 or not abs(x) + abs(y) < 1e6:
+            return
+        # those two move first
+        i = round(x / limit)
+        j = round(y / limit)
+        key = (self.forms[-1], self.run, operator in (b"'", b'"'), round(limit, 3))
         if any((*key, i + a, j + b) in self.places for a in (-1, 0, 1) for b in (-1, 0, 1)):
-            for at in shown: strings[at] = _letters(strings[at])
+            for at in shown:
+                strings[at] = _letters(strings[at])
             strings[shown[0]] = '\ufdd0' + strings[shown[0]]
             strings[shown[-1]] += '\ufdd1'
-        else: self.places.add((*key, i, j))
+        else:
+            self.places.add((*key, i, j))
 
     def after(self, operator, operands, cm, tm):
-        if operator == b'Do': self.forms.pop()
+        if operator == b'Do':
+            self.forms.pop()
 
     @staticmethod
-    def place(cm, tm): # x, y, points in an em of size 1
+    def place(cm, tm):  # x, y, points in an em of size 1
         m = [tm[i] * cm[j] + tm[i + 1] * cm[j + 2] for i in (2, 4) for j in (0, 1)]
-        return m[2] + cm[4], m[3] + cm[5], (m[0] ** 2 + m[1] ** 2) ** .5
+        return m[2] + cm[4], m[3] + cm[5], (m[0] ** 2 + m[1] ** 2) ** 0.5
 
     def text(self, text, cm, tm, font, size):
-        if text: self.pieces.append([text, *self.place(cm, tm)[:2], font])
+        if text:
+            self.pieces.append([text, *self.place(cm, tm)[:2], font])
+
 
 def _letters(raw):
     "Characters about as wide as those that a string shows; none of them is read."
-    wide = len(raw) % 2 == 0 and max(raw[::2]) < 16 # two bytes a letter
+    wide = len(raw) % 2 == 0 and max(raw[::2]) < 16  # two bytes a letter
     return re.sub('[\ufdd0\ufdd1]', ' ', raw.decode('utf-16-be' if wide else 'latin-1', 'replace'))
+
 
 def _says_letters(font):
     "Whether a font's dictionary says which letters its codes show."
-    from fontTools import agl # Adobe's list of glyph names
-    if font is None or '/ToUnicode' in font: return True
+    from fontTools import agl  # Adobe's list of glyph names
+
+    if font is None or '/ToUnicode' in font:
+        return True
     encoding = font.get('/Encoding')
     encoding = encoding.get_object() if encoding is not None else None
-    if font.get('/Subtype') == '/Type0': return isinstance(encoding, str) and not encoding.startswith('/Identity')
-    if font.get('/Subtype') == '/Type3' and not hasattr(encoding, 'get'): return False
-    names = [n for n in (encoding.get('/Differences') or ()) if isinstance(n, str) and n != '/.notdef'] if hasattr(encoding, 'get') else []
+    if font.get('/Subtype') == '/Type0':
+        return isinstance(encoding, str) and not encoding.startswith('/Identity')
+    if font.get('/Subtype') == '/Type3' and not hasattr(encoding, 'get'):
+        return False
+    names = (
+        [n for n in (encoding.get('/Differences') or ()) if isinstance(n, str) and n != '/.notdef']
+        if hasattr(encoding, 'get')
+        else []
+    )
     return 2 * sum(bool(agl.toUnicode(n[1:])) for n in names) >= len(names)
 
 # %% ../nbs/week4_documents.ipynb #0b39476c
-_HIDDEN_NOTE, _BUTTON = 0b100010, 1 << 16 # flags of an annotation and of a field (PDF 32000-1, 12.5.3 and 12.7.4.2)
+# flags of an annotation and of a field (PDF 32000-1, 12.5.3 and 12.7.4.2)
+_HIDDEN_NOTE = 0b100010
+_BUTTON = 1 << 16
 _BLANK = re.compile(r'_{3,}|\.{6,}|…{2,}')
+
 
 def _inherited(field, key):
     "An entry of a field, or of one that it belongs to."
     for _ in range(20):
-        if (value := field.get(key)) is not None: return value.get_object()
+        if (value := field.get(key)) is not None:
+            return value.get_object()
         parent = field.get('/Parent')
-        if parent is None: return None
+        if parent is None:
+            return None
         field = parent.get_object()
+
 
 def _filled(annotation):
     "What a person wrote or ticked in an annotation; '' for nothing."
-    if int(annotation.get('/F') or 0) & _HIDDEN_NOTE: return ''
+    if int(annotation.get('/F') or 0) & _HIDDEN_NOTE:
+        return ''
     if annotation.get('/Subtype') == '/FreeText':
-        return str(annotation.get('/Contents') or html.unescape(re.sub('<[^>]*>', ' ', str(annotation.get('/RC') or ''))))
-    if annotation.get('/Subtype') != '/Widget': return ''
+        return str(
+            annotation.get('/Contents') or html.unescape(re.sub('<[^>]*>', ' ', str(annotation.get('/RC') or '')))
+        )
+    if annotation.get('/Subtype') != '/Widget':
+        return ''
     kind, value = _inherited(annotation, '/FT'), _inherited(annotation, '/V')
     if kind == '/Btn':
-        if int(_inherited(annotation, '/Ff') or 0) & _BUTTON: return ''
+        if int(_inherited(annotation, '/Ff') or 0) & _BUTTON:
+            return ''
         return '☒' if annotation.get('/AS', '/Off') != '/Off' else '☐'
-    if kind not in ('/Tx', '/Ch') or value is None: return ''
+    if kind not in ('/Tx', '/Ch') or value is None:
+        return ''
     values = value if isinstance(value, list) else [value]
-    return ', '.join(v.get_data().decode('utf-8', 'replace') if hasattr(v, 'get_data') else str(v) for v in (v.get_object() for v in values))
+    return ', '.join(
+        v.get_data().decode('utf-8', 'replace') if hasattr(v, 'get_data') else str(v)
+        for v in (v.get_object() for v in values)
+    )
+
 
 def _fill(pieces, annotations):
-    "Put words into the pieces of a page, where their rectangles are: over a blank, else behind what stands before them on the line. Gives the words."
+    """Put words into the pieces of a page, where their rectangles are: over a blank, else behind what stands before
+    them on the line. Gives the words.
+    """
     words = []
     for a in annotations:
         a = a.get_object()
@@ -246,77 +363,126 @@ def _fill(pieces, annotations):
         line = [p for p in pieces if y0 - 4 <= p[2] <= max(-top, y0 + 1) and p[0].strip()]
         if said in ('☐', '☒'):
             after = [p for p in line if p[1] >= x0]
-            if after: p = min(after, key=lambda p: p[1]); p[0] = f'{said} {p[0].lstrip()}'; continue
-        elif any(x0 - 2 <= p[1] <= x1 and said in ' '.join(p[0].split()) for p in line): continue # it is drawn there as well
+            if after:
+                p = min(after, key=lambda p: p[1])
+                p[0] = f'{said} {p[0].lstrip()}'
+                continue
+        # it is drawn there as well
+        elif any(x0 - 2 <= p[1] <= x1 and said in ' '.join(p[0].split()) for p in line):
+            continue
         before = [p for p in line if p[1] <= x1]
         blank = next((p for p in before if _BLANK.search(p[0])), None)
-        if blank: blank[0] = _BLANK.sub(lambda m: said, blank[0], count=1)
-        elif before: p = max(before, key=lambda p: p[1]); p[0] = re.sub(r'\s*\Z', lambda m: f' {said}{m[0]}', p[0], count=1)
-        else: pieces.append([f'\n{said}', x0, y0, None])
+        if blank:
+            blank[0] = _BLANK.sub(lambda m: said, blank[0], count=1)
+        elif before:
+            p = max(before, key=lambda p: p[1])
+            p[0] = re.sub(r'\s*\Z', lambda m: f' {said}{m[0]}', p[0], count=1)
+        else:
+            pieces.append([f'\n{said}', x0, y0, None])
     return [said for *_, said in sorted(words) if said not in ('☐', '☒')]
 
+
 def _page_text(page):
-    "The text of a page; what was filled in; whether words are in fonts that do not say which letters they show; kinds of remarks."
+    """The text of a page; what was filled in; whether words are in fonts that do not say which letters they show; kinds
+    of remarks.
+    """
     drawn, unread = _Drawn(), False
     page.extract_text(visitor_operand_before=drawn.before, visitor_operand_after=drawn.after, visitor_text=drawn.text)
     known = {}
     for piece in drawn.pieces:
         font = piece[3]
-        if id(font) not in known: known[id(font)] = _says_letters(font)
-        private = re.search('[\uf020-\uf0ff]', piece[0]) # as Word's bullets are
+        if id(font) not in known:
+            known[id(font)] = _says_letters(font)
+        private = re.search('[\uf020-\uf0ff]', piece[0])  # as Word's bullets are
         if private or not known[id(font)] and piece[0].strip():
             name = re.sub(r'^[A-Z]{6}\+|[-,]?(?:Regular|MT)+$', '', str((font or {}).get('/BaseFont', ''))[1:]).lower()
-            if name in _GLYPHS or known[id(font)]: piece[0] = _symbols(piece[0], name if name in _GLYPHS else '')
-            else: piece[0], unread = re.sub(r'[^\n]+', ' ', piece[0]), True
+            if name in _GLYPHS or known[id(font)]:
+                piece[0] = _symbols(piece[0], name if name in _GLYPHS else '')
+            else:
+                piece[0], unread = re.sub(r'[^\n]+', ' ', piece[0]), True
     annotations = page.get('/Annots')
     annotations = [a.get_object() for a in (annotations.get_object() if annotations is not None else None) or ()]
     annotations = [a for a in annotations if hasattr(a, 'get')]
     filled = _fill(drawn.pieces, annotations)
     lines = ''.join(p[0] for p in drawn.pieces).split('\n')
     lines = [_AGAIN.sub('', line) for line in lines if '\ufdd0' not in line or _AGAIN.sub('', line).strip()]
-    remarks = {str(a.get('/Subtype')) for a in annotations if a.get('/Subtype') == '/StrikeOut' or a.get('/Contents') and a.get('/Subtype') in _REMARKS}
+    remarks = {
+        str(a.get('/Subtype'))
+        for a in annotations
+        if a.get('/Subtype') == '/StrikeOut' or a.get('/Contents') and a.get('/Subtype') in _REMARKS
+    }
     return '\n'.join(lines), filled, unread, remarks
+
 
 _REMARKS = ('/Text', '/Highlight', '/Underline', '/Squiggly', '/Caret', '/Stamp')
 
 # %% ../nbs/week4_documents.ipynb #094409f5
-_PAGES = 3000 # at most
-_CHARACTERS = 10_000_000 # in the text of a file, at most
+_PAGES = 3000  # at most
+_CHARACTERS = 10_000_000  # in the text of a file, at most
+
 
 def _open_pdf(raw, name):
     from pypdf import PdfReader
+
     try:
         reader = PdfReader(io.BytesIO(raw))
-        if reader.is_encrypted and not reader.decrypt(''): raise LegalLLMError(f"{name} is encrypted: remove the password in a PDF viewer and try again")
-    except (LegalLLMError, MemoryError): raise
-    except Exception as e: # a damaged PDF can fail anywhere in the parser, and ciphers need a package of their own
-        if b'/Encrypt' not in raw: raise
-        raise LegalLLMError(f"{name} is protected and cannot be read ({type(e).__name__}): open it in a PDF viewer and save it anew") from e
+        if reader.is_encrypted and not reader.decrypt(''):
+            raise LegalLLMError(f"{name} is encrypted: remove the password in a PDF viewer and try again")
+    except (LegalLLMError, MemoryError):
+        raise
+    except Exception as e:  # a damaged PDF can fail anywhere in the parser, and ciphers need a package of their own
+        if b'/Encrypt' not in raw:
+            raise
+        raise LegalLLMError(
+            f"{name} is protected and cannot be read ({type(e).__name__}): open it in a PDF viewer and save it anew"
+        ) from e
     return reader
+
 
 class _Losses(logging.Handler):
     "Hears pypdf say that it leaves something out; it says so in its log only."
+
     heard = False
-    def emit(self, record): self.heard |= bool(re.search('skipp|impossible to decode|are not a', str(record.msg), re.I))
+
+    def emit(self, record):
+        self.heard |= bool(re.search('skipp|impossible to decode|are not a', str(record.msg), re.I))
+
 
 def _pdf_pages(reader, name):
-    "Text of each page; numbers of the pages that were not read whole, and of those in fonts without letters; what was filled in; kinds of remarks."
-    pages, partial, unread, filled, remarks, size, losses = [], [], [], [], set(), 0, _Losses()
+    """Text of each page; numbers of the pages that were not read whole, and of those in fonts without letters; what was
+    filled in; kinds of remarks.
+    """
+    pages = []
+    partial = []
+    unread = []
+    filled = []
+    remarks = set()
+    size = 0
+    losses = _Losses()
     logging.getLogger('pypdf').addHandler(losses)
     for page in reader.pages:
-        if len(pages) == _PAGES: raise LegalLLMError(f"{name} has more than {_PAGES:,} pages: give only the contract itself")
+        if len(pages) == _PAGES:
+            raise LegalLLMError(f"{name} has more than {_PAGES:,} pages: give only the contract itself")
         text, words, strange, kinds = _page_text(page)
-        text = text.replace('\0', '\ufffd').translate(_LIGATURES) # some fonts give their ligatures the code 0, or one of their own
+        # some fonts give their ligatures the code 0, or one of their own
+        text = text.replace('\0', '\ufffd').translate(_LIGATURES)
         pages.append(re.sub('[\ue000-\uf8ff]', '\ufffd', _tidy(text).replace('\f', '\n')))
         filled += words
         remarks |= kinds
         size += len(pages[-1])
-        if size > _CHARACTERS: raise _too_long(name)
-        if losses.heard: partial.append(len(pages)); losses.heard = False
-        if strange: unread.append(len(pages))
+        if size > _CHARACTERS:
+            raise _too_long(name)
+        if losses.heard:
+            partial.append(len(pages))
+            losses.heard = False
+        if strange:
+            unread.append(len(pages))
     return pages, partial, unread, filled, remarks
 
-def _some_pages(numbers): return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}" + (', …' if len(numbers) > 10 else '')
+
+def _some_pages(numbers):
+    return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}" + (', …' if len(numbers) > 10 else '')
+
 
 def _read_pdf(raw, name):
     reader = _open_pdf(raw, name)
@@ -328,22 +494,44 @@ def _read_pdf(raw, name):
         why = 'its fonts do not say which letters they show' if unread else 'it is a scan'
         raise LegalLLMError(f"{name} has no text on its {many}: {why}; run text recognition (OCR) on it first")
     notes = []
-    if scans := [i for i in blank if i not in unread]: notes.append(f'{name}: no text on {_some_pages(scans)}; if these are scans, their words are missing here')
-    if unread: notes.append(f'{name}: words on {_some_pages(unread)} are missing here, since their fonts do not say which letters they show: run text recognition (OCR) on it')
-    if partial: notes.append(f'{name}: not all of {_some_pages(partial)} could be read, so words may be missing there')
+    if scans := [i for i in blank if i not in unread]:
+        notes.append(f'{name}: no text on {_some_pages(scans)}; if these are scans, their words are missing here')
+    if unread:
+        notes.append(
+            f'{name}: words on {_some_pages(unread)} are missing here, since their fonts do not say which letters '
+            'they show: run text recognition (OCR) on it'
+        )
+    if partial:
+        notes.append(f'{name}: not all of {_some_pages(partial)} could be read, so words may be missing there')
     if unknown := [i for i, page in enumerate(pages, 1) if '\ufffd' in page]:
-        notes.append(f'{name} has letters on {_some_pages(unknown)} that are not known, shown as \ufffd: compare these places with the original')
-    if filled: notes.append(f'{name}: what was filled in is put where it stands: {_quoted(filled)}')
-    if '/StrikeOut' in remarks: notes.append(f'{name} has words that a reviewer struck through, which are read as the contract: compare it with the original')
-    if remarks - {'/StrikeOut'}: notes.append(f'{name} has comments, which are left out')
-    if left_out: notes.append(f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}')
+        notes.append(
+            f'{name} has letters on {_some_pages(unknown)} that are not known, shown as \ufffd: compare these places '
+            'with the original'
+        )
+    if filled:
+        notes.append(f'{name}: what was filled in is put where it stands: {_quoted(filled)}')
+    if '/StrikeOut' in remarks:
+        notes.append(
+            f'{name} has words that a reviewer struck through, which are read as the contract: compare it with the '
+            'original'
+        )
+    if remarks - {'/StrikeOut'}:
+        notes.append(f'{name} has comments, which are left out')
+    if left_out:
+        notes.append(f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}')
     return _join_words('\n\f'.join(pages)), tuple(notes)
+
 
 _STRUCK = 'text that is struck through, which is left out'
 
-def _quoted(lines): return ', '.join(f'“{_printable(line)[:60]}”' for line in lines[:4]) + (', …' if len(lines) > 4 else '')
 
-def _too_long(name): return LegalLLMError(f"{name} has more than {_CHARACTERS:,} characters of text: give only the contract itself")
+def _quoted(lines):
+    return ', '.join(f'“{_printable(line)[:60]}”' for line in lines[:4]) + (', …' if len(lines) > 4 else '')
+
+
+def _too_long(name):
+    return LegalLLMError(f"{name} has more than {_CHARACTERS:,} characters of text: give only the contract itself")
+
 
 def _tidy(text):
     "Line ends as `\\n`; without halves of characters, which no text may hold."
@@ -352,102 +540,208 @@ def _tidy(text):
 # %% ../nbs/week4_documents.ipynb #6d9eab0a
 _W = '{http://schemas.openxmlformats.org/wordprocessingml/2006/main}'
 
+
 def _find(element, path):
     "The element at a path of `w:` names, or None."
     return None if element is None else element.find('/'.join(_W + part for part in path.split('/')))
+
 
 def _value(element, path):
     "Attribute `w:val` of the element at a path, or None."
     found = _find(element, path)
     return None if found is None else found.get(_W + 'val')
 
+
 def _is_on(element, path):
     "Whether a switch such as `w:vanish` is set."
     return _find(element, path) is not None and _value(element, path) not in ('0', 'false', 'off')
 
+
 def _numeral(n, kind):
     "A number as Word and HTML show it."
-    if kind == 'none': return ''
-    if kind in ('lowerLetter', 'upperLetter') and 0 < n <= 780: text = chr(97 + (n - 1) % 26) * ((n + 25) // 26) # …, z, aa, bb
-    elif kind in ('lowerRoman', 'upperRoman') and 0 < n < 4000: text = _roman(n)
-    else: text = f'{n:02}' if kind == 'decimalZero' else str(n)
+    if kind == 'none':
+        return ''
+    # …, z, aa, bb
+    if kind in ('lowerLetter', 'upperLetter') and 0 < n <= 780:
+        text = chr(97 + (n - 1) % 26) * ((n + 25) // 26)
+    elif kind in ('lowerRoman', 'upperRoman') and 0 < n < 4000:
+        text = _roman(n)
+    else:
+        text = f'{n:02}' if kind == 'decimalZero' else str(n)
     return text.upper() if kind.startswith('upper') else text
 
-_GLYPHS = { # what the letters of symbol fonts show, by code
-    'wingdings': {0x22: '✂', 0x28: '☎', 0x2a: '✉', 0x36: '⌛', 0x3f: '✍', 0x46: '☞', 0x4a: '☺', 0x4c: '☹', 0x6c: '●', 0x6d: '❍', 0x6e: '■', 0x6f: '☐', 0x70: '☐', 0x71: '☐', 0x72: '☐',
-                  0x73: '⬧', 0x74: '⧫', 0x75: '◆', 0x76: '❖', 0x77: '◆', 0x78: '☒', 0x9e: '·', 0x9f: '•', 0xa0: '▪', 0xa1: '○', 0xa2: '○', 0xa3: '○', 0xa4: '◉', 0xa7: '▪', 0xa8: '☐', 0xaa: '✦', 0xab: '★',
-                  0xd8: '➢', 0xdc: '➲', 0xdf: '←', 0xe0: '→', 0xe1: '↑', 0xe2: '↓', 0xe8: '➔', 0xf0: '⇨', 0xfb: '✗', 0xfc: '✓', 0xfd: '☒', 0xfe: '☑',
-                  **{0x80 + i: c for i, c in enumerate('⓪①②③④⑤⑥⑦⑧⑨⑩⓿❶❷❸❹❺❻❼❽❾❿')}},
-    'wingdings 2': {0x4f: '✗', 0x50: '✓', 0x51: '☒', 0x52: '☑', 0x53: '☒', 0x54: '☒', 0x55: '☒', 0x56: '☒', 0x97: '●', 0x98: '●', 0x99: '●', 0xa2: '■', 0xa3: '☐', 0x2a: '☐', 0x30: '☐'},
-    'wingdings 3': {0x66: '←', 0x67: '→', 0x68: '↑', 0x69: '↓', 0x7d: '▶', 0x84: '◀', 0xa6: '▶'},
-    'webdings': {0x31: '☐', 0x61: '✓', 0x63: '☐', 0x67: '■', 0x6e: '●', 0x72: '✗', 0x3d: '●'},
-    'symbol': dict(zip([*range(0x20, 0x7f), *range(0xa0, 0xf0), *range(0xf1, 0xff)], # Adobe's symbol encoding
-        ' !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼'
-        '€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭')),
+
+_GLYPHS = {  # what the letters of symbol fonts show, by code
+    'wingdings': {
+        0x22: '✂',
+        0x28: '☎',
+        0x2A: '✉',
+        0x36: '⌛',
+        0x3F: '✍',
+        0x46: '☞',
+        0x4A: '☺',
+        0x4C: '☹',
+        0x6C: '●',
+        0x6D: '❍',
+        0x6E: '■',
+        0x6F: '☐',
+        0x70: '☐',
+        0x71: '☐',
+        0x72: '☐',
+        0x73: '⬧',
+        0x74: '⧫',
+        0x75: '◆',
+        0x76: '❖',
+        0x77: '◆',
+        0x78: '☒',
+        0x9E: '·',
+        0x9F: '•',
+        0xA0: '▪',
+        0xA1: '○',
+        0xA2: '○',
+        0xA3: '○',
+        0xA4: '◉',
+        0xA7: '▪',
+        0xA8: '☐',
+        0xAA: '✦',
+        0xAB: '★',
+        0xD8: '➢',
+        0xDC: '➲',
+        0xDF: '←',
+        0xE0: '→',
+        0xE1: '↑',
+        0xE2: '↓',
+        0xE8: '➔',
+        0xF0: '⇨',
+        0xFB: '✗',
+        0xFC: '✓',
+        0xFD: '☒',
+        0xFE: '☑',
+        **{0x80 + i: c for i, c in enumerate('⓪①②③④⑤⑥⑦⑧⑨⑩⓿❶❷❸❹❺❻❼❽❾❿')},
+    },
+    'wingdings 2': {
+        0x4F: '✗',
+        0x50: '✓',
+        0x51: '☒',
+        0x52: '☑',
+        0x53: '☒',
+        0x54: '☒',
+        0x55: '☒',
+        0x56: '☒',
+        0x97: '●',
+        0x98: '●',
+        0x99: '●',
+        0xA2: '■',
+        0xA3: '☐',
+        0x2A: '☐',
+        0x30: '☐',
+    },
+    'wingdings 3': {0x66: '←', 0x67: '→', 0x68: '↑', 0x69: '↓', 0x7D: '▶', 0x84: '◀', 0xA6: '▶'},
+    'webdings': {0x31: '☐', 0x61: '✓', 0x63: '☐', 0x67: '■', 0x6E: '●', 0x72: '✗', 0x3D: '●'},
+    'symbol': dict(
+        zip(
+            [*range(0x20, 0x7F), *range(0xA0, 0xF0), *range(0xF1, 0xFF)],  # Adobe's symbol encoding
+            ' !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼'
+            '€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑⎛⎜⎝⎡⎢⎣⎧⎨⎩⎪〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭',
+        )
+    ),
 }
 _BULLETS = '-–—*☐☒☑✓✗§'
+
 
 def _font(element):
     "The font of a run or of a list's bullets, in small letters; '' where only a style says it."
     fonts = _find(element, 'rPr/rFonts')
     return '' if fonts is None else (fonts.get(_W + 'ascii') or fonts.get(_W + 'hAnsi') or '').lower()
 
+
 def _symbols(text, font):
     "Text with the characters that a symbol font shows; those that are not known become `\ufffd`."
     glyphs = _GLYPHS.get(font)
-    if glyphs is None and not re.search('[\uf020-\uf0ff]', text): return text
+    if glyphs is None and not re.search('[\uf020-\uf0ff]', text):
+        return text
+
     def shown(c):
-        private = 0xf020 <= ord(c) <= 0xf0ff
-        if glyphs is None: return _GLYPHS['symbol'].get(ord(c) - 0xf000, '\ufffd') if private and font == '' else '\ufffd' if private else c
-        if c.isspace(): return c
-        code = c.encode('cp1252', 'replace')[0] if not private else ord(c) - 0xf000
+        private = 0xF020 <= ord(c) <= 0xF0FF
+        if glyphs is None:
+            return (
+                _GLYPHS['symbol'].get(ord(c) - 0xF000, '\ufffd')
+                if private and font == ''
+                else '\ufffd'
+                if private
+                else c
+            )
+        if c.isspace():
+            return c
+        code = c.encode('cp1252', 'replace')[0] if not private else ord(c) - 0xF000
         return glyphs.get(code, '\ufffd') if private or ord(c) < 0x100 or c.encode('cp1252', 'ignore') else c
+
     return ''.join(map(shown, text))
+
 
 @dataclass
 class _List:
-    key: str     # of its definition: lists with the same one count on together
-    levels: dict # level -> its `w:lvl`
-    starts: dict # level -> first number
-    anew: set    # levels that start anew when the list is first used
+    key: str  # of its definition: lists with the same one count on together
+    levels: dict  # level -> its `w:lvl`
+    starts: dict  # level -> first number
+    anew: set  # levels that start anew when the list is first used
+
 
 class _Numbering:
     "Counts the automatic numbers of a Word document."
-    def __init__(self,
-        numbering, # root of numbering.xml, or None
-        styles     # root of styles.xml, or None
+
+    def __init__(
+        self,
+        numbering,  # root of numbering.xml, or None
+        styles,  # root of styles.xml, or None
     ):
         every = lambda root, tag: [] if root is None else root.findall(_W + tag)
         self.styles = {s.get(_W + 'styleId'): s for s in every(styles, 'style')}
-        self.default = next((i for i, s in self.styles.items() if s.get(_W + 'type') == 'paragraph' and s.get(_W + 'default') in ('1', 'true')), None)
-        self.switches = {}              # (style, tag) -> whether a style turns a switch on
+        self.default = next(
+            (
+                i
+                for i, s in self.styles.items()
+                if s.get(_W + 'type') == 'paragraph' and s.get(_W + 'default') in ('1', 'true')
+            ),
+            None,
+        )
+        self.switches = {}  # (style, tag) -> whether a style turns a switch on
         definitions = {a.get(_W + 'abstractNumId'): a for a in every(numbering, 'abstractNum')}
         nums = {n.get(_W + 'numId'): n for n in every(numbering, 'num')}
         self.lists = {i: self._list(n, nums, definitions) for i, n in nums.items()}
-        self.counts = defaultdict(dict) # key of a definition -> level -> the last number
-        self.begun = set()              # (list, level) that were used
+        self.counts = defaultdict(dict)  # key of a definition -> level -> the last number
+        self.begun = set()  # (list, level) that were used
 
     def _list(self, num, nums, definitions):
         key = _value(num, 'abstractNumId')
-        if style := _value(definitions.get(key), 'numStyleLink'): # its levels are those of a list style
+        if style := _value(definitions.get(key), 'numStyleLink'):  # its levels are those of a list style
             linked = nums.get(_value(self.styles.get(style), 'pPr/numPr/numId'))
             key = _value(linked, 'abstractNumId') or key
-        levels, anew = {int(l.get(_W + 'ilvl')): l for l in definitions[key].findall(_W + 'lvl')} if key in definitions else {}, {}
+        levels = (
+            {int(l.get(_W + 'ilvl')): l for l in definitions[key].findall(_W + 'lvl')} if key in definitions else {}
+        )
+        anew = {}
         for override in num.findall(_W + 'lvlOverride'):
             i = int(override.get(_W + 'ilvl'))
-            if (level := _find(override, 'lvl')) is not None: levels[i] = level
-            if (start := _value(override, 'startOverride')) is not None: anew[i] = int(start)
+            if (level := _find(override, 'lvl')) is not None:
+                levels[i] = level
+            if (start := _value(override, 'startOverride')) is not None:
+                anew[i] = int(start)
         return _List(key, levels, {i: int(_value(l, 'start') or 0) for i, l in levels.items()} | anew, set(anew))
 
     def _place(self, paragraph):
         "List and level of a paragraph, from itself or from its style; (None, 0) where it has none."
         num_id, level = (_value(paragraph, f'pPr/numPr/{tag}') for tag in ('numId', 'ilvl'))
         style = _value(paragraph, 'pPr/pStyle') or self.default
-        for _ in range(20): # styles may inherit in a circle
-            if num_id is not None or style not in self.styles: break
+        for _ in range(20):  # styles may inherit in a circle
+            if num_id is not None or style not in self.styles:
+                break
             num_id = _value(self.styles[style], 'pPr/numPr/numId')
             if num_id in self.lists and level is None:
-                level = next((i for i, l in self.lists[num_id].levels.items() if _value(l, 'pStyle') == style), _value(self.styles[style], 'pPr/numPr/ilvl'))
+                level = next(
+                    (i for i, l in self.lists[num_id].levels.items() if _value(l, 'pStyle') == style),
+                    _value(self.styles[style], 'pPr/numPr/ilvl'),
+                )
             style = _value(self.styles[style], 'basedOn')
         return (num_id, int(level or 0)) if num_id in self.lists else (None, 0)
 
@@ -455,29 +749,36 @@ class _Numbering:
         "Whether a style, or the first that it is based on and that says so, turns on a switch of its words."
         if (style, tag) not in self.switches:
             at = style
-            for _ in range(20): # styles may inherit in a circle
-                if at not in self.styles or _find(self.styles[at], f'rPr/{tag}') is not None: break
+            for _ in range(20):  # styles may inherit in a circle
+                if at not in self.styles or _find(self.styles[at], f'rPr/{tag}') is not None:
+                    break
                 at = _value(self.styles[at], 'basedOn')
             self.switches[style, tag] = at in self.styles and _is_on(self.styles[at], f'rPr/{tag}')
         return self.switches[style, tag]
 
     def is_on(self, run, paragraph_style, tag):
-        "Whether a switch such as `strike` is on for a run. The styles of run and paragraph undo each other (ECMA-376, part 1, 17.7.3)."
-        if _find(run, f'rPr/{tag}') is not None: return _is_on(run, f'rPr/{tag}')
+        """Whether a switch such as `strike` is on for a run. The styles of run and paragraph undo each other (ECMA-376,
+        part 1, 17.7.3).
+        """
+        if _find(run, f'rPr/{tag}') is not None:
+            return _is_on(run, f'rPr/{tag}')
         return self.style_is_on(_value(run, 'rPr/rStyle'), tag) != self.style_is_on(paragraph_style, tag)
 
     def number(self, paragraph):
         "Count a paragraph; its number as shown, or ''."
         num_id, level = self._place(paragraph)
-        if num_id is None or level not in self.lists[num_id].levels: return ''
+        if num_id is None or level not in self.lists[num_id].levels:
+            return ''
         numbered = self.lists[num_id]
         counts = self.counts[numbered.key]
-        if level in numbered.anew and (num_id, level) not in self.begun: counts.pop(level, None)
+        if level in numbered.anew and (num_id, level) not in self.begun:
+            counts.pop(level, None)
         self.begun.add((num_id, level))
         counts[level] = counts.get(level, numbered.starts[level] - 1) + 1
-        for i in [i for i in counts if i > level]: # they start again, unless they say after which level only
+        for i in [i for i in counts if i > level]:  # they start again, unless they say after which level only
             after = _value(numbered.levels.get(i), 'lvlRestart')
-            if level < int(after or i) and after != '0': del counts[i]
+            if level < int(after or i) and after != '0':
+                del counts[i]
         return self._show(numbered, level, counts)
 
     def _show(self, numbered, level, counts):
@@ -486,28 +787,48 @@ class _Numbering:
         if kind == 'bullet':
             text = _symbols(text, _font(of))
             return text if text in _BULLETS or not text else '•'
+
         def show(m):
             i = int(m[1]) - 1
             kind = 'decimal' if _is_on(of, 'isLgl') else _value(numbered.levels.get(i), 'numFmt') or 'decimal'
             return _numeral(counts.get(i, numbered.starts.get(i, 1)), kind)
+
         return re.sub('%([1-9])', show, text)
 
 # %% ../nbs/week4_documents.ipynb #50588b8b
-_MARKUP = {_W + 'tab': '\t', _W + 'ptab': '\t', _W + 'br': '\n', _W + 'cr': '\n', _W + 'noBreakHyphen': '-', _W + 'lastRenderedPageBreak': '\f'}
+_MARKUP = {
+    _W + 'tab': '\t',
+    _W + 'ptab': '\t',
+    _W + 'br': '\n',
+    _W + 'cr': '\n',
+    _W + 'noBreakHyphen': '-',
+    _W + 'lastRenderedPageBreak': '\f',
+}
 _LEFT_OUT = {_W + 'del', _W + 'moveFrom', _W + 'pPr', _W + 'rPr', _W + 'sdtPr'}
-_TEXT = {_W + 't', '{http://schemas.openxmlformats.org/officeDocument/2006/math}t', '{http://schemas.openxmlformats.org/drawingml/2006/main}t'}
-_BOX, _ALTERNATIVES = _W + 'txbxContent', '{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent'
+_TEXT = {
+    _W + 't',
+    '{http://schemas.openxmlformats.org/officeDocument/2006/math}t',
+    '{http://schemas.openxmlformats.org/drawingml/2006/main}t',
+}
+_BOX = _W + 'txbxContent'
+_ALTERNATIVES = '{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent'
 _ART = '{urn:schemas-microsoft-com:vml}textpath'
 _REFERENCES = {_W + 'footnoteReference': 'Footnote', _W + 'endnoteReference': 'Endnote'}
+
 
 def _parts(element):
     "The elements in one; of alternatives that show the same, the first."
     for child in element.iterchildren('*'):
-        if child.tag != _ALTERNATIVES: yield child
-        elif len(child): yield from _parts(child[0])
+        if child.tag != _ALTERNATIVES:
+            yield child
+        elif len(child):
+            yield from _parts(child[0])
+
 
 def _choice(field):
-    "What a drop-down list or a box to tick shows, from the `w:fldChar` or `w:sdt` that it begins with; None for others."
+    """What a drop-down list or a box to tick shows, from the `w:fldChar` or `w:sdt` that it begins with; None for
+    others.
+    """
     if (found := _find(field, 'ffData/ddList')) is not None:
         entries = [e.get(_W + 'val') or '' for e in found.findall(_W + 'listEntry')]
         i = int(_value(found, 'result') or _value(found, 'default') or 0)
@@ -517,31 +838,44 @@ def _choice(field):
     if (found := next(field.iterfind(f'{_W}sdtPr/{{*}}checkbox/{{*}}checked'), None)) is not None:
         return '☒' if next(iter(found.values()), '1') in ('1', 'true', 'on') else '☐'
 
+
 class _Word:
     "Collects the text of a Word document."
-    def __init__(self,
-        numbering, # a `_Numbering`
-        footnotes  # (kind, id) -> element
+
+    def __init__(
+        self,
+        numbering,  # a `_Numbering`
+        footnotes,  # (kind, id) -> element
     ):
         self.numbering, self.footnotes, self.referred = numbering, footnotes, Counter()
-        self.hidden = self.struck = False # whether words were left out
-        self.style, self.fields = None, [] # of the paragraph being read: its style; for each open field, whether its choice was read already
+        self.hidden = self.struck = False  # whether words were left out
+        # of the paragraph being read: its style; for each open field, whether its choice was read already
+        self.style, self.fields = None, []
 
-    def words(self,
+    def words(
+        self,
         element,
-        behind # list that gets the text boxes and the references to footnotes
+        behind,  # list that gets the text boxes and the references to footnotes
     ):
         "The text of a paragraph or of a part of one."
         tag = element.tag
-        if tag in _LEFT_OUT: return ''
-        if tag == _W + 'fldChar': return self.field(element)
-        if any(self.fields): return ''.join(self.words(e, []) for e in _parts(element)) if tag not in _TEXT else ''
-        if tag in _TEXT: return _symbols(element.text or '', _font(element.getparent()))
-        if tag == _W + 'sym': return self.symbol(element)
-        if tag == _BOX or tag == _ART or tag in _REFERENCES: behind.append(element); return ''
+        if tag in _LEFT_OUT:
+            return ''
+        if tag == _W + 'fldChar':
+            return self.field(element)
+        if any(self.fields):
+            return ''.join(self.words(e, []) for e in _parts(element)) if tag not in _TEXT else ''
+        if tag in _TEXT:
+            return _symbols(element.text or '', _font(element.getparent()))
+        if tag == _W + 'sym':
+            return self.symbol(element)
+        if tag == _BOX or tag == _ART or tag in _REFERENCES:
+            behind.append(element)
+            return ''
         if tag == _W + 'r' and (why := self.unseen(element)):
             text = ''.join(self.words(e, []) for e in _parts(element))
-            if text.strip() or why == 'hidden': setattr(self, why, True)
+            if text.strip() or why == 'hidden':
+                setattr(self, why, True)
             return '\f' * text.count('\f')
         page_break = tag == _W + 'br' and element.get(_W + 'type') == 'page'
         text = _MARKUP.get(tag, '') + '\f' * page_break + ''.join(self.words(e, behind) for e in _parts(element))
@@ -550,25 +884,35 @@ class _Word:
     def field(self, element):
         "The choice that a field begins with; what is shown in its place is not read again."
         kind = element.get(_W + 'fldCharType')
-        if kind == 'end' and self.fields: self.fields.pop()
-        if kind != 'begin': return ''
+        if kind == 'end' and self.fields:
+            self.fields.pop()
+        if kind != 'begin':
+            return ''
         choice, inside = _choice(element), any(self.fields)
         self.fields.append(choice is not None)
         return '' if inside else choice or ''
 
     def symbol(self, element):
-        code, font = int(element.get(_W + 'char') or '0', 16), (element.get(_W + 'font') or '').lower()
-        if font in _GLYPHS: return _symbols(chr(code if code >= 0xf000 else code + 0xf000), font) if code < 0x100 or 0xf020 <= code <= 0xf0ff else chr(code)
-        return '\ufffd' if 0xe000 <= code <= 0xf8ff or code < 32 or code > 0xffff else chr(code)
+        code = int(element.get(_W + 'char') or '0', 16)
+        font = (element.get(_W + 'font') or '').lower()
+        if font in _GLYPHS:
+            return (
+                _symbols(chr(code if code >= 0xF000 else code + 0xF000), font)
+                if code < 0x100 or 0xF020 <= code <= 0xF0FF
+                else chr(code)
+            )
+        return '\ufffd' if 0xE000 <= code <= 0xF8FF or code < 32 or code > 0xFFFF else chr(code)
 
     def unseen(self, run):
         "Why a run is left out: 'hidden', 'struck', or ''."
-        if self.numbering.is_on(run, self.style, 'vanish'): return 'hidden'
+        if self.numbering.is_on(run, self.style, 'vanish'):
+            return 'hidden'
         return 'struck' if any(self.numbering.is_on(run, self.style, tag) for tag in ('strike', 'dstrike')) else ''
 
-    def paragraph(self,
+    def paragraph(
+        self,
         p,
-        joined=() # paragraphs before it whose ends a tracked change removes
+        joined=(),  # paragraphs before it whose ends a tracked change removes
     ):
         "Its lines: number and words, then what hangs on it."
         behind, text, struck, self.struck = [], '', self.struck, False
@@ -576,17 +920,22 @@ class _Word:
             self.style, self.fields = _value(each, 'pPr/pStyle') or self.numbering.default, []
             text += self.words(each, behind)
         number = '' if _ended(p) else self.numbering.number(p)
-        if self.struck and not text.strip(): number = '' # struck through as a whole; it counts all the same
+        if self.struck and not text.strip():
+            number = ''  # struck through as a whole; it counts all the same
         self.struck |= struck
         if text or not _ended(p):
             yield '\f' * _is_on(p, 'pPr/pageBreakBefore') + ' '.join(filter(None, (number, text)))
         for element in behind:
-            if element.tag == _BOX: yield from self.blocks(element)
-            elif element.tag == _ART: yield element.get('string') or ''
-            else: yield from self.footnote(_REFERENCES[element.tag], element.get(_W + 'id'))
+            if element.tag == _BOX:
+                yield from self.blocks(element)
+            elif element.tag == _ART:
+                yield element.get('string') or ''
+            else:
+                yield from self.footnote(_REFERENCES[element.tag], element.get(_W + 'id'))
         for each in (*joined, p):
             section = _find(each, 'pPr/sectPr')
-            if section is not None and _value(section, 'type') not in ('continuous', 'nextColumn'): yield '\f'
+            if section is not None and _value(section, 'type') not in ('continuous', 'nextColumn'):
+                yield '\f'
 
     def footnote(self, kind, key):
         self.referred[kind] += 1
@@ -598,40 +947,69 @@ class _Word:
         joined = []
         for child in _parts(element):
             if child.tag == _W + 'p':
-                if _ended(child): joined.append(child); continue
+                if _ended(child):
+                    joined.append(child)
+                    continue
                 yield from self.paragraph(child, joined)
                 joined = []
             elif child.tag not in _LEFT_OUT and len(child):
-                if joined: yield from self.paragraph(joined[-1], joined[:-1])
+                if joined:
+                    yield from self.paragraph(joined[-1], joined[:-1])
                 joined = []
-                if child.tag != _W + 'tr': yield from self.blocks(child)
-                elif _find(child, 'trPr/del') is None: yield '\t'.join(' '.join(filter(None, self.blocks(cell))) for cell in _cells(child))
-        if joined: yield from self.paragraph(joined[-1], joined[:-1])
+                if child.tag != _W + 'tr':
+                    yield from self.blocks(child)
+                elif _find(child, 'trPr/del') is None:
+                    yield '\t'.join(' '.join(filter(None, self.blocks(cell))) for cell in _cells(child))
+        if joined:
+            yield from self.paragraph(joined[-1], joined[:-1])
+
 
 def _ended(p):
-    "Whether a paragraph runs on into the next one: a tracked change removes its end, or it is the first letter, set large."
+    """Whether a paragraph runs on into the next one: a tracked change removes its end, or it is the first letter, set
+    large.
+    """
     frame = _find(p, 'pPr/framePr')
-    return frame is not None and frame.get(_W + 'dropCap', 'none') != 'none' or any(_find(p, f'pPr/rPr/{tag}') is not None for tag in ('del', 'moveFrom'))
+    return (
+        frame is not None
+        and frame.get(_W + 'dropCap', 'none') != 'none'
+        or any(_find(p, f'pPr/rPr/{tag}') is not None for tag in ('del', 'moveFrom'))
+    )
 
-def _cells(row): return [e for e in _parts(row) if e.tag not in (_W + 'trPr', _W + 'tblPrEx') and _find(e, 'tcPr/cellDel') is None]
+
+def _cells(row):
+    return [e for e in _parts(row) if e.tag not in (_W + 'trPr', _W + 'tblPrEx') and _find(e, 'tcPr/cellDel') is None]
 
 # %% ../nbs/week4_documents.ipynb #6a1012b5
-_UNPACKED, _PARTS = 200, 5000 # MB in all parts of a .docx file; how many there may be
+_UNPACKED, _PARTS = 200, 5000  # MB in all parts of a .docx file; how many there may be
+
 
 def _check_docx(raw, name):
     "Raises LegalLLMError for a zip that is large, dangerous or no Word file."
     with zipfile.ZipFile(io.BytesIO(raw)) as z:
         parts, left = z.infolist(), _UNPACKED * 1_000_000
-        if len(parts) > _PARTS: raise LegalLLMError(f"{name} has {len(parts):,} parts, and {_PARTS:,} is the limit: this is no contract")
+        if len(parts) > _PARTS:
+            raise LegalLLMError(f"{name} has {len(parts):,} parts, and {_PARTS:,} is the limit: this is no contract")
         for part in parts:
-            with z.open(part) as f: content = f.read(left + 1) # what the zip says about sizes may be a lie
+            with z.open(part) as f:
+                content = f.read(left + 1)  # what the zip says about sizes may be a lie
             left -= len(content)
-            if left < 0: raise LegalLLMError(f"{name} unpacks to more than {_UNPACKED} MB: this is no contract")
+            if left < 0:
+                raise LegalLLMError(f"{name} unpacks to more than {_UNPACKED} MB: this is no contract")
             ending = part.filename.lower().rpartition('.')[2]
             if ending in ('xml', 'rels') and b'<!DOCTYPE' in content.replace(b'\0', b''):
-                raise LegalLLMError(f"{name} has definitions in its XML, which no Word file has, and is not read: open it in Word and save it anew")
-            if part.filename.lower().endswith('vbaproject.bin') or part.filename == '[Content_Types].xml' and re.search(rb'ms-word\.\w+\.macroEnabled', content):
-                raise LegalLLMError(f"{name} has macros and is not read: open it in Word and save it as .docx without them")
+                raise LegalLLMError(
+                    f"{name} has definitions in its XML, which no Word file has, and is not read: open it in Word and "
+                    "save it anew"
+                )
+            if (
+                part.filename.lower().endswith('vbaproject.bin')
+                or part.filename == '[Content_Types].xml'
+                and re.search(rb'ms-word\.\w+\.macroEnabled', content)
+            ):
+                raise LegalLLMError(
+                    f"{name} has macros and is not read: open it in Word and save it as .docx without them"
+                )
+
 
 def _merge_blank_pages(text):
     "Two page breaks with no words between them are one, and none comes before the first word."
@@ -639,25 +1017,33 @@ def _merge_blank_pages(text):
     for part in text.split('\f'):
         words = part.lstrip()
         if words and pages[-1].strip():
-            pages[-1] += part[:len(part) - len(words)]
+            pages[-1] += part[: len(part) - len(words)]
             pages.append(words)
-        else: pages[-1] += part if pages[-1].strip() else words
+        else:
+            pages[-1] += part if pages[-1].strip() else words
     return '\f'.join(page.rstrip('\n') + '\n' if page.endswith('\n') else page for page in pages)
+
 
 def _limited(lines, name):
     "The lines, while they are not too many: a few bytes of XML may ask for a long number before each paragraph."
     size = 0
     for line in lines:
         size += len(line)
-        if size > _CHARACTERS: raise _too_long(name)
+        if size > _CHARACTERS:
+            raise _too_long(name)
         yield line
 
-_STRICT = ((b'http://purl.oclc.org/ooxml/wordprocessingml/main', _W[1:-1].encode()), # and what most files say instead
-           (b'http://purl.oclc.org/ooxml/officeDocument', b'http://schemas.openxmlformats.org/officeDocument/2006'),
-           (b'http://purl.oclc.org/ooxml/drawingml', b'http://schemas.openxmlformats.org/drawingml/2006'))
+
+_STRICT = (
+    (b'http://purl.oclc.org/ooxml/wordprocessingml/main', _W[1:-1].encode()),  # and what most files say instead
+    (b'http://purl.oclc.org/ooxml/officeDocument', b'http://schemas.openxmlformats.org/officeDocument/2006'),
+    (b'http://purl.oclc.org/ooxml/drawingml', b'http://schemas.openxmlformats.org/drawingml/2006'),
+)
+
 
 class _Package:
     "The parts of a Word file. A relationship to a part that is not there is none: Word opens such files too."
+
     def __init__(self, raw):
         self.zip = zipfile.ZipFile(io.BytesIO(raw))
         self.names = {n.replace('\\', '/').lstrip('/').lower(): n for n in self.zip.namelist()}
@@ -666,11 +1052,14 @@ class _Package:
         "The root of a part, with the names of the strict form of the format put into the usual ones."
         from docx.oxml import parse_xml
         from lxml import etree
+
         content = self.zip.read(self.names[name])
         root = parse_xml(content)
-        if b'purl.oclc.org/ooxml' not in content.replace(b'\0', b''): return root
+        if b'purl.oclc.org/ooxml' not in content.replace(b'\0', b''):
+            return root
         content = etree.tostring(root, encoding='utf-8')
-        for strict, usual in _STRICT: content = content.replace(strict, usual)
+        for strict, usual in _STRICT:
+            content = content.replace(strict, usual)
         return parse_xml(content)
 
     def related(self, name):
@@ -680,187 +1069,300 @@ class _Package:
         for rel in self.xml(rels) if rels in self.names else ():
             target = rel.get('Target') or ''
             part = posixpath.normpath(posixpath.join('/', folder, target)).lstrip('/').lower()
-            if rel.get('TargetMode') != 'External' and part in self.names: yield (rel.get('Type') or '').rpartition('/')[2], part
+            if rel.get('TargetMode') != 'External' and part in self.names:
+                yield (rel.get('Type') or '').rpartition('/')[2], part
+
 
 def _open_docx(raw):
-    "The body of a Word file, and the roots of its other parts that matter: kind -> list. Raises KeyError or ValueError for another file."
+    """The body of a Word file, and the roots of its other parts that matter: kind -> list. Raises KeyError or
+    ValueError for another file.
+    """
     package, roots = _Package(raw), defaultdict(list)
     main = dict(package.related('')).get('officeDocument')
-    if not re.search(rb'wordprocessingml\.(?:document|template)\.main', package.zip.read('[Content_Types].xml')): raise ValueError('no Word file')
+    if not re.search(rb'wordprocessingml\.(?:document|template)\.main', package.zip.read('[Content_Types].xml')):
+        raise ValueError('no Word file')
     body = _find(package.xml(main), 'body')
-    if body is None: raise ValueError('no body')
+    if body is None:
+        raise ValueError('no body')
     for kind, part in package.related(main):
-        if kind in ('numbering', 'styles', 'footnotes', 'endnotes', 'header', 'footer'): roots[kind].append(package.xml(part))
+        if kind in ('numbering', 'styles', 'footnotes', 'endnotes', 'header', 'footer'):
+            roots[kind].append(package.xml(part))
     return body, roots
+
 
 def _read_docx(raw, name):
     _check_docx(raw, name)
     body, roots = _open_docx(raw)
     first = lambda kind: next(iter(roots[kind]), None)
-    footnotes = {(kind, e.get(_W + 'id')): e for kind in ('Footnote', 'Endnote') for root in roots[f'{kind.lower()}s'] for e in root}
+    footnotes = {
+        (kind, e.get(_W + 'id')): e
+        for kind in ('Footnote', 'Endnote')
+        for root in roots[f'{kind.lower()}s']
+        for e in root
+    }
     word = _Word(_Numbering(first('numbering'), first('styles')), footnotes)
     text = _merge_blank_pages('\n'.join(_limited(word.blocks(body), name)))
-    edges = [' '.join(''.join(t.text or '' for t in root.iter(_W + 't')).split()) for kind in ('header', 'footer') for root in roots[kind]]
-    edges = list(dict.fromkeys(line for line in edges if re.search(r'[^\W\d_]{2}', re.sub(r'\b(?:page|of)\b', '', line, flags=re.I)))) # not page numbers alone
+    edges = [
+        ' '.join(''.join(t.text or '' for t in root.iter(_W + 't')).split())
+        for kind in ('header', 'footer')
+        for root in roots[kind]
+    ]
+    # not page numbers alone
+    edges = list(
+        dict.fromkeys(
+            line for line in edges if re.search(r'[^\W\d_]{2}', re.sub(r'\b(?:page|of)\b', '', line, flags=re.I))
+        )
+    )
     has = lambda *tags: next(body.iter(*(_W + tag for tag in tags)), None) is not None
     notes = []
-    if has('ins', 'del', 'moveFrom', 'cellDel'): notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
-    if word.struck: notes.append(f'{name} has {_STRUCK}')
-    if word.hidden: notes.append(f'{name} has hidden text, which is left out')
-    if '\ufffd' in text: notes.append(f'{name} has symbols that are not known, shown as \ufffd: compare these places with the original')
-    if has('commentReference'): notes.append(f'{name} has comments in its margin, which are left out')
-    if next(body.iter('{*}oMath'), None) is not None: notes.append(f'{name} has formulas; only their letters and digits are read, one after another')
-    if edges: notes.append(f'{name}: headers and footers are left out: {_quoted(edges)}')
-    if has('altChunk', 'subDoc'): notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
+    if has('ins', 'del', 'moveFrom', 'cellDel'):
+        notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
+    if word.struck:
+        notes.append(f'{name} has {_STRUCK}')
+    if word.hidden:
+        notes.append(f'{name} has hidden text, which is left out')
+    if '\ufffd' in text:
+        notes.append(f'{name} has symbols that are not known, shown as \ufffd: compare these places with the original')
+    if has('commentReference'):
+        notes.append(f'{name} has comments in its margin, which are left out')
+    if next(body.iter('{*}oMath'), None) is not None:
+        notes.append(f'{name} has formulas; only their letters and digits are read, one after another')
+    if edges:
+        notes.append(f'{name}: headers and footers are left out: {_quoted(edges)}')
+    if has('altChunk', 'subDoc'):
+        notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
     if next(body.iter('{*}OLEObject', '{*}relIds', '{*}chart', _W + 'control'), None) is not None:
-        notes.append(f'{name} has charts, diagrams or embedded objects, whose words are missing here: compare it with the original')
-    if any('LISTNUM' in (e.text or '') for e in body.iter(_W + 'instrText')): notes.append(f'{name} has numbers that Word counts within paragraphs (LISTNUM), which are missing here')
-    if '\f' in text and not has('lastRenderedPageBreak'): notes.append(f'{name}: pages are counted by the page breaks that its author set, so Word may show more')
+        notes.append(
+            f'{name} has charts, diagrams or embedded objects, whose words are missing here: compare it with the '
+            'original'
+        )
+    if any('LISTNUM' in (e.text or '') for e in body.iter(_W + 'instrText')):
+        notes.append(f'{name} has numbers that Word counts within paragraphs (LISTNUM), which are missing here')
+    if '\f' in text and not has('lastRenderedPageBreak'):
+        notes.append(f'{name}: pages are counted by the page breaks that its author set, so Word may show more')
     return text, tuple(notes)
 
 # %% ../nbs/week4_documents.ipynb #96771c70
-_VOID = frozenset('area base br col embed hr img input link meta page param source track wbr'.split()) # page: of EDGAR
-_UNSEEN = frozenset('script style template title noscript noframes noembed select datalist iframe object audio video canvas'.split())
-_BLOCKS = frozenset('''address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main
-    menu nav ol p page pre section summary table tbody td tfoot th thead tr ul'''.split())
+_VOID = frozenset('area base br col embed hr img input link meta page param source track wbr'.split())  # page: of EDGAR
+_UNSEEN = frozenset(
+    'script style template title noscript noframes noembed select datalist iframe object audio video canvas'.split()
+)
+_BLOCKS = frozenset(
+    '''address article aside blockquote body caption center dd details dialog dir div dl dt
+    fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main
+    menu nav ol p page pre section summary table tbody td tfoot th thead tr ul'''.split()
+)
 _CELLS, _SECTIONS = frozenset(('td', 'th')), frozenset(('tbody', 'thead', 'tfoot'))
 _TABLE = _CELLS | _SECTIONS | {'tr', 'table', 'body', 'html'}
 # an element that starts ends an open one of these, up to the element that holds both
-_ENDS = {'li': ({'li'}, {'ul', 'ol', 'menu', 'dir'}), **{t: ({'dt', 'dd'}, {'dl'}) for t in ('dt', 'dd')}, 'tr': ({'tr'}, {'table'}),
-         **{t: (_CELLS, {'table', 'tr'}) for t in _CELLS}, **{t: (_SECTIONS, {'table'}) for t in _SECTIONS}}
+_ENDS = {
+    'li': ({'li'}, {'ul', 'ol', 'menu', 'dir'}),
+    **{t: ({'dt', 'dd'}, {'dl'}) for t in ('dt', 'dd')},
+    'tr': ({'tr'}, {'table'}),
+    **{t: (_CELLS, {'table', 'tr'}) for t in _CELLS},
+    **{t: (_SECTIONS, {'table'}) for t in _SECTIONS},
+}
 _HIDDEN = re.compile(r'display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all', re.I)
 _DECORATION = re.compile(r'text-decoration(?:-line)?\s*:([^;]*)')
 _BREAK = re.compile(r'(?:page-)?break-(before|after)\s*:\s*(?:always|page)', re.I)
 _LIST_KINDS = {'a': 'lowerLetter', 'A': 'upperLetter', 'i': 'lowerRoman', 'I': 'upperRoman'}
 
+
 @dataclass
 class _Element:
     tag: str
-    hidden: str        # 'code' for scripts and the like, 'hidden' for text that is not shown, 'struck' for text that is struck through, else ''
-    breaks: bool       # whether a page ends with it
-    kind: str = ''     # of the numbers, for a list
-    next: int = 1      # number of its next item, for a list
+    # 'code' for scripts and the like, 'hidden' for text that is not shown, 'struck' for text that is struck through,
+    # else ''
+    hidden: str
+    breaks: bool  # whether a page ends with it
+    kind: str = ''  # of the numbers, for a list
+    next: int = 1  # number of its next item, for a list
+
 
 class _Page(HTMLParser):
     "Collects the text that a browser would show."
+
     def __init__(self):
         super().__init__()
-        self.stack, self.open = [], Counter()       # open elements; how many of each name
-        self.lines, self.rows, self.lists = [[]], [], [] # lines of the page and of each open cell; cells of each open row; open lists
-        self.line, self.left_out = [], set()        # pieces of the line being read; why words were left out
-        self.sheet, self.struck = [], {t: True for t in ('del', 's', 'strike')} # pieces of a style sheet; name, .class, name.class or #id -> whether it is struck through
+        self.stack, self.open = [], Counter()  # open elements; how many of each name
+        # lines of the page and of each open cell; cells of each open row; open lists
+        self.lines, self.rows, self.lists = [[]], [], []
+        self.line, self.left_out = [], set()  # pieces of the line being read; why words were left out
+        # pieces of a style sheet; name, .class, name.class or #id -> whether it is struck through
+        self.sheet, self.struck = [], {t: True for t in ('del', 's', 'strike')}
 
     def end_line(self):
         text, self.line = ''.join(self.line), []
-        if not self.open['pre']: text = re.sub('[ \t\n\r]+', ' ', text).strip(' ')
-        if text: self.lines[-1].append(text)
+        if not self.open['pre']:
+            text = re.sub('[ \t\n\r]+', ' ', text).strip(' ')
+        if text:
+            self.lines[-1].append(text)
 
     def depth_of(self, tags, within):
-        "Place in the stack of the innermost open element of these names that no element named in `within` hides; else None."
-        if not any(self.open[t] for t in tags): return None
+        """Place in the stack of the innermost open element of these names that no element named in `within` hides; else
+        None.
+        """
+        if not any(self.open[t] for t in tags):
+            return None
         for i in range(len(self.stack) - 1, -1, -1):
-            if self.stack[i].tag in tags: return i
-            if self.stack[i].tag in within: return None
+            if self.stack[i].tag in tags:
+                return i
+            if self.stack[i].tag in within:
+                return None
 
     def close_to(self, depth):
         "Close open elements, down to a place in the stack."
         while depth is not None and len(self.stack) > depth:
             element = self.stack[-1]
-            if element.tag in _BLOCKS: self.end_line()
-            if element.tag == 'style': self.end_sheet()
-            if element.tag in _CELLS: self.rows[-1].append(self.lines.pop())
-            if element.tag == 'tr': self.end_row(self.rows.pop())
-            if element.tag in ('ol', 'ul'): self.lists.pop()
-            if element.breaks: self.line.append('\f')
+            if element.tag in _BLOCKS:
+                self.end_line()
+            if element.tag == 'style':
+                self.end_sheet()
+            if element.tag in _CELLS:
+                self.rows[-1].append(self.lines.pop())
+            if element.tag == 'tr':
+                self.end_row(self.rows.pop())
+            if element.tag in ('ol', 'ul'):
+                self.lists.pop()
+            if element.breaks:
+                self.line.append('\f')
             self.open[self.stack.pop().tag] -= 1
 
     def end_sheet(self):
-        for selectors, rules in re.findall(r'([^{}]*)\{([^{}]*)\}', re.sub(r'/\*.*?\*/|<!--|-->', '', ''.join(self.sheet), flags=re.S)):
+        for selectors, rules in re.findall(
+            r'([^{}]*)\{([^{}]*)\}', re.sub(r'/\*.*?\*/|<!--|-->', '', ''.join(self.sheet), flags=re.S)
+        ):
             found = _DECORATION.findall(rules.lower())
-            for selector in selectors.lower().split(',') if found else (): self.struck[selector.strip()] = 'line-through' in found[-1]
+            for selector in selectors.lower().split(',') if found else ():
+                self.struck[selector.strip()] = 'line-through' in found[-1]
         self.sheet = []
 
     def is_struck(self, tag, attrs, style):
         "Whether an element is struck through: by its own style, else by the most special rule, else by its name."
-        if found := _DECORATION.findall(style.lower()): return 'line-through' in found[-1] or tag == 'del'
+        if found := _DECORATION.findall(style.lower()):
+            return 'line-through' in found[-1] or tag == 'del'
         classes = [f'.{c}' for c in attrs.get('class', '').lower().split()]
-        rules = [self.struck[r] for r in (f"#{attrs.get('id', '').lower()}", *(tag + c for c in classes), *classes, tag) if r in self.struck]
+        rules = [
+            self.struck[r]
+            for r in (f"#{attrs.get('id', '').lower()}", *(tag + c for c in classes), *classes, tag)
+            if r in self.struck
+        ]
         return bool(rules) and rules[0] or tag == 'del'
 
     def end_row(self, cells):
         "A row with one cell that has words is layout, and its lines stay; others are one line."
         filled = [cell for cell in cells if cell]
-        if len(filled) > 1: self.lines[-1].append('\t'.join(' '.join(cell) for cell in cells))
-        elif filled: self.lines[-1].extend(filled[0])
+        if len(filled) > 1:
+            self.lines[-1].append('\t'.join(' '.join(cell) for cell in cells))
+        elif filled:
+            self.lines[-1].extend(filled[0])
 
     def handle_starttag(self, tag, attrs):
-        attrs = {k: v or '' for k, v in reversed(attrs)} # the first of two counts
+        attrs = {k: v or '' for k, v in reversed(attrs)}  # the first of two counts
         ends, within = _ENDS.get(tag, ((), ()))
         self.close_to(self.depth_of(ends, within))
-        if tag in _BLOCKS: self.close_to(self.depth_of({'p'}, _CELLS | {'table', 'caption'}))
-        if tag in _CELLS and self.depth_of({'tr'}, {'table'}) is None: self.handle_starttag('tr', [])
+        if tag in _BLOCKS:
+            self.close_to(self.depth_of({'p'}, _CELLS | {'table', 'caption'}))
+        if tag in _CELLS and self.depth_of({'tr'}, {'table'}) is None:
+            self.handle_starttag('tr', [])
         style = attrs.get('style', '')
-        hidden = 'code' if tag in _UNSEEN else 'hidden' if 'hidden' in attrs or _HIDDEN.search(style) else 'struck' if self.is_struck(tag, attrs, style) else ''
+        hidden = (
+            'code'
+            if tag in _UNSEEN
+            else 'hidden'
+            if 'hidden' in attrs or _HIDDEN.search(style)
+            else 'struck'
+            if self.is_struck(tag, attrs, style)
+            else ''
+        )
         breaks = set(_BREAK.findall(style.lower()))
-        if tag in _BLOCKS or tag == 'br': self.end_line()
-        if 'before' in breaks or tag == 'page': self.line.append('\f')
-        if tag in _VOID: self.line.extend('\f' * ('after' in breaks)); return
+        if tag in _BLOCKS or tag == 'br':
+            self.end_line()
+        if 'before' in breaks or tag == 'page':
+            self.line.append('\f')
+        if tag in _VOID:
+            self.line.extend('\f' * ('after' in breaks))
+            return
         self.start(_Element(tag, self.stack and self.stack[-1].hidden or hidden, 'after' in breaks), attrs, style)
 
     def start(self, element, attrs, style):
         tag = element.tag
-        if tag == 'tr': self.rows.append([])
-        if tag in _CELLS: self.lines.append([])
+        if tag == 'tr':
+            self.rows.append([])
+        if tag in _CELLS:
+            self.lines.append([])
         if tag in ('ol', 'ul'):
             plain = re.search(r'list-style(?:-type)?\s*:\s*none', style, re.I)
-            element.kind = 'none' if plain else 'bullet' if tag == 'ul' else _LIST_KINDS.get(attrs.get('type'), 'decimal')
-            if re.fullmatch(r'-?\d{1,6}', attrs.get('start', '')): element.next = int(attrs['start'])
+            element.kind = (
+                'none' if plain else 'bullet' if tag == 'ul' else _LIST_KINDS.get(attrs.get('type'), 'decimal')
+            )
+            if re.fullmatch(r'-?\d{1,6}', attrs.get('start', '')):
+                element.next = int(attrs['start'])
             self.lists.append(element)
-        if tag == 'li' and self.lists and element.hidden in ('', 'struck'): # one that is struck through counts
+        if tag == 'li' and self.lists and element.hidden in ('', 'struck'):  # one that is struck through counts
             marker = self.marker(self.lists[-1], attrs.get('value', ''))
-            if not element.hidden: self.line.append(marker)
+            if not element.hidden:
+                self.line.append(marker)
         self.stack.append(element)
         self.open[tag] += 1
 
     def marker(self, of, value):
-        if of.kind == 'none': return ''
-        if of.kind == 'bullet': return '• '
-        if re.fullmatch(r'-?\d{1,6}', value): of.next = int(value)
+        if of.kind == 'none':
+            return ''
+        if of.kind == 'bullet':
+            return '• '
+        if re.fullmatch(r'-?\d{1,6}', value):
+            of.next = int(value)
         of.next += 1
         return _numeral(of.next - 1, of.kind) + '. '
 
     def handle_endtag(self, tag):
-        if tag in _TABLE: within = {'table'} - {tag} if tag not in ('body', 'html') else ()
-        else: within = _CELLS | {'table', 'caption'}
+        if tag in _TABLE:
+            within = {'table'} - {tag} if tag not in ('body', 'html') else ()
+        else:
+            within = _CELLS | {'table', 'caption'}
         self.close_to(self.depth_of({tag}, within))
 
     def handle_data(self, data):
         data, hidden = data.replace('\f', ' '), self.stack and self.stack[-1].hidden
         if hidden:
-            if self.stack[-1].tag == 'style': self.sheet.append(data)
-            if data.strip(): self.left_out.add(hidden)
-        elif not self.open['pre']: self.line.append(data)
+            if self.stack[-1].tag == 'style':
+                self.sheet.append(data)
+            if data.strip():
+                self.left_out.add(hidden)
+        elif not self.open['pre']:
+            self.line.append(data)
         else:
             *ended, data = data.split('\n')
-            for line in ended: self.line.append(line); self.end_line()
+            for line in ended:
+                self.line.append(line)
+                self.end_line()
             self.line.append(data)
 
 # %% ../nbs/week4_documents.ipynb #b64ca543
-_CHARSET = re.compile(rb'''<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]+)''', re.I)
-_CODECS = re.compile(r'cp125\d|cp932|cp949|iso8859-\d+|koi8-\w|mac-roman|shift_jis|euc_\w+|gb\w+|big5\w*') # as Python names them
+_CHARSET = re.compile(
+    rb'''<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]+)''', re.I
+)
+# as Python names them
+_CODECS = re.compile(r'cp125\d|cp932|cp949|iso8859-\d+|koi8-\w|mac-roman|shift_jis|euc_\w+|gb\w+|big5\w*')
+
 
 def _declared(raw):
     "The encoding that an HTML file names, as browsers understand the name; '' for none."
     found = _CHARSET.search(raw[:4096])
-    try: name = codecs.lookup((found[1] or found[2]).decode()).name if found else ''
-    except LookupError: return ''
+    try:
+        name = codecs.lookup((found[1] or found[2]).decode()).name if found else ''
+    except LookupError:
+        return ''
     return 'cp1252' if name in ('iso8859-1', 'ascii') else name if _CODECS.fullmatch(name) else ''
 
+
 def html_text(
-    text: str # HTML
+    text: str,  # HTML
 ) -> str:
     "The text that a browser would show."
     return _html_text(text, 'a page')[0].replace('\f', '')
+
 
 def _html_text(text, name):
     "The text that a browser would show, notes."
@@ -870,10 +1372,14 @@ def _html_text(text, name):
     page.close_to(0)
     page.end_line()
     pages, left_out = _without_running_lines(_merge_blank_pages('\n'.join(page.lines[0])).split('\f'))
-    if 'struck' in page.left_out: notes += f'{name} has {_STRUCK}',
-    if 'hidden' in page.left_out: notes += f'{name} has hidden text, which is left out',
-    if left_out: notes += f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}',
+    if 'struck' in page.left_out:
+        notes += (f'{name} has {_STRUCK}',)
+    if 'hidden' in page.left_out:
+        notes += (f'{name} has hidden text, which is left out',)
+    if left_out:
+        notes += (f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}',)
     return '\n\f'.join(pages).replace('\xad', ''), notes
+
 
 def _read_html(raw, name):
     text, notes = decode_text(raw, name, _declared(raw))
@@ -882,19 +1388,22 @@ def _read_html(raw, name):
 
 # %% ../nbs/week4_documents.ipynb #880d6873
 _SUBMISSION = re.compile(rb'^[ \t]*<(?:SEC-)?DOCUMENT>', re.M)
-_PRINTED = re.compile(rb'^[ \t]*<(?:(?:SEC-)?DOCUMENT|TEXT|PAGE)>', re.M) # in a text file
+_PRINTED = re.compile(rb'^[ \t]*<(?:(?:SEC-)?DOCUMENT|TEXT|PAGE)>', re.M)  # in a text file
 _HTML_TAGS = re.compile(r'<(?:!doctype html|html|head|body|div|p|br|font|span|td|tr|center|hr)[\s>/]', re.I)
 _PRINT_TAGS = re.compile(r'</?(?:TABLE|CAPTION|S|C|FN|F\d{1,2}|TEXT|DOCUMENT|R)>', re.I)
 _OTHER_DATA = re.compile(r'\s*(?:<XBRL>\s*)?(?:<PDF>|<XML>|begin \d{3,4} \S|<\?xml)', re.I)
+
 
 def _printed_text(text, name):
     "The text of a document that EDGAR has set for a printer, notes."
     lines = [_PRINT_TAGS.sub('', line) if '<' in line else line for line in text.split('\n')]
     pages = re.split(r'(?mi)^[ \t]*<PAGE>', html.unescape('\n'.join(lines)))
-    if not pages[0].strip(): pages = pages[1:]
+    if not pages[0].strip():
+        pages = pages[1:]
     pages, left_out = _without_running_lines([re.sub(r'\n\s*\n', '\n\n', page.replace('\f', '\n')) for page in pages])
     notes = (f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}',) if left_out else ()
     return _join_words('\n\f'.join(pages)), notes
+
 
 def _submission_text(text, name):
     "The text of the documents of a submission, notes."
@@ -903,157 +1412,294 @@ def _submission_text(text, name):
     for chunk in chunks[1:] or chunks:
         head, _, body = chunk.rpartition('<TEXT>') if chunk.count('<TEXT>') < 2 else chunk.partition('<TEXT>')
         body = re.sub(r'(?i)</TEXT>\s*(?:</DOCUMENT>.*)?\Z', '', body, flags=re.S)
-        label = ' '.join(m[1].strip() for m in re.finditer(r'(?mi)^<(?:TYPE|FILENAME)>(.*)$', head)) or 'a document without a name'
+        label = (
+            ' '.join(m[1].strip() for m in re.finditer(r'(?mi)^<(?:TYPE|FILENAME)>(.*)$', head))
+            or 'a document without a name'
+        )
         is_html = _HTML_TAGS.search(body)
-        if _OTHER_DATA.match(body) and not (is_html and re.search(r'<html[\s>]', body, re.I)): others.append(label); continue
-        if is_html: found, more = _html_text(re.sub(r'(?mi)^(?=.*<C>)[ \t]*(?:<[SC]>[ \t]*)+$', '', body), name)
-        else: found, more = _printed_text(_tidy(body), name)
-        if not found.strip(): others.append(label); continue
+        if _OTHER_DATA.match(body) and not (is_html and re.search(r'<html[\s>]', body, re.I)):
+            others.append(label)
+            continue
+        if is_html:
+            found, more = _html_text(re.sub(r'(?mi)^(?=.*<C>)[ \t]*(?:<[SC]>[ \t]*)+$', '', body), name)
+        else:
+            found, more = _printed_text(_tidy(body), name)
+        if not found.strip():
+            others.append(label)
+            continue
         read.append(found)
         starts.append(f'{_printable(label)} from page {page}')
         page += found.count('\f') + 1
         notes.update(dict.fromkeys(more))
-    first = (f"{name} holds {len(starts)} documents: {', '.join(starts[:20])}" + ', …' * (len(starts) > 20),) if len(starts) > 1 else ()
-    if others: first += f"{name}: documents without words to read are left out: {_quoted(others)}",
+    first = (
+        (f"{name} holds {len(starts)} documents: {', '.join(starts[:20])}" + ', …' * (len(starts) > 20),)
+        if len(starts) > 1
+        else ()
+    )
+    if others:
+        first += (f"{name}: documents without words to read are left out: {_quoted(others)}",)
     return '\n\f'.join(read), (*first, *notes)
 
 # %% ../nbs/week4_documents.ipynb #78d3d303
-_BEGINNINGS = {rb'\{\\rtf': 'RTF', rb'\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP': 'a picture', rb'%!PS': 'PostScript',
-               rb'\xffWPC': 'a WordPerfect file', rb'7z\xbc\xaf|Rar!\x1a|\x1f\x8b': 'an archive'}
-_PACKED = {'wordprocessingml': 'a Word file (.docx)', 'spreadsheetml': 'an Excel file', 'presentationml': 'a PowerPoint file', 'opendocument': 'an OpenDocument file', '.iwa': 'a Pages file'}
-_COMPOUND = {'EncryptedPackage': 'a file with a password', 'WordDocument': 'an old Word file (.doc)', 'Workbook': 'an old Excel file', '__substg1.0_': 'an Outlook message'}
-_MARKED = {r'(?:<\?xml[^>]*>|<!--.*?-->|\s)*(?:<!doctype html|<html[\s>])': 'HTML', r'<\?xml.{0,300}?(?:<\?mso-application|<w:wordDocument|<pkg:package)': 'Word XML',
-           r'(?:[\w-]+:[^\n]*\n(?:[ \t][^\n]*\n)*){1,60}?MIME-Version:': 'an e-mail or a web archive'}
-_OURS = {'.txt': 'plain text', '.md': 'plain text', '.pdf': 'a PDF', '.docx': 'a Word file (.docx)', '.html': 'HTML', '.htm': 'HTML'}
-_REMEDY = {'a picture': 'run text recognition (OCR) on it and give the PDF that comes of it', 'an archive': 'unpack it and give the contract itself', 'PostScript': 'print it to a PDF and give that',
-           'an e-mail or a web archive': 'give the contract that is attached to it, or print it to a PDF', 'an Outlook message': 'give the contract that is attached to it',
-           'a file with a password': 'open it in Word and save it as .docx without one'}
+_BEGINNINGS = {
+    rb'\{\\rtf': 'RTF',
+    rb'\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP': 'a picture',
+    rb'%!PS': 'PostScript',
+    rb'\xffWPC': 'a WordPerfect file',
+    rb'7z\xbc\xaf|Rar!\x1a|\x1f\x8b': 'an archive',
+}
+_PACKED = {
+    'wordprocessingml': 'a Word file (.docx)',
+    'spreadsheetml': 'an Excel file',
+    'presentationml': 'a PowerPoint file',
+    'opendocument': 'an OpenDocument file',
+    '.iwa': 'a Pages file',
+}
+_COMPOUND = {
+    'EncryptedPackage': 'a file with a password',
+    'WordDocument': 'an old Word file (.doc)',
+    'Workbook': 'an old Excel file',
+    '__substg1.0_': 'an Outlook message',
+}
+_MARKED = {
+    r'(?:<\?xml[^>]*>|<!--.*?-->|\s)*(?:<!doctype html|<html[\s>])': 'HTML',
+    r'<\?xml.{0,300}?(?:<\?mso-application|<w:wordDocument|<pkg:package)': 'Word XML',
+    r'(?:[\w-]+:[^\n]*\n(?:[ \t][^\n]*\n)*){1,60}?MIME-Version:': 'an e-mail or a web archive',
+}
+_OURS = {
+    '.txt': 'plain text',
+    '.md': 'plain text',
+    '.pdf': 'a PDF',
+    '.docx': 'a Word file (.docx)',
+    '.html': 'HTML',
+    '.htm': 'HTML',
+}
+_REMEDY = {
+    'a picture': 'run text recognition (OCR) on it and give the PDF that comes of it',
+    'an archive': 'unpack it and give the contract itself',
+    'PostScript': 'print it to a PDF and give that',
+    'an e-mail or a web archive': 'give the contract that is attached to it, or print it to a PDF',
+    'an Outlook message': 'give the contract that is attached to it',
+    'a file with a password': 'open it in Word and save it as .docx without one',
+}
+
 
 def _what_it_is(raw):
     "What the first bytes of a file, or the parts of a packed one, say it is; '' where they say nothing."
     for beginning, what in _BEGINNINGS.items():
-        if re.match(beginning, raw, re.S): return what
-    if b'%PDF-' in raw[:1024]: return 'a PDF'
+        if re.match(beginning, raw, re.S):
+            return what
+    if b'%PDF-' in raw[:1024]:
+        return 'a PDF'
     if raw.startswith(b'PK\3\4'):
         try:
             with zipfile.ZipFile(io.BytesIO(raw)) as z:
                 names = z.namelist()
                 first = next((n for n in ('[Content_Types].xml', 'mimetype') if n in names), None)
                 if first:
-                    with z.open(first) as f: names = [f.read(1_000_000).decode('latin-1')]
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError): return ''
-        return next((what for part, what in _PACKED.items() if any(part in n for n in names)), '' if first else 'an archive')
-    if raw.startswith(b'\xd0\xcf\x11\xe0'): return next((what for part, what in _COMPOUND.items() if part.encode('utf-16-le') in raw), 'an old Office file')
+                    with z.open(first) as f:
+                        names = [f.read(1_000_000).decode('latin-1')]
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+            return ''
+        return next(
+            (what for part, what in _PACKED.items() if any(part in n for n in names)), '' if first else 'an archive'
+        )
+    if raw.startswith(b'\xd0\xcf\x11\xe0'):
+        return next((what for part, what in _COMPOUND.items() if part.encode('utf-16-le') in raw), 'an old Office file')
     head = raw[:4000].lstrip(b'\xef\xbb\xbf\xff\xfe').replace(b'\0', b'').decode('latin-1')
     return next((what for pattern, what in _MARKED.items() if re.match(pattern, head, re.I | re.S)), '')
 
+
 def _is_text(raw):
-    try: decode_text(raw)
-    except LegalLLMError: return False
+    try:
+        decode_text(raw)
+    except LegalLLMError:
+        return False
     return True
+
 
 def _check_kind(raw, ending, name):
     "Raises LegalLLMError where a file is something else than its name says."
     ours, what = _OURS.get(ending), _what_it_is(raw)
-    if not what and ending in ('.pdf', '.docx') and _is_text(raw): what = 'HTML' if re.match(rb'\W{0,9}<[a-z!?]', raw, re.I) else 'plain text'
-    if what in ('', ours) or what == 'an e-mail or a web archive' and ours == 'plain text': return
+    if not what and ending in ('.pdf', '.docx') and _is_text(raw):
+        what = 'HTML' if re.match(rb'\W{0,9}<[a-z!?]', raw, re.I) else 'plain text'
+    if what in ('', ours) or what == 'an e-mail or a web archive' and ours == 'plain text':
+        return
     endings = [e for e, kind in _OURS.items() if kind == what]
-    remedy = f'rename it to {Path(name).stem}{endings[0]}' if endings else _REMEDY.get(what, 'open it in Word or LibreOffice and save it as .docx or PDF')
+    remedy = (
+        f'rename it to {Path(name).stem}{endings[0]}'
+        if endings
+        else _REMEDY.get(what, 'open it in Word or LibreOffice and save it as .docx or PDF')
+    )
     raise LegalLLMError(f"{name} is {what}{f', not {ours}' * bool(ours)}: {remedy}")
 
 # %% ../nbs/week4_documents.ipynb #c726ec6b
-_SECONDS, _MEMORY = 30., 2000 # MB
+_SECONDS, _MEMORY = 30.0, 2000  # MB
 _CHILD = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from legal_llm.documents import _child; _child()'
 
+
 def _limit_process(seconds):
-    try: import resource
-    except ImportError: return # Windows
+    try:
+        import resource
+    except ImportError:
+        return  # Windows
     for kind, most in ((resource.RLIMIT_AS, _MEMORY * 1_000_000), (resource.RLIMIT_CPU, int(seconds) + 2)):
-        try: resource.setrlimit(kind, (most, most))
-        except (ValueError, OSError): pass # macOS does not limit memory
+        try:
+            resource.setrlimit(kind, (most, most))
+        except (ValueError, OSError):
+            pass  # macOS does not limit memory
+
 
 def _read(ending, raw, name):
     _check_kind(raw, ending, name)
     text, notes = READERS[ending](raw, name)
     text = _tidy(text)
-    if len(text) > _CHARACTERS: raise _too_long(name)
+    if len(text) > _CHARACTERS:
+        raise _too_long(name)
     return text, notes
 
+
 def _child():
-    "What the child process does: read the file from standard input, write its text or what is wrong with it to standard output."
+    """What the child process does: read the file from standard input, write its text or what is wrong with it to
+    standard output.
+    """
     ending, name, seconds = json.loads(sys.stdin.buffer.readline())
     _limit_process(seconds)
     out, sys.stdout = sys.stdout, sys.stderr
-    try: answer = dict(read=_read(ending, sys.stdin.buffer.read(), name))
-    except LegalLLMError as e: answer = dict(error=str(e))
-    except MemoryError: answer = dict(error=f"{name} takes more than {_MEMORY / 1000:g} GB of memory to read: this is no contract")
-    except Exception as e: # a damaged file can fail anywhere in a parser
-        answer = dict(error=f"{name} is damaged or no {_OURS[ending].removeprefix('a ')} and cannot be read ({type(e).__name__}): open it in its own program and save it anew")
+    try:
+        answer = dict(read=_read(ending, sys.stdin.buffer.read(), name))
+    except LegalLLMError as e:
+        answer = dict(error=str(e))
+    except MemoryError:
+        answer = dict(error=f"{name} takes more than {_MEMORY / 1000:g} GB of memory to read: this is no contract")
+    except Exception as e:  # a damaged file can fail anywhere in a parser
+        answer = dict(
+            error=f"{name} is damaged or no {_OURS[ending].removeprefix('a ')} and cannot be read "
+            f"({type(e).__name__}): open it in its own program and save it anew"
+        )
     out.write(json.dumps(answer))
     out.flush()
-    os._exit(0) # without tidying up what a bomb has left in memory
+    os._exit(0)  # without tidying up what a bomb has left in memory
+
 
 def _read_apart(ending, raw, name, seconds):
     "Read a file in a child process. Raises LegalLLMError for whatever goes wrong there."
     command = [sys.executable, '-I', '-c', _CHILD, json.dumps([p or os.getcwd() for p in sys.path])]
-    try: done = subprocess.run(command, input=json.dumps([ending, name, seconds]).encode() + b'\n' + raw, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=seconds)
-    except subprocess.TimeoutExpired as e: raise LegalLLMError(f"{name} takes more than {seconds:g} seconds to read: open it in its own program and save it anew") from e
-    except OSError as e: raise LegalLLMError(f"{name} cannot be read, since no process could be started ({e.strerror or type(e).__name__}): close other programs and try again") from e
-    try: answer = json.loads(done.stdout)
-    except ValueError as e: raise LegalLLMError(f"{name} cannot be read: its reader ended with code {done.returncode}; open it in its own program and save it anew") from e
-    if 'error' in answer: raise LegalLLMError(answer['error'])
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps([ending, name, seconds]).encode() + b'\n' + raw,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as e:
+        raise LegalLLMError(
+            f"{name} takes more than {seconds:g} seconds to read: open it in its own program and save it anew"
+        ) from e
+    except OSError as e:
+        raise LegalLLMError(
+            f"{name} cannot be read, since no process could be started ({e.strerror or type(e).__name__}): close "
+            "other programs and try again"
+        ) from e
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as e:
+        raise LegalLLMError(
+            f"{name} cannot be read: its reader ended with code {done.returncode}; open it in its own program and "
+            "save it anew"
+        ) from e
+    if 'error' in answer:
+        raise LegalLLMError(answer['error'])
     text, notes = answer['read']
     return text, tuple(notes)
 
 # %% ../nbs/week4_documents.ipynb #65fdb9f9
 def _read_text(raw, name):
     text, notes = decode_text(raw, name)
-    if not _PRINTED.search(raw): return re.sub(r'(?<=\S)\f', '\n\f', text), notes
+    if not _PRINTED.search(raw):
+        return re.sub(r'(?<=\S)\f', '\n\f', text), notes
     found, more = _submission_text(text, name)
     return found, notes + more
 
-READERS = {'.txt': _read_text, '.md': _read_text, '.pdf': _read_pdf, '.docx': _read_docx, '.html': _read_html, '.htm': _read_html}
+
+READERS = {
+    '.txt': _read_text,
+    '.md': _read_text,
+    '.pdf': _read_pdf,
+    '.docx': _read_docx,
+    '.html': _read_html,
+    '.htm': _read_html,
+}
+
 
 def _printable(name):
     "A file's name without characters that would break or turn a message."
     return ''.join('?' if unicodedata.category(c)[0] == 'C' or c in '\u2028\u2029' else c for c in name)[:120]
 
+
 def _check_file(path, name):
     "Raises LegalLLMError for what is no regular file: a pipe would never end, and a device might not."
-    try: mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError) as e: raise LegalLLMError(f"there is no file {name}: correct the path") from e
-    except (OSError, ValueError) as e: raise LegalLLMError(f"{name} cannot be opened ({getattr(e, 'strerror', None) or 'no valid path'}): check its name and permissions") from e
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise LegalLLMError(f"there is no file {name}: correct the path") from e
+    except (OSError, ValueError) as e:
+        raise LegalLLMError(
+            f"{name} cannot be opened ({getattr(e, 'strerror', None) or 'no valid path'}): check its name and "
+            "permissions"
+        ) from e
     what = 'a folder' if stat.S_ISDIR(mode) else '' if stat.S_ISREG(mode) else 'a device or a pipe'
-    if what: raise LegalLLMError(f"{name} is {what}: give a file ({', '.join(READERS)})")
+    if what:
+        raise LegalLLMError(f"{name} is {what}: give a file ({', '.join(READERS)})")
+
 
 def _read_bytes(path, name, limit_mb, first=None):
     "Content of a file, or its first bytes. Raises LegalLLMError."
     try:
         size, raw, most = os.stat(path).st_size, b'', int(limit_mb * 1e6)
         if size <= most:
-            with open(path, 'rb') as f: raw = f.read(first or most + 1) # it may be growing
-    except OSError as e: raise LegalLLMError(f"{name} cannot be opened ({e.strerror or type(e).__name__}): check its permissions") from e
+            with open(path, 'rb') as f:
+                raw = f.read(first or most + 1)  # it may be growing
+    except OSError as e:
+        raise LegalLLMError(f"{name} cannot be opened ({e.strerror or type(e).__name__}): check its permissions") from e
     size = max(size, len(raw))
-    if size > most: raise LegalLLMError(f"{name} has {size / 1e6:,.1f} MB, and {limit_mb:g} MB is the limit: give only the contract itself")
-    if not raw: raise LegalLLMError(f"{name} is empty: give a file with the contract's text")
+    if size > most:
+        raise LegalLLMError(
+            f"{name} has {size / 1e6:,.1f} MB, and {limit_mb:g} MB is the limit: give only the contract itself"
+        )
+    if not raw:
+        raise LegalLLMError(f"{name} is empty: give a file with the contract's text")
     return raw
 
+
 def read_document(
-    path: str | Path,         # .txt, .md, .pdf, .docx, .html or .htm
-    limit_mb: float = 20.,    # size of the file, at most
-    limit_s: float = _SECONDS # time to read it, at most; plain text needs none
+    path: str | Path,  # .txt, .md, .pdf, .docx, .html or .htm
+    limit_mb: float = 20.0,  # size of the file, at most
+    limit_s: float = _SECONDS,  # time to read it, at most; plain text needs none
 ) -> Document:
-    "Read a file. Raises LegalLLMError for one that is missing, empty, too large, protected, scanned, damaged, dangerous or of another kind."
+    """Read a file. Raises LegalLLMError for one that is missing, empty, too large, protected, scanned, damaged,
+    dangerous or of another kind.
+    """
     path = Path(path).expanduser()
     name, ending = _printable(path.name or str(path)), path.suffix.lower()
     _check_file(path, name)
     if ending not in READERS:
         _check_kind(_read_bytes(path, name, 1e6, 1_000_000), ending, name)
-        hint = ': open it in its own program and save it as .docx or PDF' if ending else ': give it the ending of what it is'
-        raise LegalLLMError(f"{name}: files ending in {_printable(ending) or 'nothing'} are not supported, only {', '.join(READERS)}{hint}")
+        hint = (
+            ': open it in its own program and save it as .docx or PDF'
+            if ending
+            else ': give it the ending of what it is'
+        )
+        raise LegalLLMError(
+            f"{name}: files ending in {_printable(ending) or 'nothing'} are not supported, only "
+            f"{', '.join(READERS)}{hint}"
+        )
     raw = _read_bytes(path, name, limit_mb)
-    plain = READERS[ending] is _read_text and not _PRINTED.search(raw) and not raw.startswith(b'PK') # a submission may hold HTML
+    # a submission may hold HTML
+    plain = READERS[ending] is _read_text and not _PRINTED.search(raw) and not raw.startswith(b'PK')
     text, notes = _read(ending, raw, name) if plain else _read_apart(ending, raw, name, limit_s)
-    if not text.strip(): raise LegalLLMError(f"{name} has no text: give a file with the contract's text")
+    if not text.strip():
+        raise LegalLLMError(f"{name} has no text: give a file with the contract's text")
     pages = text.split('\f')
     return Document(''.join(pages), _printable(path.stem), tuple(accumulate(map(len, pages[:-1]), initial=0)), notes)

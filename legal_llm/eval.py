@@ -16,8 +16,22 @@ from .calibration import LEAST, Calibration, Scores, calibration_error, fit_cali
 from .screen import expit
 from .asked import ask_contract
 from .extract import Extractor, ExtractSettings
-from .metrics import (ScoreTable, all_scores, Comparison, choose_threshold, detection_statistic, is_among, official_by_category,
-                               official_curve, official_statistic, paired_bootstrap, plot_curves, score_table, span_statistic, without_nan)
+from legal_llm.metrics import (
+    ScoreTable,
+    all_scores,
+    Comparison,
+    choose_threshold,
+    detection_statistic,
+    is_among,
+    official_by_category,
+    official_curve,
+    official_statistic,
+    paired_bootstrap,
+    plot_curves,
+    score_table,
+    span_statistic,
+    without_nan,
+)
 from .models import load_base
 from .review import Review
 from .sentences import label_sentences
@@ -31,83 +45,131 @@ __all__ = ['SYSTEMS', 'check_adapter', 'check_unseen', 'score_contracts', 'witho
 # %% ../nbs/week3_eval.ipynb #6dcf9c14
 def check_adapter(
     extractor: Extractor,
-    text: str # a contract
-) -> float: # largest change of a decision's log odds
+    text: str,  # a contract
+) -> float:  # largest change of a decision's log odds
     "Raise LegalLLMError if the adapter changes no decision."
     from legal_llm.reader import read_windows
     from legal_llm.sentences import split_sentences
     from legal_llm.windows import cut_windows
+
     windows = cut_windows(text, split_sentences(text), extractor.tokenizer, extractor.settings.window_tokens)[:1]
     with_adapter = read_windows(extractor.reader, windows)
-    with extractor.reader.model.disable_adapter(): without = read_windows(extractor.reader, windows)
+    with extractor.reader.model.disable_adapter():
+        without = read_windows(extractor.reader, windows)
     change = float(np.abs(with_adapter - without).max())
-    if change < 1e-3: raise LegalLLMError(f"the adapter of {extractor.name} changes nothing (log odds move by {change:.1e}): this would score the base model")
+    if change < 1e-3:
+        raise LegalLLMError(
+            f"the adapter of {extractor.name} changes nothing (log odds move by {change:.1e}): this would score the "
+            "base model"
+        )
     return change
 
-def check_unseen(
-    run: Run,
-    contracts: list[Contract]
-) -> None:
+
+def check_unseen(run: Run, contracts: list[Contract]) -> None:
     "Raise LegalLLMError if a contract was in the run's training set."
     seen = set(run.record['titles']['train']) & {c.title for c in contracts}
-    if seen: raise LegalLLMError(f"{len(seen)} of these contracts were in training, such as {sorted(seen)[0]!r}: score contracts of the dev or test split")
+    if seen:
+        raise LegalLLMError(
+            f"{len(seen)} of these contracts were in training, such as {sorted(seen)[0]!r}: score contracts of the "
+            "dev or test split"
+        )
 
 # %% ../nbs/week3_eval.ipynb #caf0cb96
-SYSTEMS = {'asked': 'base model, asked', 'screen': 'linear screen', 'frozen': 'screen + frozen base model', 'fine-tuned': 'screen + fine-tuned reader'}
+SYSTEMS = {
+    'asked': 'base model, asked',
+    'screen': 'linear screen',
+    'frozen': 'screen + frozen base model',
+    'fine-tuned': 'screen + fine-tuned reader',
+}
 
-def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str: # 16 hex digits
+
+def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str:  # 16 hex digits
     "What saved scores depend on."
     s = extractor.settings
     read_by = run.record['settings']['base'] if system == 'asked' else run.adapter_hash
-    parts = [read_by, sha256_of(run.adapter/'screen.npz'), system, s.min_probability, s.window_tokens, str(next(extractor.reader.parameters()).dtype), contract.title, contract.text]
+    parts = [
+        read_by,
+        sha256_of(run.adapter / 'screen.npz'),
+        system,
+        s.min_probability,
+        s.window_tokens,
+        str(next(extractor.reader.parameters()).dtype),
+        contract.title,
+        contract.text,
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
 
 def score_contracts(
     run: Run,
     extractor: Extractor,
     contracts: list[Contract],
-    system: str = 'fine-tuned', # `frozen`: the adapter off, and the head as it was fitted before fine-tuning; `asked`: the base model's own Yes or No
-    progress: bool = True
-) -> dict[str, Scores]: # title -> scores
+    # `frozen`: the adapter off, and the head as it was fitted before fine-tuning; `asked`: the base model's own Yes or
+    # No
+    system: str = 'fine-tuned',
+    progress: bool = True,
+) -> dict[str, Scores]:  # title -> scores
     "What screen and reader say of contracts, reusing what an earlier call saved in the run folder."
     from legal_llm.reader import frozen
-    folder, out, model = run.path/'scores', {}, None
+
+    folder, out, model = run.path / 'scores', {}, None
     folder.mkdir(exist_ok=True)
     bar = tqdm(contracts, desc=f'reading ({system})', unit='contract', disable=not progress)
     with frozen(extractor.reader, run.path) if system == 'frozen' else contextlib.nullcontext():
         for c in bar:
-            file = folder/f'{_key(run, extractor, system, c)}.npz'
+            file = folder / f'{_key(run, extractor, system, c)}.npz'
             if not file.exists():
                 if system == 'asked':
-                    model = model or load_base(run.record['settings']['base'], four_bit=run.record['four_bit'], causal=True)
-                    s = ask_contract(model, extractor.tokenizer, c.text, Extractor(extractor.screen).score(c.text), run.categories)
-                else: s = extractor.score(c.text, progress=lambda done, n: bar.set_postfix_str(f'window {done} of {n}'))
-                save_npz(file, sentences=s.sentences, screen=s.screen, reader=s.reader, **{f'seconds_{k}': v for k, v in s.seconds.items()})
+                    model = model or load_base(
+                        run.record['settings']['base'], four_bit=run.record['four_bit'], causal=True
+                    )
+                    s = ask_contract(
+                        model, extractor.tokenizer, c.text, Extractor(extractor.screen).score(c.text), run.categories
+                    )
+                else:
+                    s = extractor.score(c.text, progress=lambda done, n: bar.set_postfix_str(f'window {done} of {n}'))
+                save_npz(
+                    file,
+                    sentences=s.sentences,
+                    screen=s.screen,
+                    reader=s.reader,
+                    **{f'seconds_{k}': v for k, v in s.seconds.items()},
+                )
             a = np.load(file)
-            out[c.title] = Scores(a['sentences'], a['screen'], a['reader'], {k[8:]: float(a[k]) for k in a.files if k.startswith('seconds_')})
+            out[c.title] = Scores(
+                a['sentences'],
+                a['screen'],
+                a['reader'],
+                {k[8:]: float(a[k]) for k in a.files if k.startswith('seconds_')},
+            )
     return out
+
 
 def without_reader(scores: dict[str, Scores]) -> dict[str, Scores]:
     "The scores of the screen alone."
-    return {t: replace(s, reader=np.full_like(s.reader, np.nan), seconds={'screen': s.seconds['screen']}) for t, s in scores.items()}
+    return {
+        t: replace(s, reader=np.full_like(s.reader, np.nan), seconds={'screen': s.seconds['screen']})
+        for t, s in scores.items()
+    }
 
 # %% ../nbs/week3_eval.ipynb #40918923
 def predictions_of(
     reviews: dict[str, Review],
-    found: bool = False # only what counts as found
-) -> dict[str, list[dict]]: # question id -> candidates with probability
+    found: bool = False,  # only what counts as found
+) -> dict[str, list[dict]]:  # question id -> candidates with probability
     "The candidates of several reviews in the layout of the official scorer."
     return {k: v for r in reviews.values() for k, v in r.predictions(found).items()}
 
 # %% ../nbs/week3_eval.ipynb #9c8d71eb
 def choose_thresholds(
-    reviews: dict[str, Review], # of dev contracts
-    gold: dict[str, list[str]], # question id -> clauses
-    least: int = 10,            # spans that a category must have for a threshold of its own
-    within: tuple[float, float] = (.2, .8) # lowest and highest threshold: nobody takes a clause of 1% for found, or one of 90% for missing
-) -> dict[str, float]: # category -> threshold
+    reviews: dict[str, Review],  # of dev contracts
+    gold: dict[str, list[str]],  # question id -> clauses
+    least: int = 10,  # spans that a category must have for a threshold of its own
+    # lowest and highest threshold: nobody takes a clause of 1% for found, or one of 90% for missing
+    within: tuple[float, float] = (0.2, 0.8),
+) -> dict[str, float]:  # category -> threshold
     "Thresholds with the best span F1, as far as they lie within bounds."
-    predictions = predictions_of({t: r.at(0.) for t, r in reviews.items()}, found=True)
+    predictions = predictions_of({t: r.at(0.0) for t, r in reviews.items()}, found=True)
     common, out = choose_threshold(predictions, gold), {}
     for c in next(iter(reviews.values())).probabilities:
         own = {k: v for k, v in gold.items() if k.endswith(f'__{c}')}
@@ -116,303 +178,546 @@ def choose_thresholds(
         out[c] = round(min(max(best, within[0]), within[1]), 4)
     return out
 
-def _reviews(extractor: Extractor, contracts: list[Contract], scores: dict[str, Scores], calibration: Calibration) -> dict[str, Review]:
-    made = Extractor(extractor.screen, settings=extractor.settings, calibration=calibration) # no reader is needed for what is scored already
+
+def _reviews(
+    extractor: Extractor, contracts: list[Contract], scores: dict[str, Scores], calibration: Calibration
+) -> dict[str, Review]:
+    # no reader is needed for what is scored already
+    made = Extractor(extractor.screen, settings=extractor.settings, calibration=calibration)
     return {c.title: made.review(c.text, scores[c.title], c.title) for c in contracts}
+
 
 def _labels(contracts: list[Contract], scores: dict[str, Scores], names: list[str]) -> list[np.ndarray]:
     return [label_sentences(scores[c.title].sentences, c.clauses, names) for c in contracts]
 
-def _calibrate(run: Run, extractor: Extractor, contracts: list[Contract], scores: dict[str, dict[str, Scores]]) -> dict[str, Calibration]: # by system
+
+# by system
+def _calibrate(
+    run: Run, extractor: Extractor, contracts: list[Contract], scores: dict[str, dict[str, Scores]]
+) -> dict[str, Calibration]:
     "Fit and save the calibrations of all systems on dev contracts."
-    gold, names, out = gold_answers(contracts, run.categories), [c.name for c in run.categories], {}
+    gold = gold_answers(contracts, run.categories)
+    names = [c.name for c in run.categories]
+    out = {}
     few = len(contracts) < LEAST
-    if few: warnings.warn(f"{len(contracts)} dev contracts are too few to calibrate on ({LEAST} at least): weights and thresholds stay as they were")
+    if few:
+        warnings.warn(
+            f"{len(contracts)} dev contracts are too few to calibrate on ({LEAST} at least): weights and thresholds "
+            "stay as they were"
+        )
     for system, said in scores.items():
-        if few: out[system] = extractor.calibrations.get(system, Calibration()); continue
+        if few:
+            out[system] = extractor.calibrations.get(system, Calibration())
+            continue
         fitted = fit_calibration(list(said.values()), _labels(contracts, said, names))
         out[system] = replace(fitted, thresholds=choose_thresholds(_reviews(extractor, contracts, said, fitted), gold))
-    save_json(run.adapter/'calibration.json', {k: c.to_dict() for k, c in out.items()})
+    save_json(run.adapter / 'calibration.json', {k: c.to_dict() for k, c in out.items()})
     return out
 
 # %% ../nbs/week3_eval.ipynb #a0a9c9ee
 @dataclass
 class Evaluation:
     "The scores of a run on one split, and where everything was written."
+
     run: Run
     split: str
     table: ScoreTable
-    scores: dict          # every score of the best system with its interval
-    reviews: dict[str, dict[str, Review]] # system -> title -> review
+    scores: dict  # every score of the best system with its interval
+    reviews: dict[str, dict[str, Review]]  # system -> title -> review
     gold: dict[str, list[str]]
     settings: ExtractSettings
     calibrations: dict[str, Calibration]
-    said: dict            # system -> probabilities of the pairs in doubt and what was so, [pairs] each
-    against: dict[str, list[Comparison]] # system -> AUPR, span F1, detection F1 and AP, paired with those of the screen
+    said: dict  # system -> probabilities of the pairs in doubt and what was so, [pairs] each
+    # system -> AUPR, span F1, detection F1 and AP, paired with those of the screen
+    against: dict[str, list[Comparison]]
 
     @property
-    def best(self) -> str: return next(reversed(self.reviews)) # the system with the run's reader
+    def best(self) -> str:
+        return next(reversed(self.reviews))  # the system with the run's reader
 
     @property
-    def report(self) -> Path: return self.run.path/f'report_{self.split}.html'
+    def report(self) -> Path:
+        return self.run.path / f'report_{self.split}.html'
 
     @property
-    def seconds(self) -> float: # that the reader's review of a contract took, on average
+    def seconds(self) -> float:  # that the reader's review of a contract took, on average
         reviews = self.reviews[self.best].values()
         return sum(sum(r.seconds.values()) for r in reviews) / len(reviews)
 
-    def verdict(self) -> str: # a sentence
+    def verdict(self) -> str:  # a sentence
         "What the reader adds to the screen."
-        aupr, weight = self.against[self.best][0], self.calibrations['fine-tuned'].reader
-        if not weight: return "The reader did not help on dev: it has weight 0, and reviews are the screen's."
-        better = 'adds to' if aupr.p_value < .05 and aupr.difference.value > 0 else 'is not shown to add to'
+        aupr = self.against[self.best][0]
+        weight = self.calibrations['fine-tuned'].reader
+        if not weight:
+            return "The reader did not help on dev: it has weight 0, and reviews are the screen's."
+        better = 'adds to' if aupr.p_value < 0.05 and aupr.difference.value > 0 else 'is not shown to add to'
         return f"The reader {better} the screen: {aupr}."
 
-    def __str__(self): return f'{self.table}\n{self.verdict()}'
-    def _repr_markdown_(self): return f'{self.table._repr_markdown_()}\n\n{self.verdict()}'
+    def __str__(self):
+        return f'{self.table}\n{self.verdict()}'
+
+    def _repr_markdown_(self):
+        return f'{self.table._repr_markdown_()}\n\n{self.verdict()}'
+
 
 def _with_data(path, data) -> tuple[Run, DataSet]:
-    "A run and the data to score it on. Raises LegalLLMError where one of them is not there, or they do not belong together."
+    """A run and the data to score it on. Raises LegalLLMError where one of them is not there, or they do not belong
+    together.
+    """
     run = open_run(path)
-    if 'titles' not in run.record: raise LegalLLMError(f"{run.path} is an adapter or a model without its run folder, whose record says which contracts were in training: give the run folder")
+    if 'titles' not in run.record:
+        raise LegalLLMError(
+            f"{run.path} is an adapter or a model without its run folder, whose record says which contracts were in "
+            "training: give the run folder"
+        )
     folder = Path(data or run.record['settings']['data'])
-    if not (folder/'data.json').exists(): raise LegalLLMError(f"the data of {run.path} is not in {folder}: give its folder with --data, or prepare it again with `legal-llm data`")
+    if not (folder / 'data.json').exists():
+        raise LegalLLMError(
+            f"the data of {run.path} is not in {folder}: give its folder with --data, or prepare it again with "
+            "`legal-llm data`"
+        )
     data = open_data(folder)
-    if data.categories != run.categories: raise LegalLLMError(f"{run.path} was taught other categories than those of {folder}: give the data that it was trained on")
+    if data.categories != run.categories:
+        raise LegalLLMError(
+            f"{run.path} was taught other categories than those of {folder}: give the data that it was trained on"
+        )
     return run, data
 
-def _score(run, extractor, contracts, base, asked, progress) -> dict[str, dict[str, Scores]]: # system -> title -> scores
+
+# system -> title -> scores
+def _score(run, extractor, contracts, base, asked, progress) -> dict[str, dict[str, Scores]]:
     tuned = score_contracts(run, extractor, contracts, 'fine-tuned', progress)
     first = {'asked': score_contracts(run, extractor, contracts, 'asked', progress)} if asked else {}
-    return dict(first, screen=without_reader(tuned), **({'frozen': score_contracts(run, extractor, contracts, 'frozen', progress)} if base else {}), **{'fine-tuned': tuned})
+    return dict(
+        first,
+        screen=without_reader(tuned),
+        **({'frozen': score_contracts(run, extractor, contracts, 'frozen', progress)} if base else {}),
+        **{'fine-tuned': tuned},
+    )
 
 # %% ../nbs/week3_eval.ipynb #854b2fb6
 def evaluate(
-    path,                    # run folder
-    split: str = 'test',     # dev or test
-    limit: int | None = None, # contracts, at most, drawn at random with a fixed seed; all by default
-    base: bool = True,       # score the base model's frozen states, too
-    asked: bool = False,     # and the base model's own answers, which takes long
+    path,  # run folder
+    split: str = 'test',  # dev or test
+    limit: int | None = None,  # contracts, at most, drawn at random with a fixed seed; all by default
+    base: bool = True,  # score the base model's frozen states, too
+    asked: bool = False,  # and the base model's own answers, which takes long
     progress: bool = True,
-    dtype: str = 'auto',     # number format of the base weights
-    data=None,               # folder of the prepared data; by default the one that the run was trained on
-    **settings               # of `ExtractSettings`
+    dtype: str = 'auto',  # number format of the base weights
+    data=None,  # folder of the prepared data; by default the one that the run was trained on
+    **settings,  # of `ExtractSettings`
 ) -> Evaluation:
-    "Score a run on held-out contracts; writes predictions, metrics, pictures and the report into the run folder. On dev, calibrates; on test, calibrates on dev first where that was not done. Raises LegalLLMError for what cannot be scored."
+    """Score a run on held-out contracts; writes predictions, metrics, pictures and the report into the run folder. On
+    dev, calibrates; on test, calibrates on dev first where that was not done. Raises LegalLLMError for what cannot
+    be scored.
+    """
     run, data = _with_data(path, data)
-    if split not in ('dev', 'test'): raise LegalLLMError(f"split {split!r} is not for evaluation: choose dev or test")
-    if limit is not None and limit < 1: raise LegalLLMError(f"a limit of {limit} contracts leaves nothing to score: give 1 or more")
+    if split not in ('dev', 'test'):
+        raise LegalLLMError(f"split {split!r} is not for evaluation: choose dev or test")
+    if limit is not None and limit < 1:
+        raise LegalLLMError(f"a limit of {limit} contracts leaves nothing to score: give 1 or more")
+
     def some(split):
         contracts = data.contracts(split)
-        return random.Random(run.record['settings']['seed']).sample(contracts, limit) if limit and limit < len(contracts) else contracts
+        return (
+            random.Random(run.record['settings']['seed']).sample(contracts, limit)
+            if limit and limit < len(contracts)
+            else contracts
+        )
+
     contracts = some(split)
     check_unseen(run, contracts)
     extractor = Extractor.load(run, dtype=dtype, heard=True, **settings)
-    tuned = run.record.get('adapter', True) # else only a head was fitted, and there is nothing to compare with
-    change, base = check_adapter(extractor, contracts[0].text) if tuned else None, base and tuned
+    tuned = run.record.get('adapter', True)  # else only a head was fitted, and there is nothing to compare with
+    change = check_adapter(extractor, contracts[0].text) if tuned else None
+    base = base and tuned
     if split == 'dev' or not extractor.calibrations:
         dev = some('dev')
         calibrations = _calibrate(run, extractor, dev, _score(run, extractor, dev, base, asked, progress))
-    else: calibrations = extractor.calibrations
+    else:
+        calibrations = extractor.calibrations
     scores = _score(run, extractor, contracts, base, asked, progress)
-    named = SYSTEMS if tuned else {**SYSTEMS, 'fine-tuned': SYSTEMS['frozen']} # nothing but a head was fitted
+    named = SYSTEMS if tuned else {**SYSTEMS, 'fine-tuned': SYSTEMS['frozen']}  # nothing but a head was fitted
     best = named['fine-tuned']
-    reviews = {named[s]: _reviews(extractor, contracts, said, calibrations.get(s, Calibration())) for s, said in scores.items()}
-    gold, labels = gold_answers(contracts, run.categories), _labels(contracts, scores['screen'], [c.name for c in run.categories])
+    reviews = {
+        named[s]: _reviews(extractor, contracts, said, calibrations.get(s, Calibration())) for s, said in scores.items()
+    }
+    gold = gold_answers(contracts, run.categories)
+    labels = _labels(contracts, scores['screen'], [c.name for c in run.categories])
     doubt = [~np.isnan(s.reader) for s in scores['fine-tuned'].values()]
+
     def said(system):
         odds = [calibrations.get(system, Calibration()).log_odds(s) for s in scores[system].values()]
-        return np.concatenate([expit(o[d]) for o, d in zip(odds, doubt)]), np.concatenate([y[d] for y, d in zip(labels, doubt)])
+        return np.concatenate([expit(o[d]) for o, d in zip(odds, doubt)]), np.concatenate(
+            [y[d] for y, d in zip(labels, doubt)]
+        )
+
     predictions, found = ({s: predictions_of(r, f) for s, r in reviews.items()} for f in (False, True))
     table = score_table(predictions, gold, found=found)
-    against = {s: _compare(predictions[s], found[s], predictions[SYSTEMS['screen']], found[SYSTEMS['screen']], gold) for s in predictions if s != SYSTEMS['screen']}
+    against = {
+        s: _compare(predictions[s], found[s], predictions[SYSTEMS['screen']], found[SYSTEMS['screen']], gold)
+        for s in predictions
+        if s != SYSTEMS['screen']
+    }
     every = all_scores(predictions[best], gold, texts={c.title: c.text for c in contracts}, found=found[best])
-    out = Evaluation(run, split, table, every, reviews, gold, extractor.settings, calibrations, {named[s]: said(s) for s in scores}, against)
-    save_json(run.path/f'predictions_{split}.json', predictions[best])
-    save_json(run.path/f'metrics_{split}.json', without_nan(dict(
-        split=split, contracts=[c.title for c in contracts], base=run.record['settings']['base'], data=data.info['fingerprint'], source=data.info['source'],
-        adapter_moves_log_odds_by=change, calibrations={k: c.to_dict() for k, c in calibrations.items()}, calibration_error={s: calibration_error(*v) for s, v in out.said.items()},
-        settings=asdict(extractor.settings), seconds_per_contract=out.seconds, seconds={s: sum(sum(r.seconds.values()) for r in rs.values()) for s, rs in reviews.items()},
-        table=table.to_dict(), against={s: [asdict(c) for c in cs] for s, cs in against.items()}, categories=by_category(out),
-        fine_tuned={f: {k: i.to_dict() for k, i in s.items()} for f, s in every.items()})))
+    out = Evaluation(
+        run,
+        split,
+        table,
+        every,
+        reviews,
+        gold,
+        extractor.settings,
+        calibrations,
+        {named[s]: said(s) for s in scores},
+        against,
+    )
+    save_json(run.path / f'predictions_{split}.json', predictions[best])
+    save_json(
+        run.path / f'metrics_{split}.json',
+        without_nan(
+            dict(
+                split=split,
+                contracts=[c.title for c in contracts],
+                base=run.record['settings']['base'],
+                data=data.info['fingerprint'],
+                source=data.info['source'],
+                adapter_moves_log_odds_by=change,
+                calibrations={k: c.to_dict() for k, c in calibrations.items()},
+                calibration_error={s: calibration_error(*v) for s, v in out.said.items()},
+                settings=asdict(extractor.settings),
+                seconds_per_contract=out.seconds,
+                seconds={s: sum(sum(r.seconds.values()) for r in rs.values()) for s, rs in reviews.items()},
+                table=table.to_dict(),
+                against={s: [asdict(c) for c in cs] for s, cs in against.items()},
+                categories=by_category(out),
+                fine_tuned={f: {k: i.to_dict() for k, i in s.items()} for f, s in every.items()},
+            )
+        ),
+    )
     write_report(out)
     return out
 
+
 def _compare(a, a_found, b, b_found, gold) -> list[Comparison]:
     "AUPR, span F1, detection F1 and detection AP of two systems on the same contracts."
-    rows = [(official_statistic(a, gold), official_statistic(b, gold), 'aupr', 'AUPR'), (span_statistic(a_found, gold, 0), span_statistic(b_found, gold, 0), 'f1', 'span F1'),
-            (detection_statistic(a, gold, 0, a_found), detection_statistic(b, gold, 0, b_found), 'f1', 'detection F1'),
-            (detection_statistic(a, gold), detection_statistic(b, gold), 'average_precision', 'detection AP')]
+    rows = [
+        (official_statistic(a, gold), official_statistic(b, gold), 'aupr', 'AUPR'),
+        (span_statistic(a_found, gold, 0), span_statistic(b_found, gold, 0), 'f1', 'span F1'),
+        (detection_statistic(a, gold, 0, a_found), detection_statistic(b, gold, 0, b_found), 'f1', 'detection F1'),
+        (detection_statistic(a, gold), detection_statistic(b, gold), 'average_precision', 'detection AP'),
+    ]
     return [replace(paired_bootstrap(x, y, key), name=name) for x, y, key, name in rows]
 
 # %% ../nbs/week3_eval.ipynb #e268588f
-def plot_evaluation(
-    evaluation: Evaluation
-): # matplotlib figure
+def plot_evaluation(evaluation: Evaluation):  # matplotlib figure
     "The official curves of all systems."
     curves = {s: official_curve(predictions_of(r), evaluation.gold) for s, r in evaluation.reviews.items()}
     return plot_curves(curves)
 
-def by_category(
-    evaluation: Evaluation
-) -> list[dict]: # a row for each category: category, spans, and for each system its official AUPR
-    "What each system gets, category by category."
-    said = {s: official_by_category(predictions_of(r), evaluation.gold, [c.name for c in evaluation.run.categories]).rows for s, r in evaluation.reviews.items()}
-    first = next(iter(said.values()))
-    return [dict(category=c, spans=first[c]['own']['spans'], **{s: rows[c]['own']['aupr'] for s, rows in said.items()}) for c in first]
 
-def plot_categories(
-    evaluation: Evaluation
-): # matplotlib figure
+def by_category(
+    evaluation: Evaluation,
+) -> list[dict]:  # a row for each category: category, spans, and for each system its official AUPR
+    "What each system gets, category by category."
+    said = {
+        s: official_by_category(predictions_of(r), evaluation.gold, [c.name for c in evaluation.run.categories]).rows
+        for s, r in evaluation.reviews.items()
+    }
+    first = next(iter(said.values()))
+    return [
+        dict(category=c, spans=first[c]['own']['spans'], **{s: rows[c]['own']['aupr'] for s, rows in said.items()})
+        for c in first
+    ]
+
+
+def plot_categories(evaluation: Evaluation):  # matplotlib figure
     "Official AUPR of screen and fine-tuned reader for each category that occurs."
     from matplotlib.figure import Figure
+
     screen = SYSTEMS['screen']
     rows = sorted((r for r in by_category(evaluation) if r['spans']), key=lambda r: r[screen])
-    fig = Figure(figsize=(7, .22 * len(rows) + 1))
+    fig = Figure(figsize=(7, 0.22 * len(rows) + 1))
     ax = fig.subplots()
     y = np.arange(len(rows))
-    ax.barh(y, [r[screen] for r in rows], height=.7, label=screen, color='#b9c4d6')
+    ax.barh(y, [r[screen] for r in rows], height=0.7, label=screen, color='#b9c4d6')
     ax.plot([r[evaluation.best] for r in rows], y, 'o', ms=5, label=evaluation.best, color='#1f4e8c')
     ax.set_yticks(y, [f"{r['category']} ({r['spans']})" for r in rows])
     ax.set(xlim=(0, 1), xlabel='official AUPR')
-    ax.margins(y=.01)
+    ax.margins(y=0.01)
     ax.legend(loc='lower right')
-    ax.grid(axis='x', alpha=.3)
+    ax.grid(axis='x', alpha=0.3)
     fig.tight_layout()
     return fig
 
 # %% ../nbs/week3_eval.ipynb #78142b74
 @dataclass
 class Errors:
-    "What went wrong, row by row: missed clauses, least confident first; wrong words and false finds, most confident first. Shows itself as a table to search."
-    rows: list[dict] # kind, category, contract, confidence, gold, said
+    """What went wrong, row by row: missed clauses, least confident first; wrong words and false finds, most confident
+    first. Shows itself as a table to search.
+    """
 
-    KINDS = dict(missed='clauses that were not found', words='quotes of a category whose clauses say something else', false='quotes of what is no clause')
+    rows: list[dict]  # kind, category, contract, confidence, gold, said
 
-    def count(self) -> dict[str, int]: return {k: sum(r['kind'] == k for r in self.rows) for k in self.KINDS}
+    KINDS = dict(
+        missed='clauses that were not found',
+        words='quotes of a category whose clauses say something else',
+        false='quotes of what is no clause',
+    )
+
+    def count(self) -> dict[str, int]:
+        return {k: sum(r['kind'] == k for r in self.rows) for k in self.KINDS}
 
     def _repr_html_(self):
-        def cell(text): return f'<td>{html.escape(" ".join(text.split())[:400])}</td>'
-        body = ''.join(f"<tr data-kind='{r['kind']}'><td>{r['kind']}</td>{cell(r['category'])}<td>{r['confidence']:.2f}</td>{cell(r['gold'])}{cell(r['said'])}{cell(r['contract'])}</tr>" for r in self.rows)
-        legend = '; '.join(f'<b>{k}</b>: {n}, {self.KINDS[k]}' for k, n in self.count().items())
-        search = ("const t = this.value.toLowerCase(); this.closest('.ll-errors').querySelectorAll('tbody tr').forEach(r => r.style.display = r.textContent.toLowerCase().includes(t) ? '' : 'none')")
-        return (f'<div class="ll-errors"><p>{legend}</p><input type="search" placeholder="filter: a category, a kind, a word" aria-label="filter" oninput="{html.escape(search)}" style="width:22em">'
-                f'<div style="max-height:28em;overflow:auto"><table><thead><tr>{"".join(f"<th>{h}</th>" for h in ("kind", "category", "confidence", "the contract says", "was answered", "contract"))}</tr></thead><tbody>{body}</tbody></table></div></div>')
+        def cell(text):
+            return f'<td>{html.escape(" ".join(text.split())[:400])}</td>'
 
-def errors(
-    evaluation: Evaluation
-) -> Errors:
+        body = ''.join(
+            f"<tr data-kind='{r['kind']}'><td>{r['kind']}</td>{cell(r['category'])}<td>{r['confidence']:.2f}</td>"
+            f"{cell(r['gold'])}{cell(r['said'])}{cell(r['contract'])}</tr>"
+            for r in self.rows
+        )
+        columns = 'kind', 'category', 'confidence', 'the contract says', 'was answered', 'contract'
+        head = ''.join(f'<th>{h}</th>' for h in columns)
+        legend = '; '.join(f'<b>{k}</b>: {n}, {self.KINDS[k]}' for k, n in self.count().items())
+        search = (
+            "const t = this.value.toLowerCase(); this.closest('.ll-errors').querySelectorAll('tbody "
+            "tr').forEach(r => r.style.display = r.textContent.toLowerCase().includes(t) ? '' : 'none')"
+        )
+        return (
+            f'<div class="ll-errors"><p>{legend}</p><input type="search" placeholder="filter: a category, a kind, a '
+            f'word" aria-label="filter" oninput="{html.escape(search)}" style="width:22em">'
+            f'<div style="max-height:28em;overflow:auto"><table><thead><tr>{head}</tr></thead>'
+            f'<tbody>{body}</tbody></table></div></div>'
+        )
+
+
+def errors(evaluation: Evaluation) -> Errors:
     "Every missed clause, wrong quote and false find of the fine-tuned model."
     missed, words, false = [], [], []
     for title, review in evaluation.reviews[evaluation.best].items():
         for c in evaluation.run.categories:
             gold, finds = evaluation.gold[f'{title}__{c.name}'], review.found(c.name)
             row = dict(category=c.name, contract=title)
-            lost, wrong = [g for g in gold if not is_among(g, [f.quote for f in finds])], [f for f in finds if not is_among(f.quote, gold)]
-            if lost and wrong: words += [dict(row, kind='words', confidence=f.confidence, gold=' ‖ '.join(lost), said=f.quote) for f in wrong]
-            elif lost: missed += [dict(row, kind='missed', confidence=review.probabilities[c.name], gold=g, said='') for g in lost]
-            else: false += [dict(row, kind='false', confidence=f.confidence, gold='', said=f.quote) for f in wrong]
-    return Errors(sorted(missed, key=lambda r: r['confidence']) + [r for rows in (words, false) for r in sorted(rows, key=lambda r: -r['confidence'])])
+            lost = [g for g in gold if not is_among(g, [f.quote for f in finds])]
+            wrong = [f for f in finds if not is_among(f.quote, gold)]
+            if lost and wrong:
+                words += [
+                    dict(row, kind='words', confidence=f.confidence, gold=' ‖ '.join(lost), said=f.quote) for f in wrong
+                ]
+            elif lost:
+                missed += [
+                    dict(row, kind='missed', confidence=review.probabilities[c.name], gold=g, said='') for g in lost
+                ]
+            else:
+                false += [dict(row, kind='false', confidence=f.confidence, gold='', said=f.quote) for f in wrong]
+    return Errors(
+        sorted(missed, key=lambda r: r['confidence'])
+        + [r for rows in (words, false) for r in sorted(rows, key=lambda r: -r['confidence'])]
+    )
 
-def write_report(
-    evaluation: Evaluation
-) -> Path: # the HTML page
+
+def write_report(evaluation: Evaluation) -> Path:  # the HTML page
     "Write report_<split>.html, report_<split>.md and the pictures."
     e, run = evaluation, evaluation.run
     r, s = run.record, run.record['settings']
-    pictures = run.path/'pictures'
+    pictures = run.path / 'pictures'
     pictures.mkdir(exist_ok=True)
-    plot_evaluation(e).savefig(pictures/f'curves_{e.split}.png', dpi=120)
-    plot_categories(e).savefig(pictures/f'categories_{e.split}.png', dpi=120)
-    plot_reliability(e.said).savefig(pictures/f'reliability_{e.split}.png', dpi=120)
+    plot_evaluation(e).savefig(pictures / f'curves_{e.split}.png', dpi=120)
+    plot_categories(e).savefig(pictures / f'categories_{e.split}.png', dpi=120)
+    plot_reliability(e.said).savefig(pictures / f'reliability_{e.split}.png', dpi=120)
     reviews = e.reviews[e.best].values()
     sentences, read = (sum(getattr(v, k) for v in reviews) for k in ('sentences', 'read'))
-    facts = [('model', f"{s['base']} with the adapter of {run.path.name}"), ('trained on', f"{r['packs']:,} packs, {r['tokens']:,} tokens of {Path(r['source']).name}"),
-             ('scored on', f"{len(reviews)} {e.split} contracts, {len(e.gold):,} questions, none of these contracts in training"),
-             ('reading', f"windows of {e.settings.window_tokens} tokens; the reader was asked about {read:,} of {sentences:,} sentences, where the screen gives a category {e.settings.min_probability:g} or more"),
-             ('hashes', f"adapter {run.adapter_hash}, training data {r['data']}"),
-             ('weights', f"screen {e.calibrations['fine-tuned'].screen:.2f}, reader {e.calibrations['fine-tuned'].reader:.2f}, fitted on {e.calibrations['fine-tuned'].contracts} dev contracts; thresholds by category, best span F1 on dev"),
-             *((f'calibration error, {k}', f'{calibration_error(*v):.3f}') for k, v in e.said.items()),
-             ('against the screen', '; '.join(map(str, e.against[e.best]))),
-             ('speed', f"{e.seconds:.1f} s per contract on average"), ('versions', ', '.join(f'{k} {v}' for k, v in r['versions'].items() if k in ('torch', 'transformers', 'peft')))]
+    facts = [
+        ('model', f"{s['base']} with the adapter of {run.path.name}"),
+        ('trained on', f"{r['packs']:,} packs, {r['tokens']:,} tokens of {Path(r['source']).name}"),
+        (
+            'scored on',
+            f"{len(reviews)} {e.split} contracts, {len(e.gold):,} questions, none of these contracts in training",
+        ),
+        (
+            'reading',
+            f"windows of {e.settings.window_tokens} tokens; the reader was asked about {read:,} of {sentences:,} "
+            f"sentences, where the screen gives a category {e.settings.min_probability:g} or more",
+        ),
+        ('hashes', f"adapter {run.adapter_hash}, training data {r['data']}"),
+        (
+            'weights',
+            f"screen {e.calibrations['fine-tuned'].screen:.2f}, reader {e.calibrations['fine-tuned'].reader:.2f}, "
+            f"fitted on {e.calibrations['fine-tuned'].contracts} dev contracts; thresholds by category, best span F1 "
+            "on dev",
+        ),
+        *((f'calibration error, {k}', f'{calibration_error(*v):.3f}') for k, v in e.said.items()),
+        ('against the screen', '; '.join(map(str, e.against[e.best]))),
+        ('speed', f"{e.seconds:.1f} s per contract on average"),
+        ('versions', ', '.join(f'{k} {v}' for k, v in r['versions'].items() if k in ('torch', 'transformers', 'peft'))),
+    ]
     system, *names = ['system', *(c[0] for c in e.table.COLUMNS)]
     head = ''.join(f'<th>{html.escape(n)}</th>' for n in (system, *names))
     body = ''.join('<tr>' + ''.join(f'<td>{html.escape(x)}</td>' for x in row) + '</tr>' for row in e.table.cells())
-    families = ''.join(f'<tr><td>{html.escape(f)}</td><td>{html.escape(k.replace("_", " "))}</td><td>{html.escape(str(i))}</td></tr>'
-                       for f, ks in e.scores.items() for k, i in ks.items() if k not in ('questions', 'positives', 'spans'))
-    page = f"""<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Evaluation of {html.escape(run.path.name)}</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222}}table{{border-collapse:collapse;margin:1rem 0;font-size:14px;display:block;overflow-x:auto}}
-td,th{{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical-align:top}}img{{max-width:100%}}</style>
-<h1>Evaluation of {html.escape(run.path.name)} on {e.split}</h1>
+    families = ''.join(
+        f'<tr><td>{html.escape(f)}</td><td>{html.escape(k.replace("_", " "))}</td><td>{html.escape(str(i))}</td></tr>'
+        for f, ks in e.scores.items()
+        for k, i in ks.items()
+        if k not in ('questions', 'positives', 'spans')
+    )
+    title = html.escape(f'Evaluation of {run.path.name}')
+    page = f"""<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{font: 16px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2rem auto; padding: 0 1rem; color: #222}}
+table {{border-collapse: collapse; margin: 1rem 0; font-size: 14px; display: block; overflow-x: auto}}
+td, th {{border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top}}
+img {{max-width: 100%}}
+</style>
+<h1>{title} on {e.split}</h1>
 <table>{''.join(f'<tr><th>{k}</th><td>{html.escape(v)}</td></tr>' for k, v in facts)}</table>
 <h2>Scores</h2><table><tr>{head}</tr>{body}</table><p>{html.escape(e.table.note())}</p>
-<img src="pictures/curves_{e.split}.png" alt="precision over recall"><h2>Confidence</h2><p>How often what was said came true.</p><img src="pictures/reliability_{e.split}.png" alt="frequency over probability"><h2>Categories</h2><img src="pictures/categories_{e.split}.png" alt="scores by category">
-<h2>Every score of the fine-tuned model</h2><table><tr><th>family</th><th>score</th><th>percent, with 95% interval</th></tr>{families}</table>
+<img src="pictures/curves_{e.split}.png" alt="precision over recall">
+<h2>Confidence</h2><p>How often what was said came true.</p>
+<img src="pictures/reliability_{e.split}.png" alt="frequency over probability">
+<h2>Categories</h2><img src="pictures/categories_{e.split}.png" alt="scores by category">
+<h2>Every score of the fine-tuned model</h2>
+<table><tr><th>family</th><th>score</th><th>percent, with 95% interval</th></tr>{families}</table>
 <h2>Errors</h2>{errors(e)._repr_html_()}
 """
-    text = '\n'.join([f'# Evaluation of {run.path.name} on {e.split}', '', *(f'- {k}: {v}' for k, v in facts), '', e.table._repr_markdown_(), '',
-                      f'![precision over recall](pictures/curves_{e.split}.png)', '', f'![frequency over probability](pictures/reliability_{e.split}.png)', '', f'![scores by category](pictures/categories_{e.split}.png)', ''])
-    atomic_write(run.path/f'report_{e.split}.md', text)
+    text = '\n'.join(
+        [
+            f'# Evaluation of {run.path.name} on {e.split}',
+            '',
+            *(f'- {k}: {v}' for k, v in facts),
+            '',
+            e.table._repr_markdown_(),
+            '',
+            f'![precision over recall](pictures/curves_{e.split}.png)',
+            '',
+            f'![frequency over probability](pictures/reliability_{e.split}.png)',
+            '',
+            f'![scores by category](pictures/categories_{e.split}.png)',
+            '',
+        ]
+    )
+    atomic_write(run.path / f'report_{e.split}.md', text)
     return atomic_write(e.report, page)
 
 # %% ../nbs/week3_eval.ipynb #59be6eda
 def keep_results(
-    path,               # run folder, evaluated
-    out,                # JSON file to write
+    path,  # run folder, evaluated
+    out,  # JSON file to write
     split: str = 'test',
-    data=None           # as for `evaluate`
+    data=None,  # as for `evaluate`
 ) -> Path:
     "Write the settings and scores of an evaluated run, without titles and text."
     from legal_llm.env import hardware
+
     run, data = _with_data(path, data)
-    file = run.path/f'metrics_{split}.json'
-    if not file.exists(): raise LegalLLMError(f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split {split}`")
+    file = run.path / f'metrics_{split}.json'
+    if not file.exists():
+        raise LegalLLMError(
+            f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split {split}`"
+        )
     metrics, record = json.loads(file.read_text(encoding='utf-8')), run.record
     data = {k: v for k, v in data.info.items() if k not in ('settings', 'categories', 'coverage')}
     machine = hardware()
-    return save_json(out, dict(
-        source=Path(record['source']).name, split=split, contracts=len(metrics.pop('contracts')), machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
-        training=dict({k: v for k, v in record['settings'].items() if k != 'data'}, dtype=record['dtype'], lr=record['lr'], packs=record['packs'], steps=record['steps'],
-                      tokens=record['tokens'], minutes=round(record['minutes'], 1), gpus=record['machine']['gpus']),
-        data=data, versions=record['versions'],
-        scores={k: metrics[k] for k in ('settings', 'calibrations', 'calibration_error', 'seconds_per_contract', 'seconds', 'table', 'against', 'categories', 'fine_tuned')}))
+    return save_json(
+        out,
+        dict(
+            source=Path(record['source']).name,
+            split=split,
+            contracts=len(metrics.pop('contracts')),
+            machine=dict(cpu=machine.cpu, cores=machine.cores, gpus=[g.name for g in machine.gpus]),
+            training=dict(
+                {k: v for k, v in record['settings'].items() if k != 'data'},
+                dtype=record['dtype'],
+                lr=record['lr'],
+                packs=record['packs'],
+                steps=record['steps'],
+                tokens=record['tokens'],
+                minutes=round(record['minutes'], 1),
+                gpus=record['machine']['gpus'],
+            ),
+            data=data,
+            versions=record['versions'],
+            scores={
+                k: metrics[k]
+                for k in (
+                    'settings',
+                    'calibrations',
+                    'calibration_error',
+                    'seconds_per_contract',
+                    'seconds',
+                    'table',
+                    'against',
+                    'categories',
+                    'fine_tuned',
+                )
+            },
+        ),
+    )
+
 
 def show_results(
-    file # what `keep_results` wrote
+    file,  # what `keep_results` wrote
 ):  # shows itself as a table
     "The score table of a kept result."
     from IPython.display import Markdown
+
     r = json.loads(Path(file).read_text(encoding='utf-8'))
     t, cores = r['training'], r['machine']['cores']
     where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
-    made = f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes" + (f" on {', '.join(t['gpus'])}" if t.get('gpus') else '') if t['packs'] else 'without fine-tuning: a head on the frozen model'
-    return Markdown(ScoreTable.from_dict(r['scores']['table']).markdown() +
-                    f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {made}; on a machine with {where}, "
-                    f"a contract is reviewed in {r['scores']['seconds_per_contract']:.0f} s.\n\nAgainst the linear screen: " +
-                    '; '.join(f"{s}, AUPR {100 * c['difference']['value']:+.1f} points [{100 * c['difference']['low']:.1f}, {100 * c['difference']['high']:.1f}], p = {c['p_value']:.3g}"
-                              for s, (c, *_) in r['scores']['against'].items()) + '.')
+    made = (
+        f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes"
+        + (f" on {', '.join(t['gpus'])}" if t.get('gpus') else '')
+        if t['packs']
+        else 'without fine-tuning: a head on the frozen model'
+    )
+    return Markdown(
+        ScoreTable.from_dict(r['scores']['table']).markdown()
+        + f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {made}; on a "
+        f"machine with {where}, "
+        f"a contract is reviewed in {r['scores']['seconds_per_contract']:.0f} s.\n\nAgainst the linear screen: "
+        + '; '.join(
+            f"{s}, AUPR {100 * c['difference']['value']:+.1f} points [{100 * c['difference']['low']:.1f}, "
+            f"{100 * c['difference']['high']:.1f}], p = {c['p_value']:.3g}"
+            for s, (c, *_) in r['scores']['against'].items()
+        )
+        + '.'
+    )
 
 # %% ../nbs/week3_eval.ipynb #a379faf4
 def compare_runs(
-    a, b,               # run folders, evaluated on the same contracts
+    a,
+    b,  # run folders, evaluated on the same contracts
     split: str = 'test',
-    data=None           # as for `evaluate`, of the first
-) -> list[Comparison]: # of AUPR, span F1, detection F1 and detection AP
+    data=None,  # as for `evaluate`, of the first
+) -> list[Comparison]:  # of AUPR, span F1, detection F1 and detection AP
     "Paired comparison of two runs. Raises LegalLLMError where they were not scored on the same contracts."
     said, (_, data) = [], _with_data(a, data)
     for path in (a, b):
         run = open_run(path)
-        metrics, predictions = (run.path/f'{name}_{split}.json' for name in ('metrics', 'predictions'))
-        if not metrics.exists() or not predictions.exists(): raise LegalLLMError(f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split {split}`")
-        said.append((run, json.loads(metrics.read_text(encoding='utf-8')), json.loads(predictions.read_text(encoding='utf-8'))))
+        metrics, predictions = (run.path / f'{name}_{split}.json' for name in ('metrics', 'predictions'))
+        if not metrics.exists() or not predictions.exists():
+            raise LegalLLMError(
+                f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split "
+                f"{split}`"
+            )
+        said.append(
+            (run, json.loads(metrics.read_text(encoding='utf-8')), json.loads(predictions.read_text(encoding='utf-8')))
+        )
     titles = [set(m['contracts']) for _, m, _ in said]
-    if titles[0] != titles[1]: raise LegalLLMError(f"{a} and {b} were scored on different contracts ({len(titles[0] ^ titles[1])} in one only): evaluate both with the same --limit on the same data")
+    if titles[0] != titles[1]:
+        raise LegalLLMError(
+            f"{a} and {b} were scored on different contracts ({len(titles[0] ^ titles[1])} in one only): evaluate "
+            "both with the same --limit on the same data"
+        )
     contracts = [c for c in data.contracts(split) if c.title in titles[0]]
     gold = gold_answers(contracts, said[0][0].categories)
     found = [_above(p, m['calibrations']['fine-tuned']['thresholds']) for _, m, p in said]
     return _compare(said[0][2], found[0], said[1][2], found[1], gold)
 
-def _above(predictions, thresholds): # what counts as found
-    return {i: [p for p in said if p['probability'] > thresholds.get(i.rpartition('__')[2], .5)] for i, said in predictions.items()}
 
-
+def _above(predictions, thresholds):  # what counts as found
+    return {
+        i: [p for p in said if p['probability'] > thresholds.get(i.rpartition('__')[2], 0.5)]
+        for i, said in predictions.items()
+    }

@@ -24,147 +24,223 @@ __all__ = ['ExtractSettings', 'find_clauses', 'default_run', 'Extractor', 'run_k
 @dataclass(frozen=True)
 class ExtractSettings:
     "How a contract is read."
-    min_probability: float = .05  # of the screen, below which, for all categories, the reader does not read a sentence
-    min_confidence: float = .001  # below which a sentence is no candidate
-    window_tokens: int = 177      # that the reader reads for a sentence, at most
-    max_pack_tokens: int = 1536   # that the reader computes at once, padding included
-    join_within: float = .3       # neighbours of one category are one clause where both are likelier than this and a semicolon or comma parts them,
-    join_across: float = .7       # or than this, where a full stop does
-    part: float = .2              # confidence of a part, as a share of its own, where it was joined with its neighbours
+
+    min_probability: float = 0.05  # of the screen, below which, for all categories, the reader does not read a sentence
+    min_confidence: float = 0.001  # below which a sentence is no candidate
+    window_tokens: int = 177  # that the reader reads for a sentence, at most
+    max_pack_tokens: int = 1536  # that the reader computes at once, padding included
+    # neighbours of one category are one clause where both are likelier than this and a semicolon or comma parts them,
+    join_within: float = 0.3
+    join_across: float = 0.7  # or than this, where a full stop does
+    # confidence of a part, as a share of its own, where it was joined with its neighbours
+    part: float = 0.2
 
     def __post_init__(self):
         for name in ('min_probability', 'min_confidence', 'join_within', 'join_across', 'part'):
-            if not 0 < getattr(self, name) < 1: raise LegalLLMError(f"{name}={getattr(self, name)} must be in (0, 1)")
+            if not 0 < getattr(self, name) < 1:
+                raise LegalLLMError(f"{name}={getattr(self, name)} must be in (0, 1)")
 
 # %% ../nbs/week3_extract.ipynb #e82ae90e
 def find_clauses(
-    text: str,              # a contract
+    text: str,  # a contract
     sentences: np.ndarray,  # [sentences, 2]
-    odds: np.ndarray,       # float [sentences]: log odds for the category
+    odds: np.ndarray,  # float [sentences]: log odds for the category
     category: str,
-    screen: np.ndarray | None = None, # float [sentences]: the screen's own log odds; None: nothing else was asked
-    s: ExtractSettings = ExtractSettings()
-) -> list[Find]: # in reading order
+    screen: np.ndarray | None = None,  # float [sentences]: the screen's own log odds; None: nothing else was asked
+    s: ExtractSettings = ExtractSettings(),
+) -> list[Find]:  # in reading order
     "The candidates of one category."
     p, out, runs = expit(odds), [], []
     for i in np.flatnonzero(p > s.min_confidence):
         a, b = sentences[i]
         start, end = exact_words(text[a:b], category)
-        whole, least = (start, end) == (0, b - a), s.join_within if text[sentences[i - 1][1] - 1] in ';,' else s.join_across
-        if whole and runs and runs[-1][-1] == i - 1 and min(p[i], p[i - 1]) > least: runs[-1].append(i)
-        else: runs.append([i] if whole else [-2]) # exact words are joined to nothing
+        whole = (start, end) == (0, b - a)
+        least = s.join_within if text[sentences[i - 1][1] - 1] in ';,' else s.join_across
+        if whole and runs and runs[-1][-1] == i - 1 and min(p[i], p[i - 1]) > least:
+            runs[-1].append(i)
+        else:
+            runs.append([i] if whole else [-2])  # exact words are joined to nothing
         out.append((int(a + start), int(a + end), float(p[i]), [i]))
     longer = [r for r in runs if len(r) > 1]
     inside = {i for r in longer for i in r}
     found = [(a, b, p * s.part if i[0] in inside else p, i, i[0] in inside) for a, b, p, i in out]
     found += [(int(sentences[r[0], 0]), int(sentences[r[-1], 1]), float(p[r].max()), r, False) for r in longer]
     said = expit(screen) if screen is not None else None
-    return [Find(category, text[a:b], a, b, c, None if said is None else float(said[i].max()), part) for a, b, c, i, part in sorted(found, key=lambda x: x[:2])]
+    return [
+        Find(category, text[a:b], a, b, c, None if said is None else float(said[i].max()), part)
+        for a, b, c, i, part in sorted(found, key=lambda x: x[:2])
+    ]
 
 # %% ../nbs/week3_extract.ipynb #0191bde9
-def default_run() -> Path: # the folder; it has a model card beside the weights
+def default_run() -> Path:  # the folder; it has a model card beside the weights
     "The screen and reader that come with the package, trained on CUAD."
-    return Path(str(files('legal_llm')))/'default'
+    return Path(str(files('legal_llm'))) / 'default'
 
-def _folder(run) -> Path: # that holds the screen, and the adapter where there is one
+
+def _folder(run) -> Path:  # that holds the screen, and the adapter where there is one
     from legal_llm.models import find_run
+
     path = default_run() if run is None else getattr(run, 'path', run)
     path = Path(path) if Path(path).exists() else find_run(path)
-    for folder in (path/'adapter', path):
-        if (folder/'screen.json').exists(): return folder
-    raise LegalLLMError(f"there is no screen in {path}: give a run folder of this version of legal_llm, or its adapter folder")
+    for folder in (path / 'adapter', path):
+        if (folder / 'screen.json').exists():
+            return folder
+    raise LegalLLMError(
+        f"there is no screen in {path}: give a run folder of this version of legal_llm, or its adapter folder"
+    )
+
 
 class Extractor:
     "Reviews contracts."
-    def __init__(self,
+
+    def __init__(
+        self,
         screen: Screen,
-        reader=None,      # a `Reader`; None: the screen alone
-        tokenizer=None,   # the reader's
-        calibrations: dict[str, Calibration] | None = None, # by system: `screen`, `fine-tuned`
+        reader=None,  # a `Reader`; None: the screen alone
+        tokenizer=None,  # the reader's
+        calibrations: dict[str, Calibration] | None = None,  # by system: `screen`, `fine-tuned`
         settings: ExtractSettings = ExtractSettings(),
         name: str = '',
-        calibration: Calibration | None = None # None: that of the system
+        calibration: Calibration | None = None,  # None: that of the system
     ):
-        self.screen, self.reader, self.tokenizer, self.calibrations, self.settings, self.name = screen, reader, tokenizer, calibrations or {}, settings, name
-        self.calibration = calibration or self.calibrations.get('screen' if reader is None else 'fine-tuned', Calibration())
+        self.screen, self.reader, self.tokenizer, self.calibrations, self.settings, self.name = (
+            screen,
+            reader,
+            tokenizer,
+            calibrations or {},
+            settings,
+            name,
+        )
+        self.calibration = calibration or self.calibrations.get(
+            'screen' if reader is None else 'fine-tuned', Calibration()
+        )
 
     @classmethod
-    def load(cls,
-        run=None,            # run folder, adapter, or where one is, as for `find_run`; or what `train` returned; None: what comes with the package
+    def load(
+        cls,
+        # run folder, adapter, or where one is, as for `find_run`; or what `train` returned; None: what comes with the
+        # package
+        run=None,
         fast: bool = False,  # the screen alone: no language model is loaded, and no torch
-        dtype: str = 'auto', # number format of the base weights
-        heard: bool = False, # load the reader even where it has no weight
-        **settings           # of `ExtractSettings`; by default those that the run was trained with
+        dtype: str = 'auto',  # number format of the base weights
+        heard: bool = False,  # load the reader even where it has no weight
+        **settings,  # of `ExtractSettings`; by default those that the run was trained with
     ) -> Extractor:
         "Load what a run holds. Raises LegalLLMError where there is no screen, or its reader does not fit."
         folder = _folder(run)
-        screen, calibrations = load_screen(folder), load_calibrations(folder/'calibration.json')
-        about = json.loads((folder/'legal_llm.json').read_text(encoding='utf-8')) if (folder/'legal_llm.json').exists() else {}
-        trained = {k: about['settings'][k] for k in ('window_tokens', 'min_probability') if k in about.get('settings', {})}
+        screen = load_screen(folder)
+        calibrations = load_calibrations(folder / 'calibration.json')
+        about = (
+            json.loads((folder / 'legal_llm.json').read_text(encoding='utf-8'))
+            if (folder / 'legal_llm.json').exists()
+            else {}
+        )
+        trained = {
+            k: about['settings'][k] for k in ('window_tokens', 'min_probability') if k in about.get('settings', {})
+        }
         reader = tokenizer = None
         worth = heard or calibrations.get('fine-tuned', Calibration()).reader
-        if worth and not fast and (folder/'head.safetensors').exists():
+        if worth and not fast and (folder / 'head.safetensors').exists():
             from legal_llm.reader import load_reader
+
             reader, tokenizer = load_reader(folder, dtype)
-        return cls(screen, reader, tokenizer, calibrations, ExtractSettings(**{**trained, **settings}), about.get('name') or folder.parent.name)
+        return cls(
+            screen,
+            reader,
+            tokenizer,
+            calibrations,
+            ExtractSettings(**{**trained, **settings}),
+            about.get('name') or folder.parent.name,
+        )
 
     @property
-    def categories(self): return self.screen.categories
+    def categories(self):
+        return self.screen.categories
 
-    def score(self,
-        text: str,     # a contract
-        progress=None  # called with (windows read, windows in all) as the reader goes on
+    def score(
+        self,
+        text: str,  # a contract
+        progress=None,  # called with (windows read, windows in all) as the reader goes on
     ) -> Scores:
         "Screen a contract and read what is in doubt. Raises LegalLLMError for a text without any words."
         s, begun = self.settings, time.perf_counter()
         sentences = split_sentences(text)
         odds = self.screen.log_odds(text, sentences)
-        seconds, reader = dict(screen=time.perf_counter() - begun), np.full(odds.shape, np.nan, np.float32)
+        seconds = dict(screen=time.perf_counter() - begun)
+        reader = np.full(odds.shape, np.nan, np.float32)
         if self.reader is not None:
             from legal_llm.reader import read_windows
-            begun, doubt, done = time.perf_counter(), in_doubt(odds, s.min_probability).any(1), 0
+
+            begun = time.perf_counter()
+            doubt = in_doubt(odds, s.min_probability).any(1)
+            done = 0
             windows = cut_windows(text, sentences, self.tokenizer, s.window_tokens, doubt)
+
             def tell(n):
                 nonlocal done
                 done += n
-                if progress: progress(done, len(windows))
+                if progress:
+                    progress(done, len(windows))
+
             margins = read_windows(self.reader, windows, s.max_pack_tokens, progress=tell)
-            if windows: reader[np.concatenate([w.sentences for w in windows])] = margins
+            if windows:
+                reader[np.concatenate([w.sentences for w in windows])] = margins
             seconds['reader'] = time.perf_counter() - begun
         return Scores(sentences, odds, reader, seconds)
 
-    def review(self,
+    def review(
+        self,
         text: str,
-        scores: Scores, # of this text
+        scores: Scores,  # of this text
         title: str = 'contract',
-        pages: tuple[int, ...] = (0,) # offset of the first character of each page
+        pages: tuple[int, ...] = (0,),  # offset of the first character of each page
     ) -> Review:
         "What the scores of a contract mean."
         odds, asked = self.calibration.log_odds(scores), ~np.isnan(scores.reader).all(1)
         screen = scores.screen if asked.any() else None
         names = [c.name for c in self.categories]
-        finds = [f for k, name in enumerate(names) for f in find_clauses(text, scores.sentences, odds[:, k], name, None if screen is None else screen[:, k], self.settings)]
+        finds = [
+            f
+            for k, name in enumerate(names)
+            for f in find_clauses(
+                text, scores.sentences, odds[:, k], name, None if screen is None else screen[:, k], self.settings
+            )
+        ]
         probabilities = {name: float(expit(odds[:, k].max())) for k, name in enumerate(names)}
-        return Review(title, text, finds, probabilities, dict(self.calibration.thresholds), len(odds), int(asked.sum()), dict(scores.seconds), tuple(pages))
+        return Review(
+            title,
+            text,
+            finds,
+            probabilities,
+            dict(self.calibration.thresholds),
+            len(odds),
+            int(asked.sum()),
+            dict(scores.seconds),
+            tuple(pages),
+        )
 
-    def extract(self,
-        text: str,               # a contract
+    def extract(
+        self,
+        text: str,  # a contract
         title: str = 'contract',
-        progress=None,           # called with (windows read, windows in all)
-        pages: tuple[int, ...] = (0,) # offset of the first character of each page
+        progress=None,  # called with (windows read, windows in all)
+        pages: tuple[int, ...] = (0,),  # offset of the first character of each page
     ) -> Review:
         "Review a contract of any length for all categories. Raises LegalLLMError for a text without any words."
         return self.review(text, self.score(text, progress), title, pages)
 
 # %% ../nbs/week3_extract.ipynb #309263c7
 def run_key(
-    run=None,      # as for `Extractor.load`
+    run=None,  # as for `Extractor.load`
     fast: bool = False,
-    **settings     # of `ExtractSettings`
-) -> str: # 16 hex digits
-    "Hash of what a run's reviews depend on besides the contract: screen, reader, calibration and settings. Raises LegalLLMError where there is no screen."
+    **settings,  # of `ExtractSettings`
+) -> str:  # 16 hex digits
+    """Hash of what a run's reviews depend on besides the contract: screen, reader, calibration and settings. Raises
+    LegalLLMError where there is no screen.
+    """
     from legal_llm.env import sha256_of
+
     folder = _folder(run)
     names = ['screen.npz', 'calibration.json'] + ([] if fast else ['adapter_model.safetensors', 'head.safetensors'])
-    parts = [sha256_of(folder/n) if (folder/n).exists() else '' for n in names]
+    parts = [sha256_of(folder / n) if (folder / n).exists() else '' for n in names]
     return hashlib.sha256(json.dumps([*parts, fast, settings], sort_keys=True).encode()).hexdigest()[:16]

@@ -16,121 +16,201 @@ __all__ = ['find_documents', 'find_others', 'FolderReport', 'review_documents', 
 
 # %% ../nbs/week3_folder.ipynb #d7c1a663
 def _files(source, besides=None):
-    "The files in a folder and the folders in it, in order; without hidden ones, a program's lock files, and what is in the folder `besides`."
-    if not source.exists(): raise LegalLLMError(f"there is no file or folder {source}: correct the path")
-    if not source.is_dir(): return [source]
-    def wanted(p): return p.is_file() and not any(part.startswith(('.', '~$')) for part in p.relative_to(source).parts) and p.name.lower() not in ('thumbs.db', 'desktop.ini')
-    return sorted(p for p in source.rglob('*') if wanted(p) and not (besides and Path(besides).resolve() in p.resolve().parents))
+    """The files in a folder and the folders in it, in order; without hidden ones, a program's lock files, and what is
+    in the folder `besides`.
+    """
+    if not source.exists():
+        raise LegalLLMError(f"there is no file or folder {source}: correct the path")
+    if not source.is_dir():
+        return [source]
 
-def _sources(sources): return map(Path, [sources] if isinstance(sources, (str, Path)) else sources)
+    def wanted(p):
+        return (
+            p.is_file()
+            and not any(part.startswith(('.', '~$')) for part in p.relative_to(source).parts)
+            and p.name.lower() not in ('thumbs.db', 'desktop.ini')
+        )
+
+    return sorted(
+        p for p in source.rglob('*') if wanted(p) and not (besides and Path(besides).resolve() in p.resolve().parents)
+    )
+
+
+def _sources(sources):
+    return map(Path, [sources] if isinstance(sources, (str, Path)) else sources)
+
 
 def find_documents(
-    sources,           # files and folders
-    endings: Iterable[str] # of the files to take from folders, such as '.pdf'
-) -> dict[str, Path]: # name -> file; the names are paths relative to the source, in order
-    "The documents in files and folders, folders within folders included. Raises LegalLLMError where there is none, and where two would have one name."
+    sources,  # files and folders
+    endings: Iterable[str],  # of the files to take from folders, such as '.pdf'
+) -> dict[str, Path]:  # name -> file; the names are paths relative to the source, in order
+    """The documents in files and folders, folders within folders included. Raises LegalLLMError where there is none,
+    and where two would have one name.
+    """
     found, endings = {}, {e.lower() for e in endings}
     for source in _sources(sources):
         files = _files(source)
         for path in files if not source.is_dir() else [p for p in files if p.suffix.lower() in endings]:
             name = path.relative_to(source).as_posix() if source.is_dir() else path.name
-            if name in found and found[name].resolve() != path.resolve(): raise LegalLLMError(f"{found[name]} and {path} would both be written as "
-                                                                                              f"{name}.json: review them into two folders")
+            if name in found and found[name].resolve() != path.resolve():
+                raise LegalLLMError(
+                    f"{found[name]} and {path} would both be written as {name}.json: review them into two folders"
+                )
             found[name] = path
-    if not found: raise LegalLLMError(f"there is no document to review: none of the files ends in {', '.join(sorted(endings))}")
+    if not found:
+        raise LegalLLMError(f"there is no document to review: none of the files ends in {', '.join(sorted(endings))}")
     return found
 
+
 def find_others(
-    sources,               # files and folders
-    endings: Iterable[str], # as for `find_documents`
-    besides=None           # a folder that does not count, such as the one for the results
-) -> list[str]: # names, as `find_documents` gives them
+    sources,  # files and folders
+    endings: Iterable[str],  # as for `find_documents`
+    besides=None,  # a folder that does not count, such as the one for the results
+) -> list[str]:  # names, as `find_documents` gives them
     "The files in folders that `find_documents` does not take."
     endings = {e.lower() for e in endings}
-    return [p.relative_to(s).as_posix() for s in _sources(sources) if s.is_dir() for p in _files(s, besides) if p.suffix.lower() not in endings]
+    return [
+        p.relative_to(s).as_posix()
+        for s in _sources(sources)
+        if s.is_dir()
+        for p in _files(s, besides)
+        if p.suffix.lower() not in endings
+    ]
 
 # %% ../nbs/week3_folder.ipynb #86996801
 @dataclass
 class FolderReport:
     "What became of the documents."
+
     out: Path
-    done: list[str] = field(default_factory=list)        # reviewed by this call
-    reused: list[str] = field(default_factory=list)      # reviewed before
-    failed: dict[str, str] = field(default_factory=dict) # name -> what was wrong
-    left_out: list[str] = field(default_factory=list)    # files that are no documents by their names
+    done: list[str] = field(default_factory=list)  # reviewed by this call
+    reused: list[str] = field(default_factory=list)  # reviewed before
+    failed: dict[str, str] = field(default_factory=dict)  # name -> what was wrong
+    left_out: list[str] = field(default_factory=list)  # files that are no documents by their names
 
     def _rows(self):
-        rows = [('reviewed', len(self.done) + len(self.reused)), ('could not be reviewed', len(self.failed)), ('results', short_path(self.out))]
+        rows = [
+            ('reviewed', len(self.done) + len(self.reused)),
+            ('could not be reviewed', len(self.failed)),
+            ('results', short_path(self.out)),
+        ]
         return rows[:2] + [('left out', len(self.left_out))] * bool(self.left_out) + rows[2:]
-    def _reasons(self): return [*self.failed.items(), *((name, f'left out: {_left_out(name)}') for name in self.left_out)]
-    def __str__(self): return '\n'.join([*(f'{k:22} {v}' for k, v in self._rows()), *(f'  {name}: {why}' for name, why in self._reasons())])
-    def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self._rows()),
-                                                 *(f'| `{name}` | {why} |' for name, why in self._reasons())])
+
+    def _reasons(self):
+        return [*self.failed.items(), *((name, f'left out: {_left_out(name)}') for name in self.left_out)]
+
+    def __str__(self):
+        return '\n'.join(
+            [*(f'{k:22} {v}' for k, v in self._rows()), *(f'  {name}: {why}' for name, why in self._reasons())]
+        )
+
+    def _repr_markdown_(self):
+        return '\n'.join(
+            [
+                '| | |',
+                '|---|---|',
+                *(f'| {k} | {v} |' for k, v in self._rows()),
+                *(f'| `{name}` | {why} |' for name, why in self._reasons()),
+            ]
+        )
+
 
 def _left_out(name):
     "Why a file of this name is not reviewed, and what to do."
     ending = Path(name).suffix.lower()
-    if ending in ('.doc', '.docm', '.rtf', '.odt', '.pages', '.wpd'): return f'save {ending} files as .docx or PDF'
-    if ending in ('.eml', '.msg', '.mht', '.zip', '.7z', '.rar'): return 'what is in it is not looked at; take the contracts out of it'
-    if ending in ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.gif', '.heic', '.webp'): return 'a picture; run text recognition (OCR) on it'
+    if ending in ('.doc', '.docm', '.rtf', '.odt', '.pages', '.wpd'):
+        return f'save {ending} files as .docx or PDF'
+    if ending in ('.eml', '.msg', '.mht', '.zip', '.7z', '.rar'):
+        return 'what is in it is not looked at; take the contracts out of it'
+    if ending in ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.gif', '.heic', '.webp'):
+        return 'a picture; run text recognition (OCR) on it'
     return f"files ending in {ending or 'nothing'} are not read"
 
+
 def review_documents(
-    documents: dict[str, Path], # as `find_documents` gives them
-    out,                        # folder for the results, created where missing
-    extractor: Callable,        # called with nothing when the first document is to be reviewed, gives an `Extractor`
-    read: Callable,             # called with a path, gives an object with text, title, pages and notes
-    model: str = '',            # what the results depend on besides the document, as a short text
-    share: tuple[int, int] = (0, 1), # number of this process, and of all
-    progress: bool = True
+    documents: dict[str, Path],  # as `find_documents` gives them
+    out,  # folder for the results, created where missing
+    extractor: Callable,  # called with nothing when the first document is to be reviewed, gives an `Extractor`
+    read: Callable,  # called with a path, gives an object with text, title, pages and notes
+    model: str = '',  # what the results depend on besides the document, as a short text
+    share: tuple[int, int] = (0, 1),  # number of this process, and of all
+    progress: bool = True,
 ) -> FolderReport:
-    "Review documents, each into `<out>/<name>.json`; a document that fails leaves `<name>.failed.json`, with the reason, and is tried again by the next call."
+    """Review documents, each into `<out>/<name>.json`; a document that fails leaves `<name>.failed.json`, with the
+    reason, and is tried again by the next call.
+    """
     from tqdm.auto import tqdm
+
     out, report, loaded = Path(out), FolderReport(Path(out)), None
-    if out.exists() and not out.is_dir(): raise LegalLLMError(f"{out} is a file: give a folder for the results")
+    if out.exists() and not out.is_dir():
+        raise LegalLLMError(f"{out} is a file: give a folder for the results")
     number, processes = share
     bar = tqdm(list(documents.items())[number::processes], desc='documents', unit='document', disable=not progress)
     for name, path in bar:
-        target, failure = out/f'{name}.json', out/f'{name}.failed.json'
+        target, failure = out / f'{name}.json', out / f'{name}.failed.json'
         try:
             key = _key(path, model)
-            if _key_of(target) == key: report.reused.append(name); continue
+            if _key_of(target) == key:
+                report.reused.append(name)
+                continue
             document = read(path)
-        except Exception as e: _fail(report, name, target, failure, e); continue
-        loaded = loaded or extractor() # a fault here is none of the document's
+        except Exception as e:
+            _fail(report, name, target, failure, e)
+            continue
+        loaded = loaded or extractor()  # a fault here is none of the document's
         try:
             bar.set_postfix_str(name)
-            review = loaded.extract(document.text, document.title, lambda done, n: bar.set_postfix_str(f'{name}: window {done} of {n}'), document.pages)
-            save_json(target, dict(key=key, file=name, model=loaded.name, notes=list(document.notes), **review.to_dict()))
+            review = loaded.extract(
+                document.text,
+                document.title,
+                lambda done, n: bar.set_postfix_str(f'{name}: window {done} of {n}'),
+                document.pages,
+            )
+            save_json(
+                target, dict(key=key, file=name, model=loaded.name, notes=list(document.notes), **review.to_dict())
+            )
             failure.unlink(missing_ok=True)
             report.done.append(name)
-        except Exception as e: _fail(report, name, target, failure, e) # one document must not stop the others
+        except Exception as e:
+            _fail(report, name, target, failure, e)  # one document must not stop the others
     return report
+
 
 def _fail(report, name, target, failure, e):
     report.failed[name] = str(e) if isinstance(e, LegalLLMError) else f'{type(e).__name__}: {e}'
-    target.unlink(missing_ok=True) # of an earlier version of the document
+    target.unlink(missing_ok=True)  # of an earlier version of the document
     save_json(failure, dict(file=name, error=report.failed[name]))
 
-def _key(path: Path, model: str) -> str: return hashlib.sha256(f'{model}\0{sha256_of(path)}'.encode()).hexdigest()[:16]
+
+def _key(path: Path, model: str) -> str:
+    return hashlib.sha256(f'{model}\0{sha256_of(path)}'.encode()).hexdigest()[:16]
+
 
 def _key_of(path: Path) -> str | None:
-    try: return json.loads(path.read_text(encoding='utf-8'))['key']
-    except (OSError, ValueError, KeyError, TypeError): return None
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))['key']
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
 
 def gather(
     documents: dict[str, Path],
-    out,            # folder of the results
-    model: str = '', # as for `review_documents`
-    left_out: Iterable[str] = () # as `find_others` gives them
-) -> FolderReport: # with all documents as reused or failed
-    "Write `clauses.csv`, the table of all results, and say what became of each document. What another model said, or of an earlier version, does not count."
+    out,  # folder of the results
+    model: str = '',  # as for `review_documents`
+    left_out: Iterable[str] = (),  # as `find_others` gives them
+) -> FolderReport:  # with all documents as reused or failed
+    """Write `clauses.csv`, the table of all results, and say what became of each document. What another model said, or
+    of an earlier version, does not count.
+    """
     out, report, rows = Path(out), FolderReport(Path(out), left_out=list(left_out)), []
     for name, path in documents.items():
-        target, failure = out/f'{name}.json', out/f'{name}.failed.json'
+        target, failure = out / f'{name}.json', out / f'{name}.failed.json'
         if path.exists() and _key_of(target) == _key(path, model):
             report.reused.append(name)
             rows += [dict(r, title=name) for r in rows_of(json.loads(target.read_text(encoding='utf-8')))]
-        else: report.failed[name] = json.loads(failure.read_text(encoding='utf-8'))['error'] if failure.exists() else 'it was not reviewed'
-    atomic_write(out/'clauses.csv', '\ufeff' + csv_of(rows)) # with the mark by which Excel knows UTF-8
+        else:
+            report.failed[name] = (
+                json.loads(failure.read_text(encoding='utf-8'))['error'] if failure.exists() else 'it was not reviewed'
+            )
+    atomic_write(out / 'clauses.csv', '\ufeff' + csv_of(rows))  # with the mark by which Excel knows UTF-8
     return report

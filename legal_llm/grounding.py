@@ -17,84 +17,112 @@ __all__ = ['Normalised', 'normalise', 'locate', 'ground']
 @dataclass(frozen=True)
 class Normalised:
     "Text with every run of white space as one space, and the way back to the source's characters."
-    source: str          # the text as it was
-    text: str            # without line breaks; no leading or trailing white space
+
+    source: str  # the text as it was
+    text: str  # without line breaks; no leading or trailing white space
     offsets: np.ndarray  # [len(text)] int32: index in `source` of each character of `text`
 
-    def to_source(self,
-        start: int, # first character in `text`
-        end: int    # one past the last character in `text`
-    ) -> tuple[int, int]: # the same span in `source`, so that `source[a:b]` is what stands there
+    def to_source(
+        self,
+        start: int,  # first character in `text`
+        end: int,  # one past the last character in `text`
+    ) -> tuple[int, int]:  # the same span in `source`, so that `source[a:b]` is what stands there
         "Map a span of the normalised text to the source."
         if not 0 <= start < end <= len(self.text):
-            raise LegalLLMError(f"span {start}:{end} lies outside the text of {len(self.text)} characters; give 0 <= start < end")
-        return int(self.offsets[start]), int(self.offsets[end-1]) + 1
+            raise LegalLLMError(
+                f"span {start}:{end} lies outside the text of {len(self.text)} characters; give 0 <= start < end"
+            )
+        return int(self.offsets[start]), int(self.offsets[end - 1]) + 1
 
-    def from_source(self,
-        start: int, # first character in `source`
-        end: int    # one past the last character in `source`
-    ) -> tuple[int, int]: # the same span in `text`, without white space at its ends; empty if there is nothing but white space
+    def from_source(
+        self,
+        start: int,  # first character in `source`
+        end: int,  # one past the last character in `source`
+        # the same span in `text`, without white space at its ends; empty if there is nothing but white space
+    ) -> tuple[int, int]:
         "Map a span of the source to the normalised text."
         a, b = (int(i) for i in np.searchsorted(self.offsets, (start, end)))
-        while a < b and self.text[a] == ' ': a += 1
-        while a < b and self.text[b-1] == ' ': b -= 1
+        while a < b and self.text[a] == ' ':
+            a += 1
+        while a < b and self.text[b - 1] == ' ':
+            b -= 1
         return a, b
 
 # %% ../nbs/week1_grounding.ipynb #63d9967a
 _SPACES = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint32)
 
+
 def normalise(
-    text: str # any text
-) -> Normalised: # one line of text and its offsets
-    "Collapse every run of white space (line breaks, tabs, no-break spaces) into one space; half a character (a lone surrogate) becomes the replacement character."
+    text: str,  # any text
+) -> Normalised:  # one line of text and its offsets
+    """Collapse every run of white space (line breaks, tabs, no-break spaces) into one space; half a character (a lone
+    surrogate) becomes the replacement character.
+    """
     codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), dtype=np.uint32)
     space, half = np.isin(codes, _SPACES), (codes >= 0xD800) & (codes < 0xE000)
     keep = ~space
     keep[1:] |= space[1:] & ~space[:-1]
     offsets = np.flatnonzero(keep).astype(np.int32)
-    if len(offsets) and space[offsets[-1]]: offsets = offsets[:-1]
+    if len(offsets) and space[offsets[-1]]:
+        offsets = offsets[:-1]
     out = np.where(space[offsets], np.uint32(32), np.where(half[offsets], np.uint32(0xFFFD), codes[offsets]))
     return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), offsets)
 
 # %% ../nbs/week1_grounding.ipynb #d1881b9b
 _OMISSION = re.compile(r'\s*(?:\[\s*)?(?:\.\s?\.\s?\.|…)(?:\s*\])?\s*')
 
+
 def locate(
-    quote: str,          # as somebody typed it
-    text: str,           # normalised text to find it in
-    least: float = 85.   # least similarity of a fuzzy match, 0 to 100
-) -> tuple[int, int] | None: # character span in `text`; None if nothing is similar enough
+    quote: str,  # as somebody typed it
+    text: str,  # normalised text to find it in
+    least: float = 85.0,  # least similarity of a fuzzy match, 0 to 100
+) -> tuple[int, int] | None:  # character span in `text`; None if nothing is similar enough
     "Find a quote in a text."
     quote = ' '.join(quote.split())
-    if not quote: return None
-    if (at := text.find(quote)) >= 0: return at, at + len(quote)
+    if not quote:
+        return None
+    if (at := text.find(quote)) >= 0:
+        return at, at + len(quote)
     small = quote.lower()
-    if len(lower := text.lower()) == len(text) and (at := lower.find(small)) >= 0: return at, at + len(small) # only İ has another length
-    if span := _locate_pieces(quote, text, least): return span
-    if len(quote) < 12: return None # too short for a match that is not exact to mean anything
+    # only İ has another length
+    if len(lower := text.lower()) == len(text) and (at := lower.find(small)) >= 0:
+        return at, at + len(small)
+    if span := _locate_pieces(quote, text, least):
+        return span
+    if len(quote) < 12:
+        return None  # too short for a match that is not exact to mean anything
     hit = fuzz.partial_ratio_alignment(quote, text, score_cutoff=least)
-    if hit is None or hit.dest_end - hit.dest_start < len(quote) / 2: return None
+    if hit is None or hit.dest_end - hit.dest_start < len(quote) / 2:
+        return None
     a, b = hit.dest_start, hit.dest_end
-    while a > 0 and text[a-1].isalnum() and text[a].isalnum(): a -= 1  # whole words
-    while b < len(text) and text[b-1].isalnum() and text[b].isalnum(): b += 1
+    while a > 0 and text[a - 1].isalnum() and text[a].isalnum():
+        a -= 1  # whole words
+    while b < len(text) and text[b - 1].isalnum() and text[b].isalnum():
+        b += 1
     return a + text[a:b].startswith(' '), b - text[a:b].endswith(' ')
 
+
 def _locate_pieces(quote, text, least):
-    "The stretch from the first piece of a quote with omissions to its last, where all follow one another within twice the quote's length; else None."
+    """The stretch from the first piece of a quote with omissions to its last, where all follow one another within twice
+    the quote's length; else None.
+    """
     pieces, spans, at = [p for p in _OMISSION.split(quote) if p], [], 0
-    if len(pieces) < 2 or min(map(len, pieces)) < 12: return None # short ones stand everywhere
+    if len(pieces) < 2 or min(map(len, pieces)) < 12:
+        return None  # short ones stand everywhere
     for p in pieces:
         span = locate(p, text[at:], least)
-        if span is None: return None
-        spans.append((at + span[0], at + span[1])); at = spans[-1][1]
+        if span is None:
+            return None
+        spans.append((at + span[0], at + span[1]))
+        at = spans[-1][1]
     return (spans[0][0], at) if at - spans[0][0] <= 2 * len(quote) + 100 else None
 
 # %% ../nbs/week1_grounding.ipynb #e4703d30
 def ground(
     quote: str,
-    source: Normalised, # the contract, as `normalise` gives it
-    least: float = 85.  # least similarity of a fuzzy match, 0 to 100
-) -> tuple[int, int] | None: # character span in `source.source`; None if nothing is similar enough
+    source: Normalised,  # the contract, as `normalise` gives it
+    least: float = 85.0,  # least similarity of a fuzzy match, 0 to 100
+) -> tuple[int, int] | None:  # character span in `source.source`; None if nothing is similar enough
     "Find a quote in a contract."
     span = locate(quote, source.text, least)
     return source.to_source(*span) if span else None

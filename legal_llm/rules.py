@@ -17,37 +17,49 @@ __all__ = ['SHAPES', 'NF4', 'HEAP', 'BNB_GPU', 'BNB_CPU', 'RULES', 'SETTINGS', '
 @dataclass(frozen=True)
 class Shape:
     "The sizes of a Llama-like model; SmolLM2-135M's when nothing is given."
+
     layers: int = 30
     hidden: int = 576
-    intermediate: int = 1536 # width of the feed-forward part
-    keys: int = 192          # width of the keys, and of the values: key heads x head size
+    intermediate: int = 1536  # width of the feed-forward part
+    keys: int = 192  # width of the keys, and of the values: key heads x head size
     vocabulary: int = 49152
-    tied: bool = True        # the output layer is the embedding table
+    tied: bool = True  # the output layer is the embedding table
 
     @classmethod
-    def of(cls,
-        config # a model's configuration, as transformers' `AutoConfig` gives it
+    def of(
+        cls,
+        config,  # a model's configuration, as transformers' `AutoConfig` gives it
     ) -> Shape:
         "The shape that a configuration describes."
         head = getattr(config, 'head_dim', None) or config.hidden_size // config.num_attention_heads
         keys = (getattr(config, 'num_key_value_heads', None) or config.num_attention_heads) * head
-        return cls(config.num_hidden_layers, config.hidden_size, config.intermediate_size, keys, config.vocab_size, config.tie_word_embeddings)
+        return cls(
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.intermediate_size,
+            keys,
+            config.vocab_size,
+            config.tie_word_embeddings,
+        )
 
     @property
-    def linear(self) -> int: # parameters of the layers' matrices, which 4-bit quantisation reaches
+    def linear(self) -> int:  # parameters of the layers' matrices, which 4-bit quantisation reaches
         return self.layers * (2 * self.hidden * (self.hidden + self.keys) + 3 * self.hidden * self.intermediate)
 
     @property
-    def other(self) -> int: # parameters of the embeddings and norms, which it does not
+    def other(self) -> int:  # parameters of the embeddings and norms, which it does not
         return self.vocabulary * self.hidden * (1 if self.tied else 2) + (2 * self.layers + 1) * self.hidden
 
     @property
-    def parameters(self) -> int: return self.linear + self.other
+    def parameters(self) -> int:
+        return self.linear + self.other
 
-    def adapter(self,
-        r: int # rank
-    ) -> int: # parameters of a LoRA adapter on all linear layers: r x (inputs + outputs) of each
+    def adapter(
+        self,
+        r: int,  # rank
+    ) -> int:  # parameters of a LoRA adapter on all linear layers: r x (inputs + outputs) of each
         return r * self.layers * (9 * self.hidden + 2 * self.keys + 3 * self.intermediate)
+
 
 SHAPES = {
     'SmolLM2-135M': Shape(),
@@ -60,164 +72,293 @@ SHAPES = {
 @dataclass(frozen=True)
 class Situation:
     "What the rules decide from."
+
     hardware: Hardware
-    shape: Shape = Shape()           # of the base model
-    window: int = 177                # tokens in a window
-    windows: int = 16                # in a pack
-    r: int = 16                      # LoRA rank
+    shape: Shape = Shape()  # of the base model
+    window: int = 177  # tokens in a window
+    windows: int = 16  # in a pack
+    r: int = 16  # LoRA rank
     bitsandbytes: str | None = None  # installed version; None: not installed
-    platform: str = 'local'          # as `Environment.platform`
-    shards: int = 1                  # processes that share the weights (FSDP)
+    platform: str = 'local'  # as `Environment.platform`
+    shards: int = 1  # processes that share the weights (FSDP)
 
     @property
-    def gpu(self) -> str: # the weakest GPU's name; '' without one
+    def gpu(self) -> str:  # the weakest GPU's name; '' without one
         return min(self.hardware.gpus, key=lambda g: g.capability).name if self.hardware.gpus else ''
 
     @property
-    def capability(self) -> tuple[int, int]: # of the weakest GPU, as (7, 5)
+    def capability(self) -> tuple[int, int]:  # of the weakest GPU, as (7, 5)
         return min((g.capability for g in self.hardware.gpus), default=(0, 0))
 
     @property
-    def memory_gb(self) -> float: # GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory
+    # GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory
+    def memory_gb(self) -> float:
         return min((g.memory_gb for g in self.hardware.gpus), default=self.hardware.memory_gb)
 
     @property
-    def most(self) -> int: # tokens of a pack
+    def most(self) -> int:  # tokens of a pack
         return self.window * self.windows
 
+
 def situation(
-    config=None,        # the base model's configuration; None: SmolLM2-135M's
+    config=None,  # the base model's configuration; None: SmolLM2-135M's
     window: int = 177,  # tokens in a window
     windows: int = 16,  # in a pack
-    r: int = 16,        # LoRA rank
-    shards: int = 1     # processes that share the weights (FSDP)
+    r: int = 16,  # LoRA rank
+    shards: int = 1,  # processes that share the weights (FSDP)
 ) -> Situation:
     "This machine with a base model. Starts CUDA in this process where there is a GPU."
     shape = Shape() if config is None else Shape.of(config)
-    return Situation(hardware(), shape, window, windows, r, versions().get('bitsandbytes'), environment().platform, shards)
+    return Situation(
+        hardware(), shape, window, windows, r, versions().get('bitsandbytes'), environment().platform, shards
+    )
 
 # %% ../nbs/week2_rules.ipynb #a4abb8b5
-NF4 = .5 + .127 / 8 # bytes a parameter: 4 bits, and the doubly quantised scales of blocks of 64
-HEAP = 1.5          # memory that a processor's heap takes for what is in it: in pieces, it has holes; measured 1.1 in bfloat16, 1.4 in float32 (SmolLM2, pack of 986 tokens)
+NF4 = 0.5 + 0.127 / 8  # bytes a parameter: 4 bits, and the doubly quantised scales of blocks of 64
+# memory that a processor's heap takes for what is in it: in pieces, it has holes; measured 1.1 in bfloat16, 1.4 in
+# float32 (SmolLM2, pack of 986 tokens)
+HEAP = 1.5
 
-def _bytes(dtype: str) -> int: return 4 if dtype == 'float32' else 2
+
+def _bytes(dtype: str) -> int:
+    return 4 if dtype == 'float32' else 2
+
 
 def weights_gb(
     shape: Shape,
-    dtype: str,     # float32, float16 or bfloat16
-    four_bit: bool
-) -> float: # GiB
+    dtype: str,  # float32, float16 or bfloat16
+    four_bit: bool,
+) -> float:  # GiB
     "Memory of the frozen weights."
     return (shape.linear * NF4 + shape.other * 4 if four_bit else shape.parameters * _bytes(dtype)) / 2**30
 
-def layer_bytes(
-    shape: Shape,
-    dtype: str,
-    gpu: bool
-) -> int: # bytes
+
+def layer_bytes(shape: Shape, dtype: str, gpu: bool) -> int:  # bytes
     "What one layer keeps of one token for the backward pass."
     h, m, w = shape.hidden, shape.intermediate, _bytes(dtype)
-    return ((w if gpu else 4) + (1 if gpu else 4)) * (6*h + m) + 8*h + w * (2*h + 2*shape.keys + 3*m)
+    return ((w if gpu else 4) + (1 if gpu else 4)) * (6 * h + m) + 8 * h + w * (2 * h + 2 * shape.keys + 3 * m)
+
 
 def activations_gb(
     shape: Shape,
-    tokens: int,         # in the pack
+    tokens: int,  # in the pack
     dtype: str,
     checkpointing: bool,
-    gpu: bool
-) -> float: # GiB
-    "Memory that forward and backward over one pack take beside the weights: an estimate, which preflight checks by measuring."
+    gpu: bool,
+) -> float:  # GiB
+    """Memory that forward and backward over one pack take beside the weights: an estimate, which preflight checks by
+    measuring.
+    """
     layer = layer_bytes(shape, dtype, gpu)
     kept = shape.layers * 4 * shape.hidden + layer if checkpointing else shape.layers * layer
     return tokens * (kept + layer + 8 * shape.hidden) * (1 if gpu else HEAP) / 2**30
 
-def room_gb(
-    s: Situation,
-    dtype: str,
-    four_bit: bool
-) -> float: # GiB
-    "What is left for activations beside weights, adapter, optimizer, and what CUDA (1.5 GiB) or Python and its libraries (2 GiB) take."
-    return s.memory_gb - weights_gb(s.shape, dtype, four_bit) / s.shards - 16 * s.shape.adapter(s.r) / 2**30 - (1.5 if s.gpu else 2.)
+
+def room_gb(s: Situation, dtype: str, four_bit: bool) -> float:  # GiB
+    """What is left for activations beside weights, adapter, optimizer, and what CUDA (1.5 GiB) or Python and its
+    libraries (2 GiB) take.
+    """
+    return (
+        s.memory_gb
+        - weights_gb(s.shape, dtype, four_bit) / s.shards
+        - 16 * s.shape.adapter(s.r) / 2**30
+        - (1.5 if s.gpu else 2.0)
+    )
 
 # %% ../nbs/week2_rules.ipynb #7ce6fbf5
 @dataclass(frozen=True)
 class Rule:
     "One line of the table."
+
     setting: str
-    value: object                                        # or a function of the situation
-    reason: str                                          # a sentence; {names} are filled in from `_numbers`
-    when: Callable[[Situation, dict], bool] = lambda s, c: True # `c`: what is chosen so far
+    value: object  # or a function of the situation
+    reason: str  # a sentence; {names} are filled in from `_numbers`
+    when: Callable[[Situation, dict], bool] = lambda s, c: True  # `c`: what is chosen so far
+
 
 def _numbers(s: Situation, c: dict) -> dict:
     "The numbers that reasons quote."
-    said = dict(gpu=s.gpu, capability='{}.{}'.format(*s.capability), memory=s.memory_gb, window=s.window, shards=s.shards, half=weights_gb(s.shape, 'float16', False))
-    if 'budget' not in c: return said
+    said = dict(
+        gpu=s.gpu,
+        capability='{}.{}'.format(*s.capability),
+        memory=s.memory_gb,
+        window=s.window,
+        shards=s.shards,
+        half=weights_gb(s.shape, 'float16', False),
+    )
+    if 'budget' not in c:
+        return said
     longest = min(c['budget'], s.most)
-    needs = {name: activations_gb(s.shape, longest, c['dtype'], on, bool(s.gpu)) for name, on in (('kept', False), ('again', True))}
+    needs = {
+        name: activations_gb(s.shape, longest, c['dtype'], on, bool(s.gpu))
+        for name, on in (('kept', False), ('again', True))
+    }
     return said | needs | dict(budget=c['budget'], longest=longest, room=max(0, room_gb(s, c['dtype'], c['four_bit'])))
+
 
 def _fits(s: Situation, c: dict, tokens: int, checkpointing: bool = True) -> bool:
     "Whether packs of so many tokens hold a window, and the longest can be trained on in the memory that is left."
-    return s.window <= tokens and activations_gb(s.shape, min(tokens, s.most), c['dtype'], checkpointing, bool(s.gpu)) <= room_gb(s, c['dtype'], c['four_bit'])
+    return s.window <= tokens and activations_gb(
+        s.shape, min(tokens, s.most), c['dtype'], checkpointing, bool(s.gpu)
+    ) <= room_gb(s, c['dtype'], c['four_bit'])
 
-def _large(s: Situation) -> bool: return weights_gb(s.shape, 'float16', False) > s.memory_gb / 3
 
-BNB_GPU, BNB_CPU = (6, 0), '0.50' # what bitsandbytes' NF4 needs: a GPU of Pascal's generation (its installation guide), or this release on a processor (tried with 0.50.2)
+def _large(s: Situation) -> bool:
+    return weights_gb(s.shape, 'float16', False) > s.memory_gb / 3
+
+
+# what bitsandbytes' NF4 needs: a GPU of Pascal's generation (its installation guide), or this release on a processor
+# (tried with 0.50.2)
+BNB_GPU, BNB_CPU = (6, 0), '0.50'
 
 RULES = (
-    Rule('dtype', 'bfloat16', "{gpu} has capability {capability}: from 8.0 on bfloat16 is native, and it needs no loss scaling", lambda s, c: s.capability >= (8, 0)),
-    Rule('dtype', 'float16', "{gpu} has capability {capability}: bfloat16 would be emulated; float16 under autocast, with float32 adapters and loss scaling", lambda s, c: s.gpu),
-    Rule('dtype', 'bfloat16', "the processor multiplies bfloat16 itself (AVX512-BF16 or AMX)", lambda s, c: s.hardware.cpu_bf16),
+    Rule(
+        'dtype',
+        'bfloat16',
+        "{gpu} has capability {capability}: from 8.0 on bfloat16 is native, and it needs no loss scaling",
+        lambda s, c: s.capability >= (8, 0),
+    ),
+    Rule(
+        'dtype',
+        'float16',
+        "{gpu} has capability {capability}: bfloat16 would be emulated; float16 under autocast, with float32 adapters "
+        "and loss scaling",
+        lambda s, c: s.gpu,
+    ),
+    Rule(
+        'dtype',
+        'bfloat16',
+        "the processor multiplies bfloat16 itself (AVX512-BF16 or AMX)",
+        lambda s, c: s.hardware.cpu_bf16,
+    ),
     Rule('dtype', 'float32', "the processor has no 16-bit arithmetic"),
-
     Rule('four_bit', False, "on a processor 4 bits save memory, not time: only when asked for", lambda s, c: not s.gpu),
-    Rule('four_bit', False, "FSDP shares the weights over {shards} processes, and 4-bit ones cannot be shared", lambda s, c: s.shards > 1),
-    Rule('four_bit', False, "16-bit weights take {half:.1f} GiB, no more than a third of {memory:.1f} GiB", lambda s, c: not _large(s)),
-    Rule('four_bit', False, "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes needs capability 6.0 and {gpu} has {capability}", lambda s, c: s.capability < BNB_GPU),
-    Rule('four_bit', False, "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes is not installed", lambda s, c: not s.bitsandbytes),
-    Rule('four_bit', True, "16-bit weights would take {half:.1f} GiB, more than a third of {memory:.1f} GiB: NF4 with double quantisation, computed in the number format above"),
-
-    Rule('budget', 16384, "{memory:.0f} GiB of GPU memory", lambda s, c: s.gpu and s.memory_gb >= 40 and _fits(s, c, 16384)),
-    Rule('budget', 8192, "{memory:.0f} GiB of GPU memory", lambda s, c: s.gpu and s.memory_gb >= 20 and _fits(s, c, 8192)),
+    Rule(
+        'four_bit',
+        False,
+        "FSDP shares the weights over {shards} processes, and 4-bit ones cannot be shared",
+        lambda s, c: s.shards > 1,
+    ),
+    Rule(
+        'four_bit',
+        False,
+        "16-bit weights take {half:.1f} GiB, no more than a third of {memory:.1f} GiB",
+        lambda s, c: not _large(s),
+    ),
+    Rule(
+        'four_bit',
+        False,
+        "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes needs capability 6.0 and {gpu} has "
+        "{capability}",
+        lambda s, c: s.capability < BNB_GPU,
+    ),
+    Rule(
+        'four_bit',
+        False,
+        "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes is not installed",
+        lambda s, c: not s.bitsandbytes,
+    ),
+    Rule(
+        'four_bit',
+        True,
+        "16-bit weights would take {half:.1f} GiB, more than a third of {memory:.1f} GiB: NF4 with double "
+        "quantisation, computed in the number format above",
+    ),
+    Rule(
+        'budget',
+        16384,
+        "{memory:.0f} GiB of GPU memory",
+        lambda s, c: s.gpu and s.memory_gb >= 40 and _fits(s, c, 16384),
+    ),
+    Rule(
+        'budget', 8192, "{memory:.0f} GiB of GPU memory", lambda s, c: s.gpu and s.memory_gb >= 20 and _fits(s, c, 8192)
+    ),
     Rule('budget', 4096, "{memory:.0f} GiB of memory", lambda s, c: (s.gpu or s.memory_gb >= 16) and _fits(s, c, 4096)),
     Rule('budget', 2048, "{memory:.0f} GiB of memory", lambda s, c: (s.gpu or s.memory_gb >= 8) and _fits(s, c, 2048)),
-    Rule('budget', lambda s: max(1536, s.window), "the least that is useful and holds a window of {window} tokens; there are {memory:.1f} GiB of memory"),
-
-    Rule('checkpointing', False, "a pack of {longest:,} tokens keeps about {kept:.1f} GiB, and {room:.1f} GiB are left beside weights and adapter", lambda s, c: _fits(s, c, c['budget'], False)),
-    Rule('checkpointing', True, "a pack of {longest:,} tokens would keep about {kept:.1f} GiB, and {room:.1f} GiB are left; {again:.1f} GiB when each layer is computed again, for one more forward pass"),
+    Rule(
+        'budget',
+        lambda s: max(1536, s.window),
+        "the least that is useful and holds a window of {window} tokens; there are {memory:.1f} GiB of memory",
+    ),
+    Rule(
+        'checkpointing',
+        False,
+        "a pack of {longest:,} tokens keeps about {kept:.1f} GiB, and {room:.1f} GiB are left beside weights and "
+        "adapter",
+        lambda s, c: _fits(s, c, c['budget'], False),
+    ),
+    Rule(
+        'checkpointing',
+        True,
+        "a pack of {longest:,} tokens would keep about {kept:.1f} GiB, and {room:.1f} GiB are left; {again:.1f} GiB "
+        "when each layer is computed again, for one more forward pass",
+    ),
 )
-SETTINGS = tuple(dict.fromkeys(rule.setting for rule in RULES)) # in the order in which they are decided
+SETTINGS = tuple(dict.fromkeys(rule.setting for rule in RULES))  # in the order in which they are decided
 
 # %% ../nbs/week2_rules.ipynb #7e42e3d9
 _VALUES = dict(dtype=('float32', 'float16', 'bfloat16'), four_bit=(False, True), checkpointing=(False, True))
 
-CONFLICTS = ( # (when, what is wrong and what to do)
-    (lambda s, c: c['dtype'] == 'bfloat16' and s.gpu and s.capability < (8, 0),
-     "dtype=bfloat16 is only emulated on {gpu} (capability {capability}, native from 8.0): use float16, or auto"),
-    (lambda s, c: c['dtype'] == 'float16' and not s.gpu, "dtype=float16 is for GPUs, and there is none: use float32, bfloat16 or auto"),
-    (lambda s, c: c['four_bit'] and not s.bitsandbytes,
-     "four_bit needs bitsandbytes, which is not installed: pip install \"" + next(p.spec for p in PACKAGES if p.name == 'bitsandbytes') + "\", or leave four_bit out"),
-    (lambda s, c: c['four_bit'] and s.shards > 1, "four_bit weights cannot be shared over processes (FSDP): leave four_bit out, or leave the configuration file out and train with --gpus {shards}"),
-    (lambda s, c: c['four_bit'] and s.gpu and s.capability < BNB_GPU,
-     "four_bit needs capability 6.0, and {gpu} has {capability}: leave four_bit out, and choose a smaller base model if the weights do not fit"),
-    (lambda s, c: c['four_bit'] and not s.gpu and _older(s.bitsandbytes, BNB_CPU),
-     "four_bit on a processor needs bitsandbytes " + BNB_CPU + ": pip install --upgrade \"bitsandbytes>=" + BNB_CPU + "\", or leave four_bit out"),
-    (lambda s, c: c['budget'] < s.window,
-     "budget={budget} holds no window of {window} tokens: give at least {window}, or cut smaller windows"),
-    (lambda s, c: weights_gb(s.shape, c['dtype'], c['four_bit']) / s.shards > s.memory_gb,
-     "the base model's weights take {weights:.1f} GiB, and there are {memory:.1f} GiB: choose a smaller base model, or four_bit where that is possible"),
+CONFLICTS = (  # (when, what is wrong and what to do)
+    (
+        lambda s, c: c['dtype'] == 'bfloat16' and s.gpu and s.capability < (8, 0),
+        "dtype=bfloat16 is only emulated on {gpu} (capability {capability}, native from 8.0): use float16, or auto",
+    ),
+    (
+        lambda s, c: c['dtype'] == 'float16' and not s.gpu,
+        "dtype=float16 is for GPUs, and there is none: use float32, bfloat16 or auto",
+    ),
+    (
+        lambda s, c: c['four_bit'] and not s.bitsandbytes,
+        "four_bit needs bitsandbytes, which is not installed: pip install \""
+        + next(p.spec for p in PACKAGES if p.name == 'bitsandbytes')
+        + "\", or leave four_bit out",
+    ),
+    (
+        lambda s, c: c['four_bit'] and s.shards > 1,
+        "four_bit weights cannot be shared over processes (FSDP): leave four_bit out, or leave the configuration file "
+        "out and train with --gpus {shards}",
+    ),
+    (
+        lambda s, c: c['four_bit'] and s.gpu and s.capability < BNB_GPU,
+        "four_bit needs capability 6.0, and {gpu} has {capability}: leave four_bit out, and choose a smaller base "
+        "model if the weights do not fit",
+    ),
+    (
+        lambda s, c: c['four_bit'] and not s.gpu and _older(s.bitsandbytes, BNB_CPU),
+        "four_bit on a processor needs bitsandbytes "
+        + BNB_CPU
+        + ": pip install --upgrade \"bitsandbytes>="
+        + BNB_CPU
+        + "\", or leave four_bit out",
+    ),
+    (
+        lambda s, c: c['budget'] < s.window,
+        "budget={budget} holds no window of {window} tokens: give at least {window}, or cut smaller windows",
+    ),
+    (
+        lambda s, c: weights_gb(s.shape, c['dtype'], c['four_bit']) / s.shards > s.memory_gb,
+        "the base model's weights take {weights:.1f} GiB, and there are {memory:.1f} GiB: choose a smaller base "
+        "model, or four_bit where that is possible",
+    ),
 )
+
 
 def _older(have: str, want: str) -> bool:
     from packaging.version import Version
+
     return Version(have) < Version(want)
+
 
 def _check_asked(asked: dict) -> None:
     "Raise LegalLLMError for an unknown setting, or a value that it cannot have."
     for name, value in asked.items():
         if name not in SETTINGS:
-            near = get_close_matches(name, SETTINGS, n=1, cutoff=.4)
-            raise LegalLLMError(f"there is no setting {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SETTINGS)}"))
+            near = get_close_matches(name, SETTINGS, n=1, cutoff=0.4)
+            raise LegalLLMError(
+                f"there is no setting {name!r}: "
+                + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SETTINGS)}")
+            )
         if name in _VALUES and value not in _VALUES[name]:
             raise LegalLLMError(f"{name}={value!r} is not known: choose {', '.join(map(str, _VALUES[name]))}, or auto")
         if name not in _VALUES and (type(value) is not int or value < 0):
@@ -227,31 +368,52 @@ def _check_asked(asked: dict) -> None:
 @dataclass(frozen=True)
 class Choices:
     "The settings, each with its reason. `choices['dtype']`, `dict(choices)`."
-    values: dict   # setting to value
+
+    values: dict  # setting to value
     reasons: dict  # setting to sentence
 
-    def __getitem__(self, name): return self.values[name]
-    def keys(self): return self.values.keys()
-    def to_dict(self) -> dict: return dict(self.values)
+    def __getitem__(self, name):
+        return self.values[name]
 
-    def _rows(self): return [(n, f'{v:,}' if type(v) is int else {True: 'yes', False: 'no'}.get(v, v), self.reasons[n]) for n, v in self.values.items()]
-    def __str__(self): return '\n'.join(f'{name:13}  {value:>8}  {why}' for name, value, why in self._rows())
-    def _repr_markdown_(self): return '\n'.join(['| setting | | why |', '|---|---|---|'] + [f'| {n} | **{v}** | {why} |' for n, v, why in self._rows()])
+    def keys(self):
+        return self.values.keys()
+
+    def to_dict(self) -> dict:
+        return dict(self.values)
+
+    def _rows(self):
+        return [
+            (n, f'{v:,}' if type(v) is int else {True: 'yes', False: 'no'}.get(v, v), self.reasons[n])
+            for n, v in self.values.items()
+        ]
+
+    def __str__(self):
+        return '\n'.join(f'{name:13}  {value:>8}  {why}' for name, value, why in self._rows())
+
+    def _repr_markdown_(self):
+        return '\n'.join(
+            ['| setting | | why |', '|---|---|---|'] + [f'| {n} | **{v}** | {why} |' for n, v, why in self._rows()]
+        )
+
 
 def choose(
     s: Situation,
-    **asked # settings that are asked for; None or 'auto' leaves one to the rules
+    **asked,  # settings that are asked for; None or 'auto' leaves one to the rules
 ) -> Choices:
     "Decide every setting. Raises LegalLLMError for an unknown setting and for what contradicts the hardware."
     asked = {name: value for name, value in asked.items() if value is not None and value != 'auto'}
     _check_asked(asked)
     c, reasons = {}, {}
     for name in SETTINGS:
-        if name in asked: c[name], why = asked[name], "asked for"
+        if name in asked:
+            c[name], why = asked[name], "asked for"
         else:
             rule = next(r for r in RULES if r.setting == name and r.when(s, c))
             c[name], why = rule.value(s) if callable(rule.value) else rule.value, rule.reason
         reasons[name] = why.format(**_numbers(s, c))
     for when, sentence in CONFLICTS:
-        if when(s, c): raise LegalLLMError(sentence.format(**_numbers(s, c), weights=weights_gb(s.shape, c['dtype'], c['four_bit'])))
+        if when(s, c):
+            raise LegalLLMError(
+                sentence.format(**_numbers(s, c), weights=weights_gb(s.shape, c['dtype'], c['four_bit']))
+            )
     return Choices(c, reasons)

@@ -21,44 +21,52 @@ __all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'expit',
 @dataclass(frozen=True)
 class ScreenSettings:
     "What decides how a screen is fitted; chosen by cross-validation on CUAD's training contracts."
-    C: float = .5           # inverse strength of the penalty on weights
-    min_df: int = 2         # sentences in which a word or pair must occur to count
+
+    C: float = 0.5  # inverse strength of the penalty on weights
+    min_df: int = 2  # sentences in which a word or pair must occur to count
     min_df_beside: int = 5  # the same for words of the neighbours
-    before: float = .5      # strength of the sentence before
-    after: float = .25      # of the sentence after
-    decay: float = 100.     # of how far a category's calibration departs from that of all categories
-    folds: int = 3          # parts of the contracts, each screened by a screen of the others
-    seed: int = 42          # of the folds and of the solver
+    before: float = 0.5  # strength of the sentence before
+    after: float = 0.25  # of the sentence after
+    decay: float = 100.0  # of how far a category's calibration departs from that of all categories
+    folds: int = 3  # parts of the contracts, each screened by a screen of the others
+    seed: int = 42  # of the folds and of the solver
 
     def __post_init__(self):
         for name in ('C', 'decay'):
-            if not getattr(self, name) > 0: raise LegalLLMError(f"{name}={getattr(self, name)} must be above 0")
-        if self.folds < 2: raise LegalLLMError(f"folds={self.folds} must be 2 or more")
+            if not getattr(self, name) > 0:
+                raise LegalLLMError(f"{name}={getattr(self, name)} must be above 0")
+        if self.folds < 2:
+            raise LegalLLMError(f"folds={self.folds} must be 2 or more")
+
 
 _WORD = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[$%\"“”_]+")
-PLACE = 5 # numbers that say where a sentence stands
+PLACE = 5  # numbers that say where a sentence stands
 
-def _grams(text: str, pairs: bool) -> Counter: # of words and, where asked for, of pairs of neighbouring words
+
+def _grams(text: str, pairs: bool) -> Counter:  # of words and, where asked for, of pairs of neighbouring words
     words = _WORD.findall(re.sub(r'\d', '0', text.lower().replace(',', ' ')))
     return Counter(words + [f'{a} {b}' for a, b in zip(words, words[1:])] if pairs else words)
 
-def _places(sentences: np.ndarray) -> np.ndarray: # float32 [sentences, PLACE]
+
+def _places(sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, PLACE]
     n, at, chars = len(sentences), np.arange(len(sentences)), np.diff(sentences)[:, 0]
     return np.stack([at / n, at < 3, at < 10, at >= n - 10, np.minimum(chars, 1000) / 1000], 1).astype(np.float32)
 
 # %% ../nbs/week1_screen.ipynb #6c83d6b5
 class Vocabulary:
     "Terms (words, or words and pairs), and how rare each is."
-    def __init__(self,
+
+    def __init__(
+        self,
         terms: list[str],
-        idf: np.ndarray, # float32 [terms]: inverse document frequency
-        pairs: bool      # whether pairs of words are among them
+        idf: np.ndarray,  # float32 [terms]: inverse document frequency
+        pairs: bool,  # whether pairs of words are among them
     ):
         self.terms, self.idf, self.pairs, self.number = terms, idf, pairs, {t: i for i, t in enumerate(terms)}
 
-    def rows(self,
-        texts: list[str]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # starts [texts + 1], terms [entries], values [entries]
+    def rows(
+        self, texts: list[str]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # starts [texts + 1], terms [entries], values [entries]
         "TF-IDF of texts, with logarithmic term frequency, each of length one (or zero)."
         starts, terms, values = [0], [], []
         for text in texts:
@@ -71,39 +79,57 @@ class Vocabulary:
         return np.array(starts), np.concatenate(terms), np.concatenate(values).astype(np.float32)
 
 # %% ../nbs/week1_screen.ipynb #57dfeae6
-def _sums(rows, weights: np.ndarray) -> np.ndarray: # float32 [texts, categories]
+def _sums(rows, weights: np.ndarray) -> np.ndarray:  # float32 [texts, categories]
     "The product of sparse rows and weights."
     starts, terms, values = rows
     out = np.zeros((len(starts) - 1, weights.shape[1]), np.float32)
-    full = np.flatnonzero(np.diff(starts)) # reduceat would not give zero for the others
-    if len(full): out[full] = np.add.reduceat(values[:, None] * weights[terms], starts[full], 0)
+    full = np.flatnonzero(np.diff(starts))  # reduceat would not give zero for the others
+    if len(full):
+        out[full] = np.add.reduceat(values[:, None] * weights[terms], starts[full], 0)
     return out
+
 
 class Screen:
     "Log odds of every sentence of a contract for every category."
-    def __init__(self,
+
+    def __init__(
+        self,
         categories: tuple[Category, ...],
-        own: Vocabulary,      # of the sentence itself
-        beside: Vocabulary,   # of its neighbours
-        weights: np.ndarray,  # float32 [own + 2 * beside + PLACE, categories]: of the sentence, the one before, the one after, its place
-        bias: np.ndarray,     # float32 [categories]
-        platt: np.ndarray,    # float32 [2, categories]: slope and shift that make log odds of the sums
-        settings: ScreenSettings = ScreenSettings()
+        own: Vocabulary,  # of the sentence itself
+        beside: Vocabulary,  # of its neighbours
+        # float32 [own + 2 * beside + PLACE, categories]: of the sentence, the one before, the one after, its place
+        weights: np.ndarray,
+        bias: np.ndarray,  # float32 [categories]
+        platt: np.ndarray,  # float32 [2, categories]: slope and shift that make log odds of the sums
+        settings: ScreenSettings = ScreenSettings(),
     ):
-        self.categories, self.own, self.beside, self.weights, self.bias, self.platt, self.settings = tuple(categories), own, beside, weights, bias, platt, settings
+        self.categories, self.own, self.beside, self.weights, self.bias, self.platt, self.settings = (
+            tuple(categories),
+            own,
+            beside,
+            weights,
+            bias,
+            platt,
+            settings,
+        )
 
-    def sums(self, text: str, sentences: np.ndarray) -> np.ndarray: # float32 [sentences, categories]
+    def sums(self, text: str, sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, categories]
         "The classifiers' sums, before they are made log odds."
-        texts, n, m, s = [text[a:b] for a, b in sentences], len(self.own.terms), len(self.beside.terms), self.settings
-        out, near = _sums(self.own.rows(texts), self.weights[:n]), self.beside.rows(texts)
-        out[1:] += s.before * _sums(near, self.weights[n:n + m])[:-1]
-        out[:-1] += s.after * _sums(near, self.weights[n + m:n + 2 * m])[1:]
-        return out + _places(sentences) @ self.weights[n + 2 * m:] + self.bias
+        texts = [text[a:b] for a, b in sentences]
+        n = len(self.own.terms)
+        m = len(self.beside.terms)
+        s = self.settings
+        out = _sums(self.own.rows(texts), self.weights[:n])
+        near = self.beside.rows(texts)
+        out[1:] += s.before * _sums(near, self.weights[n : n + m])[:-1]
+        out[:-1] += s.after * _sums(near, self.weights[n + m : n + 2 * m])[1:]
+        return out + _places(sentences) @ self.weights[n + 2 * m :] + self.bias
 
-    def log_odds(self,
-        text: str,             # a contract
-        sentences: np.ndarray  # [sentences, 2], as `split_sentences` gives them
-    ) -> np.ndarray: # float32 [sentences, categories]
+    def log_odds(
+        self,
+        text: str,  # a contract
+        sentences: np.ndarray,  # [sentences, 2], as `split_sentences` gives them
+    ) -> np.ndarray:  # float32 [sentences, categories]
         "Screen a contract."
         slope, shift = self.platt
         return (slope * self.sums(text, sentences) + shift).astype(np.float32)
@@ -111,9 +137,11 @@ class Screen:
 # %% ../nbs/week1_screen.ipynb #94f4aebf
 class _Counts:
     "How often each term stands in each sentence of some contracts, as a sparse matrix."
+
     def __init__(self, texts: list[str], pairs: bool):
         from array import array
         from scipy import sparse
+
         number, starts, terms, counts = {}, array('q', [0]), array('i'), array('f')
         for text in texts:
             for g, n in _grams(text, pairs).items():
@@ -121,113 +149,164 @@ class _Counts:
                 counts.append(n)
             starts.append(len(terms))
         self.terms, self.pairs = np.array(list(number)), pairs
-        self.matrix = sparse.csr_matrix((np.array(counts), np.array(terms), np.array(starts)), (len(texts), len(number)))
+        self.matrix = sparse.csr_matrix(
+            (np.array(counts), np.array(terms), np.array(starts)), (len(texts), len(number))
+        )
 
-    def vocabulary(self, rows: np.ndarray, min_df: int) -> tuple[Vocabulary, np.ndarray]: # and which terms of all it holds
+    # and which terms of all it holds
+    def vocabulary(self, rows: np.ndarray, min_df: int) -> tuple[Vocabulary, np.ndarray]:
         df = np.bincount(self.matrix[rows].indices, minlength=len(self.terms))
         kept = np.flatnonzero(df >= min_df)
-        kept = kept[np.argsort(self.terms[kept], kind='stable')] # the same, in whatever order the contracts come
-        return Vocabulary(self.terms[kept].tolist(), (np.log((1 + len(rows)) / (1 + df[kept])) + 1).astype(np.float32), self.pairs), kept
+        kept = kept[np.argsort(self.terms[kept], kind='stable')]  # the same, in whatever order the contracts come
+        return Vocabulary(
+            self.terms[kept].tolist(), (np.log((1 + len(rows)) / (1 + df[kept])) + 1).astype(np.float32), self.pairs
+        ), kept
 
     def tf_idf(self, vocabulary: Vocabulary, kept: np.ndarray):
         "What `Vocabulary.rows` gives, for all sentences."
         from scipy import sparse
+
         x = self.matrix[:, kept]
         x.data = 1 + np.log(x.data)
         x = x @ sparse.diags(vocabulary.idf)
         norm = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
         return (sparse.diags(1 / np.maximum(norm, 1e-9)) @ x).tocsr()
 
+
 def _neighbours(x, first: np.ndarray, offset: int):
     "Rows of the sentence before (-1) or after (1); zeros where there is none in the contract."
     from scipy import sparse
+
     at = np.arange(x.shape[0]) + offset
     inside = ~first if offset < 0 else np.r_[~first[1:], False]
     return sparse.diags(inside.astype(np.float32)) @ x[at.clip(0, x.shape[0] - 1)]
 
 # %% ../nbs/week1_screen.ipynb #591cf35d
-def _fit_category(x, y: np.ndarray, s: ScreenSettings) -> tuple[np.ndarray, float]: # weights [features], bias
+def _fit_category(x, y: np.ndarray, s: ScreenSettings) -> tuple[np.ndarray, float]:  # weights [features], bias
     from sklearn.svm import LinearSVC
-    if not y.any(): return np.zeros(x.shape[1], np.float32), -1. # nothing to learn from
-    if y.all(): return np.zeros(x.shape[1], np.float32), 1.
+
+    if not y.any():
+        return np.zeros(x.shape[1], np.float32), -1.0  # nothing to learn from
+    if y.all():
+        return np.zeros(x.shape[1], np.float32), 1.0
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore') # it has converged far enough
+        warnings.simplefilter('ignore')  # it has converged far enough
         model = LinearSVC(C=s.C, dual=True, tol=1e-2, max_iter=60, random_state=s.seed).fit(x, y)
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
+
 class _Fitting:
     "Contracts, cut, labelled and counted once for all fits."
+
     def __init__(self, contracts: list[Contract], categories: tuple[Category, ...], s: ScreenSettings):
         self.contracts, self.categories, self.s = contracts, categories, s
         self.sentences = [split_sentences(c.text) for c in contracts]
-        self.labels = [label_sentences(a, c.clauses, [k.name for k in categories]) for a, c in zip(self.sentences, contracts)]
-        self.contract = np.repeat(np.arange(len(contracts)), [len(a) for a in self.sentences]) # of each sentence
+        self.labels = [
+            label_sentences(a, c.clauses, [k.name for k in categories]) for a, c in zip(self.sentences, contracts)
+        ]
+        self.contract = np.repeat(np.arange(len(contracts)), [len(a) for a in self.sentences])  # of each sentence
         texts = [c.text[a:b] for c, spans in zip(contracts, self.sentences) for a, b in spans]
         self.own, self.beside = _Counts(texts, True), _Counts(texts, False)
 
-    def fit(self, which: np.ndarray) -> Screen: # without Platt's slope and shift
+    def fit(self, which: np.ndarray) -> Screen:  # without Platt's slope and shift
         "A screen of some contracts."
         from joblib import Parallel, delayed
         from scipy import sparse
+
         s, rows = self.s, np.flatnonzero(np.isin(self.contract, which))
         first = np.r_[True, np.diff(self.contract) != 0]
         (own, k), (beside, m) = self.own.vocabulary(rows, s.min_df), self.beside.vocabulary(rows, s.min_df_beside)
-        x, near, places = self.own.tf_idf(own, k), self.beside.tf_idf(beside, m), sparse.csr_matrix(np.concatenate([_places(a) for a in self.sentences]))
-        x = sparse.hstack([x, _neighbours(near, first, -1) * s.before, _neighbours(near, first, 1) * s.after, places], 'csr', dtype=np.float64)[rows]
+        x = self.own.tf_idf(own, k)
+        near = self.beside.tf_idf(beside, m)
+        places = sparse.csr_matrix(np.concatenate([_places(a) for a in self.sentences]))
+        x = sparse.hstack(
+            [x, _neighbours(near, first, -1) * s.before, _neighbours(near, first, 1) * s.after, places],
+            'csr',
+            dtype=np.float64,
+        )[rows]
         y = np.concatenate(self.labels)[rows]
-        with Parallel(min(cores(), 8) if len(y) > 20000 else 1) as parallel: # in processes: threads share liblinear's random numbers
+        # in processes: threads share liblinear's random numbers
+        with Parallel(min(cores(), 8) if len(y) > 20000 else 1) as parallel:
             weights, bias = zip(*parallel(delayed(_fit_category)(x, y[:, c], s) for c in range(len(self.categories))))
-        return Screen(self.categories, own, beside, np.stack(weights, 1), np.array(bias, np.float32), np.array([[1.], [0.]], np.float32).repeat(len(bias), 1), s)
+        return Screen(
+            self.categories,
+            own,
+            beside,
+            np.stack(weights, 1),
+            np.array(bias, np.float32),
+            np.array([[1.0], [0.0]], np.float32).repeat(len(bias), 1),
+            s,
+        )
 
-    def sums(self, screen: Screen, i: int): return screen.sums(self.contracts[i].text, self.sentences[i])
+    def sums(self, screen: Screen, i: int):
+        return screen.sums(self.contracts[i].text, self.sentences[i])
 
 # %% ../nbs/week1_screen.ipynb #c9953b03
 def expit(
-    odds # log odds, or an array of them
+    odds,  # log odds, or an array of them
 ):
     "The probability, as a float or an array of floats."
     return 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
 
+
 def fit_logistic(
-    x: np.ndarray,       # float [items, features]
-    y: np.ndarray,       # bool [items]
-    decay: float = 1e-2, # of the weights; and of the constant, where there is something to depart from
-    near: np.ndarray | None = None # float [features + 1]: what the decay draws to; None: weights of zero, and any constant
-) -> np.ndarray: # float [features + 1]: the weights, then the constant
+    x: np.ndarray,  # float [items, features]
+    y: np.ndarray,  # bool [items]
+    decay: float = 1e-2,  # of the weights; and of the constant, where there is something to depart from
+    # float [features + 1]: what the decay draws to; None: weights of zero, and any constant
+    near: np.ndarray | None = None,
+) -> np.ndarray:  # float [features + 1]: the weights, then the constant
     "Logistic regression by Newton's method."
     z = np.hstack([x, np.ones((len(x), 1))])
     rest = np.zeros(z.shape[1]) if near is None else near
-    w, penalty = rest.copy(), np.diag([decay] * x.shape[1] + [1e-9 if near is None else decay])
+    w = rest.copy()
+    penalty = np.diag([decay] * x.shape[1] + [1e-9 if near is None else decay])
     for _ in range(100):
         p = expit(z @ w)
-        step = np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z + penalty + 1e-9 * np.eye(len(w)), z.T @ (p - y) + penalty @ (w - rest))
-        w -= step * min(1, 5 / max(np.abs(step).max(), 1e-12)) # no leaps where classes are separable
-        if np.abs(step).max() < 1e-8: break
+        step = np.linalg.solve(
+            (z * (p * (1 - p))[:, None]).T @ z + penalty + 1e-9 * np.eye(len(w)), z.T @ (p - y) + penalty @ (w - rest)
+        )
+        w -= step * min(1, 5 / max(np.abs(step).max(), 1e-12))  # no leaps where classes are separable
+        if np.abs(step).max() < 1e-8:
+            break
     return w
 
 # %% ../nbs/week1_screen.ipynb #16bdbd32
-def _platt(sums: np.ndarray, y: np.ndarray, decay: float) -> np.ndarray: # float32 [2, categories]
+def _platt(sums: np.ndarray, y: np.ndarray, decay: float) -> np.ndarray:  # float32 [2, categories]
     "Slope and shift for each category, near those of all categories together."
     sums = sums.astype(np.float64)
     common = fit_logistic(sums.reshape(-1, 1), y.ravel())
-    return np.stack([fit_logistic(sums[:, c:c + 1], y[:, c], decay, common) for c in range(y.shape[1])], 1).astype(np.float32)
+    return np.stack([fit_logistic(sums[:, c : c + 1], y[:, c], decay, common) for c in range(y.shape[1])], 1).astype(
+        np.float32
+    )
+
 
 def fit_screen(
-    contracts: list[Contract],           # to learn from
+    contracts: list[Contract],  # to learn from
     categories: tuple[Category, ...],
     settings: ScreenSettings = ScreenSettings(),
-    progress=None                        # called with (fits done, fits in all)
-) -> tuple[Screen, list[np.ndarray]]: # the screen, and log odds [sentences, categories] of each contract by screens that have not seen it
+    progress=None,  # called with (fits done, fits in all)
+    # the screen, and log odds [sentences, categories] of each contract by screens that have not seen it
+) -> tuple[Screen, list[np.ndarray]]:
     "Fit a screen. Raises LegalLLMError where no contract has a clause of any category, and for a single contract."
-    if len(contracts) < 2: raise LegalLLMError("a single contract cannot be screened by others: bring more training contracts")
-    data, folds = _Fitting(contracts, tuple(categories), settings), min(settings.folds, len(contracts))
-    if not any(y.any() for y in data.labels): raise LegalLLMError("no contract has a clause of any category: there is nothing to learn; check the source's answers")
-    fold, sums = np.random.default_rng(settings.seed).permutation(len(contracts)) % folds, [None] * len(contracts)
+    if len(contracts) < 2:
+        raise LegalLLMError("a single contract cannot be screened by others: bring more training contracts")
+    data = _Fitting(contracts, tuple(categories), settings)
+    folds = min(settings.folds, len(contracts))
+    if not any(y.any() for y in data.labels):
+        raise LegalLLMError(
+            "no contract has a clause of any category: there is nothing to learn; check the source's answers"
+        )
+    fold = np.random.default_rng(settings.seed).permutation(len(contracts)) % folds
+    sums = [None] * len(contracts)
     for k in range(folds):
-        if progress: progress(k, folds + 1)
+        if progress:
+            progress(k, folds + 1)
         fitted = data.fit(np.flatnonzero(fold != k))
-        for i in np.flatnonzero(fold == k): sums[i] = data.sums(fitted, i)
-    if progress: progress(folds, folds + 1)
+        for i in np.flatnonzero(fold == k):
+            sums[i] = data.sums(fitted, i)
+    if progress:
+        progress(folds, folds + 1)
     screen = data.fit(np.arange(len(contracts)))
     screen.platt = _platt(np.concatenate(sums), np.concatenate(data.labels), settings.decay)
     return screen, [(screen.platt[0] * s + screen.platt[1]).astype(np.float32) for s in sums]
@@ -235,53 +314,92 @@ def fit_screen(
 # %% ../nbs/week1_screen.ipynb #2c1a3389
 def why(
     screen: Screen,
-    text: str,      # a sentence
+    text: str,  # a sentence
     category: str,
-    most: int = 6
-) -> list[tuple[str, float]]: # terms and their share of the log odds, largest first
-    "The words of a sentence that speak most for a category. Raises LegalLLMError for a category that the screen does not have."
+    most: int = 6,
+) -> list[tuple[str, float]]:  # terms and their share of the log odds, largest first
+    """The words of a sentence that speak most for a category. Raises LegalLLMError for a category that the screen does
+    not have.
+    """
     names = [c.name for c in screen.categories]
-    if category not in names: raise LegalLLMError(f"the screen has no category {category!r}: choose one of {', '.join(names)}")
+    if category not in names:
+        raise LegalLLMError(f"the screen has no category {category!r}: choose one of {', '.join(names)}")
     _, terms, values = screen.own.rows([text])
     c = names.index(category)
     shares = values * screen.weights[terms, c] * screen.platt[0, c]
-    return [(screen.own.terms[terms[i]], round(float(shares[i]), 2)) for i in np.argsort(-shares)[:most] if shares[i] > 0]
+    return [
+        (screen.own.terms[terms[i]], round(float(shares[i]), 2)) for i in np.argsort(-shares)[:most] if shares[i] > 0
+    ]
 
 # %% ../nbs/week1_screen.ipynb #bdc74a65
 FORMAT = 2
 
+
 def save_screen(
     screen: Screen,
-    folder,              # created where missing
-    keep: float = .3     # share of the weights that are kept, the largest ones
+    folder,  # created where missing
+    keep: float = 0.3,  # share of the weights that are kept, the largest ones
 ) -> Path:
     "Write a screen. What is left out changes log odds by little; `load_screen` gives what was kept."
     folder, size = Path(folder), np.abs(screen.weights)
-    least = np.quantile(size[size > 0], 1 - keep) if keep < 1 and (size > 0).any() else 0.
+    least = np.quantile(size[size > 0], 1 - keep) if keep < 1 and (size > 0).any() else 0.0
     rows, columns = np.nonzero(size * (size >= least))
     counts, many = np.bincount(rows, minlength=len(size)), len(screen.categories) > 256
-    words = {k: np.frombuffer('\n'.join(v.terms).encode(), np.uint8) for k, v in (('own', screen.own), ('beside', screen.beside))}
-    buffer = npz_bytes(counts=counts.astype(np.uint32 if many else np.uint16), columns=columns.astype(np.uint32 if many else np.uint8), values=screen.weights[rows, columns].astype(np.float16),
-                       idf_own=screen.own.idf.astype(np.float16), idf_beside=screen.beside.idf.astype(np.float16), bias=screen.bias, platt=screen.platt, **words)
-    atomic_write(folder/'screen.npz', buffer)
-    save_json(folder/'screen.json', dict(format=FORMAT, categories=[asdict(c) for c in screen.categories], settings=asdict(screen.settings), sha256=hashlib.sha256(buffer).hexdigest()))
+    words = {
+        k: np.frombuffer('\n'.join(v.terms).encode(), np.uint8)
+        for k, v in (('own', screen.own), ('beside', screen.beside))
+    }
+    buffer = npz_bytes(
+        counts=counts.astype(np.uint32 if many else np.uint16),
+        columns=columns.astype(np.uint32 if many else np.uint8),
+        values=screen.weights[rows, columns].astype(np.float16),
+        idf_own=screen.own.idf.astype(np.float16),
+        idf_beside=screen.beside.idf.astype(np.float16),
+        bias=screen.bias,
+        platt=screen.platt,
+        **words,
+    )
+    atomic_write(folder / 'screen.npz', buffer)
+    save_json(
+        folder / 'screen.json',
+        dict(
+            format=FORMAT,
+            categories=[asdict(c) for c in screen.categories],
+            settings=asdict(screen.settings),
+            sha256=hashlib.sha256(buffer).hexdigest(),
+        ),
+    )
     return folder
 
 # %% ../nbs/week1_screen.ipynb #522f94f7
 def load_screen(
-    folder # that `save_screen` wrote
+    folder,  # that `save_screen` wrote
 ) -> Screen:
     "Read a screen. Raises LegalLLMError for a folder that holds none, or a damaged one."
     import io
+
     folder = Path(folder)
     try:
-        about, raw = json.loads((folder/'screen.json').read_text(encoding='utf-8')), (folder/'screen.npz').read_bytes()
-        if about['format'] != FORMAT: raise LegalLLMError(f"the screen in {folder} was made by another version of legal_llm: fit it again")
-        if hashlib.sha256(raw).hexdigest() != about['sha256']: raise LegalLLMError(f"the screen in {folder} is damaged (screen.npz is not what screen.json says): copy both again, or fit it again")
+        about = json.loads((folder / 'screen.json').read_text(encoding='utf-8'))
+        raw = (folder / 'screen.npz').read_bytes()
+        if about['format'] != FORMAT:
+            raise LegalLLMError(f"the screen in {folder} was made by another version of legal_llm: fit it again")
+        if hashlib.sha256(raw).hexdigest() != about['sha256']:
+            raise LegalLLMError(
+                f"the screen in {folder} is damaged (screen.npz is not what screen.json says): copy both again, or "
+                "fit it again"
+            )
         a = np.load(io.BytesIO(raw), allow_pickle=False)
         categories = tuple(Category(**c) for c in about['categories'])
         weights = np.zeros((len(a['counts']), len(categories)), np.float32)
         weights[np.repeat(np.arange(len(weights)), a['counts']), a['columns']] = a['values']
-        own, beside = (Vocabulary(bytes(a[k]).decode().split('\n'), a[f'idf_{k}'].astype(np.float32), k == 'own') for k in ('own', 'beside'))
+        own, beside = (
+            Vocabulary(bytes(a[k]).decode().split('\n'), a[f'idf_{k}'].astype(np.float32), k == 'own')
+            for k in ('own', 'beside')
+        )
         return Screen(categories, own, beside, weights, a['bias'], a['platt'], ScreenSettings(**about['settings']))
-    except (OSError, ValueError, KeyError, TypeError) as e: raise LegalLLMError(f"there is no screen in {folder} ({type(e).__name__}: {e}): give a folder that holds screen.json and screen.npz") from e
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise LegalLLMError(
+            f"there is no screen in {folder} ({type(e).__name__}: {e}): give a folder that holds screen.json and "
+            "screen.npz"
+        ) from e

@@ -18,25 +18,33 @@ __all__ = ['split_sentences', 'label_sentences', 'SentenceReport', 'report_sente
 # %% ../nbs/week1_sentences.ipynb #812b258d
 _BREAK = re.compile(r'\n\s*\n|;\s')
 
+
 def _cut_long(text: str, start: int, end: int, most: int) -> list[tuple[int, int]]:
     "Cut at the last comma, else at the last space, of every `most` characters."
     out = []
     while end - start > most:
-        at = max(text.rfind(', ', start + most // 2, start + most), 0) or text.rfind(' ', start + most // 2, start + most)
-        if at < 0: break
+        at = max(text.rfind(', ', start + most // 2, start + most), 0) or text.rfind(
+            ' ', start + most // 2, start + most
+        )
+        if at < 0:
+            break
         out.append((start, at + 1))
         start = at + 1
     return [*out, (start, end)]
 
 # %% ../nbs/week1_sentences.ipynb #159d5fd3
 def split_sentences(
-    text: str,             # a contract, as it is
-    max_chars: int = 1000  # longer sentences are cut at commas
-) -> np.ndarray: # int32 [sentences, 2]: first character of each, and one past its last
-    "Cut a contract into sentences, without white space at their ends. Raises LegalLLMError for a text without any words."
+    text: str,  # a contract, as it is
+    max_chars: int = 1000,  # longer sentences are cut at commas
+) -> np.ndarray:  # int32 [sentences, 2]: first character of each, and one past its last
+    """Cut a contract into sentences, without white space at their ends. Raises LegalLLMError for a text without any
+    words.
+    """
     import nupunkt
+
     cuts = {0, len(text), *(m.end() for m in _BREAK.finditer(text))}
-    for start, end in nupunkt.sent_spans(text): cuts |= {start, end}
+    for start, end in nupunkt.sent_spans(text):
+        cuts |= {start, end}
     cuts = sorted(cuts)
     pieces = [piece for a, b in zip(cuts, cuts[1:]) for piece in _cut_long(text, a, b, max_chars)]
     out = []
@@ -45,15 +53,16 @@ def split_sentences(
         if any(map(str.isalnum, words)):
             a += text[a:b].index(words)
             out.append((a, a + len(words)))
-    if not out: raise LegalLLMError("the contract has no text, not one word was found in it: check the file it came from")
+    if not out:
+        raise LegalLLMError("the contract has no text, not one word was found in it: check the file it came from")
     return np.array(out, np.int32)
 
 # %% ../nbs/week1_sentences.ipynb #11b46fca
 def label_sentences(
     sentences: np.ndarray,  # [sentences, 2], as `split_sentences` gives them
     clauses: list[Clause],  # of the same contract
-    names: list[str]        # of the categories
-) -> np.ndarray: # bool [sentences, categories]
+    names: list[str],  # of the categories
+) -> np.ndarray:  # bool [sentences, categories]
     "Which sentences are clauses of which categories."
     starts, ends = sentences.T
     out = np.zeros((len(sentences), len(names)), bool)
@@ -70,18 +79,22 @@ def label_sentences(
 @dataclass
 class SentenceReport:
     "What single sentences can reach, category by category."
-    rows: list[dict] # category, spans, inside, matched: shares of the spans
+
+    rows: list[dict]  # category, spans, inside, matched: shares of the spans
 
     def _repr_markdown_(self):
         head = ['| category | spans | inside one sentence | best sentence matches |', '| :--- | ---: | ---: | ---: |']
-        return '\n'.join(head + [f"| {r['category']} | {r['spans']:,} | {r['inside']:.0%} | {r['matched']:.0%} |" for r in self.rows])
+        return '\n'.join(
+            head + [f"| {r['category']} | {r['spans']:,} | {r['inside']:.0%} | {r['matched']:.0%} |" for r in self.rows]
+        )
+
 
 def report_sentences(
-    contracts: list[Contract],
-    max_chars: int = 1000
-) -> SentenceReport: # a row for each category that occurs, best matched first, and one for all
+    contracts: list[Contract], max_chars: int = 1000
+) -> SentenceReport:  # a row for each category that occurs, best matched first, and one for all
     "How many spans are sentences."
     from legal_llm.metrics import same_span, word_set
+
     spans, inside, matched = Counter(), Counter(), Counter()
     for contract in contracts:
         sentences = split_sentences(contract.text, max_chars)
@@ -92,6 +105,10 @@ def report_sentences(
             for name in (c.category, 'all'):
                 spans[name] += 1
                 inside[name] += any(s <= a and b <= e for s, e in near)
-                matched[name] += any(same_span(word_set(contract.text[s:e]), said) or (c.category == 'Parties' and c.text in contract.text[s:e]) for s, e in near)
+                matched[name] += any(
+                    same_span(word_set(contract.text[s:e]), said)
+                    or (c.category == 'Parties' and c.text in contract.text[s:e])
+                    for s, e in near
+                )
     rows = [dict(category=k, spans=n, inside=inside[k] / n, matched=matched[k] / n) for k, n in spans.items()]
     return SentenceReport(sorted(rows, key=lambda r: (r['category'] != 'all', -r['matched'])))

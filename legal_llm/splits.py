@@ -16,14 +16,17 @@ import numpy as np
 from .env import LegalLLMError
 
 # %% ../nbs/week1_splits.ipynb #73a9c096
-SHINGLE = 8 # words
+SHINGLE = 8  # words
 _MIX = np.array([pow(0x9E3779B97F4A7C15, k, 2**64) for k in range(SHINGLE)], np.uint64)
 
-def _random(n): return np.random.default_rng(0).integers(2**64, size=n, dtype=np.uint64)
+
+def _random(n):
+    return np.random.default_rng(0).integers(2**64, size=n, dtype=np.uint64)
+
 
 def _shingle_sets(
     texts: list[str],
-) -> list[np.ndarray]: # for each text the 64-bit hashes of its shingles, sorted, each once
+) -> list[np.ndarray]:  # for each text the 64-bit hashes of its shingles, sorted, each once
     "Shingles of texts; the hashes are comparable within one call only."
     number, numbered = {}, []
     for t in texts:
@@ -32,7 +35,7 @@ def _shingle_sets(
     value, out = _random(len(number)), []
     for words in numbered:
         v, n = value[words], max(len(words) - SHINGLE + 1, 1)
-        out.append(np.unique(sum(v[k:k + n] * m for k, m in enumerate(_MIX[:len(v)]))))
+        out.append(np.unique(sum(v[k : k + n] * m for k, m in enumerate(_MIX[: len(v)]))))
     return out
 
 # %% ../nbs/week1_splits.ipynb #9b3d7f50
@@ -40,28 +43,31 @@ def _ranges(start, length):
     "`start[0] ... start[0] + length[0] - 1`, then the same for the others, in one array."
     return np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())
 
+
 def _overlaps(
-    sets: list[np.ndarray], # of `_shingle_sets`
-    least: float, # containment from which a pair counts, above 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # i, j, containment of each pair; i < j
+    sets: list[np.ndarray],  # of `_shingle_sets`
+    least: float,  # containment from which a pair counts, above 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # i, j, containment of each pair; i < j
     "Compare every two sets, exactly. Memory grows with the shingles and the pairs found, not with all pairs."
     n, size = len(sets), np.array([len(s) for s in sets])
-    if n < 2: return np.empty(0, int), np.empty(0, int), np.empty(0)
+    if n < 2:
+        return np.empty(0, int), np.empty(0, int), np.empty(0)
     shingle, doc = np.concatenate(sets), np.repeat(np.arange(n, dtype=np.int32), size)
-    order = np.argsort(shingle, kind='stable') # holders of a shingle side by side, in ascending order
+    order = np.argsort(shingle, kind='stable')  # holders of a shingle side by side, in ascending order
     shingle, doc = shingle[order], doc[order]
     start = np.flatnonzero(np.r_[True, shingle[1:] != shingle[:-1]])
     holders = np.diff(start, append=len(doc))
-    same = np.add.reduceat(_random(n)[doc], start) # equal for shingles with equal holders
+    same = np.add.reduceat(_random(n)[doc], start)  # equal for shingles with equal holders
     shared = np.flatnonzero(holders > 1)
     _, first, weight = np.unique(same[shared], return_index=True, return_counts=True)
     start, holders = start[shared[first]], holders[shared[first]]
-    at, later = _ranges(start, holders), _ranges(np.zeros_like(holders), holders) # every entry, and how many holders come before it
-    later = np.repeat(holders, holders) - 1 - later                               # how many come after it
+    # every entry, and how many holders come before it
+    at, later = _ranges(start, holders), _ranges(np.zeros_like(holders), holders)
+    later = np.repeat(holders, holders) - 1 - later  # how many come after it
     weight, by = np.repeat(weight, holders), np.argsort(doc[at], kind='stable')
     cuts, found = np.searchsorted(doc[at[by]], np.arange(n + 1)), []
     for i in range(n):
-        e = by[cuts[i]:cuts[i + 1]]
+        e = by[cuts[i] : cuts[i + 1]]
         both = np.bincount(doc[_ranges(at[e] + 1, later[e])], np.repeat(weight[e], later[e]), n)
         share = both / np.minimum(size, size[i])
         j = np.flatnonzero(share >= least)
@@ -69,49 +75,82 @@ def _overlaps(
     return tuple(np.concatenate(x) for x in zip(*found))
 
 # %% ../nbs/week1_splits.ipynb #19276c46
-NEAR = .3 # containment from which two contracts are one family
+NEAR = 0.3  # containment from which two contracts are one family
 
-def _cell(text): return ' '.join(text.split()).replace('|', '\\|')
+
+def _cell(text):
+    return ' '.join(text.split()).replace('|', '\\|')
+
 
 @dataclass(frozen=True)
 class Pair:
     "Two contracts that have words in common."
-    a: str # title
-    b: str # title
-    containment: float # share of the shorter one's shingles that the other one has, too
+
+    a: str  # title
+    b: str  # title
+    containment: float  # share of the shorter one's shingles that the other one has, too
+
 
 @dataclass(eq=False)
 class Pairs:
     "Pairs of contracts, the most alike first."
-    titles: list[str] # of all contracts that were compared
-    i: np.ndarray # index of a pair's first contract
-    j: np.ndarray # index of its second
-    containment: np.ndarray
-    least: float # containment from which pairs are listed
 
-    def __len__(self): return len(self.i)
-    def __eq__(self, other): return isinstance(other, Pairs) and self.titles == other.titles and self.least == other.least and self[:] == other[:]
+    titles: list[str]  # of all contracts that were compared
+    i: np.ndarray  # index of a pair's first contract
+    j: np.ndarray  # index of its second
+    containment: np.ndarray
+    least: float  # containment from which pairs are listed
+
+    def __len__(self):
+        return len(self.i)
+
+    def __eq__(self, other):
+        return (
+            isinstance(other, Pairs)
+            and self.titles == other.titles
+            and self.least == other.least
+            and self[:] == other[:]
+        )
+
     def __getitem__(self, n):
-        if isinstance(n, slice): return [self[k] for k in range(*n.indices(len(self)))]
+        if isinstance(n, slice):
+            return [self[k] for k in range(*n.indices(len(self)))]
         return Pair(self.titles[self.i[n]], self.titles[self.j[n]], float(self.containment[n]))
 
     def _head(self):
-        counts = [f'{(self.containment >= x).sum():,} at {x} or more' for x in (.5, .8) if x > self.least]
-        return f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of {self.least:g} or more' + ''.join(', ' + c for c in counts)
+        counts = [f'{(self.containment >= x).sum():,} at {x} or more' for x in (0.5, 0.8) if x > self.least]
+        return (
+            f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of {self.least:g} or more'
+            + ''.join(', ' + c for c in counts)
+        )
 
-    def __str__(self): return '\n'.join([self._head(), *(f'{p.containment:.2f}  {p.a}  |  {p.b}' for p in self[:20])])
-    def __repr__(self): return f'Pairs({self._head()})'
+    def __str__(self):
+        return '\n'.join([self._head(), *(f'{p.containment:.2f}  {p.a}  |  {p.b}' for p in self[:20])])
+
+    def __repr__(self):
+        return f'Pairs({self._head()})'
+
     def _repr_markdown_(self):
         rows = [f'| {p.containment:.2f} | {_cell(p.a)} | {_cell(p.b)} |' for p in self[:20]]
-        return '\n'.join([self._head(), '', *(['| containment | contract | contract |', '| ---: | :--- | :--- |'] if rows else []), *rows])
+        return '\n'.join(
+            [
+                self._head(),
+                '',
+                *(['| containment | contract | contract |', '| ---: | :--- | :--- |'] if rows else []),
+                *rows,
+            ]
+        )
 
 # %% ../nbs/week1_splits.ipynb #4e34fe9c
 def near_duplicates(
-    contracts: list, # `Contract`s
-    least: float = NEAR, # containment from which a pair is listed
+    contracts: list,  # `Contract`s
+    least: float = NEAR,  # containment from which a pair is listed
 ) -> Pairs:
-    "Pairs of contracts that share words, found exactly: every two are compared. The order of the contracts does not matter."
-    if not 0 < least <= 1: raise LegalLLMError(f"least={least}: a containment lies above 0 and is at most 1; {NEAR} is the default")
+    """Pairs of contracts that share words, found exactly: every two are compared. The order of the contracts does not
+    matter.
+    """
+    if not 0 < least <= 1:
+        raise LegalLLMError(f"least={least}: a containment lies above 0 and is at most 1; {NEAR} is the default")
     order = np.array(sorted(range(len(contracts)), key=lambda k: (contracts[k].title, contracts[k].text)), int)
     i, j, share = _overlaps(_shingle_sets([contracts[k].text for k in order]), least)
     by = np.argsort(-share, kind='stable')
@@ -126,8 +165,10 @@ def _components(n, i, j):
         np.minimum.at(new, label[i], low)
         np.minimum.at(new, label[j], low)
         new = new[new]
-        if (new == label).all(): return label
+        if (new == label).all():
+            return label
         label = new
+
 
 def _edges(contracts, pairs):
     "Indices of contracts that belong together: near-duplicates and equal titles."
@@ -136,22 +177,27 @@ def _edges(contracts, pairs):
     same = np.array([e for e in same if e[0] != e[1]], int).reshape(-1, 2)
     return np.r_[pairs.i, same[:, 0]], np.r_[pairs.j, same[:, 1]]
 
+
 def families(
-    contracts: list, # `Contract`s
-    least: float = NEAR, # containment from which two contracts are one family
-) -> list[list]: # families of at least two contracts, the largest first
+    contracts: list,  # `Contract`s
+    least: float = NEAR,  # containment from which two contracts are one family
+) -> list[list]:  # families of at least two contracts, the largest first
     "Contracts that must stay together: near-duplicates and equal titles, directly or through others."
-    label, out = _components(len(contracts), *_edges(contracts, near_duplicates(contracts, least))), {}
-    for k, c in zip(label, contracts): out.setdefault(k, []).append(c)
-    return sorted((sorted(f, key=lambda c: c.title) for f in out.values() if len(f) > 1), key=lambda f: (-len(f), f[0].title))
+    label = _components(len(contracts), *_edges(contracts, near_duplicates(contracts, least)))
+    out = {}
+    for k, c in zip(label, contracts):
+        out.setdefault(k, []).append(c)
+    return sorted(
+        (sorted(f, key=lambda c: c.title) for f in out.values() if len(f) > 1), key=lambda f: (-len(f), f[0].title)
+    )
 
 # %% ../nbs/week1_splits.ipynb #fa08046a
 def _stratify(
-    groups: list, # lists of contracts that stay together
-    shares: dict[str, float], # split -> share, above 0; the shares add up to 1
-) -> dict[str, list]: # split -> contracts
+    groups: list,  # lists of contracts that stay together
+    shares: dict[str, float],  # split -> share, above 0; the shares add up to 1
+) -> dict[str, list]:  # split -> contracts
     "Iterative stratification of groups over category presence."
-    have = [Counter(k for c in g for k in c.categories) for g in groups] # contracts of the group that have a category
+    have = [Counter(k for c in g for k in c.categories) for g in groups]  # contracts of the group that have a category
     total = sum(have, Counter())
     lack = {s: {k: share * n for k, n in total.items()} for s, share in shares.items()}
     room = {s: share * sum(map(len, groups)) for s, share in shares.items()}
@@ -160,9 +206,17 @@ def _stratify(
         counts = sum((have[i] for i in left), Counter())
         rarest = min(counts, key=lambda k: (counts[k], k)) if counts else None
         for i in [i for i in left if rarest is None or rarest in have[i]]:
-            def need(s): return min(room[s] - len(left[i]) + .5, 0), sum(n * lack[s][k] / shares[s] / total[k] for k, n in have[i].items()), room[s]
+
+            def need(s):
+                return (
+                    min(room[s] - len(left[i]) + 0.5, 0),
+                    sum(n * lack[s][k] / shares[s] / total[k] for k, n in have[i].items()),
+                    room[s],
+                )
+
             side = max(shares, key=need)
-            for k, n in have[i].items(): lack[side][k] -= n
+            for k, n in have[i].items():
+                lack[side][k] -= n
             room[side] -= len(left[i])
             out[side] += left.pop(i)
     return out
@@ -171,20 +225,23 @@ def _stratify(
 @dataclass
 class SplitReport:
     "What a split that has passed `verify_no_leak` holds."
-    contracts: dict[str, int] # split -> contracts
-    positives: dict[str, dict[str, int]] # category -> split -> contracts that have it
-    families: list[int] # sizes of the families that stay on one side, the largest first
-    found: Pairs # the near-duplicates, of the containment from which two contracts must not be on two sides
-    tolerated: int = 0 # pairs across the official split that were allowed
-    left_out: list[Pair] = field(default_factory=list) # training contract, the official test contract it is closest to, containment
-    asked: dict[str, float] = field(default_factory=dict) # split -> share that was asked for
+
+    contracts: dict[str, int]  # split -> contracts
+    positives: dict[str, dict[str, int]]  # category -> split -> contracts that have it
+    families: list[int]  # sizes of the families that stay on one side, the largest first
+    found: Pairs  # the near-duplicates, of the containment from which two contracts must not be on two sides
+    tolerated: int = 0  # pairs across the official split that were allowed
+    # training contract, the official test contract it is closest to, containment
+    left_out: list[Pair] = field(default_factory=list)
+    asked: dict[str, float] = field(default_factory=dict)  # split -> share that was asked for
 
     @property
-    def least(self) -> float: return self.found.least
+    def least(self) -> float:
+        return self.found.least
 
     @property
-    def pairs(self) -> dict[float, int]: # containment -> pairs at or above it
-        return {x: int((self.found.containment >= x).sum()) for x in (self.least, .5, .8) if x >= self.least}
+    def pairs(self) -> dict[float, int]:  # containment -> pairs at or above it
+        return {x: int((self.found.containment >= x).sum()) for x in (self.least, 0.5, 0.8) if x >= self.least}
 
     def deviation(self, category: str, split: str) -> float:
         "Contracts with the category in the split, less what the split's share of all contracts would give it."
@@ -192,51 +249,93 @@ class SplitReport:
         return n[split] - sum(n.values()) * self.contracts[split] / max(sum(self.contracts.values()), 1)
 
     @property
-    def worst(self) -> tuple[float, str, str]: # contracts, category, split
+    def worst(self) -> tuple[float, str, str]:  # contracts, category, split
         "The largest deviation."
-        return max(((self.deviation(k, s), k, s) for k in self.positives for s in self.contracts), key=lambda d: abs(d[0]), default=(0., '', ''))
+        return max(
+            ((self.deviation(k, s), k, s) for k in self.positives for s in self.contracts),
+            key=lambda d: abs(d[0]),
+            default=(0.0, '', ''),
+        )
 
     def rows(self):
         n = sum(self.contracts.values())
         for s, k in self.contracts.items():
-            yield s, f'{k:,} contracts ({k / max(n, 1):.1%}' + (f', asked {self.asked[s]:.1%})' if s in self.asked else ')')
+            yield (
+                s,
+                f'{k:,} contracts ({k / max(n, 1):.1%}' + (f', asked {self.asked[s]:.1%})' if s in self.asked else ')'),
+            )
         yield 'pairs', ', '.join(f'{k:,} at {x:g} or more' for x, k in self.pairs.items())
-        yield 'families', (f'{len(self.families):,} with {sum(self.families):,} contracts, {self.families[0]:,} in the largest; each is on one side' if self.families else 'none')
+        yield (
+            'families',
+            (
+                f'{len(self.families):,} with {sum(self.families):,} contracts, {self.families[0]:,} in the largest; '
+                'each is on one side'
+                if self.families
+                else 'none'
+            ),
+        )
         if self.left_out:
-            yield 'left out', f'{len(self.left_out):,} training contracts that are near-duplicates of an official test contract, such as {_cell(self.left_out[0].a)}'
-        if self.positives: yield 'stratified', f'largest deviation {self.worst[0]:+.1f} contracts ({self.worst[1]}, {self.worst[2]})'
-        yield 'verified', ((f'NO: {self.tolerated:,} leaking pairs across the official split were let through (keep_relatives); else ' if self.tolerated else 'yes: ')
-            + f'no two contracts on two sides have a title in common, or {self.least:.0%} of the shorter one\'s runs of {SHINGLE} words')
+            yield (
+                'left out',
+                f'{len(self.left_out):,} training contracts that are near-duplicates of an official test contract, '
+                f'such as {_cell(self.left_out[0].a)}',
+            )
+        if self.positives:
+            yield 'stratified', f'largest deviation {self.worst[0]:+.1f} contracts ({self.worst[1]}, {self.worst[2]})'
+        yield (
+            'verified',
+            (
+                (
+                    f'NO: {self.tolerated:,} leaking pairs across the official split were let through '
+                    '(keep_relatives); else '
+                    if self.tolerated
+                    else 'yes: '
+                )
+                + f'no two contracts on two sides have a title in common, or {self.least:.0%} of the shorter one\'s '
+                f'runs of {SHINGLE} words'
+            ),
+        )
 
     def _table(self):
-        for k, n in self.positives.items(): yield k, sum(n.values()), *(f'{n[s]} ({self.deviation(k, s):+.1f})' for s in self.contracts)
+        for k, n in self.positives.items():
+            yield k, sum(n.values()), *(f'{n[s]} ({self.deviation(k, s):+.1f})' for s in self.contracts)
 
     def __str__(self):
         lines = [f'{k:<11} {v}' for k, v in self.rows()]
         head = f"{'category':<34}{'all':>6}" + ''.join(f'{s:>14}' for s in self.contracts)
-        return '\n'.join(lines + ['', head] + [f'{k:<34}{n:>6}' + ''.join(f'{x:>14}' for x in xs) for k, n, *xs in self._table()])
+        return '\n'.join(
+            lines + ['', head] + [f'{k:<34}{n:>6}' + ''.join(f'{x:>14}' for x in xs) for k, n, *xs in self._table()]
+        )
 
     def _repr_markdown_(self):
         head = '\n'.join(['| | |', '| :--- | :--- |'] + [f'| {k} | {v} |' for k, v in self.rows()])
         top = ['category', 'contracts', *self.contracts]
-        body = '\n'.join(f'| {" | ".join(map(str, row))} |' for row in [top, [':---'] + ['---:'] * (len(top) - 1), *self._table()])
-        return f'{head}\n\nContracts that have each category, and in brackets how many more than the split\'s share:\n\n{body}'
+        body = '\n'.join(
+            f'| {" | ".join(map(str, row))} |' for row in [top, [':---'] + ['---:'] * (len(top) - 1), *self._table()]
+        )
+        return (
+            f'{head}\n\nContracts that have each category, and in brackets how many more than the split\'s '
+            f'share:\n\n{body}'
+        )
 
 # %% ../nbs/week1_splits.ipynb #f243807d
 def verify_no_leak(
-    splits: dict, # split -> `Contract`s
-    least: float = NEAR, # containment from which two contracts must not be on two sides
-    keep_relatives: bool = False, # let pairs across CUAD's official split through, and count them
+    splits: dict,  # split -> `Contract`s
+    least: float = NEAR,  # containment from which two contracts must not be on two sides
+    keep_relatives: bool = False,  # let pairs across CUAD's official split through, and count them
 ) -> SplitReport:
-    """Raise `LegalLLMError` where a contract and a copy of it are in two splits: by title or by words, renamed, amended, or in part.
+    """Raise `LegalLLMError` where a contract and a copy of it are in two splits: by title or by words, renamed,
+    amended, or in part.
 
     The message names both contracts, their splits and their containment; of several leaks the closest pair."""
-    contracts, side = [c for cs in splits.values() for c in cs], np.array([s for s, cs in splits.items() for _ in cs])
+    contracts = [c for cs in splits.values() for c in cs]
+    side = np.array([s for s, cs in splits.items() for _ in cs])
     cure = "a score on it would mean nothing. Split again with split_contracts, or remove one of the two"
     seen = {}
     for c, s in zip(contracts, side):
         other = seen.setdefault(c.title, s)
-        if other != s: raise LegalLLMError(f"the contract {c.title!r} in '{s}' has the same title as one in '{other}'; {cure}")
+        if other != s:
+            raise LegalLLMError(f"the contract {c.title!r} in '{s}' has the same title as one in '{other}'; {cure}")
     pairs = near_duplicates(contracts, least)
     leak = side[pairs.i] != side[pairs.j]
     official = np.array([c.split == 'test' for c in contracts], bool)
@@ -245,76 +344,102 @@ def verify_no_leak(
     if len(leaks):
         n, p = leaks[0], pairs[leaks[0]]
         more = f" (and {len(leaks) - 1:,} more such pairs)" if len(leaks) > 1 else ''
-        raise LegalLLMError(f"the contract {p.a!r} in '{side[pairs.i[n]]}' is a near-duplicate of {p.b!r} in '{side[pairs.j[n]]}': containment {p.containment:.2f}, "
-            f"and {least:g} is too much{more}; {cure}")
+        raise LegalLLMError(
+            f"the contract {p.a!r} in '{side[pairs.i[n]]}' is a near-duplicate of {p.b!r} in '{side[pairs.j[n]]}': "
+            f"containment {p.containment:.2f}, "
+            f"and {least:g} is too much{more}; {cure}"
+        )
     i, j = _edges(contracts, pairs)
-    kept = side[i] == side[j] # together on one side
+    kept = side[i] == side[j]  # together on one side
     size = np.bincount(_components(len(contracts), i[kept], j[kept]))
     have = {s: Counter(k for c in cs for k in c.categories) for s, cs in splits.items()}
-    return SplitReport({s: len(cs) for s, cs in splits.items()}, {k: {s: have[s][k] for s in splits} for k in sorted(set().union(*have.values()))},
-        sorted(size[size > 1].tolist(), reverse=True), pairs, int(allowed.sum()))
+    return SplitReport(
+        {s: len(cs) for s, cs in splits.items()},
+        {k: {s: have[s][k] for s in splits} for k in sorted(set().union(*have.values()))},
+        sorted(size[size > 1].tolist(), reverse=True),
+        pairs,
+        int(allowed.sum()),
+    )
 
 # %% ../nbs/week1_splits.ipynb #79551e50
 SPLITS = ('train', 'dev', 'test')
 
+
 class Splits(dict):
     "Split -> contracts, with the `report` of the check it has passed; shows itself as that report."
+
     def __init__(self, splits, report):
         super().__init__(splits)
         self.report = report
 
-    def __repr__(self): return str(self.report)
-    def _repr_markdown_(self): return self.report._repr_markdown_()
+    def __repr__(self):
+        return str(self.report)
+
+    def _repr_markdown_(self):
+        return self.report._repr_markdown_()
 
 # %% ../nbs/week1_splits.ipynb #74036259
 def same_text_key(
-    text: str, # a contract
-) -> str: # equal for texts that differ in white space only
+    text: str,  # a contract
+) -> str:  # equal for texts that differ in white space only
     "Fingerprint of a contract's words."
     return hashlib.sha256(' '.join(text.split()).encode('utf-8', 'surrogatepass')).hexdigest()
+
 
 def _deal(contracts, edges, shares):
     "Families of contracts dealt out over `shares`; a warning where a family is too large for the shares."
     groups = {}
-    for k, c in zip(_components(len(contracts), *edges), contracts): groups.setdefault(k, []).append(c)
-    out, largest = _stratify(list(groups.values()), shares), max(map(len, groups.values()), default=0)
+    for k, c in zip(_components(len(contracts), *edges), contracts):
+        groups.setdefault(k, []).append(c)
+    out = _stratify(list(groups.values()), shares)
+    largest = max(map(len, groups.values()), default=0)
     for s, share in shares.items():
         want = share * len(contracts)
         if largest > 1 and want >= 1 and len(out[s]) < want / 2:
-            warnings.warn(f"{s} has {len(out[s])} contracts instead of {want:.0f}, since near-duplicates stay together and the largest family has {largest} "
-                f"of {len(contracts)} contracts; where contracts share a form, raise `least`")
+            warnings.warn(
+                f"{s} has {len(out[s])} contracts instead of {want:.0f}, since near-duplicates stay together and the "
+                f"largest family has {largest} "
+                f"of {len(contracts)} contracts; where contracts share a form, raise `least`"
+            )
     return out
 
 # %% ../nbs/week1_splits.ipynb #56419841
 def _relatives(contracts, pairs):
-    "Contracts outside the official test set that are near-duplicates of one in it or have its title: index -> the closest `Pair`."
+    """Contracts outside the official test set that are near-duplicates of one in it or have its title: index -> the
+    closest `Pair`.
+    """
     test = np.array([c.split == 'test' for c in contracts], bool)
     titles, out = {c.title for c in contracts if c.split == 'test'}, {}
     for n in np.flatnonzero(test[pairs.i] != test[pairs.j]):
         a, b = (pairs.i[n], pairs.j[n]) if test[pairs.j[n]] else (pairs.j[n], pairs.i[n])
         out.setdefault(a, Pair(contracts[a].title, contracts[b].title, float(pairs.containment[n])))
     for k, c in enumerate(contracts):
-        if not test[k] and c.title in titles: out.setdefault(k, Pair(c.title, c.title, 0.))
+        if not test[k] and c.title in titles:
+            out.setdefault(k, Pair(c.title, c.title, 0.0))
     return out
 
 # %% ../nbs/week1_splits.ipynb #41aec538
 def split_contracts(
-    contracts: list, # `Contract`s
-    dev: float = .1, # share of all contracts for choosing settings and calibrating
-    test: float = .1, # share for the final score; ignored where the contracts carry an official test split
+    contracts: list,  # `Contract`s
+    dev: float = 0.1,  # share of all contracts for choosing settings and calibrating
+    test: float = 0.1,  # share for the final score; ignored where the contracts carry an official test split
     seed: int = 42,
-    least: float = NEAR, # containment from which two contracts are one family
-    keep_relatives: bool = False, # train on near-duplicates of official test contracts, as published results do
-) -> Splits: # 'train', 'dev', 'test' -> contracts, each list ordered by title
+    least: float = NEAR,  # containment from which two contracts are one family
+    keep_relatives: bool = False,  # train on near-duplicates of official test contracts, as published results do
+) -> Splits:  # 'train', 'dev', 'test' -> contracts, each list ordered by title
     """Split contracts so that families (near-duplicates, equal titles) fall on one side, stratified over categories.
 
-    The result depends on the contracts and the seed, not on the order of the contracts: they are sorted by a hash first.
-    Where contracts carry CUAD's official split (`Contract.split`), its test contracts are the test set, dev is cut from the rest, and what is a
+    The result depends on the contracts and the seed, not on the order of the contracts: they are sorted by a hash
+    first.
+    Where contracts carry CUAD's official split (`Contract.split`), its test contracts are the test set, dev is cut from
+    the rest, and what is a
     near-duplicate of a test contract is left out of both (`report.left_out`), unless `keep_relatives`.
     Warns where a family is too large for the shares. Raises `LegalLLMError` where the shares make no sense."""
     if not (0 <= dev < 1 and 0 <= test < 1 and dev + test < 1):
         raise LegalLLMError(f"dev={dev}, test={test}: give shares of at least 0 that leave something to train on")
-    mix = lambda c: hashlib.sha256(f'{seed}/{c.title}/{same_text_key(c.text)}'.encode('utf-8', 'surrogatepass')).digest()
+    mix = lambda c: hashlib.sha256(
+        f'{seed}/{c.title}/{same_text_key(c.text)}'.encode('utf-8', 'surrogatepass')
+    ).digest()
     contracts = sorted(contracts, key=mix)
     pairs = near_duplicates(contracts, least)
     official = [c for c in contracts if c.split == 'test']
@@ -327,9 +452,11 @@ def split_contracts(
     place[rest] = np.arange(len(rest))
     inside = (place[i] >= 0) & (place[j] >= 0)
     out = _deal([contracts[k] for k in rest], (place[i[inside]], place[j[inside]]), shares)
-    if official: out['test'] = official
+    if official:
+        out['test'] = official
     out = {s: sorted(out.get(s, []), key=lambda c: (c.title, c.text, repr(c.clauses))) for s in SPLITS}
     report = verify_no_leak(out, least, keep_relatives)
-    if not official: report.asked = {s: shares.get(s, 0) for s in SPLITS}
+    if not official:
+        report.asked = {s: shares.get(s, 0) for s in SPLITS}
     report.left_out = sorted(relatives.values(), key=lambda p: (-p.containment, p.a))
     return Splits(out, report)

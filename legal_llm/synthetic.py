@@ -16,335 +16,495 @@ from .env import LegalLLMError
 WORDINGS = {
     'Expiration Date': dict(
         train=[
-            "The initial term of this Agreement {begins|commences} on the Effective Date and {ends|expires} on {date}, unless it "
+            "The initial term of this Agreement {begins|commences} on the Effective Date and {ends|expires} on "
+            "{date}, unless it "
             "is terminated earlier in accordance with its terms.",
-            "Unless sooner terminated, this Agreement {shall continue|will remain} in force for a period of {years} from the date "
+            "Unless sooner terminated, this Agreement {shall continue|will remain} in force for a period of {years} "
+            "from the date "
             "first written above.",
-            "This Agreement has a fixed term of {months}, at the close of which it lapses without further action by either party.",
+            "This Agreement has a fixed term of {months}, at the close of which it lapses without further action by "
+            "either party.",
             "The arrangement created hereby shall run through {date} (the “Initial Term”).",
             "The term of this Agreement is {years}, counted from the first delivery of {goods} to {B}.",
         ],
         held_out=[
             "This contract shall remain effective until {date}, at which time it shall expire.",
             "The Initial Period begins upon execution of this contract and concludes {years} later.",
-            "The rights and duties of the parties under this contract cease on the {ordinal} anniversary of the Commencement Date.",
-        ]),
+            "The rights and duties of the parties under this contract cease on the {ordinal} anniversary of the "
+            "Commencement Date.",
+        ],
+    ),
     'Renewal Term': dict(
         train=[
-            "Upon expiry of the initial term, this Agreement {shall|will} automatically renew for successive periods of {years} each.",
-            "{B} may extend the term by up to {two|three} further periods of {months} each, by notifying {A} in writing before "
+            "Upon expiry of the initial term, this Agreement {shall|will} automatically renew for successive periods "
+            "of {years} each.",
+            "{B} may extend the term by up to {two|three} further periods of {months} each, by notifying {A} in "
+            "writing before "
             "the current period runs out.",
-            "The parties may renew this Agreement for an additional term of {years} by a written instrument signed by both of them.",
-            ("This Agreement {renews|shall be renewed} for further terms of {years} unless "
-             "one party informs the other, at least {days} before the end of the current "
-             "term, that it does not wish to continue.", 'Notice Period To Terminate Renewal'),
+            "The parties may renew this Agreement for an additional term of {years} by a written instrument signed by "
+            "both of them.",
+            (
+                "This Agreement {renews|shall be renewed} for further terms of {years} unless "
+                "one party informs the other, at least {days} before the end of the current "
+                "term, that it does not wish to continue.",
+                'Notice Period To Terminate Renewal',
+            ),
             "At the end of the Initial Term, the term rolls over from year to year on the same conditions.",
-            ("Following the Initial Term, this Agreement shall be extended automatically "
-             "for {years} at a time, save where written notice of non-renewal reaches the "
-             "other party {days} or more prior to the expiry date.", 'Notice Period To Terminate Renewal'),
+            (
+                "Following the Initial Term, this Agreement shall be extended automatically "
+                "for {years} at a time, save where written notice of non-renewal reaches the "
+                "other party {days} or more prior to the expiry date.",
+                'Notice Period To Terminate Renewal',
+            ),
         ],
         held_out=[
             "After the first period, this contract is automatically extended for additional periods of {years} each.",
             "{A} grants {B} an option to extend this contract for a second term of {years}, exercisable by letter.",
-            ("If neither party objects in writing {days} ahead of the last day of a term, "
-             "a new term of equal length follows.", 'Notice Period To Terminate Renewal'),
-        ]),
+            (
+                "If neither party objects in writing {days} ahead of the last day of a term, "
+                "a new term of equal length follows.",
+                'Notice Period To Terminate Renewal',
+            ),
+        ],
+    ),
     'Notice Period To Terminate Renewal': dict(
         train=[
-            "A party that does not wish this Agreement to renew {must|shall} give the other party written notice to that effect "
+            "A party that does not wish this Agreement to renew {must|shall} give the other party written notice to "
+            "that effect "
             "no later than {days} before the then-current term expires.",
-            ("Unless either party gives notice of non-renewal not less than {days} prior to the end of any term, "
-             "the term shall be extended by a further {years}.", 'Renewal Term'),
-            ("Notice of an intention not to renew is valid only if it is received by the other party at least "
-             "{days} in advance of the renewal date.", '>Renewal Term'),
-            ("To prevent an automatic extension, {B} shall inform {A} of its decision in writing {days} or more "
-             "before the term would otherwise lapse.", '>Renewal Term'),
-            ("The term shall be prolonged for consecutive periods of {months}, except where {A} or {B} declines "
-             "the prolongation by {days}’ prior written notice.", 'Renewal Term'),
+            (
+                "Unless either party gives notice of non-renewal not less than {days} prior to the end of any term, "
+                "the term shall be extended by a further {years}.",
+                'Renewal Term',
+            ),
+            (
+                "Notice of an intention not to renew is valid only if it is received by the other party at least "
+                "{days} in advance of the renewal date.",
+                '>Renewal Term',
+            ),
+            (
+                "To prevent an automatic extension, {B} shall inform {A} of its decision in writing {days} or more "
+                "before the term would otherwise lapse.",
+                '>Renewal Term',
+            ),
+            (
+                "The term shall be prolonged for consecutive periods of {months}, except where {A} or {B} declines "
+                "the prolongation by {days}’ prior written notice.",
+                'Renewal Term',
+            ),
         ],
         held_out=[
-            ("Either party may prevent renewal by sending the other a notice of non-renewal, {days} before the "
-             "anniversary date at the latest.", '>Renewal Term'),
-            ("Each term is followed by a renewal term of {years} if no party has elected against it on {days}’ "
-             "advance written notice.", 'Renewal Term'),
-            ("An election not to renew must be made in writing, no fewer than {days} before the renewal term begins.", '>Renewal Term'),
-        ]),
+            (
+                "Either party may prevent renewal by sending the other a notice of non-renewal, {days} before the "
+                "anniversary date at the latest.",
+                '>Renewal Term',
+            ),
+            (
+                "Each term is followed by a renewal term of {years} if no party has elected against it on {days}’ "
+                "advance written notice.",
+                'Renewal Term',
+            ),
+            (
+                "An election not to renew must be made in writing, no fewer than {days} before the renewal term "
+                "begins.",
+                '>Renewal Term',
+            ),
+        ],
+    ),
     'Termination For Convenience': dict(
         train=[
-            "Either party may terminate this Agreement at any time, {with or without cause|for any reason or no reason}, upon "
+            "Either party may terminate this Agreement at any time, {with or without cause|for any reason or no "
+            "reason}, upon "
             "{days}’ prior written notice to the other.",
             "{B} may terminate this Agreement for its convenience by giving {A} not less than {days}’ notice.",
-            "{P} shall have the right, in its sole discretion and without cause, to cancel any Statement of Work on {days}’ "
+            "{P} shall have the right, in its sole discretion and without cause, to cancel any Statement of Work on "
+            "{days}’ "
             "written notice.",
-            "Notwithstanding the stated term, {P} may bring this Agreement to an end without penalty once {days} have elapsed "
+            "Notwithstanding the stated term, {P} may bring this Agreement to an end without penalty once {days} have "
+            "elapsed "
             "after its written notice to {Q}.",
-            "This Agreement is terminable at will by either party, effective {days} after notice of termination is received.",
+            "This Agreement is terminable at will by either party, effective {days} after notice of termination is "
+            "received.",
         ],
         held_out=[
-            "{P} may end this contract without giving reasons by sending {Q} a letter of termination {days} in advance.",
+            "{P} may end this contract without giving reasons by sending {Q} a letter of termination {days} in "
+            "advance.",
             "{P} is free to withdraw from this contract whenever it chooses, on {days}’ advance notice.",
             "Termination without cause is open to each party, subject to a notice period of {days}.",
-        ]),
+        ],
+    ),
     'Change Of Control': dict(
         train=[
-            "{P} may terminate this Agreement upon written notice if {Q} undergoes a change of control, including a merger or the "
+            "{P} may terminate this Agreement upon written notice if {Q} undergoes a change of control, including a "
+            "merger or the "
             "sale of substantially all of its assets.",
-            "{Q} shall notify {P} in writing {within|no later than} {days} after any transaction by which more than fifty percent "
+            "{Q} shall notify {P} in writing {within|no later than} {days} after any transaction by which more than "
+            "fifty percent "
             "of its voting stock changes hands.",
-            ("For purposes of this Section, a merger, a sale of stock or an assignment by operation of law is "
-             "deemed an assignment that requires the consent of {P}.", 'Anti-Assignment'),
+            (
+                "For purposes of this Section, a merger, a sale of stock or an assignment by operation of law is "
+                "deemed an assignment that requires the consent of {P}.",
+                'Anti-Assignment',
+            ),
             "If a competitor of {P} acquires control of {Q}, {P} shall be entitled to end this Agreement forthwith.",
-            "The consent of {P} is required before {Q} consolidates with, or is acquired by, another company, and in its absence "
+            "The consent of {P} is required before {Q} consolidates with, or is acquired by, another company, and in "
+            "its absence "
             "{P} may withdraw from this Agreement.",
         ],
         held_out=[
-            "A change in the ownership or control of {Q} gives {P} the option to end this contract within {days} of learning about it.",
+            "A change in the ownership or control of {Q} gives {P} the option to end this contract within {days} of "
+            "learning about it.",
             "{Q} must inform {P} as soon as its majority shareholder changes, whereupon {P} may choose to terminate.",
-            "Where {Q} is merged into a different company or transfers its whole undertaking, {P} is entitled to withdraw.",
-        ]),
+            "Where {Q} is merged into a different company or transfers its whole undertaking, {P} is entitled to "
+            "withdraw.",
+        ],
+    ),
     'Post-Termination Services': dict(
         train=[
             "Upon expiration or termination, {A} shall provide transition assistance to {B} for up to {days} at its "
             "{standard|then-current} rates.",
-            "For {days} after termination, {B} may sell off its remaining inventory of {goods}, subject to payment of amounts due "
+            "For {days} after termination, {B} may sell off its remaining inventory of {goods}, subject to payment of "
+            "amounts due "
             "on those sales.",
-            "Within {days} following the end of this Agreement, each party shall return or destroy the materials of the other and "
+            "Within {days} following the end of this Agreement, each party shall return or destroy the materials of "
+            "the other and "
             "certify in writing that it has done so.",
             "After this Agreement ends, {A} shall continue to supply spare parts for {goods} for {years}.",
-            "Upon termination, {B} shall pay {A} for all work performed up to the termination date and for non-cancellable "
+            "Upon termination, {B} shall pay {A} for all work performed up to the termination date and for "
+            "non-cancellable "
             "commitments.",
         ],
         held_out=[
-            "When this contract has ended, {A} must help {B}’s new supplier to take over and remains available for {days}.",
+            "When this contract has ended, {A} must help {B}’s new supplier to take over and remains available for "
+            "{days}.",
             "{B} may place a last order for {goods} within {days} of the contract’s end, which {A} must fill.",
-            "After termination, {A} completes open orders, returns {B}’s tooling and settles all accounts within {days}.",
-        ]),
+            "After termination, {A} completes open orders, returns {B}’s tooling and settles all accounts within "
+            "{days}.",
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #7fc5562d
 WORDINGS |= {
     'Exclusivity': dict(
         train=[
-            "{A} hereby appoints {B} as its sole and exclusive {distributor|reseller|sales agent} of {goods} in {territory}.",
+            "{A} hereby appoints {B} as its sole and exclusive {distributor|reseller|sales agent} of {goods} in "
+            "{territory}.",
             "{B} shall purchase all of its requirements of {goods} exclusively from {A}.",
             "During the term, {A} shall not sell or license {goods} to any {other person|third party} in {territory}.",
-            "{B} agrees to use {A} as its only provider of the Services, and not to engage any other provider for that purpose.",
+            "{B} agrees to use {A} as its only provider of the Services, and not to engage any other provider for "
+            "that purpose.",
             "The rights granted to {B} in {territory} are exclusive, even as to {A}.",
-            ("{B} shall be the exclusive reseller of {goods} in {territory} and, in return, shall not handle "
-             "goods that compete with them.", 'Non-Compete'),
+            (
+                "{B} shall be the exclusive reseller of {goods} in {territory} and, in return, shall not handle "
+                "goods that compete with them.",
+                'Non-Compete',
+            ),
         ],
         held_out=[
-            "Only {B} may be supplied with {goods} for resale in {territory}, and {A} will refuse orders from other dealers there.",
+            "Only {B} may be supplied with {goods} for resale in {territory}, and {A} will refuse orders from other "
+            "dealers there.",
             "{B} is obliged to obtain {goods} from {A} alone and may not buy them from another source.",
             "{A} grants {B} exclusivity in {territory} and will not work with other partners in that region.",
-        ]),
+        ],
+    ),
     'Non-Compete': dict(
         train=[
-            "During the term and for {years} thereafter, {Q} shall not {engage in|carry on} any business that competes with the "
+            "During the term and for {years} thereafter, {Q} shall not {engage in|carry on} any business that "
+            "competes with the "
             "business of {P} in {territory}.",
-            "{B} agrees that it will not develop, manufacture or market any product competitive with {goods} while this Agreement "
+            "{B} agrees that it will not develop, manufacture or market any product competitive with {goods} while "
+            "this Agreement "
             "is in effect.",
-            "Neither {Q} nor any entity it controls may operate a competing facility within {miles} miles of the premises.",
-            "For so long as this Agreement remains in force, {Q} shall refrain from entering the {sector} sector, whether "
+            "Neither {Q} nor any entity it controls may operate a competing facility within {miles} miles of the "
+            "premises.",
+            "For so long as this Agreement remains in force, {Q} shall refrain from entering the {sector} sector, "
+            "whether "
             "directly or through an interest in another company.",
-            "{Q} covenants that it will not own, manage or finance a competitor of {P} for a period of {months} following the "
+            "{Q} covenants that it will not own, manage or finance a competitor of {P} for a period of {months} "
+            "following the "
             "Effective Date.",
         ],
         held_out=[
             "{Q} is prohibited from competing with {P} in {territory} until {months} after the end of this contract.",
-            "As long as this contract lasts, {Q} will not participate in any venture that offers alternatives to {goods}.",
+            "As long as this contract lasts, {Q} will not participate in any venture that offers alternatives to "
+            "{goods}.",
             "{Q} must not open, acquire or advise an enterprise active in the same line of business as {P}.",
-        ]),
+        ],
+    ),
     'Competitive Restriction Exception': dict(
         train=[
-            ("Nothing in the preceding restriction prevents {Q} from continuing to sell to the customers listed "
-             "in Schedule {letter}.", '>Exclusivity'),
-            ("Notwithstanding the exclusivity granted above, {A} may supply {goods} directly to {government "
-             "agencies|educational institutions|its existing accounts}.", '>Exclusivity'),
-            ("The covenant not to compete shall not apply to the ownership of less than {smallpct} of the shares "
-             "of a publicly traded company.", '>Non-Compete'),
-            ("The restrictions of this Section do not extend to any business that {Q} carried on before the "
-             "Effective Date.", '>Non-Compete'),
-            ("{A} may appoint other resellers in {territory} if {B} fails to place orders for two consecutive "
-             "quarters, and the exclusivity shall then cease to bind {A}.", '>Exclusivity'),
+            (
+                "Nothing in the preceding restriction prevents {Q} from continuing to sell to the customers listed "
+                "in Schedule {letter}.",
+                '>Exclusivity',
+            ),
+            (
+                "Notwithstanding the exclusivity granted above, {A} may supply {goods} directly to {government "
+                "agencies|educational institutions|its existing accounts}.",
+                '>Exclusivity',
+            ),
+            (
+                "The covenant not to compete shall not apply to the ownership of less than {smallpct} of the shares "
+                "of a publicly traded company.",
+                '>Non-Compete',
+            ),
+            (
+                "The restrictions of this Section do not extend to any business that {Q} carried on before the "
+                "Effective Date.",
+                '>Non-Compete',
+            ),
+            (
+                "{A} may appoint other resellers in {territory} if {B} fails to place orders for two consecutive "
+                "quarters, and the exclusivity shall then cease to bind {A}.",
+                '>Exclusivity',
+            ),
         ],
         held_out=[
-            ("As an exception to the non-competition obligation, {Q} may acquire a company that derives a minor "
-             "part of its turnover from competing goods.", '>Non-Compete'),
-            ("The exclusive purchase obligation is suspended whenever {A} is unable to deliver, and {B} may then "
-             "buy from other sources.", '>Exclusivity'),
-            ("General advertising, and inquiries that customers of {P} make on their own initiative, "
-             "are not a violation of the non-solicitation obligation.", '>No-Solicit Of Customers'),
-        ]),
+            (
+                "As an exception to the non-competition obligation, {Q} may acquire a company that derives a minor "
+                "part of its turnover from competing goods.",
+                '>Non-Compete',
+            ),
+            (
+                "The exclusive purchase obligation is suspended whenever {A} is unable to deliver, and {B} may then "
+                "buy from other sources.",
+                '>Exclusivity',
+            ),
+            (
+                "General advertising, and inquiries that customers of {P} make on their own initiative, "
+                "are not a violation of the non-solicitation obligation.",
+                '>No-Solicit Of Customers',
+            ),
+        ],
+    ),
     'No-Solicit Of Customers': dict(
         train=[
-            "{Q} shall not, directly or indirectly, solicit {any customer|the customers} of {P} for the purpose of offering "
+            "{Q} shall not, directly or indirectly, solicit {any customer|the customers} of {P} for the purpose of "
+            "offering "
             "similar {goods}.",
-            "For {years} after termination, {Q} will not contact or do business with any client that {P} introduced to it.",
-            "{Q} undertakes not to induce any customer or business partner of {P} to reduce or end its dealings with {P}.",
+            "For {years} after termination, {Q} will not contact or do business with any client that {P} introduced "
+            "to it.",
+            "{Q} undertakes not to induce any customer or business partner of {P} to reduce or end its dealings with "
+            "{P}.",
             "{B} may not use the customer list of {A} to market its own services to the persons named in it.",
-            "While this Agreement is in effect, neither party shall divert or attempt to divert accounts from the other.",
+            "While this Agreement is in effect, neither party shall divert or attempt to divert accounts from the "
+            "other.",
         ],
         held_out=[
-            "Until {months} after the end of this contract, {Q} is prohibited from approaching {P}’s clients in order to obtain "
+            "Until {months} after the end of this contract, {Q} is prohibited from approaching {P}’s clients in order "
+            "to obtain "
             "their business.",
             "{Q} promises not to entice customers away from {P}.",
             "{Q} must not canvass, or accept orders from, purchasers that {P} has served within the last {years}.",
-        ]),
+        ],
+    ),
     'No-Solicit Of Employees': dict(
         train=[
-            "Neither party shall solicit for employment any employee of the other who {is|was} involved in the performance of "
+            "Neither party shall solicit for employment any employee of the other who {is|was} involved in the "
+            "performance of "
             "this Agreement, for {months} after its termination.",
             "{Q} agrees not to hire, or induce to leave, any {personnel|officer or employee} of {P} during the term.",
-            "Without the prior written consent of {P}, {Q} may not offer a position to any person employed by {P} within the "
+            "Without the prior written consent of {P}, {Q} may not offer a position to any person employed by {P} "
+            "within the "
             "preceding {months}.",
-            "The parties will refrain from recruiting each other’s staff and contractors until {years} after the expiry of this "
+            "The parties will refrain from recruiting each other’s staff and contractors until {years} after the "
+            "expiry of this "
             "Agreement.",
             "{Q} shall not engage as a consultant any individual whom {P} employs in connection with the Services.",
         ],
         held_out=[
-            "{Q} will make no offer of employment to any member of {P}’s workforce during this contract and for {months} afterwards.",
+            "{Q} will make no offer of employment to any member of {P}’s workforce during this contract and for "
+            "{months} afterwards.",
             "Recruiting the engineers or sales staff of {P} is prohibited to {Q}.",
-            "A party must not entice away the other party’s staff who have worked on the project until {months} after they last "
+            "A party must not entice away the other party’s staff who have worked on the project until {months} after "
+            "they last "
             "did so.",
-        ]),
+        ],
+    ),
     'Non-Disparagement': dict(
         train=[
             "Neither party shall make any {statement|remark} that disparages the other, its products or its personnel.",
             "{Q} agrees not to publish or communicate anything that is derogatory of {P} or harmful to its reputation.",
-            "{Q} will at all times speak of {P} and {goods} in a manner that does not bring either of them into disrepute.",
-            "Each party covenants that its officers and directors will not, publicly or privately, criticize or defame the other.",
-            "{B} shall not engage in any conduct, nor make any statement to the press, that reflects unfavorably on the good name "
+            "{Q} will at all times speak of {P} and {goods} in a manner that does not bring either of them into "
+            "disrepute.",
+            "Each party covenants that its officers and directors will not, publicly or privately, criticize or "
+            "defame the other.",
+            "{B} shall not engage in any conduct, nor make any statement to the press, that reflects unfavorably on "
+            "the good name "
             "of {A}.",
         ],
         held_out=[
             "{Q} must not make negative or disparaging comments about {P} to customers, journalists or others.",
             "{Q} promises to abstain from any public criticism of {P}, its management or its goods.",
             "The parties will say nothing that could damage one another’s reputation in the trade.",
-        ]),
+        ],
+    ),
     'Rofr/Rofo/Rofn': dict(
         train=[
-            "Before {A} sells or licenses {tech} to a third party, it shall first offer it to {B} on the same terms, and {B} "
+            "Before {A} sells or licenses {tech} to a third party, it shall first offer it to {B} on the same terms, "
+            "and {B} "
             "shall have {days} to accept.",
-            "{B} is granted a right of first refusal to purchase any {new products|shares|equipment} that {A} proposes to dispose of.",
-            "If {A} develops a successor to {goods}, the parties shall negotiate in good faith for {days}, before {A} talks to "
+            "{B} is granted a right of first refusal to purchase any {new products|shares|equipment} that {A} "
+            "proposes to dispose of.",
+            "If {A} develops a successor to {goods}, the parties shall negotiate in good faith for {days}, before {A} "
+            "talks to "
             "anyone else, the terms on which {B} may distribute it.",
-            "{A} may accept a bona fide offer for the territory rights only if {B} has declined to match that offer within {days} "
+            "{A} may accept a bona fide offer for the territory rights only if {B} has declined to match that offer "
+            "within {days} "
             "of being notified of it.",
             "{B} shall have a right of first offer with respect to any additional territory that {A} decides to open.",
         ],
         held_out=[
-            "{A} must offer the assets to {B}, on conditions no worse than those proposed by an outside buyer, before it sells them.",
-            "Whenever distribution rights for a new product line become available, {A} will negotiate with {B} first, and with no "
+            "{A} must offer the assets to {B}, on conditions no worse than those proposed by an outside buyer, before "
+            "it sells them.",
+            "Whenever distribution rights for a new product line become available, {A} will negotiate with {B} first, "
+            "and with no "
             "other candidate for {days}.",
-            "If an outsider makes an offer for {tech}, {B} has the preferential right to buy on those conditions by saying so "
+            "If an outsider makes an offer for {tech}, {B} has the preferential right to buy on those conditions by "
+            "saying so "
             "within {days}.",
-        ]),
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #8e1696b4
 WORDINGS |= {
     'Most Favored Nation': dict(
         train=[
-            "If {A} offers any other customer a lower price for {goods} of like quantity, {A} shall {promptly|at once} extend "
+            "If {A} offers any other customer a lower price for {goods} of like quantity, {A} shall {promptly|at "
+            "once} extend "
             "that price to {B}.",
-            "{A} {represents|warrants} that the prices charged to {B} are and will remain no less favorable than those charged to "
+            "{A} {represents|warrants} that the prices charged to {B} are and will remain no less favorable than "
+            "those charged to "
             "any other purchaser of comparable {goods}.",
-            "Should {A} agree with a third party on terms more favorable than those set out here, {B} shall be entitled to the "
+            "Should {A} agree with a third party on terms more favorable than those set out here, {B} shall be "
+            "entitled to the "
             "benefit of those terms from the date they were granted.",
-            "{B} shall at all times receive {A}’s best pricing, that is, the lowest net price paid by any buyer of similar "
+            "{B} shall at all times receive {A}’s best pricing, that is, the lowest net price paid by any buyer of "
+            "similar "
             "volumes of {goods}.",
-            "In the event that {A} licenses {tech} to another licensee at a lower royalty, the royalty payable by {B} shall be "
+            "In the event that {A} licenses {tech} to another licensee at a lower royalty, the royalty payable by {B} "
+            "shall be "
             "reduced to the same rate.",
         ],
         held_out=[
             "Whenever another buyer obtains a better price for {goods}, {A} will reduce {B}’s price to the same level.",
-            "{B} is a most favored customer: any improved terms that {A} grants to others are automatically extended to it.",
-            "Where {A} gives another customer superior commercial conditions, it must amend this contract so that {B} enjoys "
+            "{B} is a most favored customer: any improved terms that {A} grants to others are automatically extended "
+            "to it.",
+            "Where {A} gives another customer superior commercial conditions, it must amend this contract so that {B} "
+            "enjoys "
             "equal conditions.",
-        ]),
+        ],
+    ),
     'Revenue/Profit Sharing': dict(
         train=[
-            "{B} shall pay {A} a royalty of {pct} of Net Sales of {goods}, within {days} after the end of each calendar quarter.",
-            "The parties shall share the net profits from {goods} in the proportion of {pct} to {A} and the balance to {B}.",
+            "{B} shall pay {A} a royalty of {pct} of Net Sales of {goods}, within {days} after the end of each "
+            "calendar quarter.",
+            "The parties shall share the net profits from {goods} in the proportion of {pct} to {A} and the balance "
+            "to {B}.",
             "{A} will pay {B} a commission equal to {pct} of the revenue received from customers referred by {B}.",
-            "Advertising revenue generated through the {site|platform} shall be divided equally between {A} and {B} after "
+            "Advertising revenue generated through the {site|platform} shall be divided equally between {A} and {B} "
+            "after "
             "deduction of direct costs.",
-            "In consideration of the rights granted, {B} shall remit to {A} {pct} of all sublicense income it receives.",
+            "In consideration of the rights granted, {B} shall remit to {A} {pct} of all sublicense income it "
+            "receives.",
         ],
         held_out=[
             "Of the gross receipts from {goods}, {pct} is payable to {A} every month.",
             "Profits of the venture, after deduction of expenses, are divided {60/40|70/30|55/45} between {A} and {B}.",
             "{B} retains {pct} of the subscription fees paid by end users and passes the remaining revenue on to {A}.",
-        ]),
+        ],
+    ),
     'Price Restrictions': dict(
         train=[
-            "{A} shall not increase the prices of {goods} by more than {smallpct} in any {calendar year|twelve-month period}.",
-            "The prices set forth in Exhibit {letter} {shall remain firm|are fixed} for the first {months} of the term.",
+            "{A} shall not increase the prices of {goods} by more than {smallpct} in any {calendar year|twelve-month "
+            "period}.",
+            "The prices set forth in Exhibit {letter} {shall remain firm|are fixed} for the first {months} of the "
+            "term.",
             "{B} may not sell {goods} below the minimum resale price published by {A} from time to time.",
-            "Any price adjustment requires {days}’ prior written notice and may not exceed the rise in the Consumer Price Index.",
+            "Any price adjustment requires {days}’ prior written notice and may not exceed the rise in the Consumer "
+            "Price Index.",
             "{A} agrees that it will not raise the fees for the Services during the {initial term|first renewal term}.",
         ],
         held_out=[
             "Fees may be raised once a year at most, by a maximum of {smallpct}.",
             "{B} is not permitted to discount {goods} below the floor price stated in the price list.",
             "{A} guarantees its prices for {months}; any later increase is limited to the rate of inflation.",
-        ]),
+        ],
+    ),
     'Minimum Commitment': dict(
         train=[
             "{B} shall purchase a minimum of {units} units of {goods} in each {contract year|calendar year}.",
-            "{B} agrees to pay {A} minimum annual fees of {amount}, whether or not the corresponding Services are ordered.",
+            "{B} agrees to pay {A} minimum annual fees of {amount}, whether or not the corresponding Services are "
+            "ordered.",
             "Each purchase order shall be for at least {units} units, and {A} may decline smaller orders.",
-            "If {B}’s purchases in any contract year fall short of {amount}, {B} shall pay {A} the difference within {days}.",
-            "A guaranteed minimum payment of {amount} per year is due from {B}, in advance, on the first day of each contract year.",
+            "If {B}’s purchases in any contract year fall short of {amount}, {B} shall pay {A} the difference within "
+            "{days}.",
+            "A guaranteed minimum payment of {amount} per year is due from {B}, in advance, on the first day of each "
+            "contract year.",
         ],
         held_out=[
             "{B} commits to order no fewer than {units} units every quarter.",
             "{B}’s minimum spend is {amount} a year, and any shortfall is invoiced at year end.",
             "The minimum order quantity is {units} units, and {B} has to place one such order every {months}.",
-        ]),
+        ],
+    ),
     'Volume Restriction': dict(
         train=[
-            "If {B}’s use of {tech} exceeds {units} transactions per month, {B} shall pay an additional fee of {fee} for each "
+            "If {B}’s use of {tech} exceeds {units} transactions per month, {B} shall pay an additional fee of {fee} "
+            "for each "
             "transaction above that number.",
             "{B} may not install {tech} on more than {count} servers without the prior consent of {A}.",
-            "The monthly fee covers up to {count} hours of support; hours beyond that limit are charged at {A}’s then-current rates.",
+            "The monthly fee covers up to {count} hours of support; hours beyond that limit are charged at {A}’s "
+            "then-current rates.",
             "Quantities in excess of {units} units per month are subject to {A}’s written approval.",
-            "Should the number of registered users rise above {units}, the parties shall move to the next pricing tier set out in "
+            "Should the number of registered users rise above {units}, the parties shall move to the next pricing "
+            "tier set out in "
             "Schedule {letter}.",
         ],
         held_out=[
             "A surcharge of {smallpct} applies to all units ordered beyond the annual limit of {units}.",
             "The subscription includes {units} queries a year, and excess queries are billed separately.",
             "{B} must obtain {A}’s permission before the number of concurrent users of {tech} exceeds {count}.",
-        ]),
+        ],
+    ),
     'Audit Rights': dict(
         train=[
-            "{A} may, {once a year|no more than twice a year} and on {days}’ notice, audit the books and records of {B} to verify "
+            "{A} may, {once a year|no more than twice a year} and on {days}’ notice, audit the books and records of "
+            "{B} to verify "
             "{the amounts due|compliance with this Agreement}.",
-            "{B} shall keep accurate records of its sales of {goods} and shall make them available to {A}’s auditors for "
+            "{B} shall keep accurate records of its sales of {goods} and shall make them available to {A}’s auditors "
+            "for "
             "inspection during normal business hours.",
             "{P} shall have the right to inspect the facilities of {Q} where {goods} are made or stored.",
-            "If an examination of {B}’s accounts shows an underpayment of more than {smallpct}, {B} shall bear the cost of the "
+            "If an examination of {B}’s accounts shows an underpayment of more than {smallpct}, {B} shall bear the "
+            "cost of the "
             "examination.",
-            "{Q} shall grant {P} and its representatives access to its premises and files, so that {P} may confirm that the "
+            "{Q} shall grant {P} and its representatives access to its premises and files, so that {P} may confirm "
+            "that the "
             "Services meet the agreed standards.",
         ],
         held_out=[
-            "{A}’s accountants may examine {B}’s ledgers, after {days}’ notice, to determine whether all sums owed have been reported.",
+            "{A}’s accountants may examine {B}’s ledgers, after {days}’ notice, to determine whether all sums owed "
+            "have been reported.",
             "{B} must open its warehouses and documents to {A} at reasonable times so that compliance can be checked.",
             "Records relating to {goods} must be preserved for {years} and presented to {A} on request.",
-        ]),
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #b56636ce
 WORDINGS |= {
     'License Grant': dict(
         train=[
-            "{A} hereby grants to {B} a non-exclusive license to use {tech} {in the ordinary course of its business|for the "
+            "{A} hereby grants to {B} a non-exclusive license to use {tech} {in the ordinary course of its "
+            "business|for the "
             "purposes of this Agreement}.",
-            "Subject to the terms of this Agreement, {A} licenses {B} to reproduce and distribute {tech} in {territory}.",
-            "{B} is granted the right, during the term, to use the trademarks of {A} in connection with the promotion of {goods}.",
+            "Subject to the terms of this Agreement, {A} licenses {B} to reproduce and distribute {tech} in "
+            "{territory}.",
+            "{B} is granted the right, during the term, to use the trademarks of {A} in connection with the promotion "
+            "of {goods}.",
             "{A} grants {B} a limited, royalty-free license under its patents to make and sell {goods}.",
             "{A} hereby authorizes {B} to copy the documentation and to display {tech} on its website.",
         ],
@@ -352,85 +512,175 @@ WORDINGS |= {
             "{B} is licensed by {A} to operate {tech} for the duration of this contract.",
             "{A} permits {B} to place {A}’s name and logo on its packaging and advertisements.",
             "By this contract {B} obtains from {A} a right of use in {tech}, limited to {territory}.",
-        ]),
+        ],
+    ),
     'Non-Transferable License': dict(
         train=[
-            ("{A} grants {B} a non-exclusive, non-transferable license to use {tech} during the term.", 'License Grant'),
+            (
+                "{A} grants {B} a non-exclusive, non-transferable license to use {tech} during the term.",
+                'License Grant',
+            ),
             ("The license may not be assigned, sublicensed or otherwise transferred by {B}.", '>License Grant'),
-            ("{A} hereby licenses {tech} to {B} for its internal use only, without the right to sublicense or "
-             "to transfer the license to any other person.", 'License Grant'),
+            (
+                "{A} hereby licenses {tech} to {B} for its internal use only, without the right to sublicense or "
+                "to transfer the license to any other person.",
+                'License Grant',
+            ),
             ("{B} shall not rent, lease, lend or transfer its rights in {tech} to a third party.", '>License Grant'),
-            ("Subject to payment of the fees, {B} receives a revocable and nontransferable right to access {tech}.", 'License Grant'),
+            (
+                "Subject to payment of the fees, {B} receives a revocable and nontransferable right to access {tech}.",
+                'License Grant',
+            ),
         ],
         held_out=[
             ("{B}’s right of use is personal and cannot be transferred to another person.", '>License Grant'),
-            ("{tech} is licensed to {B} on a non-transferable basis, for operation on {B}’s own machines.", 'License Grant'),
+            (
+                "{tech} is licensed to {B} on a non-transferable basis, for operation on {B}’s own machines.",
+                'License Grant',
+            ),
             ("{B} is not entitled to sublicense {tech} or to assign its license to others.", '>License Grant'),
-        ]),
+        ],
+    ),
     'Affiliate License-Licensor': dict(
         train=[
-            ("{A}, on behalf of itself and its Affiliates, grants to {B} a license under the patents that any "
-             "of them owns.", 'License Grant'),
-            ("{A} shall cause each of its Affiliates to grant {B} a license to use the Affiliate’s technology "
-             "to the extent needed for {goods}.", 'License Grant'),
-            ("The licensed rights include all know-how owned or controlled by {A} or any Affiliate of {A}, and "
-             "{B} may use that know-how for {goods}.", 'License Grant'),
-            ("{A} and its subsidiaries hereby license their trademarks to {B} for use in {territory}.", 'License Grant'),
-            ("The license under this Section extends to intellectual property that belongs to the parent "
-             "company of {A}.", 'License Grant'),
+            (
+                "{A}, on behalf of itself and its Affiliates, grants to {B} a license under the patents that any "
+                "of them owns.",
+                'License Grant',
+            ),
+            (
+                "{A} shall cause each of its Affiliates to grant {B} a license to use the Affiliate’s technology "
+                "to the extent needed for {goods}.",
+                'License Grant',
+            ),
+            (
+                "The licensed rights include all know-how owned or controlled by {A} or any Affiliate of {A}, and "
+                "{B} may use that know-how for {goods}.",
+                'License Grant',
+            ),
+            (
+                "{A} and its subsidiaries hereby license their trademarks to {B} for use in {territory}.",
+                'License Grant',
+            ),
+            (
+                "The license under this Section extends to intellectual property that belongs to the parent "
+                "company of {A}.",
+                'License Grant',
+            ),
         ],
         held_out=[
-            ("{A} and the companies of its group license {B} to practice the inventions that they hold.", 'License Grant'),
-            ("{A} ensures that intellectual property held by its affiliates is licensed to {B} on the same "
-             "conditions as its own.", 'License Grant'),
-            ("{B} may use, besides what {A} itself owns, the copyrights of every affiliated company under {A}’s "
-             "control.", 'License Grant'),
-        ]),
+            (
+                "{A} and the companies of its group license {B} to practice the inventions that they hold.",
+                'License Grant',
+            ),
+            (
+                "{A} ensures that intellectual property held by its affiliates is licensed to {B} on the same "
+                "conditions as its own.",
+                'License Grant',
+            ),
+            (
+                "{B} may use, besides what {A} itself owns, the copyrights of every affiliated company under {A}’s "
+                "control.",
+                'License Grant',
+            ),
+        ],
+    ),
     'Affiliate License-Licensee': dict(
         train=[
             ("{A} grants to {B} and its Affiliates a non-exclusive license to use {tech}.", 'License Grant'),
-            ("{B} may extend the license granted herein to any of its wholly owned subsidiaries, provided that "
-             "the subsidiary is bound by this Agreement.", '>License Grant'),
-            ("The right to use {tech} is granted to {B} together with each entity that controls, is controlled "
-             "by or is under common control with {B}.", 'License Grant'),
-            ("{A} hereby licenses {B}, and every Affiliate of {B} that is listed in Exhibit {letter}, to "
-             "operate {tech}.", 'License Grant'),
+            (
+                "{B} may extend the license granted herein to any of its wholly owned subsidiaries, provided that "
+                "the subsidiary is bound by this Agreement.",
+                '>License Grant',
+            ),
+            (
+                "The right to use {tech} is granted to {B} together with each entity that controls, is controlled "
+                "by or is under common control with {B}.",
+                'License Grant',
+            ),
+            (
+                "{A} hereby licenses {B}, and every Affiliate of {B} that is listed in Exhibit {letter}, to "
+                "operate {tech}.",
+                'License Grant',
+            ),
             ("{B}’s Affiliates shall have the same license to {tech} as {B} has hereunder.", 'License Grant'),
         ],
         held_out=[
-            ("The license also covers every affiliated company of {B}, which may use {tech} as {B} does.", 'License Grant'),
+            (
+                "The license also covers every affiliated company of {B}, which may use {tech} as {B} does.",
+                'License Grant',
+            ),
             ("{A} permits {B}, its parent and its subsidiaries to work with {tech}.", 'License Grant'),
             ("Use of {tech} is open to {B} and to all companies in which {B} holds a majority.", 'License Grant'),
-        ]),
+        ],
+    ),
     'Unlimited/All-You-Can-Eat-License': dict(
         train=[
-            ("{A} grants {B} an enterprise-wide license to use {tech} for an unlimited number of users.", 'License Grant'),
-            ("{B} may make an unlimited number of copies of {tech} for use throughout its organization.", 'License Grant'),
-            ("The license is an enterprise license, and no limit applies to the number of sites, servers or "
-             "seats on which {B} uses {tech}.", 'License Grant'),
-            ("For a single annual fee, {B} and its personnel shall have unrestricted, unlimited use of {tech}.", 'License Grant'),
-            ("{A} licenses {tech} to {B} on an “all you can eat” basis, without any charge by user or volume.", 'License Grant'),
+            (
+                "{A} grants {B} an enterprise-wide license to use {tech} for an unlimited number of users.",
+                'License Grant',
+            ),
+            (
+                "{B} may make an unlimited number of copies of {tech} for use throughout its organization.",
+                'License Grant',
+            ),
+            (
+                "The license is an enterprise license, and no limit applies to the number of sites, servers or "
+                "seats on which {B} uses {tech}.",
+                'License Grant',
+            ),
+            (
+                "For a single annual fee, {B} and its personnel shall have unrestricted, unlimited use of {tech}.",
+                'License Grant',
+            ),
+            (
+                "{A} licenses {tech} to {B} on an “all you can eat” basis, without any charge by user or volume.",
+                'License Grant',
+            ),
         ],
         held_out=[
             ("The flat fee includes use of {tech} by all employees of {B}, whatever their number.", 'License Grant'),
             ("{B}’s license to deploy {tech} is unlimited, and no count of installations is kept.", 'License Grant'),
-            ("{A} licenses {tech} with no restriction on how often, where or by how many persons it is used "
-             "within {B}’s enterprise.", 'License Grant'),
-        ]),
+            (
+                "{A} licenses {tech} with no restriction on how often, where or by how many persons it is used "
+                "within {B}’s enterprise.",
+                'License Grant',
+            ),
+        ],
+    ),
     'Irrevocable Or Perpetual License': dict(
         train=[
-            ("{A} grants {B} a perpetual, irrevocable license to use the {Deliverables|Work Product}.", 'License Grant'),
+            (
+                "{A} grants {B} a perpetual, irrevocable license to use the {Deliverables|Work Product}.",
+                'License Grant',
+            ),
             ("The license to {tech} is irrevocable and survives any termination of this Agreement.", 'License Grant'),
-            ("Upon payment of the license fee, {B} shall have a fully paid-up right in perpetuity to use {tech}.", 'License Grant'),
-            ("{B} hereby grants {A} a worldwide, perpetual license to incorporate its feedback into {tech}.", 'License Grant'),
-            ("{A} may not revoke the license granted to {B} in this Section for any reason whatsoever.", 'License Grant'),
+            (
+                "Upon payment of the license fee, {B} shall have a fully paid-up right in perpetuity to use {tech}.",
+                'License Grant',
+            ),
+            (
+                "{B} hereby grants {A} a worldwide, perpetual license to incorporate its feedback into {tech}.",
+                'License Grant',
+            ),
+            (
+                "{A} may not revoke the license granted to {B} in this Section for any reason whatsoever.",
+                'License Grant',
+            ),
         ],
         held_out=[
             ("{B}’s license to {tech} is perpetual and can never be withdrawn by {A}.", 'License Grant'),
-            ("The right to use the delivered materials has no end date, and {B} keeps it after the contract has "
-             "ended.", 'License Grant'),
-            ("{A} grants {B}, without limit of time and without power of revocation, the right to exploit {tech}.", 'License Grant'),
-        ]),
+            (
+                "The right to use the delivered materials has no end date, and {B} keeps it after the contract has "
+                "ended.",
+                'License Grant',
+            ),
+            (
+                "{A} grants {B}, without limit of time and without power of revocation, the right to exploit {tech}.",
+                'License Grant',
+            ),
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #620977a8
@@ -439,7 +689,8 @@ WORDINGS |= {
         train=[
             "{A} hereby assigns to {B} all right, title and interest in the {Deliverables|Work Product}, including all "
             "intellectual property rights in them.",
-            "All inventions conceived by {A} in the course of the Services shall be the sole property of {B}, and {A} shall "
+            "All inventions conceived by {A} in the course of the Services shall be the sole property of {B}, and {A} "
+            "shall "
             "execute any document needed to vest title in {B}.",
             "Work product created under this Agreement is a work made for hire and belongs to {B} upon creation.",
             "Any improvement to {tech} made by {B} shall be owned by {A}, and {B} agrees to transfer its rights in the "
@@ -447,55 +698,73 @@ WORDINGS |= {
             "Upon payment in full, title to the custom software shall pass from {A} to {B}.",
         ],
         held_out=[
-            "Anything that {A} invents, writes or designs for {B} becomes the property of {B} at the moment of creation.",
+            "Anything that {A} invents, writes or designs for {B} becomes the property of {B} at the moment of "
+            "creation.",
             "{B} transfers to {A} the copyright in all modifications that it makes to {tech}.",
-            "Ownership of the results, with all patents and copyrights in them, passes to {B} when the final invoice has been paid.",
-        ]),
+            "Ownership of the results, with all patents and copyrights in them, passes to {B} when the final invoice "
+            "has been paid.",
+        ],
+    ),
     'Joint Ip Ownership': dict(
         train=[
-            "Any invention made jointly by employees of both parties shall be jointly owned by {A} and {B}, in equal and "
+            "Any invention made jointly by employees of both parties shall be jointly owned by {A} and {B}, in equal "
+            "and "
             "undivided shares.",
-            "The parties shall be co-owners of the {Joint Developments|Collaboration Technology}, and each may use it without "
+            "The parties shall be co-owners of the {Joint Developments|Collaboration Technology}, and each may use it "
+            "without "
             "accounting to the other.",
             "Title to jointly developed know-how vests in both parties.",
             "{A} and {B} shall own in common all copyrights in the co-branded materials.",
-            "Patents arising from the joint program shall be filed in the names of both parties and held by them as joint owners.",
+            "Patents arising from the joint program shall be filed in the names of both parties and held by them as "
+            "joint owners.",
         ],
         held_out=[
             "Intellectual property that the two teams create together belongs to both companies in equal parts.",
             "{A} and {B} each hold a one-half ownership share in the results of the joint project.",
             "Common inventions are the joint property of {A} and {B}, either of which may exploit them freely.",
-        ]),
+        ],
+    ),
     'Covenant Not To Sue': dict(
         train=[
             "{B} shall not contest or challenge the validity of {A}’s {patents|trademarks} or its ownership of {tech}.",
             "{Q} covenants not to sue {P} or its customers for infringement of any patent that covers {goods}.",
-            "{Q} releases {P} from all claims that arose before the Effective Date, and agrees not to bring any action on account "
+            "{Q} releases {P} from all claims that arose before the Effective Date, and agrees not to bring any "
+            "action on account "
             "of them.",
-            "During the term and thereafter, {B} will not assist any third party in attacking {A}’s rights in the marks.",
-            "{B} acknowledges that {A} owns the goodwill in the marks and agrees never to question that ownership, in court or "
+            "During the term and thereafter, {B} will not assist any third party in attacking {A}’s rights in the "
+            "marks.",
+            "{B} acknowledges that {A} owns the goodwill in the marks and agrees never to question that ownership, in "
+            "court or "
             "otherwise.",
         ],
         held_out=[
             "{B} may take no step to have {A}’s registrations cancelled or declared invalid.",
             "{Q} promises that it will start no lawsuit against {P} concerning the inventions used in {goods}.",
-            "Legal challenges by {B} to {A}’s title in {tech} are excluded, both now and after the end of this contract.",
-        ]),
+            "Legal challenges by {B} to {A}’s title in {tech} are excluded, both now and after the end of this "
+            "contract.",
+        ],
+    ),
     'Source Code Escrow': dict(
         train=[
-            "{A} shall deposit the source code of {tech} with {an independent|a mutually acceptable} escrow agent within {days} "
+            "{A} shall deposit the source code of {tech} with {an independent|a mutually acceptable} escrow agent "
+            "within {days} "
             "after the Effective Date.",
-            "The escrow agent shall release the deposited source code to {B} if {A} becomes insolvent or ceases to support {tech}.",
-            "{A} and {B} shall enter into a three-party escrow agreement under which the source code is held for release to {B} "
+            "The escrow agent shall release the deposited source code to {B} if {A} becomes insolvent or ceases to "
+            "support {tech}.",
+            "{A} and {B} shall enter into a three-party escrow agreement under which the source code is held for "
+            "release to {B} "
             "upon a bankruptcy of {A}.",
-            "{A} agrees to keep a current copy of the source materials in escrow, and to update the deposit with every major release.",
-            "Upon a Release Event, {B} is entitled to receive from the escrow holder the source code and all build instructions.",
+            "{A} agrees to keep a current copy of the source materials in escrow, and to update the deposit with "
+            "every major release.",
+            "Upon a Release Event, {B} is entitled to receive from the escrow holder the source code and all build "
+            "instructions.",
         ],
         held_out=[
             "A neutral escrow company keeps {A}’s source code and delivers it to {B} should {A} cease business.",
             "{A} will place the source code of {tech} in deposit for {B}’s protection against {A}’s insolvency.",
             "If {A} discontinues maintenance of {tech}, the escrow custodian must surrender the code to {B}.",
-        ]),
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #0f21e2d3
@@ -503,59 +772,91 @@ WORDINGS |= {
     'Cap On Liability': dict(
         train=[
             "{In no event|Under no circumstances} shall {P}’s total liability under this Agreement exceed {amount}.",
-            "The aggregate liability of {A} for all claims is limited to the fees paid by {B} in the {months} preceding the claim.",
-            "No action arising out of this Agreement may be brought by either party more than {years} after the cause of action "
+            "The aggregate liability of {A} for all claims is limited to the fees paid by {B} in the {months} "
+            "preceding the claim.",
+            "No action arising out of this Agreement may be brought by either party more than {years} after the cause "
+            "of action "
             "accrued.",
-            ("Except for breach of the confidentiality obligations, neither party’s liability shall exceed "
-             "{amount}.", 'Uncapped Liability'),
-            "{B}’s sole remedy is limited to the replacement of the defective {goods}, and {A}’s maximum obligation is the "
+            (
+                "Except for breach of the confidentiality obligations, neither party’s liability shall exceed "
+                "{amount}.",
+                'Uncapped Liability',
+            ),
+            "{B}’s sole remedy is limited to the replacement of the defective {goods}, and {A}’s maximum obligation "
+            "is the "
             "purchase price of the unit concerned.",
         ],
         held_out=[
             "Whatever the basis of a claim, {P} is never liable to {Q} for more than {amount} in all.",
             "{A}’s liability has a ceiling equal to one year’s charges.",
             "Claims are barred unless they are brought within {years} of the event that gave rise to them.",
-        ]),
+        ],
+    ),
     'Uncapped Liability': dict(
         train=[
-            ("The limitations of liability in this Section do not apply to {damages caused by gross "
-             "negligence or willful misconduct|either party’s indemnification obligations}.", '>Cap On Liability'),
-            ("Except in the case of infringement of intellectual property, the liability of either party is "
-             "limited to {amount}.", 'Cap On Liability'),
+            (
+                "The limitations of liability in this Section do not apply to {damages caused by gross "
+                "negligence or willful misconduct|either party’s indemnification obligations}.",
+                '>Cap On Liability',
+            ),
+            (
+                "Except in the case of infringement of intellectual property, the liability of either party is "
+                "limited to {amount}.",
+                'Cap On Liability',
+            ),
             "Nothing in this Agreement limits the liability of {P} for breach of its duty of confidentiality.",
-            "{A} shall be liable without limitation for any loss resulting from its infringement of third-party intellectual "
+            "{A} shall be liable without limitation for any loss resulting from its infringement of third-party "
+            "intellectual "
             "property rights.",
-            ("With the exception of fraud and of claims for bodily injury, the total liability of {A} shall "
-             "not be greater than the amounts paid hereunder.", 'Cap On Liability'),
+            (
+                "With the exception of fraud and of claims for bodily injury, the total liability of {A} shall "
+                "not be greater than the amounts paid hereunder.",
+                'Cap On Liability',
+            ),
         ],
         held_out=[
             "For disclosure of confidential information {P} is fully liable, with no upper limit.",
-            ("Save for willful acts, for which liability is unlimited, {P} owes at most {amount} in damages.", 'Cap On Liability'),
-            ("The maximum stated above is not available to a party that has acted recklessly or has misused "
-             "the other’s patents.", '>Cap On Liability'),
-        ]),
+            (
+                "Save for willful acts, for which liability is unlimited, {P} owes at most {amount} in damages.",
+                'Cap On Liability',
+            ),
+            (
+                "The maximum stated above is not available to a party that has acted recklessly or has misused "
+                "the other’s patents.",
+                '>Cap On Liability',
+            ),
+        ],
+    ),
     'Liquidated Damages': dict(
         train=[
-            "For each {day|week} of delay, {A} shall pay {B} liquidated damages of {amount}, which the parties agree is a "
+            "For each {day|week} of delay, {A} shall pay {B} liquidated damages of {amount}, which the parties agree "
+            "is a "
             "reasonable estimate of the loss.",
-            "If {B} terminates this Agreement before the end of the term, it shall pay {A} an early termination fee of {amount}.",
-            "In the event of a breach of this Section, {Q} shall pay {P}, as liquidated damages and not as a penalty, the sum of "
+            "If {B} terminates this Agreement before the end of the term, it shall pay {A} an early termination fee "
+            "of {amount}.",
+            "In the event of a breach of this Section, {Q} shall pay {P}, as liquidated damages and not as a penalty, "
+            "the sum of "
             "{amount}.",
-            "Failure to meet the service level in any month entitles {B} to a credit of {smallpct} of the monthly fee as its "
+            "Failure to meet the service level in any month entitles {B} to a credit of {smallpct} of the monthly fee "
+            "as its "
             "agreed damages.",
             "Should {A} cancel the project, it shall owe {B} a break-up fee equal to {amount}.",
         ],
         held_out=[
             "Late delivery obliges {A} to pay a fixed sum of {amount} a week in place of proof of actual damage.",
             "A termination charge of {amount} is due from {B} if the contract ends early on its account.",
-            "The parties fix the damages for such a breach at {amount} in advance, since the actual harm would be hard to measure.",
-        ]),
+            "The parties fix the damages for such a breach at {amount} in advance, since the actual harm would be "
+            "hard to measure.",
+        ],
+    ),
     'Warranty Duration': dict(
         train=[
-            "{A} warrants that {goods} will be free from defects in material and workmanship for a period of {months} from the "
+            "{A} warrants that {goods} will be free from defects in material and workmanship for a period of {months} "
+            "from the "
             "date of {delivery|shipment|installation}.",
             "The warranty period for the Services is {days} after acceptance.",
-            "During the first {years} after installation, {A} shall repair or replace any defective part at its own expense.",
+            "During the first {years} after installation, {A} shall repair or replace any defective part at its own "
+            "expense.",
             "{A}’s warranty expires {months} after shipment or {months} after first use, whichever comes first.",
             "For {days} following delivery, {tech} will perform substantially as described in its documentation.",
         ],
@@ -563,35 +864,46 @@ WORDINGS |= {
             "{A} guarantees {goods} for {years}: faults that appear in that time are corrected free of charge.",
             "{B} may report flaws in {goods} for {months} from handover and have them corrected at {A}’s cost.",
             "The guarantee against malfunction of {tech} lasts {months}.",
-        ]),
+        ],
+    ),
     'Insurance': dict(
         train=[
-            "{Q} shall maintain commercial general liability insurance with limits of not less than {amount} per occurrence.",
+            "{Q} shall maintain commercial general liability insurance with limits of not less than {amount} per "
+            "occurrence.",
             "Throughout the term, {B} will carry product liability coverage naming {A} as an additional insured.",
-            "Each party shall, at its own cost, keep in force workers’ compensation insurance and insurance against loss of the "
+            "Each party shall, at its own cost, keep in force workers’ compensation insurance and insurance against "
+            "loss of the "
             "property in its care.",
-            "{Q} shall furnish {P} with certificates evidencing the required coverage and shall give {days}’ notice of any "
+            "{Q} shall furnish {P} with certificates evidencing the required coverage and shall give {days}’ notice "
+            "of any "
             "cancellation of a policy.",
             "{A} agrees to procure a policy of errors and omissions insurance in the amount of {amount}.",
         ],
         held_out=[
-            "{Q} must be insured under a third-party liability policy for at least {amount} and present proof of cover on request.",
-            "{B} is to insure {goods} in its custody with an insurer of good standing and to have {A} entered on the policy.",
-            "{Q} bears the premiums of the obligatory insurance policies, among them one for professional errors up to {amount}.",
-        ]),
+            "{Q} must be insured under a third-party liability policy for at least {amount} and present proof of "
+            "cover on request.",
+            "{B} is to insure {goods} in its custody with an insurer of good standing and to have {A} entered on the "
+            "policy.",
+            "{Q} bears the premiums of the obligatory insurance policies, among them one for professional errors up "
+            "to {amount}.",
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #66f580cf
 WORDINGS |= {
     'Governing Law': dict(
         train=[
-            "This Agreement {shall be|is} governed by and construed in accordance with the laws of {state}, without regard to its "
+            "This Agreement {shall be|is} governed by and construed in accordance with the laws of {state}, without "
+            "regard to its "
             "conflict of laws {principles|rules}.",
             "The laws of {state} apply to this Agreement and to every claim that arises out of it.",
-            "The validity, interpretation and performance of this Agreement shall be controlled by the internal laws of {state}, "
+            "The validity, interpretation and performance of this Agreement shall be controlled by the internal laws "
+            "of {state}, "
             "excluding the United Nations Convention on Contracts for the International Sale of Goods.",
             "All questions concerning the construction of this Agreement will be decided under {place} law.",
-            "This Agreement is a contract made under the laws of {state}, and the rights of the parties are to be determined by "
+            "This Agreement is a contract made under the laws of {state}, and the rights of the parties are to be "
+            "determined by "
             "those laws.",
             "{A} and {B} agree that ⟦{place} law governs this Agreement⟧, and each has taken advice on that choice.",
         ],
@@ -599,73 +911,99 @@ WORDINGS |= {
             "The law of {state} is the governing law of this contract, irrespective of any choice-of-law doctrine.",
             "The parties have chosen the substantive law of {state} to govern their rights and obligations.",
             "Disputes concerning the interpretation of this contract are to be decided by applying {place} law.",
-        ]),
+        ],
+    ),
     'Anti-Assignment': dict(
         train=[
-            "Neither party may assign this Agreement without the prior written consent of the other, {which consent shall not be "
+            "Neither party may assign this Agreement without the prior written consent of the other, {which consent "
+            "shall not be "
             "unreasonably withheld|and any attempt to do so is void}.",
-            "{Q} shall not transfer or delegate any of its rights or duties hereunder to a third party unless {P} agrees in writing.",
+            "{Q} shall not transfer or delegate any of its rights or duties hereunder to a third party unless {P} "
+            "agrees in writing.",
             "This Agreement is personal to {Q} and may not be assigned, sublet or otherwise transferred by it.",
-            "Any assignment by {Q} of its interest in this Agreement requires the approval of {P}; an assignment made without it "
+            "Any assignment by {Q} of its interest in this Agreement requires the approval of {P}; an assignment made "
+            "without it "
             "{is of no effect|shall be null and void}.",
-            "{P} may assign this Agreement to a purchaser of its business on written notice to {Q}; in all other cases the "
+            "{P} may assign this Agreement to a purchaser of its business on written notice to {Q}; in all other "
+            "cases the "
             "consent of the other party is needed.",
         ],
         held_out=[
             "{Q} cannot assign its rights under this contract to anyone else except with the written approval of {P}.",
-            "Transfer of this contract, in whole or in part, is permitted only if the other party has given its consent beforehand.",
+            "Transfer of this contract, in whole or in part, is permitted only if the other party has given its "
+            "consent beforehand.",
             "No assignment or delegation by {Q} is valid until {P} has approved it.",
-        ]),
+        ],
+    ),
     'Third Party Beneficiary': dict(
         train=[
-            "The {parent company and the Affiliates|lenders} of {P} are intended third-party beneficiaries of this Section and "
+            "The {parent company and the Affiliates|lenders} of {P} are intended third-party beneficiaries of this "
+            "Section and "
             "may enforce it directly against {Q}.",
-            "{Q} agrees that the successors in business of {P}, which are not parties hereto, may rely on and enforce the "
+            "{Q} agrees that the successors in business of {P}, which are not parties hereto, may rely on and enforce "
+            "the "
             "covenants in this Agreement.",
-            "The end users of {tech} are express beneficiaries of the warranties given here, and each may bring a claim in its "
+            "The end users of {tech} are express beneficiaries of the warranties given here, and each may bring a "
+            "claim in its "
             "own name.",
-            "The licensors of {A} shall be third party beneficiaries of this Agreement with the right to enforce it against {B}.",
-            "The persons entitled to indemnification under this Article, although not signatories, may enforce it as third-party "
+            "The licensors of {A} shall be third party beneficiaries of this Agreement with the right to enforce it "
+            "against {B}.",
+            "The persons entitled to indemnification under this Article, although not signatories, may enforce it as "
+            "third-party "
             "beneficiaries.",
         ],
         held_out=[
             "Although it has not signed, the parent company of {P} is entitled to enforce these terms against {Q}.",
             "This Section is for the benefit of {B}’s clients also, who may sue on it themselves.",
             "The suppliers of {A} acquire rights under this Article and may enforce them in court against {B}.",
-        ]),
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #500b1845
 PREAMBLES = dict(
     train=[
-        "This {Doc} (this “Agreement”) is {made and entered into|entered into} as of ⟦Agreement Date+Effective Date|{adate}⟧ (the "
-        "“Effective Date”), by and between ⟦Parties|{nameA}⟧, {entityA} (“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, {entityB} "
+        "This {Doc} (this “Agreement”) is {made and entered into|entered into} as of ⟦Agreement Date+Effective "
+        "Date|{adate}⟧ (the "
+        "“Effective Date”), by and between ⟦Parties|{nameA}⟧, {entityA} (“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, "
+        "{entityB} "
         "(“⟦Parties|{B}⟧”).",
         "THIS AGREEMENT is dated ⟦Agreement Date|{adate}⟧ and is between ⟦Parties|{nameA}⟧, {entityA} (hereinafter "
-        "“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, {entityB} (hereinafter “⟦Parties|{B}⟧”). It takes effect on ⟦Effective "
+        "“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, {entityB} (hereinafter “⟦Parties|{B}⟧”). It takes effect on "
+        "⟦Effective "
         "Date|{edate}⟧ (the “Effective Date”).",
         "This {Doc} is made this ⟦Agreement Date|{adate_long}⟧ by ⟦Parties|{nameA}⟧, {entityA} (“⟦Parties|{A}⟧”), and "
         "⟦Parties|{nameB}⟧, {entityB} (“⟦Parties|{B}⟧”); each of them is a “⟦Parties|Party⟧” and together they are the "
         "“⟦Parties|Parties⟧”.",
-        "⟦Parties|{nameA}⟧, with offices at {addressA} (“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, with offices at {addressB} "
-        "(“⟦Parties|{B}⟧”), agree as set forth below. This {Doc} is effective as of ⟦Effective Date|{edate}⟧ (the “Effective "
+        "⟦Parties|{nameA}⟧, with offices at {addressA} (“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, with offices at "
+        "{addressB} "
+        "(“⟦Parties|{B}⟧”), agree as set forth below. This {Doc} is effective as of ⟦Effective Date|{edate}⟧ (the "
+        "“Effective "
         "Date”).",
-        "This {Doc} (the “Agreement”), dated as of ⟦Agreement Date|{adate}⟧, is entered into between ⟦Parties|{nameA}⟧, {entityA} "
-        "(“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, {entityB} (“⟦Parties|{B}⟧”), and shall become effective on ⟦Effective Date|the "
+        "This {Doc} (the “Agreement”), dated as of ⟦Agreement Date|{adate}⟧, is entered into between "
+        "⟦Parties|{nameA}⟧, {entityA} "
+        "(“⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, {entityB} (“⟦Parties|{B}⟧”), and shall become effective on "
+        "⟦Effective Date|the "
         "date on which it has been signed by both parties⟧ (the “Effective Date”).",
         "The parties to this {Doc} are ⟦Parties|{nameA}⟧ of {addressA}, referred to below as “⟦Parties|{A}⟧”, and "
-        "⟦Parties|{nameB}⟧ of {addressB}, referred to below as “⟦Parties|{B}⟧”. Date of agreement: ⟦Agreement Date|{adate}⟧. "
+        "⟦Parties|{nameB}⟧ of {addressB}, referred to below as “⟦Parties|{B}⟧”. Date of agreement: ⟦Agreement "
+        "Date|{adate}⟧. "
         "Effective Date: ⟦Effective Date|{edate}⟧.",
     ],
     held_out=[
-        "On ⟦Agreement Date|{adate}⟧ ⟦Parties|{nameA}⟧, {entityA} (in this contract “⟦Parties|{A}⟧”), and ⟦Parties|{nameB}⟧, "
+        "On ⟦Agreement Date|{adate}⟧ ⟦Parties|{nameA}⟧, {entityA} (in this contract “⟦Parties|{A}⟧”), and "
+        "⟦Parties|{nameB}⟧, "
         "{entityB} (in this contract “⟦Parties|{B}⟧”), concluded the {Doc} that follows.",
-        "Between ⟦Parties|{nameA}⟧, whose seat is at {addressA} (“⟦Parties|{A}⟧”), on the one side and ⟦Parties|{nameB}⟧, whose "
-        "seat is at {addressB} (“⟦Parties|{B}⟧”), on the other side, the following is agreed with effect from ⟦Effective "
+        "Between ⟦Parties|{nameA}⟧, whose seat is at {addressA} (“⟦Parties|{A}⟧”), on the one side and "
+        "⟦Parties|{nameB}⟧, whose "
+        "seat is at {addressB} (“⟦Parties|{B}⟧”), on the other side, the following is agreed with effect from "
+        "⟦Effective "
         "Date|{edate}⟧.",
-        "{Doc}, signed on ⟦Agreement Date|{adate}⟧ and in force from ⟦Effective Date|{edate}⟧. Signatories: ⟦Parties|{nameA}⟧, "
+        "{Doc}, signed on ⟦Agreement Date|{adate}⟧ and in force from ⟦Effective Date|{edate}⟧. Signatories: "
+        "⟦Parties|{nameA}⟧, "
         "{entityA} (“⟦Parties|{A}⟧”); ⟦Parties|{nameB}⟧, {entityB} (“⟦Parties|{B}⟧”).",
-        "This contract, concluded and effective on ⟦Agreement Date+Effective Date|{adate}⟧, binds ⟦Parties|{nameA}⟧, {entityA}, "
+        "This contract, concluded and effective on ⟦Agreement Date+Effective Date|{adate}⟧, binds ⟦Parties|{nameA}⟧, "
+        "{entityA}, "
         "called “⟦Parties|{A}⟧”, and ⟦Parties|{nameB}⟧, {entityB}, called “⟦Parties|{B}⟧”.",
     ],
 )
@@ -673,20 +1011,25 @@ PREAMBLES = dict(
 # %% ../nbs/week1_synthetic.ipynb #6faab38e
 DISTRACTORS = dict(
     train=[
-        "The parties shall comply with the laws of every jurisdiction in which they operate, and with the judgments of its courts.",
-        "Any dispute shall first be referred to the senior executives of the parties, who shall meet in {city} within {days} and "
+        "The parties shall comply with the laws of every jurisdiction in which they operate, and with the judgments "
+        "of its courts.",
+        "Any dispute shall first be referred to the senior executives of the parties, who shall meet in {city} within "
+        "{days} and "
         "try to settle it.",
         "An arbitrator shall have at least ten years of experience with the law and practice of the industry.",
         "Freight, insurance and customs charges are shown separately on each invoice.",
-        "{A}’s financial statements are audited every year by an independent accounting firm and are published on its website.",
+        "{A}’s financial statements are audited every year by an independent accounting firm and are published on its "
+        "website.",
         "The remedies set out in this Section are not exclusive and may be used together.",
         "{B} holds all business licenses that its operations in {city} require.",
         "Comments in the source code are written in English and follow the style guide of {B}.",
         "Each party warrants that it has the authority to enter into this Agreement.",
         "The project manager may assign tasks to the members of the team as the work requires.",
-        "Either party may terminate this Agreement if the other commits a material breach and fails to cure it within {days} "
+        "Either party may terminate this Agreement if the other commits a material breach and fails to cure it within "
+        "{days} "
         "after written notice.",
-        "The parties acknowledge that the market for {goods} is highly competitive and that results cannot be promised.",
+        "The parties acknowledge that the market for {goods} is highly competitive and that results cannot be "
+        "promised.",
         "{A} solicits comments from its customers through a yearly survey and shares the results with {B}.",
         "All changes to the specification pass through the document change control procedure in Exhibit {letter}.",
         "Third-party components contained in {goods} are listed in Schedule {letter}.",
@@ -695,7 +1038,8 @@ DISTRACTORS = dict(
         "{goods} whose shelf life expires within {months} of arrival may be returned.",
         "The joint steering committee consists of three members appointed by each of the parties.",
         "{A} keeps perpetual inventory records at its warehouse in {city}.",
-        "Deposits are held in an escrow account with the bank named in Exhibit {letter} until the delivery has been made.",
+        "Deposits are held in an escrow account with the bank named in Exhibit {letter} until the delivery has been "
+        "made.",
         "{B} may refuse delivery of cartons that are visibly damaged.",
         "{A} shall renew its permits every year and send copies of them to {B}.",
         "Revenue is recognized by each party in accordance with its own accounting policies.",
@@ -712,7 +1056,8 @@ DISTRACTORS = dict(
         "Transport insurance and tolls appear on the bill as separate items.",
         "The yearly accounts of {A} are checked by an auditor and can be found in the public register.",
         "{A} holds the trade license for its workshop in {city}.",
-        "A party that seriously breaks this contract, and does not make amends within {days} of a reminder, may be given notice "
+        "A party that seriously breaks this contract, and does not make amends within {days} of a reminder, may be "
+        "given notice "
         "of termination.",
         "Competition in this line of business is strong, and no sales figure is promised.",
         "Customers are asked for their opinion once a year, and {B} is told what they answered.",
@@ -734,60 +1079,79 @@ DISTRACTORS = dict(
 BOILERPLATE = {
     'definitions': dict(
         train=[
-            "Capitalized terms have the meanings given to them where they first appear in quotation marks, and those meanings "
+            "Capitalized terms have the meanings given to them where they first appear in quotation marks, and those "
+            "meanings "
             "apply to the singular and the plural alike.",
             "Headings are for convenience only and do not affect the interpretation of this Agreement.",
             "The words “include” and “including” are deemed to be followed by the words “without limitation”.",
-            "References to Sections, Exhibits and Schedules are to those of this Agreement unless the context requires otherwise.",
-            "“Business Day” means any day other than a Saturday, a Sunday or a day on which banks in {city} are authorized to close.",
-            "“Affiliate” means, with respect to a party, any entity that directly or indirectly controls, is controlled by, or is "
+            "References to Sections, Exhibits and Schedules are to those of this Agreement unless the context "
+            "requires otherwise.",
+            "“Business Day” means any day other than a Saturday, a Sunday or a day on which banks in {city} are "
+            "authorized to close.",
+            "“Affiliate” means, with respect to a party, any entity that directly or indirectly controls, is "
+            "controlled by, or is "
             "under common control with that party.",
-            "In the event of a conflict between the body of this Agreement and an Exhibit, the body of this Agreement prevails.",
+            "In the event of a conflict between the body of this Agreement and an Exhibit, the body of this Agreement "
+            "prevails.",
         ],
         held_out=[
-            "Terms printed with an initial capital have the meaning explained in this Article, wherever they occur in the "
+            "Terms printed with an initial capital have the meaning explained in this Article, wherever they occur in "
+            "the "
             "contract and its annexes.",
             "Titles of Articles are inserted for ease of reference and have no influence on their content.",
             "If an annex contradicts the main text, the main text takes precedence.",
             "“Group Company” means every company that has the same ultimate owner as the party concerned.",
-            "Periods are counted in calendar days, and a period that ends on a public holiday is extended to the next working day.",
+            "Periods are counted in calendar days, and a period that ends on a public holiday is extended to the next "
+            "working day.",
             "“Written form” includes electronic mail unless this contract expressly requires a signed original.",
-        ]),
+        ],
+    ),
     'services': dict(
         train=[
-            "{A} shall perform the Services in a {professional|workmanlike} manner, using personnel with suitable training and "
+            "{A} shall perform the Services in a {professional|workmanlike} manner, using personnel with suitable "
+            "training and "
             "experience.",
             "The scope, milestones and deliverables of each project are described in the applicable Statement of Work.",
-            "{B} shall provide {A} with timely access to the information and facilities reasonably needed for the Services.",
-            "Any change to the scope of work must be agreed in a written change order that states its effect on schedule and fees.",
-            "Each party shall name a project manager, who serves as the first point of contact for day-to-day questions.",
+            "{B} shall provide {A} with timely access to the information and facilities reasonably needed for the "
+            "Services.",
+            "Any change to the scope of work must be agreed in a written change order that states its effect on "
+            "schedule and fees.",
+            "Each party shall name a project manager, who serves as the first point of contact for day-to-day "
+            "questions.",
             "The project managers shall meet {weekly|monthly} to review progress, open issues and upcoming tasks.",
             "{A} may use subcontractors for parts of the work and remains responsible for what they do.",
             "A Deliverable is deemed accepted if {B} has not rejected it in writing within {days} after receipt.",
-            "The implementation plan attached as Exhibit {letter} sets out the phases of the work and the persons responsible for "
+            "The implementation plan attached as Exhibit {letter} sets out the phases of the work and the persons "
+            "responsible for "
             "each of them.",
         ],
         held_out=[
             "{A} carries out the tasks listed in the annex with the care that is customary in its profession.",
-            "Questions of daily operation are settled between the coordinators of the two parties, who speak at least once a "
+            "Questions of daily operation are settled between the coordinators of the two parties, who speak at least "
+            "once a "
             "{week|month}.",
             "{B} makes workplaces, network access and site passes available to {A}’s team in good time.",
-            "Requests for changes are submitted on the agreed form, priced by {A} and carried out once both coordinators have "
+            "Requests for changes are submitted on the agreed form, priced by {A} and carried out once both "
+            "coordinators have "
             "signed it.",
             "A work result counts as approved if no written complaint has been made for {days}.",
             "Training sessions for {B}’s staff take place at the site in {city} and last no longer than two days each.",
             "{A} selects the staff whom it employs for the work and supervises them itself.",
-        ]),
+        ],
+    ),
     'delivery': dict(
         train=[
             "{A} shall deliver {goods} F.O.B. {city}, freight prepaid and added to the invoice.",
             "Title and risk of loss pass to {B} when {goods} are handed to the carrier.",
             "{B} shall inspect each shipment upon arrival and notify {A} of any visible damage within {days}.",
-            "Purchase orders must state the part number, the quantity, the requested delivery date and the place of delivery.",
+            "Purchase orders must state the part number, the quantity, the requested delivery date and the place of "
+            "delivery.",
             "Forecasts are given in good faith for planning purposes only and do not bind {B}.",
-            "{A} shall pack {goods} in accordance with good commercial practice, and mark every carton with the order number.",
+            "{A} shall pack {goods} in accordance with good commercial practice, and mark every carton with the order "
+            "number.",
             "Partial shipments are permitted if {B} has been told of them in advance.",
-            "If {A} becomes aware that a delivery date cannot be met, it shall inform {B} promptly and propose a new date.",
+            "If {A} becomes aware that a delivery date cannot be met, it shall inform {B} promptly and propose a new "
+            "date.",
             "Import duties, brokerage charges and similar costs are for the account of the party named in the order.",
         ],
         held_out=[
@@ -797,15 +1161,20 @@ BOILERPLATE = {
             "Damage that is visible on arrival is to be noted on the waybill and reported to {A} within {days}.",
             "The planning figures that {B} supplies each month are estimates without obligation.",
             "Orders are placed on {B}’s standard form and are confirmed by {A} in writing.",
-        ]),
+        ],
+    ),
     'payment': dict(
         train=[
-            "{A} shall invoice {B} monthly in arrears, and each undisputed invoice is payable within {days} after receipt.",
-            "Amounts not paid when due bear interest at the rate of one percent (1%) per month or the highest rate permitted by "
+            "{A} shall invoice {B} monthly in arrears, and each undisputed invoice is payable within {days} after "
+            "receipt.",
+            "Amounts not paid when due bear interest at the rate of one percent (1%) per month or the highest rate "
+            "permitted by "
             "law, whichever is lower.",
             "All sums are stated in United States dollars and are exclusive of sales, use and value added taxes.",
-            "{B} shall reimburse {A} for reasonable travel expenses that were approved in advance and are supported by receipts.",
-            "If {B} disputes an invoice in good faith, it shall pay the undisputed part and describe the reason for the dispute "
+            "{B} shall reimburse {A} for reasonable travel expenses that were approved in advance and are supported "
+            "by receipts.",
+            "If {B} disputes an invoice in good faith, it shall pay the undisputed part and describe the reason for "
+            "the dispute "
             "in writing.",
             "Payments shall be made by wire transfer to the account that {A} designates in writing.",
             "Each party is responsible for the taxes that are imposed on its own income.",
@@ -818,59 +1187,81 @@ BOILERPLATE = {
             "Sums paid late carry interest at one percent for each month begun.",
             "Sales taxes are added to the figures named here and are shown on a separate line.",
             "Bank charges abroad are shared equally.",
-        ]),
+        ],
+    ),
     'confidentiality': dict(
         train=[
-            "Each party shall hold the Confidential Information of the other in confidence and use it only for the purposes of "
+            "Each party shall hold the Confidential Information of the other in confidence and use it only for the "
+            "purposes of "
             "this Agreement.",
-            "Confidential Information does not include information that is or becomes publicly available through no fault of the "
+            "Confidential Information does not include information that is or becomes publicly available through no "
+            "fault of the "
             "receiving party.",
-            "The receiving party may disclose Confidential Information to those of its employees and advisers who need to know it "
+            "The receiving party may disclose Confidential Information to those of its employees and advisers who "
+            "need to know it "
             "and are bound by similar duties.",
-            "If the receiving party is required by law or court order to disclose Confidential Information, it shall, where "
+            "If the receiving party is required by law or court order to disclose Confidential Information, it shall, "
+            "where "
             "permitted, give the disclosing party prompt notice.",
-            "Information that was rightfully known to the receiving party before its disclosure, as shown by written records, is "
+            "Information that was rightfully known to the receiving party before its disclosure, as shown by written "
+            "records, is "
             "not subject to this Article.",
             "Neither party shall issue a press release about this Agreement unless the other has approved its text.",
-            "The receiving party shall protect the Confidential Information with at least the degree of care that it uses for its "
+            "The receiving party shall protect the Confidential Information with at least the degree of care that it "
+            "uses for its "
             "own secrets, and no less than reasonable care.",
         ],
         held_out=[
-            "What a party learns about the affairs of the other is to be kept secret and used for the joint work alone.",
+            "What a party learns about the affairs of the other is to be kept secret and used for the joint work "
+            "alone.",
             "The duty of secrecy does not cover facts that are generally accessible or that the recipient knew before.",
-            "An order of a court to reveal secret information is to be shown to its owner without delay, wherever the law allows.",
-            "Access to secret papers is given only to persons who cannot do their work without it and who have signed a pledge of "
+            "An order of a court to reveal secret information is to be shown to its owner without delay, wherever the "
+            "law allows.",
+            "Access to secret papers is given only to persons who cannot do their work without it and who have signed "
+            "a pledge of "
             "secrecy.",
             "Announcements to the press about the cooperation are worded jointly.",
-        ]),
+        ],
+    ),
     'compliance': dict(
         train=[
-            "Each party shall comply with all {federal, state and local laws|laws and regulations} that apply to its performance.",
+            "Each party shall comply with all {federal, state and local laws|laws and regulations} that apply to its "
+            "performance.",
             "{B} shall obtain and maintain every permit and governmental approval needed to carry on its business.",
-            "Neither party shall offer or give anything of value to a public official in order to obtain an improper advantage.",
-            "{goods} shall not be exported to any country for which an export permit is needed until that permit has been obtained.",
-            "Each party shall process personal data only as permitted by the data protection laws that apply to it, and only for "
+            "Neither party shall offer or give anything of value to a public official in order to obtain an improper "
+            "advantage.",
+            "{goods} shall not be exported to any country for which an export permit is needed until that permit has "
+            "been obtained.",
+            "Each party shall process personal data only as permitted by the data protection laws that apply to it, "
+            "and only for "
             "the purposes described in Exhibit {letter}.",
             "{A} shall follow the safety rules of any site it visits, as made known to it in advance.",
             "Each party has adopted a code of conduct and shall train its personnel in it every year.",
         ],
         held_out=[
-            "Both parties observe the statutes that concern their activities, and each is responsible for its own permits.",
+            "Both parties observe the statutes that concern their activities, and each is responsible for its own "
+            "permits.",
             "Gifts and favors to public officials are prohibited.",
-            "Data about individuals are handled as the privacy statutes demand and are stored on machines in {city} only.",
+            "Data about individuals are handled as the privacy statutes demand and are stored on machines in {city} "
+            "only.",
             "Visitors obey the house rules of the plant, wear a badge and remain with their host.",
             "Export documents are the responsibility of the party that ships.",
-        ]),
+        ],
+    ),
     'representations': dict(
         train=[
-            "Each party represents that it is duly organized, validly existing and in good standing under the laws of the "
+            "Each party represents that it is duly organized, validly existing and in good standing under the laws of "
+            "the "
             "jurisdiction of its formation.",
-            "Each party has full corporate power and authority to execute and deliver this Agreement and to perform its obligations.",
+            "Each party has full corporate power and authority to execute and deliver this Agreement and to perform "
+            "its obligations.",
             "The execution of this Agreement does not conflict with any other agreement by which the party is bound.",
-            "There is no action, suit or proceeding pending or, to its knowledge, threatened against a party that could hinder "
+            "There is no action, suit or proceeding pending or, to its knowledge, threatened against a party that "
+            "could hinder "
             "its performance.",
             "No broker or finder has been engaged in connection with the transactions described in this Agreement.",
-            "{A} shall defend and indemnify {B} against third-party claims to the extent provided in Exhibit {letter}, if {B} "
+            "{A} shall defend and indemnify {B} against third-party claims to the extent provided in Exhibit "
+            "{letter}, if {B} "
             "gives prompt notice of the claim and reasonable help in the defense.",
         ],
         held_out=[
@@ -878,28 +1269,37 @@ BOILERPLATE = {
             "No lawsuit that could impede the work is known to either party.",
             "Nothing that a party has promised elsewhere stands in the way of what it promises in this contract.",
             "Neither party owes a finder’s fee to any person for having arranged this contract.",
-        ]),
+        ],
+    ),
     'notices': dict(
         train=[
-            "All notices under this Agreement shall be in writing and delivered by hand, by recognized courier or by registered "
+            "All notices under this Agreement shall be in writing and delivered by hand, by recognized courier or by "
+            "registered "
             "mail to the address of the recipient stated above.",
-            "A notice is deemed received on the day of delivery, or on the next Business Day if it is delivered after {5:00 "
+            "A notice is deemed received on the day of delivery, or on the next Business Day if it is delivered after "
+            "{5:00 "
             "p.m.|6:00 p.m.} local time.",
-            "Either party may change its address for notices by informing the other in the manner set out in this Section.",
+            "Either party may change its address for notices by informing the other in the manner set out in this "
+            "Section.",
             "Routine communications about operations may be sent by electronic mail.",
-            "Copies of notices to {A} shall also be sent to its legal department, to the attention of the General Counsel.",
+            "Copies of notices to {A} shall also be sent to its legal department, to the attention of the General "
+            "Counsel.",
         ],
         held_out=[
             "Letters with legal effect are sent by courier or by registered post to the address on the first page.",
-            "A letter that is received after {five|six} o’clock in the evening is treated as received on the next working day.",
+            "A letter that is received after {five|six} o’clock in the evening is treated as received on the next "
+            "working day.",
             "A party that moves shall tell the other its new address without delay.",
             "For everyday correspondence an e-mail is sufficient.",
-        ]),
+        ],
+    ),
     'force majeure': dict(
         train=[
-            "Neither party is responsible for a delay caused by events beyond its reasonable control, such as fire, flood, war, "
+            "Neither party is responsible for a delay caused by events beyond its reasonable control, such as fire, "
+            "flood, war, "
             "strikes or acts of government.",
-            "The affected party shall notify the other without delay, and shall use reasonable efforts to resume performance as "
+            "The affected party shall notify the other without delay, and shall use reasonable efforts to resume "
+            "performance as "
             "soon as possible.",
             "Lack of funds is not an event beyond a party’s reasonable control.",
             "Performance is suspended for as long as the event lasts and to the extent that it prevents performance.",
@@ -908,52 +1308,72 @@ BOILERPLATE = {
             "No party answers for what storms, strikes, wars or measures of the authorities make impossible.",
             "Duties are suspended while such an obstacle lasts and revive when it has ended.",
             "The party that is impeded reports the obstacle at once and does what it reasonably can to overcome it.",
-        ]),
+        ],
+    ),
     'general': dict(
         train=[
-            "This Agreement, together with its Exhibits, constitutes the entire understanding of the parties and supersedes all "
+            "This Agreement, together with its Exhibits, constitutes the entire understanding of the parties and "
+            "supersedes all "
             "earlier proposals and negotiations on its subject.",
-            "This Agreement may be amended only by a written document signed by authorized representatives of both parties.",
-            "If any provision of this Agreement is held to be unenforceable, the remaining provisions continue in effect.",
-            "A failure to exercise a right is not a waiver of that right, and a waiver on one occasion is not a waiver on another.",
-            "The parties are independent contractors, and nothing in this Agreement creates a partnership, an agency or an "
+            "This Agreement may be amended only by a written document signed by authorized representatives of both "
+            "parties.",
+            "If any provision of this Agreement is held to be unenforceable, the remaining provisions continue in "
+            "effect.",
+            "A failure to exercise a right is not a waiver of that right, and a waiver on one occasion is not a "
+            "waiver on another.",
+            "The parties are independent contractors, and nothing in this Agreement creates a partnership, an agency "
+            "or an "
             "employment relationship.",
-            "This Agreement may be executed in counterparts, each of which is an original and all of which together form one "
+            "This Agreement may be executed in counterparts, each of which is an original and all of which together "
+            "form one "
             "instrument.",
-            "Each party shall sign the further documents and take the further steps that are reasonably needed to carry out the "
+            "Each party shall sign the further documents and take the further steps that are reasonably needed to "
+            "carry out the "
             "intent of this Agreement.",
-            "Each party has been represented by counsel of its choice, and no rule of construction against the drafter applies.",
+            "Each party has been represented by counsel of its choice, and no rule of construction against the "
+            "drafter applies.",
             "Signatures sent by facsimile or in electronic form have the same effect as originals.",
             "Time is of the essence in the performance of this Agreement.",
-            "Each of the parties shall bear its own costs in connection with the negotiation and preparation of this Agreement.",
+            "Each of the parties shall bear its own costs in connection with the negotiation and preparation of this "
+            "Agreement.",
             "The recitals set out above form part of this Agreement.",
         ],
         held_out=[
-            "These pages and their annexes contain everything that was agreed, and earlier drafts and letters are without effect.",
+            "These pages and their annexes contain everything that was agreed, and earlier drafts and letters are "
+            "without effect.",
             "Amendments require the written form and the signatures of both parties.",
             "Should one clause prove void, the others remain valid.",
             "Forbearance on one occasion does not amount to a surrender of the right concerned.",
             "Each company acts in its own name, and neither may speak or sign for the other.",
             "The contract is made in two copies of equal rank, one for each party.",
             "Scanned signatures have the same value as those in ink.",
-            "Lawyers of both parties have taken part in drafting this contract, so that doubts about its words count against neither.",
-        ]),
+            "Lawyers of both parties have taken part in drafting this contract, so that doubts about its words count "
+            "against neither.",
+        ],
+    ),
     'any': dict(
         train=[
-            "The parties shall act in good faith and shall cooperate with each other in carrying out the tasks assigned to them.",
-            "The obligations in this Section are in addition to, and not in place of, those set out elsewhere in this Agreement.",
-            "Details of the procedure are set out in Exhibit {letter}, which the parties may update from time to time by mutual "
+            "The parties shall act in good faith and shall cooperate with each other in carrying out the tasks "
+            "assigned to them.",
+            "The obligations in this Section are in addition to, and not in place of, those set out elsewhere in this "
+            "Agreement.",
+            "Details of the procedure are set out in Exhibit {letter}, which the parties may update from time to time "
+            "by mutual "
             "agreement.",
             "The steps described in this Section shall be carried out by the persons named in Schedule {letter}.",
-            "{P} shall respond to a request under this Section within {days}, and shall give its reasons if it declines the request.",
-            "A party that learns of facts that may affect the matters dealt with in this Section shall inform the other promptly.",
+            "{P} shall respond to a request under this Section within {days}, and shall give its reasons if it "
+            "declines the request.",
+            "A party that learns of facts that may affect the matters dealt with in this Section shall inform the "
+            "other promptly.",
             "Each party shall make available the personnel who are reasonably needed for the purposes of this Section.",
             "The examples given in Exhibit {letter} are illustrative and do not limit the generality of this Section.",
             "Any form referred to in this Section shall be substantially as set out in Schedule {letter}.",
             "{P} shall obtain in good time the internal approvals that it needs for the steps described above.",
             "The parties shall review the operation of this Section at their annual planning meeting.",
-            "Unless otherwise stated, the actions described in this Section shall take place at the offices of {P} in {city}.",
-            "Where this Section calls for a decision, the decision shall be recorded in writing and a copy given to each project "
+            "Unless otherwise stated, the actions described in this Section shall take place at the offices of {P} in "
+            "{city}.",
+            "Where this Section calls for a decision, the decision shall be recorded in writing and a copy given to "
+            "each project "
             "manager.",
             "The parties acknowledge that they have read this Section and understand it.",
             "The provisions of this Section shall be read together with Exhibit {letter}.",
@@ -972,50 +1392,69 @@ BOILERPLATE = {
             "Unless stated otherwise, the steps named here are carried out at the office in {city}.",
             "The forms to be used for this purpose are attached as Annex {letter}.",
             "{P} and {Q} review the practical working of this Article at their yearly meeting.",
-        ]),
+        ],
+    ),
 }
 
 # %% ../nbs/week1_synthetic.ipynb #06a0c617
 PATTERNS = dict(
     train=[
-        "{P} {shall|will} {prepare|update|maintain|review|distribute|check|file|complete} the {status report|site plan|training "
-        "manual|acceptance checklist|wiring diagram|delivery schedule|error log|spare parts list|contact directory|test "
-        "protocol|safety data sheet|risk register} {by the fifth Business Day of each month|before each site visit|in the form "
-        "agreed by the project managers|at the start of every phase|and send a copy of it to the other party|within ten Business "
+        "{P} {shall|will} {prepare|update|maintain|review|distribute|check|file|complete} the {status report|site "
+        "plan|training "
+        "manual|acceptance checklist|wiring diagram|delivery schedule|error log|spare parts list|contact "
+        "directory|test "
+        "protocol|safety data sheet|risk register} {by the fifth Business Day of each month|before each site visit|in "
+        "the form "
+        "agreed by the project managers|at the start of every phase|and send a copy of it to the other party|within "
+        "ten Business "
         "Days after a request|at the end of each calendar quarter}.",
-        "The {status report|site plan|user guide|acceptance checklist|interface description|delivery schedule|test protocol|color "
-        "specification|packing instruction|calibration record} for {product} is kept {in electronic form|in English|at the office "
+        "The {status report|site plan|user guide|acceptance checklist|interface description|delivery schedule|test "
+        "protocol|color "
+        "specification|packing instruction|calibration record} for {product} is kept {in electronic form|in "
+        "English|at the office "
         "in {city}|by the project manager} and is {numbered|dated|signed|indexed|reviewed} by the person who "
         "{prepared|issued|last changed} it.",
         "“{Order Form|Site Plan|Delivery Point|Work Package|Release Note|Project Team|Change Order|Test Plan|Operating "
         "Manual|Spare Part|Service Desk|Record Copy}” means the {document|item|team|place|plan|list} {identified as "
-        "such|described under that name|so marked} in {Exhibit|Schedule|Annex} {letter}, as {updated|amended|replaced} from time "
+        "such|described under that name|so marked} in {Exhibit|Schedule|Annex} {letter}, as "
+        "{updated|amended|replaced} from time "
         "to time by mutual agreement.",
-        "Meetings of the {project team|working group|technical staff|planning group} take place {every second week|on the first "
-        "Tuesday of the month|once a quarter|at the start of each phase}, {in {city}|by telephone|by video conference|at the "
+        "Meetings of the {project team|working group|technical staff|planning group} take place {every second week|on "
+        "the first "
+        "Tuesday of the month|once a quarter|at the start of each phase}, {in {city}|by telephone|by video "
+        "conference|at the "
         "site}, and minutes are circulated within {three|five|ten} Business Days.",
-        "The {technical data|drawings|samples|measurements|photographs|translations} that {P} provides under this Section shall "
+        "The {technical data|drawings|samples|measurements|photographs|translations} that {P} provides under this "
+        "Section shall "
         "be {complete|legible|labeled|up to date} and shall be delivered {in duplicate|on a data carrier|with a cover "
-        "letter|through the shared folder} to the {project manager|service desk|purchasing department|laboratory} of {Q}.",
+        "letter|through the shared folder} to the {project manager|service desk|purchasing department|laboratory} of "
+        "{Q}.",
         "{P} shall designate {two|three|four} {suitably qualified|experienced|English-speaking} "
         "{engineers|employees|technicians|planners} as contacts for "
         "{installation|training|documentation|testing|scheduling|billing} matters, and shall inform {Q} of any change "
         "{promptly|in writing|in advance}.",
     ],
     held_out=[
-        "The {progress sheet|floor plan|handbook|punch list|circuit plan|timetable|fault list|address list|trial report|hazard "
-        "sheet} is to be {drawn up|brought up to date|examined|signed|filed} by {P} {every month|ahead of each visit|in the "
+        "The {progress sheet|floor plan|handbook|punch list|circuit plan|timetable|fault list|address list|trial "
+        "report|hazard "
+        "sheet} is to be {drawn up|brought up to date|examined|signed|filed} by {P} {every month|ahead of each "
+        "visit|in the "
         "agreed form|when a new stage begins|and shared with the other party}.",
         "“{Call-Off|Ground Plan|Drop Point|Task Sheet|Trial Run|Crew|Handbook|Wear Part|Help Line|Master File}” is the "
         "{paper|object|group|location|plan} that Annex {letter} {names so|describes under that title|sets out}.",
-        "The {working circle|crew|planning board|technical committee} convenes {every other week|once a month|at the opening of "
+        "The {working circle|crew|planning board|technical committee} convenes {every other week|once a month|at the "
+        "opening of "
         "each stage} {in {city}|on the telephone|on site}, and {P} keeps a record of what was said.",
-        "{Drawings|Samples|Measurements|Pictures|Translations} that {P} hands to {Q} must be {whole|easy to read|labeled|current} "
+        "{Drawings|Samples|Measurements|Pictures|Translations} that {P} hands to {Q} must be {whole|easy to "
+        "read|labeled|current} "
         "and arrive {in two copies|on a data carrier|with a cover note|through the shared folder}.",
-        "{P} names {two|three|four} {trained|experienced} {fitters|clerks|technicians|planners} to whom {Q} can turn for "
+        "{P} names {two|three|four} {trained|experienced} {fitters|clerks|technicians|planners} to whom {Q} can turn "
+        "for "
         "{set-up|training|paperwork|trials|dates|bills}.",
-        "The {laboratory|workshop|store|reading room} in {city} is {open|staffed|reserved for the joint team} {on working days|in "
-        "the mornings|during the trial stage}, and {P} provides the {tools|benches|protective clothing|printed guides} that are "
+        "The {laboratory|workshop|store|reading room} in {city} is {open|staffed|reserved for the joint team} {on "
+        "working days|in "
+        "the mornings|during the trial stage}, and {P} provides the {tools|benches|protective clothing|printed "
+        "guides} that are "
         "used there.",
     ],
 )
@@ -1040,68 +1479,193 @@ RECITALS = dict(
 
 # %% ../nbs/week1_synthetic.ipynb #286547bd
 SECTIONS = {
-    'definitions': dict(train=['Definitions', 'Definitions and Interpretation'], held_out=['Glossary', 'Terms Used'], home=[]),
-    'services': dict(train=['Services', 'Performance of the Work'], held_out=['Scope of Work', 'Execution of the Work'], home=[]),
-    'appointment': dict(train=['Appointment', 'Relationship of the Parties'], held_out=['Cooperation', 'Market Conduct'],
-        home=['Exclusivity', 'Non-Compete', 'Competitive Restriction Exception', 'No-Solicit Of Customers', 'Rofr/Rofo/Rofn']),
-    'license': dict(train=['Grant of Rights', 'License', 'Use of Materials'], held_out=['Permitted Use', 'Rights of Use'],
-        home=['License Grant', 'Non-Transferable License', 'Affiliate License-Licensor', 'Affiliate License-Licensee',
-            'Unlimited/All-You-Can-Eat-License', 'Irrevocable Or Perpetual License']),
-    'property': dict(train=['Proprietary Rights', 'Intellectual Property'], held_out=['Inventions and Copyrights', 'Ownership'],
-        home=['Ip Ownership Assignment', 'Joint Ip Ownership', 'Covenant Not To Sue', 'Source Code Escrow']),
-    'price': dict(train=['Commercial Terms', 'Orders and Prices', 'Consideration'], held_out=['Financial Terms', 'Tariffs and Quantities'],
-        home=['Most Favored Nation', 'Revenue/Profit Sharing', 'Price Restrictions', 'Minimum Commitment', 'Volume Restriction']),
-    'delivery': dict(train=['Delivery', 'Shipment and Acceptance'], held_out=['Transport', 'Dispatch and Receipt'], home=[]),
-    'payment': dict(train=['Invoices and Payment', 'Payment Terms'], held_out=['Billing', 'Settlement of Accounts'], home=[]),
-    'records': dict(train=['Records', 'Books and Reports'], held_out=['Documentation', 'Accounts'], home=['Audit Rights']),
-    'warranty': dict(train=['Quality', 'Warranties'], held_out=['Condition of the Goods', 'Defects'], home=['Warranty Duration']),
-    'representations': dict(train=['Representations', 'Authority'], held_out=['Assurances', 'Standing of the Parties'], home=[]),
-    'confidentiality': dict(train=['Confidentiality', 'Confidential Information'], held_out=['Secrecy', 'Business Secrets'], home=[]),
-    'conduct': dict(train=['Personnel and Conduct', 'Mutual Covenants'], held_out=['Staff', 'Fair Dealing'],
-        home=['No-Solicit Of Employees', 'Non-Disparagement']),
-    'liability': dict(train=['Liability', 'Allocation of Risk'], held_out=['Responsibility for Damage', 'Recourse'],
-        home=['Cap On Liability', 'Uncapped Liability', 'Liquidated Damages']),
-    'insurance': dict(train=['Risk Management', 'Coverage'], held_out=['Protection against Loss', 'Policies'], home=['Insurance']),
-    'compliance': dict(train=['Compliance with Laws', 'Regulatory Matters'], held_out=['Observance of Rules', 'Lawful Conduct'], home=[]),
-    'term': dict(train=['Term', 'Term and Termination', 'Duration'], held_out=['Beginning and End', 'Period of Validity'],
-        home=['Expiration Date', 'Renewal Term', 'Notice Period To Terminate Renewal', 'Termination For Convenience', 'Change Of Control',
-            'Post-Termination Services']),
+    'definitions': dict(
+        train=['Definitions', 'Definitions and Interpretation'], held_out=['Glossary', 'Terms Used'], home=[]
+    ),
+    'services': dict(
+        train=['Services', 'Performance of the Work'], held_out=['Scope of Work', 'Execution of the Work'], home=[]
+    ),
+    'appointment': dict(
+        train=['Appointment', 'Relationship of the Parties'],
+        held_out=['Cooperation', 'Market Conduct'],
+        home=[
+            'Exclusivity',
+            'Non-Compete',
+            'Competitive Restriction Exception',
+            'No-Solicit Of Customers',
+            'Rofr/Rofo/Rofn',
+        ],
+    ),
+    'license': dict(
+        train=['Grant of Rights', 'License', 'Use of Materials'],
+        held_out=['Permitted Use', 'Rights of Use'],
+        home=[
+            'License Grant',
+            'Non-Transferable License',
+            'Affiliate License-Licensor',
+            'Affiliate License-Licensee',
+            'Unlimited/All-You-Can-Eat-License',
+            'Irrevocable Or Perpetual License',
+        ],
+    ),
+    'property': dict(
+        train=['Proprietary Rights', 'Intellectual Property'],
+        held_out=['Inventions and Copyrights', 'Ownership'],
+        home=['Ip Ownership Assignment', 'Joint Ip Ownership', 'Covenant Not To Sue', 'Source Code Escrow'],
+    ),
+    'price': dict(
+        train=['Commercial Terms', 'Orders and Prices', 'Consideration'],
+        held_out=['Financial Terms', 'Tariffs and Quantities'],
+        home=[
+            'Most Favored Nation',
+            'Revenue/Profit Sharing',
+            'Price Restrictions',
+            'Minimum Commitment',
+            'Volume Restriction',
+        ],
+    ),
+    'delivery': dict(
+        train=['Delivery', 'Shipment and Acceptance'], held_out=['Transport', 'Dispatch and Receipt'], home=[]
+    ),
+    'payment': dict(
+        train=['Invoices and Payment', 'Payment Terms'], held_out=['Billing', 'Settlement of Accounts'], home=[]
+    ),
+    'records': dict(
+        train=['Records', 'Books and Reports'], held_out=['Documentation', 'Accounts'], home=['Audit Rights']
+    ),
+    'warranty': dict(
+        train=['Quality', 'Warranties'], held_out=['Condition of the Goods', 'Defects'], home=['Warranty Duration']
+    ),
+    'representations': dict(
+        train=['Representations', 'Authority'], held_out=['Assurances', 'Standing of the Parties'], home=[]
+    ),
+    'confidentiality': dict(
+        train=['Confidentiality', 'Confidential Information'], held_out=['Secrecy', 'Business Secrets'], home=[]
+    ),
+    'conduct': dict(
+        train=['Personnel and Conduct', 'Mutual Covenants'],
+        held_out=['Staff', 'Fair Dealing'],
+        home=['No-Solicit Of Employees', 'Non-Disparagement'],
+    ),
+    'liability': dict(
+        train=['Liability', 'Allocation of Risk'],
+        held_out=['Responsibility for Damage', 'Recourse'],
+        home=['Cap On Liability', 'Uncapped Liability', 'Liquidated Damages'],
+    ),
+    'insurance': dict(
+        train=['Risk Management', 'Coverage'], held_out=['Protection against Loss', 'Policies'], home=['Insurance']
+    ),
+    'compliance': dict(
+        train=['Compliance with Laws', 'Regulatory Matters'],
+        held_out=['Observance of Rules', 'Lawful Conduct'],
+        home=[],
+    ),
+    'term': dict(
+        train=['Term', 'Term and Termination', 'Duration'],
+        held_out=['Beginning and End', 'Period of Validity'],
+        home=[
+            'Expiration Date',
+            'Renewal Term',
+            'Notice Period To Terminate Renewal',
+            'Termination For Convenience',
+            'Change Of Control',
+            'Post-Termination Services',
+        ],
+    ),
     'force majeure': dict(train=['Force Majeure', 'Excusable Delay'], held_out=['Acts of God', 'Impediments'], home=[]),
     'notices': dict(train=['Notices'], held_out=['Correspondence', 'Communications'], home=[]),
-    'general': dict(train=['General Provisions', 'Miscellaneous'], held_out=['Concluding Provisions', 'Final Provisions'],
-        home=['Governing Law', 'Anti-Assignment', 'Third Party Beneficiary']),
+    'general': dict(
+        train=['General Provisions', 'Miscellaneous'],
+        held_out=['Concluding Provisions', 'Final Provisions'],
+        home=['Governing Law', 'Anti-Assignment', 'Third Party Beneficiary'],
+    ),
 }
 _HOME = {category: section for section, s in SECTIONS.items() for category in s['home']}
 
 # %% ../nbs/week1_synthetic.ipynb #bf6a8347
 FACTS = dict(
     train=dict(
-        deals=[('Distribution Agreement', 'Supplier', 'Distributor'), ('Software License Agreement', 'Licensor', 'Licensee'),
-            ('Master Services Agreement', 'Provider', 'Customer'), ('Supply Agreement', 'Seller', 'Buyer'),
-            ('Manufacturing Agreement', 'Manufacturer', 'Purchaser'), ('Reseller Agreement', 'Vendor', 'Reseller'),
-            ('Development Agreement', 'Developer', 'Sponsor'), ('Collaboration and License Agreement', 'Licensor', 'Collaborator'),
-            ('Hosting Agreement', 'Host', 'Client'), ('Consulting Agreement', 'Consultant', 'Client'),
-            ('Amended and Restated Supply Agreement', 'Supplier', 'Buyer'), ('Strategic Alliance Agreement', 'Innovator', 'Marketer')],
-        first=['Fernhollow', 'Quillmere', 'Bracknor', 'Tarnwick', 'Ostrander', 'Velmora', 'Cobblegate', 'Hazelwyn', 'Marrowby',
-            'Dunlethe', 'Sorrelton', 'Pikestone'],
-        second=['Optics', 'Robotics', 'Instruments', 'Systems', 'Pumps', 'Biologics', 'Media', 'Logistics', 'Software', 'Materials'],
+        deals=[
+            ('Distribution Agreement', 'Supplier', 'Distributor'),
+            ('Software License Agreement', 'Licensor', 'Licensee'),
+            ('Master Services Agreement', 'Provider', 'Customer'),
+            ('Supply Agreement', 'Seller', 'Buyer'),
+            ('Manufacturing Agreement', 'Manufacturer', 'Purchaser'),
+            ('Reseller Agreement', 'Vendor', 'Reseller'),
+            ('Development Agreement', 'Developer', 'Sponsor'),
+            ('Collaboration and License Agreement', 'Licensor', 'Collaborator'),
+            ('Hosting Agreement', 'Host', 'Client'),
+            ('Consulting Agreement', 'Consultant', 'Client'),
+            ('Amended and Restated Supply Agreement', 'Supplier', 'Buyer'),
+            ('Strategic Alliance Agreement', 'Innovator', 'Marketer'),
+        ],
+        first=[
+            'Fernhollow',
+            'Quillmere',
+            'Bracknor',
+            'Tarnwick',
+            'Ostrander',
+            'Velmora',
+            'Cobblegate',
+            'Hazelwyn',
+            'Marrowby',
+            'Dunlethe',
+            'Sorrelton',
+            'Pikestone',
+        ],
+        second=[
+            'Optics',
+            'Robotics',
+            'Instruments',
+            'Systems',
+            'Pumps',
+            'Biologics',
+            'Media',
+            'Logistics',
+            'Software',
+            'Materials',
+        ],
         suffix=[', Inc.', ' LLC', ' Corp.', ' Ltd.', ', L.P.'],
         goods=['the Products', 'the Devices', 'the Licensed Products', 'the Equipment'],
         tech=['the Software', 'the Platform', 'the Licensed Technology', 'the System'],
-        product=['label printers', 'surgical lighting', 'irrigation pumps', 'fleet tracking units', 'water filters', 'warehouse robots',
-            'dental scanners', 'battery testers'],
+        product=[
+            'label printers',
+            'surgical lighting',
+            'irrigation pumps',
+            'fleet tracking units',
+            'water filters',
+            'warehouse robots',
+            'dental scanners',
+            'battery testers',
+        ],
         city=['Dayton', 'Tulsa', 'Halifax', 'Leeds', 'Omaha', 'Calgary', 'Reno', 'Albany'],
         street=['Tanner Street', 'Mill Road', 'Kestrel Avenue', 'Harbor Lane'],
         place=['Delaware', 'New York', 'California', 'Ontario', 'Texas', 'Massachusetts', 'Illinois', 'English'],
         territory=['the United States and Canada', 'the Territory', 'Western Europe', 'Japan and Korea'],
         sector=['home diagnostics', 'parking management', 'cold storage', 'online tutoring'],
-        person=['Ada Brill', 'Tom Okafor', 'Lena Hartwig', 'Raj Menon', 'Sofia Lund', 'Carl Dupree']),
+        person=['Ada Brill', 'Tom Okafor', 'Lena Hartwig', 'Raj Menon', 'Sofia Lund', 'Carl Dupree'],
+    ),
     held_out=dict(
-        deals=[('Marketing and Sales Contract', 'Producer', 'Dealer'), ('Outsourcing Agreement', 'Contractor', 'Principal'),
-            ('Maintenance Agreement', 'Servicer', 'Owner'), ('Franchise Agreement', 'Franchisor', 'Franchisee'),
-            ('Technology Transfer Agreement', 'Originator', 'Recipient'), ('Co-Branding Agreement', 'Originator', 'Operator'),
-            ('Content Provision Contract', 'Author', 'Publisher'), ('Private Label Agreement', 'Maker', 'Merchant')],
-        first=['Wexcombe', 'Adlerstrom', 'Novarelle', 'Kipling Cross', 'Juniper Vale', 'Ravensbeck', 'Thistlemoor', 'Lakenheim'],
+        deals=[
+            ('Marketing and Sales Contract', 'Producer', 'Dealer'),
+            ('Outsourcing Agreement', 'Contractor', 'Principal'),
+            ('Maintenance Agreement', 'Servicer', 'Owner'),
+            ('Franchise Agreement', 'Franchisor', 'Franchisee'),
+            ('Technology Transfer Agreement', 'Originator', 'Recipient'),
+            ('Co-Branding Agreement', 'Originator', 'Operator'),
+            ('Content Provision Contract', 'Author', 'Publisher'),
+            ('Private Label Agreement', 'Maker', 'Merchant'),
+        ],
+        first=[
+            'Wexcombe',
+            'Adlerstrom',
+            'Novarelle',
+            'Kipling Cross',
+            'Juniper Vale',
+            'Ravensbeck',
+            'Thistlemoor',
+            'Lakenheim',
+        ],
         second=['Acoustics', 'Horticulture', 'Bakeware', 'Marine', 'Cycles', 'Analytics', 'Textiles'],
         suffix=[' GmbH', ' plc', ' Incorporated', ' Company', ' S.A.'],
         goods=['the Goods', 'the Appliances', 'the Wares'],
@@ -1112,30 +1676,56 @@ FACTS = dict(
         place=['Nevada', 'Georgia', 'Quebec', 'Scottish', 'Washington', 'Dutch'],
         territory=['Scandinavia', 'the Benelux countries', 'the Pacific Northwest', 'the agreed region'],
         sector=['night delivery', 'school catering', 'boat rental'],
-        person=['Mira Castell', 'Jonas Eide', 'Paul Wray', 'Ines Calder']),
+        person=['Mira Castell', 'Jonas Eide', 'Paul Wray', 'Ines Calder'],
+    ),
     both=dict(
-        days=['thirty (30) days', '60 days', 'ninety (90) days', '15 business days', 'forty-five (45) days', '10 days', '180 days'],
+        days=[
+            'thirty (30) days',
+            '60 days',
+            'ninety (90) days',
+            '15 business days',
+            'forty-five (45) days',
+            '10 days',
+            '180 days',
+        ],
         months=['twelve (12) months', '18 months', 'six (6) months', '24 months', 'thirty-six (36) months'],
         years=['two (2) years', 'three (3) years', '5 years', 'one (1) year', 'ten (10) years'],
         amount=['$250,000', '$1,500,000', 'US $75,000', '$40,000', '$2,000,000', '€600,000', '$12,500'],
         fee=['$0.15', '$2.00', '$0.04'],
         pct=['fifteen percent (15%)', '12.5%', 'twenty percent (20%)', '30%', 'eight percent (8%)'],
         smallpct=['five percent (5%)', '3%', 'two percent (2%)', '4.5%'],
-        units=['10,000', '5,000', '2,500', '50,000', '1,200'], count=['25', '40', '100', '12'], miles=['ten', '25', 'fifty (50)'],
-        letter=list('ABCDEF'), ordinal=['first', 'second', 'third', 'fifth'], year=['2009', '2011', '2014', '2016', '2018']))
-_LANDS = {'English': 'England and Wales', 'Scottish': 'Scotland', 'Dutch': 'the Netherlands', 'Ontario': 'the Province of Ontario',
-    'Quebec': 'the Province of Quebec'}
+        units=['10,000', '5,000', '2,500', '50,000', '1,200'],
+        count=['25', '40', '100', '12'],
+        miles=['ten', '25', 'fifty (50)'],
+        letter=list('ABCDEF'),
+        ordinal=['first', 'second', 'third', 'fifth'],
+        year=['2009', '2011', '2014', '2016', '2018'],
+    ),
+)
+_LANDS = {
+    'English': 'England and Wales',
+    'Scottish': 'Scotland',
+    'Dutch': 'the Netherlands',
+    'Ontario': 'the Province of Ontario',
+    'Quebec': 'the Province of Quebec',
+}
 _MONTHS = ('January February March April May June July August September October November December').split()
 
 # %% ../nbs/week1_synthetic.ipynb #2612d92a
 class _Dice:
     "Reproducible random choices, seeded by any printable values."
+
     def __init__(self, *key):
         self.random = random.Random(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], 'big')).random
 
-    def chance(self, p): return self.random() < p
-    def pick(self, seq): return seq[int(self.random() * len(seq))]
-    def number(self, low, high): return low + int(self.random() * (high + 1 - low))
+    def chance(self, p):
+        return self.random() < p
+
+    def pick(self, seq):
+        return seq[int(self.random() * len(seq))]
+
+    def number(self, low, high):
+        return low + int(self.random() * (high + 1 - low))
 
     def shuffled(self, seq):
         "A shuffled copy (Fisher-Yates)."
@@ -1149,7 +1739,8 @@ class _Dice:
         "Yield all cards in random order, and then for ever: shuffled again, or picked from `then`."
         while True:
             yield from self.shuffled(cards)
-            while then: yield self.pick(then)
+            while then:
+                yield self.pick(then)
 
 # %% ../nbs/week1_synthetic.ipynb #17e7dac9
 def _facts(dice, wordings):
@@ -1162,8 +1753,15 @@ def _facts(dice, wordings):
         name = f"{first} {dice.pick(own['second'])}{dice.pick(own['suffix'])}"
         address = f"{dice.number(2, 980)} {dice.pick(own['street'])}, {dice.pick(own['city'])}"
         kind = dice.pick(['corporation', 'limited liability company', 'company'])
-        facts.update({'name' + side: name, 'address' + side: address, 'entity' + side: f'a {kind} with its principal office at {address}'})
-    for key in ('goods', 'tech', 'product'): facts[key] = dice.pick(own[key])
+        facts.update(
+            {
+                'name' + side: name,
+                'address' + side: address,
+                'entity' + side: f'a {kind} with its principal office at {address}',
+            }
+        )
+    for key in ('goods', 'tech', 'product'):
+        facts[key] = dice.pick(own[key])
     place = dice.pick(own['place'])
     facts.update(place=place, state=_LANDS.get(place, f'the State of {place}'))
     year = dice.number(2004, 2023)
@@ -1174,8 +1772,11 @@ def _facts(dice, wordings):
     style = dice.pick(['{name} {d}, {y}', '{m:02}/{d:02}/{y}', '{d} {name} {y}']).format
     facts['adate'], facts['edate'], *facts['date'] = [style(y=y, m=m, d=d, name=_MONTHS[m - 1]) for y, m, d in dates]
     y, m, d = dates[0]
-    facts['adate_long'] = f"{d}{'th' if 4 <= d <= 20 or d >= 24 else ('st', 'nd', 'rd')[d % 10 - 1]} day of {_MONTHS[m - 1]}, {y}"
-    if dice.chance(.12): facts.update(amount=['$[***]', '[***]'], pct=['[***]%', '[***] percent'], units=['[***]'])
+    facts['adate_long'] = (
+        f"{d}{'th' if 4 <= d <= 20 or d >= 24 else ('st', 'nd', 'rd')[d % 10 - 1]} day of {_MONTHS[m - 1]}, {y}"
+    )
+    if dice.chance(0.12):
+        facts.update(amount=['$[***]', '[***]'], pct=['[***]%', '[***] percent'], units=['[***]'])
     return facts
 
 # %% ../nbs/week1_synthetic.ipynb #21482ed6
@@ -1188,32 +1789,42 @@ def _fill(template, facts, dice):
         got = m[1].split('|') if '|' in m[1] else facts[m[1]]
         return got if isinstance(got, str) else dice.pick(got)
 
-    while '{' in template: template = re.sub(r'\{([^{}]*)\}', value, template)
+    while '{' in template:
+        template = re.sub(r'\{([^{}]*)\}', value, template)
     return template[0].upper() + template[1:]
 
+
 def _unmark(
-    text: str, # `⟦words⟧` or `⟦Category+Category|words⟧` marks a span
-    categories: tuple = (), # of the marks without names; of the whole text where there is no mark
-) -> tuple[str, list]: # plain text, (category, start, end)
+    text: str,  # `⟦words⟧` or `⟦Category+Category|words⟧` marks a span
+    categories: tuple = (),  # of the marks without names; of the whole text where there is no mark
+) -> tuple[str, list]:  # plain text, (category, start, end)
     "Take the marks out of a filled template."
     out, spans, at = '', [], 0
     for m in re.finditer(r'⟦(?:([A-Za-z +-]+)\|)?(.*?)⟧', text):
-        out += text[at:m.start()]
+        out += text[at : m.start()]
         spans += [(c, len(out), len(out) + len(m[2])) for c in (m[1].split('+') if m[1] else categories)]
         out, at = out + m[2], m.end()
     out += text[at:]
     return out, spans or [(c, 0, len(out)) for c in categories]
 
 # %% ../nbs/week1_synthetic.ipynb #5b6c6247
-OTHERS = .23 # how often a contract has a category that the next line does not name
-PREVALENCE = {'Governing Law': .8, 'Anti-Assignment': .6, 'Expiration Date': .65, 'Cap On Liability': .5, 'License Grant': .3}
-CLAUSE_SHARE = .35 # of a contract's words, at most
-_ONCE = {'Expiration Date', 'Renewal Term', 'Notice Period To Terminate Renewal', 'Governing Law'} # a second one would contradict the first
+OTHERS = 0.23  # how often a contract has a category that the next line does not name
+PREVALENCE = {
+    'Governing Law': 0.8,
+    'Anti-Assignment': 0.6,
+    'Expiration Date': 0.65,
+    'Cap On Liability': 0.5,
+    'License Grant': 0.3,
+}
+CLAUSE_SHARE = 0.35  # of a contract's words, at most
+# a second one would contradict the first
+_ONCE = {'Expiration Date', 'Renewal Term', 'Notice Period To Terminate Renewal', 'Governing Law'}
+
 
 def _choose_clauses(dice, wordings, words, facts):
     "Clauses of one contract as (section, text, spans, late): late ones refer to a clause that stands before them."
     wanted = dice.shuffled([c for c in WORDINGS if dice.chance(PREVALENCE.get(c, OTHERS))])
-    again = [c for c in wanted if c not in _ONCE for _ in range(1 + words // 3000) if dice.chance(.4)]
+    again = [c for c in wanted if c not in _ONCE for _ in range(1 + words // 3000) if dice.chance(0.4)]
     decks = {c: dice.shuffled(w[wordings]) for c, w in WORDINGS.items()}
     out, have, room = [], set(), CLAUSE_SHARE * words
 
@@ -1223,9 +1834,11 @@ def _choose_clauses(dice, wordings, words, facts):
             wording = decks[category].pop()
             text, *links = (wording,) if isinstance(wording, str) else wording
             belongs = (category, *[k for k in links if k[0] != '>'])
-            if any(c in have and c in _ONCE for c in belongs): continue
+            if any(c in have and c in _ONCE for c in belongs):
+                continue
             for k in links:
-                if k[0] == '>' and k[1:] not in have: add(k[1:])
+                if k[0] == '>' and k[1:] not in have:
+                    add(k[1:])
             text, spans = _unmark(_fill(text, facts, dice), belongs)
             out.append((_HOME[category], text, spans, any(k[0] == '>' for k in links)))
             have.update(belongs)
@@ -1233,8 +1846,10 @@ def _choose_clauses(dice, wordings, words, facts):
             return
 
     for category in wanted[:6] + dice.shuffled(wanted[6:] + again):
-        if room < 15: break
-        if category not in have or category in again: add(category)
+        if room < 15:
+            break
+        if category not in have or category in again:
+            add(category)
     return out
 
 # %% ../nbs/week1_synthetic.ipynb #78961262
@@ -1242,34 +1857,39 @@ def _sections(dice, wordings, words, facts):
     "Sections of one contract in order: (heading, sentences), a sentence being (text, spans)."
     clauses = _choose_clauses(dice, wordings, words, facts)
     plain = [s for s in SECTIONS if not SECTIONS[s]['home']]
-    names = {c[0] for c in clauses} | set(dice.shuffled(plain)[:1 + words // 300]) | {'general'}
+    names = {c[0] for c in clauses} | set(dice.shuffled(plain)[: 1 + words // 300]) | {'general'}
     names = [s for s in SECTIONS if s in names]
     patterns = PATTERNS[wordings]
     decks = {s: dice.deck(BOILERPLATE[s][wordings], patterns) for s in BOILERPLATE}
     odd = dice.deck(DISTRACTORS[wordings], patterns)
     early = {s: [(c[1], c[2]) for c in clauses if c[0] == s and not c[3]] for s in names}
-    filler, missing = {s: [] for s in names}, words - 150 - sum(len(c[1].split()) for c in clauses)
+    filler = {s: [] for s in names}
+    missing = words - 150 - sum(len(c[1].split()) for c in clauses)
     turns = dice.deck(names + [s for s in names if s in plain])
     while missing > 0:
         s = next(turns)
-        deck = odd if dice.chance(.15) else decks[s] if s in decks and dice.chance(.8) else decks['any']
+        deck = odd if dice.chance(0.15) else decks[s] if s in decks and dice.chance(0.8) else decks['any']
         text = _fill(next(deck), facts, dice)
         filler[s].append((text, []))
         missing -= len(text.split())
-    loud = dice.chance(.3) # liability clauses in capitals
+    loud = dice.chance(0.3)  # liability clauses in capitals
     out = []
     for s in names:
         late = [(c[1], c[2]) for c in clauses if c[0] == s and c[3]]
         half = len(filler[s]) // 2 + 1
         sentences = dice.shuffled(early[s] + filler[s][:half]) + dice.shuffled(late + filler[s][half:])
-        if loud and s == 'liability': sentences = [(text.upper(), spans) for text, spans in sentences]
-        if sentences: out.append((dice.pick(SECTIONS[s][wordings]), sentences))
+        if loud and s == 'liability':
+            sentences = [(text.upper(), spans) for text, spans in sentences]
+        if sentences:
+            out.append((dice.pick(SECTIONS[s][wordings]), sentences))
     return out
 
 # %% ../nbs/week1_synthetic.ipynb #e7eb20de
 class _Page:
     "A text under construction, with its spans."
-    def __init__(self): self.parts, self.length, self.spans, self.since, self.page = [], 0, [], 0, 1
+
+    def __init__(self):
+        self.parts, self.length, self.spans, self.since, self.page = [], 0, [], 0, 1
 
     def add(self, text, spans=()):
         self.spans += [(c, self.length + a, self.length + b) for c, a, b in spans]
@@ -1277,26 +1897,39 @@ class _Page:
         self.length += len(text)
         self.since += len(text)
 
+
 def _number_styles():
     roman = ['', 'I', 'II', 'III', 'IV', 'V', 'VI', 'VII', 'VIII', 'IX', 'X']
     romans = lambda n: 'X' * (n // 10) + roman[n % 10]
-    return [ # heading, paragraph
+    return [  # heading, paragraph
         (lambda n, h: f'{n}. {h}', lambda n, k: f'{n}.{k} '),
         (lambda n, h: f'ARTICLE {romans(n)}\n{h.upper()}', lambda n, k: f'Section {n}.{k:02} '),
         (lambda n, h: f'{n}. {h.upper()}.', lambda n, k: f'({"abcdefghijklmnopqrstuvwxyz"[(k - 1) % 26]}) '),
         (lambda n, h: f'Article {n} — {h}', lambda n, k: ''),
-        (lambda n, h: f'§\u00a0{n} {h}', lambda n, k: f'({k}) ')]
+        (lambda n, h: f'§\u00a0{n} {h}', lambda n, k: f'({k}) '),
+    ]
 
 # %% ../nbs/week1_synthetic.ipynb #597ee6d1
 def _table(dice, wordings, facts, rows):
     "A simple price table, in one of two layouts."
-    line = '{:<30}{:>8}{:>14}'.format if dice.chance(.5) else '| {} | {} | {} |'.format
-    words = ['Basic unit', 'Mounting set', 'Power supply', 'Carrying case', 'Cable, 3 m', 'Spare filter', 'Service kit',
-        'Control panel', 'Display', 'Battery pack']
+    line = '{:<30}{:>8}{:>14}'.format if dice.chance(0.5) else '| {} | {} | {} |'.format
+    words = [
+        'Basic unit',
+        'Mounting set',
+        'Power supply',
+        'Carrying case',
+        'Cable, 3 m',
+        'Spare filter',
+        'Service kit',
+        'Control panel',
+        'Display',
+        'Battery pack',
+    ]
     items = [f"{dice.pick(words)} {dice.pick('KLMRTX')}-{dice.number(10, 990)}" for _ in range(rows)]
     body = [line(item, dice.number(1, 400), f'{dice.number(3, 1900)}.{dice.number(0, 99):02}') for item in items]
     head = [f"Schedule {dice.pick(facts['letter'])}", f"Price list for {facts['product']}", '']
     return '\n'.join([*head, line('Item', 'Quantity', 'Unit price'), *body])
+
 
 def _wrap(text, width):
     "Break long lines by turning spaces into newlines: no character moves, so offsets stay right."
@@ -1304,7 +1937,7 @@ def _wrap(text, width):
     for line in text.split('\n'):
         while len(line) > width and (cut := line.rfind(' ', 20, width + 1)) > 0:
             out.append(line[:cut])
-            line = line[cut + 1:]
+            line = line[cut + 1 :]
         out.append(line)
     return '\n'.join(out)
 
@@ -1316,18 +1949,22 @@ def _write_one(i, seed, wordings, words):
     gap = dice.pick(['\n\n', '\n\n', '\n', '\n \n'])
     between = dice.pick([' ', ' ', ' ', '  '])
     footer = dice.pick(['{}', '- {} -', 'Page {}', f"{facts['nameA']} © {facts['adate'][-4:]}    {{}}", '']).format
-    if facts['units'] == ['[***]']: page.add('[***] marks figures that have been left out of this copy.' + gap)
-    if dice.chance(.4): page.add(dice.pick(['Exhibit 10.{}', 'EX-10.{}', 'EXECUTION COPY {}']).format(dice.number(1, 40)) + gap)
-    name = facts['Doc'].upper() if dice.chance(.7) else facts['Doc']
+    if facts['units'] == ['[***]']:
+        page.add('[***] marks figures that have been left out of this copy.' + gap)
+    if dice.chance(0.4):
+        page.add(dice.pick(['Exhibit 10.{}', 'EX-10.{}', 'EXECUTION COPY {}']).format(dice.number(1, 40)) + gap)
+    name = facts['Doc'].upper() if dice.chance(0.7) else facts['Doc']
     page.add(name, [('Document Name', 0, len(name))])
     page.add(gap)
     deal = facts['Doc']
-    if dice.chance(.3): facts['Doc'] = deal.upper()
+    if dice.chance(0.3):
+        facts['Doc'] = deal.upper()
     page.add(*_unmark(_fill(dice.pick(PREAMBLES[wordings]), facts, dice)))
     page.add(gap)
-    if dice.chance(.6):
+    if dice.chance(0.6):
         page.add(dice.pick(['RECITALS', 'BACKGROUND', 'Preamble']) + gap)
-        for text in dice.shuffled(RECITALS[wordings])[:2]: page.add(_fill(text, facts, dice) + gap)
+        for text in dice.shuffled(RECITALS[wordings])[:2]:
+            page.add(_fill(text, facts, dice) + gap)
     heading, paragraph = dice.pick(_number_styles())
     for n, (title, sentences) in enumerate(_sections(dice, wordings, words, facts), 1):
         page.add(heading(n, title) + gap)
@@ -1335,8 +1972,9 @@ def _write_one(i, seed, wordings, words):
         while at < len(sentences):
             k, many = k + 1, dice.number(1, 3)
             page.add(paragraph(n, k))
-            for j, (text, spans) in enumerate(sentences[at:at + many]):
-                if j: page.add(between)
+            for j, (text, spans) in enumerate(sentences[at : at + many]):
+                if j:
+                    page.add(between)
                 page.add(text, spans)
             page.add(gap)
             at += many
@@ -1344,21 +1982,31 @@ def _write_one(i, seed, wordings, words):
                 page.add(footer(page.page) + gap)
                 page.since, page.page = 0, page.page + 1
     page.add(_signatures(dice, wordings, facts, gap))
-    if dice.chance(.3) and words >= 600: page.add(gap + _table(dice, wordings, facts, dice.number(3, 3 + words // 400)))
+    if dice.chance(0.3) and words >= 600:
+        page.add(gap + _table(dice, wordings, facts, dice.number(3, 3 + words // 400)))
     text = ''.join(page.parts)
-    if dice.chance(.25): text = text.translate(str.maketrans('“”’', '""\''))
-    if dice.chance(.25): text = _wrap(text, dice.pick([72, 88, 100]))
+    if dice.chance(0.25):
+        text = text.translate(str.maketrans('“”’', '""\''))
+    if dice.chance(0.25):
+        text = _wrap(text, dice.pick([72, 88, 100]))
     clauses = [Clause(c, a, text[a:b]) for c, a, b in page.spans]
     title = f"{facts['nameA']} - {deal} ({wordings} {seed}-{words}-{i:05})"
     return Contract(title, text, _ordered(clauses))
 
+
 def _signatures(dice, wordings, facts, gap):
     "The signature block."
     closing = dict(
-        train=['IN WITNESS WHEREOF, the parties have caused this Agreement to be executed by their authorized representatives.',
-            'The parties have executed this Agreement through their duly authorized officers.'],
-        held_out=['Read, approved and signed on behalf of the two companies:',
-            'Signed by the persons named below, who are authorized to do so.'])
+        train=[
+            'IN WITNESS WHEREOF, the parties have caused this Agreement to be executed by their authorized '
+            'representatives.',
+            'The parties have executed this Agreement through their duly authorized officers.',
+        ],
+        held_out=[
+            'Read, approved and signed on behalf of the two companies:',
+            'Signed by the persons named below, who are authorized to do so.',
+        ],
+    )
     out = [dice.pick(closing[wordings])]
     titles = ['President', 'Chief Executive Officer', 'Vice President', 'Director']
     for side, person in zip('AB', dice.shuffled(FACTS[wordings]['person'])):
@@ -1367,15 +2015,18 @@ def _signatures(dice, wordings, facts, gap):
 
 # %% ../nbs/week1_synthetic.ipynb #ad7a1c77
 def write_contracts(
-    n: int, # how many
+    n: int,  # how many
     seed: int = 42,
-    wordings: str = 'train', # 'train', or 'held_out' for wordings, names and boilerplate that no training contract has
-    words: int = 700, # length of each contract, about; 400 to 15,000
-) -> list[Contract]: # the first contracts are the same whatever `n` is
+    wordings: str = 'train',  # 'train', or 'held_out' for wordings, names and boilerplate that no training contract has
+    words: int = 700,  # length of each contract, about; 400 to 15,000
+) -> list[Contract]:  # the first contracts are the same whatever `n` is
     """Write labelled contracts. Equal arguments give equal bytes on every platform and Python version.
 
     Raises `LegalLLMError` for unknown wordings and for lengths outside 400 to 15,000 words."""
-    if wordings not in ('train', 'held_out'): raise LegalLLMError(f"wordings={wordings!r}: choose 'train' or 'held_out'")
-    if not 400 <= words <= 15_000: raise LegalLLMError(f"words={words}: a contract can have 400 to 15,000 words")
-    if n < 0: raise LegalLLMError(f"n={n}: the number of contracts cannot be negative")
+    if wordings not in ('train', 'held_out'):
+        raise LegalLLMError(f"wordings={wordings!r}: choose 'train' or 'held_out'")
+    if not 400 <= words <= 15_000:
+        raise LegalLLMError(f"words={words}: a contract can have 400 to 15,000 words")
+    if n < 0:
+        raise LegalLLMError(f"n={n}: the number of contracts cannot be negative")
     return [_write_one(i, seed, wordings, words) for i in range(n)]

@@ -11,13 +11,45 @@ from contextlib import nullcontext
 from pathlib import Path
 import numpy as np
 from .compat import older
-from .env import Environment, Hardware, LegalLLMError, atomic_write, environment, folders_with, hardware, hours_left, limit_threads
+from legal_llm.env import (
+    Environment,
+    Hardware,
+    LegalLLMError,
+    atomic_write,
+    environment,
+    folders_with,
+    hardware,
+    hours_left,
+    limit_threads,
+)
 from .env import save_json, set_seed, sha256_of, short_path, versions
 from .checkpoints import claim, latest_valid, publish
 from .cuad import Category
 from .data import MIN_PROBABILITY, DataSet, open_data
-from .models import PORTABLE, START, add_lora, find_adapter, find_run, load_base, load_tokenizer, resolve_base, sharded, tokenizer_hash
-from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, TensorBoard, clock, plot_run, read_log, view_for
+from legal_llm.models import (
+    PORTABLE,
+    START,
+    add_lora,
+    find_adapter,
+    find_run,
+    load_base,
+    load_tokenizer,
+    resolve_base,
+    sharded,
+    tokenizer_hash,
+)
+from legal_llm.monitor import (
+    Divergence,
+    NoLearning,
+    NonFinite,
+    Slow,
+    Stopped,
+    TensorBoard,
+    clock,
+    plot_run,
+    read_log,
+    view_for,
+)
 from .plan import Measured, Plan, as_trained, make_plan, padded, preflight, some_head
 from .rules import Choices, choose, situation
 from .screen import Screen, load_screen
@@ -32,64 +64,103 @@ __all__ = ['LARGE', 'PRESETS', 'PIECE', 'PROGRAM', 'TrainSettings', 'default_lr'
 @dataclass(frozen=True)
 class TrainSettings:
     "What decides the outcome of a training."
-    data: str                  # folder of a prepared data set
-    base: str = 'smollm2'      # base model: a short name, a folder or a hub name
-    dtype: str = 'auto'        # number format of the frozen weights; adapter and head are float32 in any case
-    four_bit: bool | None = None # NF4 weights (QLoRA)
-    checkpointing: bool | None = None # compute each layer again in the backward pass: less memory, a third more time
-    num_hidden_layers: int | None = None # layers of the base model that are used, the first ones, which saves time; None: all
-    window_tokens: int = 177   # tokens in a window, at most: a sentence and what comes before it
-    min_probability: float = MIN_PROBABILITY # of the screen: a sentence is read if a category of it is at least as probable
-    r: int = 16                # LoRA rank
-    alpha: int = 32            # LoRA scale
-    dropout: float = .05       # LoRA dropout
-    lora: dict = field(default_factory=dict) # further options of peft's LoraConfig, such as use_rslora, layers_to_transform
-    lr: float | None = None    # learning rate of the adapter; None: 2e-4 below a billion parameters, 1e-4 above
-    head_lr: float | None = None # learning rate of the head; None: the same
-    penalty: float = 300.      # of the head's squared weights when it is fitted on the frozen model
-    probe_windows: int | None = None # training windows that the head is fitted on, drawn at random; None: all; 0: it begins with zeros
-    epochs: float = 1.         # passes over the training windows
-    max_packs: int | None = None # stop after so many packs; 0: nothing but the head is fitted
-    hours: float | None = None # that head and fine-tuning may take, on this machine: sets the number of packs by the speed that is measured; None: as many as there are
-    pack_windows: int = 16     # windows in a pack
-    accumulation: int = 1      # packs in an optimiser step, over all processes
-    warmup: int | None = None  # steps over which the learning rate rises, before it falls along a cosine; None: 50, or a tenth of the steps if that is less
-    clip: float = 1.           # largest gradient norm
-    present: float = 1.        # loss weight of pairs that are so
-    absent: float = 1.         # loss weight of pairs that are not
+
+    data: str  # folder of a prepared data set
+    base: str = 'smollm2'  # base model: a short name, a folder or a hub name
+    dtype: str = 'auto'  # number format of the frozen weights; adapter and head are float32 in any case
+    four_bit: bool | None = None  # NF4 weights (QLoRA)
+    checkpointing: bool | None = None  # compute each layer again in the backward pass: less memory, a third more time
+    # layers of the base model that are used, the first ones, which saves time; None: all
+    num_hidden_layers: int | None = None
+    window_tokens: int = 177  # tokens in a window, at most: a sentence and what comes before it
+    # of the screen: a sentence is read if a category of it is at least as probable
+    min_probability: float = MIN_PROBABILITY
+    r: int = 16  # LoRA rank
+    alpha: int = 32  # LoRA scale
+    dropout: float = 0.05  # LoRA dropout
+    # further options of peft's LoraConfig, such as use_rslora, layers_to_transform
+    lora: dict = field(default_factory=dict)
+    lr: float | None = None  # learning rate of the adapter; None: 2e-4 below a billion parameters, 1e-4 above
+    head_lr: float | None = None  # learning rate of the head; None: the same
+    penalty: float = 300.0  # of the head's squared weights when it is fitted on the frozen model
+    # training windows that the head is fitted on, drawn at random; None: all; 0: it begins with zeros
+    probe_windows: int | None = None
+    epochs: float = 1.0  # passes over the training windows
+    max_packs: int | None = None  # stop after so many packs; 0: nothing but the head is fitted
+    # that head and fine-tuning may take, on this machine: sets the number of packs by the speed that is measured; None:
+    # as many as there are
+    hours: float | None = None
+    pack_windows: int = 16  # windows in a pack
+    accumulation: int = 1  # packs in an optimiser step, over all processes
+    # steps over which the learning rate rises, before it falls along a cosine; None: 50, or a tenth of the steps if
+    # that is less
+    warmup: int | None = None
+    clip: float = 1.0  # largest gradient norm
+    present: float = 1.0  # loss weight of pairs that are so
+    absent: float = 1.0  # loss weight of pairs that are not
     budget: int | None = None  # tokens computed at once, at most; a larger pack is computed in parts
-    dev_every: int | None = None # steps between looks at dev; 0: none. None: an eighth of the training, 50 at least
-    dev_windows: int = 256     # windows in a look
-    patience: int = 3          # looks without a better score after which the training stops; 0: never
-    save_every: int = 50       # steps between checkpoints
-    keep: int = 2              # checkpoints kept, 2 to 5
+    dev_every: int | None = None  # steps between looks at dev; 0: none. None: an eighth of the training, 50 at least
+    dev_windows: int = 256  # windows in a look
+    patience: int = 3  # looks without a better score after which the training stops; 0: never
+    save_every: int = 50  # steps between checkpoints
+    keep: int = 2  # checkpoints kept, 2 to 5
     seed: int = 42
 
     def __post_init__(self):
         for name in ('r', 'alpha', 'pack_windows', 'accumulation', 'save_every', 'dev_windows', 'num_hidden_layers'):
-            if getattr(self, name) is not None and getattr(self, name) < 1: raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give 1 or more")
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give 1 or more")
         for name in ('epochs', 'clip', 'lr', 'head_lr', 'penalty', 'hours'):
-            if getattr(self, name) is not None and not getattr(self, name) > 0: raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give a number above 0")
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give a number above 0")
         for name in ('warmup', 'dev_every', 'patience', 'present', 'absent', 'probe_windows', 'max_packs'):
-            if getattr(self, name) is not None and not getattr(self, name) >= 0: raise LegalLLMError(f"{name}={getattr(self, name)} is negative: give 0 or more")
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise LegalLLMError(f"{name}={getattr(self, name)} is negative: give 0 or more")
         if self.max_packs and self.max_packs < self.accumulation:
-            raise LegalLLMError(f"max_packs={self.max_packs} makes no step of accumulation={self.accumulation} packs: give more packs, or a smaller accumulation")
-        if self.max_packs == 0 and self.probe_windows == 0: raise LegalLLMError("max_packs=0 and probe_windows=0 train nothing: give more of one of them")
-        if taken := {'r', 'lora_alpha', 'alpha', 'lora_dropout', 'dropout', 'seed', 'checkpointing', 'model', 'task_type'} & set(self.lora):
+            raise LegalLLMError(
+                f"max_packs={self.max_packs} makes no step of accumulation={self.accumulation} packs: give more "
+                "packs, or a smaller accumulation"
+            )
+        if self.max_packs == 0 and self.probe_windows == 0:
+            raise LegalLLMError("max_packs=0 and probe_windows=0 train nothing: give more of one of them")
+        if taken := {
+            'r',
+            'lora_alpha',
+            'alpha',
+            'lora_dropout',
+            'dropout',
+            'seed',
+            'checkpointing',
+            'model',
+            'task_type',
+        } & set(self.lora):
             name = min(taken)
-            if name in ('model', 'task_type'): raise LegalLLMError(f"{name} is not to be set: leave it out of lora")
+            if name in ('model', 'task_type'):
+                raise LegalLLMError(f"{name} is not to be set: leave it out of lora")
             own = name.removeprefix('lora_')
-            raise LegalLLMError(f"{name}={self.lora[name]} in lora is an option of its own: give --{own} {self.lora[name]}, or {own}={self.lora[name]} as a setting")
+            raise LegalLLMError(
+                f"{name}={self.lora[name]} in lora is an option of its own: give --{own} {self.lora[name]}, or "
+                f"{own}={self.lora[name]} as a setting"
+            )
         for name in ('lr', 'head_lr', 'epochs', 'clip', 'present', 'absent', 'penalty', 'hours', 'dropout'):
-            if (value := getattr(self, name)) is not None and not math.isfinite(value): raise LegalLLMError(f"{name}={value} is no finite number: give one")
-        if not 0 <= self.seed < 2**32: raise LegalLLMError(f"seed={self.seed}: give a whole number from 0 to 4294967295")
-        if not self.present + self.absent: raise LegalLLMError("present=0 and absent=0 weigh nothing: give one of them a weight")
-        if not 0 <= self.dropout < 1: raise LegalLLMError(f"dropout={self.dropout} is no share: give a number from 0 to below 1")
-        if not 0 < self.min_probability < 1: raise LegalLLMError(f"min_probability={self.min_probability} is no probability: give a number between 0 and 1")
-        if self.keep not in range(2, 6): raise LegalLLMError(f"keep={self.keep} checkpoints: give 2 (one to fall back on) to 5")
+            if (value := getattr(self, name)) is not None and not math.isfinite(value):
+                raise LegalLLMError(f"{name}={value} is no finite number: give one")
+        if not 0 <= self.seed < 2**32:
+            raise LegalLLMError(f"seed={self.seed}: give a whole number from 0 to 4294967295")
+        if not self.present + self.absent:
+            raise LegalLLMError("present=0 and absent=0 weigh nothing: give one of them a weight")
+        if not 0 <= self.dropout < 1:
+            raise LegalLLMError(f"dropout={self.dropout} is no share: give a number from 0 to below 1")
+        if not 0 < self.min_probability < 1:
+            raise LegalLLMError(
+                f"min_probability={self.min_probability} is no probability: give a number between 0 and 1"
+            )
+        if self.keep not in range(2, 6):
+            raise LegalLLMError(f"keep={self.keep} checkpoints: give 2 (one to fall back on) to 5")
+
 
 def default_lr(
-    parameters: int # of the base model
+    parameters: int,  # of the base model
 ) -> float:
     "Learning rate by size: small models need, and bear, a higher one."
     return 2e-4 if parameters < 1e9 else 1e-4
@@ -98,159 +169,256 @@ def default_lr(
 @dataclass(frozen=True)
 class Preset:
     "What is trained on a kind of machine."
+
     name: str
     when: Callable[[Hardware], bool]
-    reason: str # a sentence; {gpu}, {n} and {memory} are filled in
-    settings: dict # of `TrainSettings`
+    reason: str  # a sentence; {gpu}, {n} and {memory} are filled in
+    settings: dict  # of `TrainSettings`
 
-LARGE = dict(base='llama3.2-3b', dropout=.05, save_every=100)
-PRESETS = ( # the first one that fits the machine
-    Preset('processor', lambda h: not h.gpus, "there is no GPU: the small model, its first 20 layers, a short pass",
-           dict(num_hidden_layers=20, probe_windows=800, max_packs=32, dropout=0., dev_every=16, dev_windows=200)), # one short pass needs no dropout
-    Preset('small GPU', lambda h: _weakest(h).memory_gb < 12, "{gpu} has {memory:.0f} GiB, too few for Llama 3.2 3B with windows of this length: the small model", dict(hours=.5)),
-    Preset('A100, H100, L4', lambda h: _weakest(h).capability >= (8, 0), "{gpu} has native bfloat16", dict(LARGE, hours=1., pack_windows=32)),
-    Preset('T4 x2', lambda h: len(h.gpus) > 1, "{n} GPUs, each trains a copy on its share of every step", dict(LARGE, hours=2.)),
-    Preset('P100', lambda h: _weakest(h).capability < (7, 0), "{gpu} has no tensor cores", dict(LARGE, hours=3.)),
-    Preset('T4', lambda h: True, "one {gpu}", dict(LARGE, hours=2.)),
+
+LARGE = dict(base='llama3.2-3b', dropout=0.05, save_every=100)
+PRESETS = (  # the first one that fits the machine
+    Preset(
+        'processor',
+        lambda h: not h.gpus,
+        "there is no GPU: the small model, its first 20 layers, a short pass",
+        # one short pass needs no dropout
+        dict(num_hidden_layers=20, probe_windows=800, max_packs=32, dropout=0.0, dev_every=16, dev_windows=200),
+    ),
+    Preset(
+        'small GPU',
+        lambda h: _weakest(h).memory_gb < 12,
+        "{gpu} has {memory:.0f} GiB, too few for Llama 3.2 3B with windows of this length: the small model",
+        dict(hours=0.5),
+    ),
+    Preset(
+        'A100, H100, L4',
+        lambda h: _weakest(h).capability >= (8, 0),
+        "{gpu} has native bfloat16",
+        dict(LARGE, hours=1.0, pack_windows=32),
+    ),
+    Preset(
+        'T4 x2',
+        lambda h: len(h.gpus) > 1,
+        "{n} GPUs, each trains a copy on its share of every step",
+        dict(LARGE, hours=2.0),
+    ),
+    Preset('P100', lambda h: _weakest(h).capability < (7, 0), "{gpu} has no tensor cores", dict(LARGE, hours=3.0)),
+    Preset('T4', lambda h: True, "one {gpu}", dict(LARGE, hours=2.0)),
 )
 
-def _weakest(h: Hardware): return min(h.gpus, key=lambda g: (g.capability, g.memory_gb))
+
+def _weakest(h: Hardware):
+    return min(h.gpus, key=lambda g: (g.capability, g.memory_gb))
+
 
 def preset(
-    machine: Hardware | None = None # None: this one
-) -> tuple[Preset, str]: # and why it was chosen
+    machine: Hardware | None = None,  # None: this one
+) -> tuple[Preset, str]:  # and why it was chosen
     "What is trained on a machine where nothing else is asked for."
     h = machine or hardware()
     found, g = next(p for p in PRESETS if p.when(h)), _weakest(h) if h.gpus else None
-    if len(h.gpus) > 1: found = replace(found, settings={**found.settings, 'accumulation': len(h.gpus)})
+    if len(h.gpus) > 1:
+        found = replace(found, settings={**found.settings, 'accumulation': len(h.gpus)})
     return found, found.reason.format(gpu=g and g.name, n=len(h.gpus), memory=g and g.memory_gb)
+
 
 def week2_settings(
     data: DataSet,
-    machine: Hardware | None = None, # None: this one
-    **settings # that are to differ, of `TrainSettings`
+    machine: Hardware | None = None,  # None: this one
+    **settings,  # that are to differ, of `TrainSettings`
 ) -> TrainSettings:
     "The training of this notebook: the machine's preset."
     return TrainSettings(**{'data': str(data.path), **preset(machine)[0].settings, **settings})
 
 # %% ../nbs/week2_train.ipynb #8e858a61
 def lay_out(
-    examples: list[Example], # training windows
-    settings: TrainSettings
-) -> list[list[Example]]: # packs, in training order; a multiple of `accumulation`
+    examples: list[Example],  # training windows
+    settings: TrainSettings,
+) -> list[list[Example]]:  # packs, in training order; a multiple of `accumulation`
     "Lay out the windows of a whole training as packs. Raises LegalLLMError where they do not fill one step."
     s, rng, order = settings, np.random.default_rng(settings.seed), []
-    if s.max_packs == 0: return []
+    if s.max_packs == 0:
+        return []
     per_step, wanted = s.pack_windows * s.accumulation, int(s.epochs * len(examples))
-    if s.max_packs: wanted = min(wanted, s.max_packs * s.pack_windows)
+    if s.max_packs:
+        wanted = min(wanted, s.max_packs * s.pack_windows)
     if wanted < per_step:
-        raise LegalLLMError(f"{wanted} windows fill no step of {s.accumulation} x {s.pack_windows}: raise --epochs, or lower --accumulation or --pack-windows")
-    while len(order) < wanted: order += rng.permutation(len(examples))[::-1].tolist() # backwards: the head is fitted on the first of the same permutation, and these are new to it
+        raise LegalLLMError(
+            f"{wanted} windows fill no step of {s.accumulation} x {s.pack_windows}: raise --epochs, or lower "
+            "--accumulation or --pack-windows"
+        )
+    # backwards: the head is fitted on the first of the same permutation, and these are new to it
+    while len(order) < wanted:
+        order += rng.permutation(len(examples))[::-1].tolist()
     packs = []
     for k in range(0, wanted - per_step + 1, per_step):
-        step = sorted((examples[i] for i in order[k:k + per_step]), key=len)
-        packs += [step[i:i + s.pack_windows] for i in range(0, per_step, s.pack_windows)]
+        step = sorted((examples[i] for i in order[k : k + per_step]), key=len)
+        packs += [step[i : i + s.pack_windows] for i in range(0, per_step, s.pack_windows)]
     return packs
 
 # %% ../nbs/week2_train.ipynb #2dd190ec
 @dataclass
 class Run:
     "A run folder: the one record of a training, and all that evaluation and extraction need."
+
     path: Path
     record: dict
 
     @property
-    def adapter(self) -> Path: # the folder that holds it; of a merged model, all of it
+    def adapter(self) -> Path:  # the folder that holds it; of a merged model, all of it
         return self.path if self.merged else find_adapter(self.path)
 
     @property
-    def merged(self) -> bool: # whether this is a model that holds its adapter in its own weights
+    def merged(self) -> bool:  # whether this is a model that holds its adapter in its own weights
         return 'merged' in self.record
 
     @property
-    def adapter_hash(self) -> str: # 16 hex digits
-        if self.merged: return self.record['merged']['adapter']
-        files = [f for name in ('adapter_model.safetensors', 'head.safetensors') if (f := self.adapter/name).exists()]
+    def adapter_hash(self) -> str:  # 16 hex digits
+        if self.merged:
+            return self.record['merged']['adapter']
+        files = [f for name in ('adapter_model.safetensors', 'head.safetensors') if (f := self.adapter / name).exists()]
         return hashlib.sha256(''.join(map(sha256_of, files)).encode()).hexdigest()[:16]
 
-    def screen(self) -> Screen: # what the reader was trained to correct
+    def screen(self) -> Screen:  # what the reader was trained to correct
         return load_screen(self.adapter)
 
     @property
-    def categories(self) -> tuple[Category, ...]: # what the model was taught to find
-        if 'categories' not in self.record: raise LegalLLMError(f"{self.path} was trained by an earlier version of legal_llm: train again")
+    def categories(self) -> tuple[Category, ...]:  # what the model was taught to find
+        if 'categories' not in self.record:
+            raise LegalLLMError(f"{self.path} was trained by an earlier version of legal_llm: train again")
         return tuple(Category(**c) for c in self.record['categories'])
 
-    def log(self) -> list[dict]: # a dict for each step, and for each look at dev
-        return read_log(self.path/'log.jsonl')
+    def log(self) -> list[dict]:  # a dict for each step, and for each look at dev
+        return read_log(self.path / 'log.jsonl')
 
     def _repr_markdown_(self):
         r = self.record
-        rows = [('run folder', short_path(self.path)), ('base model', r['settings']['base']), ('number format', r['dtype'] + (', 4-bit weights' if r['four_bit'] else ''))]
-        if h := r.get('head'): rows.append(('head', f"fitted on {h['windows']:,} windows: loss {h['loss']:.3f}, of the screen alone {h['screen']:.3f}"))
-        rows += [('packs', f"{r['packs']:,}"), ('steps', f"{r['steps']:,}"), ('tokens', f"{r['tokens']:,}"), ('learning rate', r['lr']), ('minutes', round(r.get('minutes', 0), 1))]
-        if b := r.get('best'): rows.append(('best on dev', f"gain {b['score']:.3f} after step {b['step']:,}, which is kept" + (' (stopped early)' if r['stopped_early'] else '')))
+        rows = [
+            ('run folder', short_path(self.path)),
+            ('base model', r['settings']['base']),
+            ('number format', r['dtype'] + (', 4-bit weights' if r['four_bit'] else '')),
+        ]
+        if h := r.get('head'):
+            rows.append(
+                (
+                    'head',
+                    f"fitted on {h['windows']:,} windows: loss {h['loss']:.3f}, of the screen alone {h['screen']:.3f}",
+                )
+            )
+        rows += [
+            ('packs', f"{r['packs']:,}"),
+            ('steps', f"{r['steps']:,}"),
+            ('tokens', f"{r['tokens']:,}"),
+            ('learning rate', r['lr']),
+            ('minutes', round(r.get('minutes', 0), 1)),
+        ]
+        if b := r.get('best'):
+            rows.append(
+                (
+                    'best on dev',
+                    f"gain {b['score']:.3f} after step {b['step']:,}, which is kept"
+                    + (' (stopped early)' if r['stopped_early'] else ''),
+                )
+            )
         return '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in rows])
 
-def portable(
-    record: dict
-) -> dict:
+
+def portable(record: dict) -> dict:
     "The part of a run's record that an adapter takes along wherever it goes: no paths, no titles of contracts."
-    kept = 'categories tokenizer dtype four_bit adapter data head packs steps tokens lr minutes best machine versions'.split()
+    kept = 'categories tokenizer dtype four_bit adapter data head packs steps tokens lr minutes best machine versions'
     settings = {k: v for k, v in record['settings'].items() if k != 'data'}
-    return dict({k: record[k] for k in kept if k in record}, settings=settings, source=Path(record['source']).name)
+    return dict(
+        {k: record[k] for k in kept.split() if k in record}, settings=settings, source=Path(record['source']).name
+    )
+
 
 def open_run(
-    path # as for `find_run`; or a run that is open
+    path,  # as for `find_run`; or a run that is open
 ) -> Run:
     "Open a run folder, or an adapter or merged model that left one; raises LegalLLMError where there is none."
-    if isinstance(path, Run): return path
+    if isinstance(path, Run):
+        return path
     path = find_run(path)
-    if path.name == 'adapter' and (path.parent/'record.json').exists(): path = path.parent
+    if path.name == 'adapter' and (path.parent / 'record.json').exists():
+        path = path.parent
     for name in ('record.json', PORTABLE):
-        if (path/name).exists(): return Run(path, json.loads((path/name).read_text(encoding='utf-8')))
-    if (path/'adapter_config.json').exists(): raise LegalLLMError(f"{path} is an adapter without {PORTABLE}, which says what it was taught: copy the whole `adapter` folder of the run")
-    raise LegalLLMError(f"{path} is no run folder: it has no record.json; give the folder that `legal-llm train --out` wrote")
+        if (path / name).exists():
+            return Run(path, json.loads((path / name).read_text(encoding='utf-8')))
+    if (path / 'adapter_config.json').exists():
+        raise LegalLLMError(
+            f"{path} is an adapter without {PORTABLE}, which says what it was taught: copy the whole `adapter` folder "
+            "of the run"
+        )
+    raise LegalLLMError(
+        f"{path} is no run folder: it has no record.json; give the folder that `legal-llm train --out` wrote"
+    )
 
 # %% ../nbs/week2_train.ipynb #8fd20fae
 _FIXED = ('base', 'num_hidden_layers', 'r', 'alpha', 'lora')
 
+
 def _existing(out: Path, settings: TrainSettings, data: DataSet, change: bool) -> Run | None:
     "The run that `out` holds. Raises LegalLLMError where it is another one."
-    if not (out/'record.json').exists():
-        if out.exists() and any(not p.name.startswith('.') for p in out.iterdir()): raise LegalLLMError(f"{out} is not empty and holds no run: choose another --out")
+    if not (out / 'record.json').exists():
+        if out.exists() and any(not p.name.startswith('.') for p in out.iterdir()):
+            raise LegalLLMError(f"{out} is not empty and holds no run: choose another --out")
         return None
     run = open_run(out)
-    old, new = {**run.record['settings'], 'data': run.record['data']}, {**asdict(settings), 'data': data.info['fingerprint']}
+    old = {**run.record['settings'], 'data': run.record['data']}
+    new = {**asdict(settings), 'data': data.info['fingerprint']}
     other = [k for k in new if k not in old or old[k] != new[k]]
-    said = ', '.join(f"{k} was {old.get(k, 'unknown')} and is {new[k]}" for k in other[:3]) + (', …' if len(other) > 3 else '')
-    if other and not change: raise LegalLLMError(f"{out} holds a run with other settings or other data ({said}): choose another --out, or go on with the new ones with --change")
+    said = ', '.join(f"{k} was {old.get(k, 'unknown')} and is {new[k]}" for k in other[:3]) + (
+        ', …' if len(other) > 3 else ''
+    )
+    if other and not change:
+        raise LegalLLMError(
+            f"{out} holds a run with other settings or other data ({said}): choose another --out, or go on with the "
+            "new ones with --change"
+        )
     if other and (run.record['finished'] or set(other) & set(_FIXED)):
-        raise LegalLLMError(f"{out} holds a run that " + ('is finished' if run.record['finished'] else 'cannot go on with another adapter') + f" ({said}): choose another --out")
-    if other: run.record.setdefault('changes', []).append({k: [old.get(k), new[k]] for k in other})
+        raise LegalLLMError(
+            f"{out} holds a run that "
+            + ('is finished' if run.record['finished'] else 'cannot go on with another adapter')
+            + f" ({said}): choose another --out"
+        )
+    if other:
+        run.record.setdefault('changes', []).append({k: [old.get(k), new[k]] for k in other})
     return run
 
 # %% ../nbs/week2_train.ipynb #8d396821
 def bring_run(
-    name: str,                    # of the run folder
-    here: Environment | None = None # the platform and its folders; None: found out
-) -> Path: # where it is, or will be trained: `runs/<name>` in the working folder
-    "A run that an earlier session left in an input, copied to where it can be gone on with. On a platform, says what it found, or where it looked."
+    name: str,  # of the run folder
+    here: Environment | None = None,  # the platform and its folders; None: found out
+) -> Path:  # where it is, or will be trained: `runs/<name>` in the working folder
+    """A run that an earlier session left in an input, copied to where it can be gone on with. On a platform, says what
+    it found, or where it looked.
+    """
     here = here or environment()
-    out = here.working/'runs'/name
-    if (out/'record.json').exists() or here.platform == 'local': return out
-    found = [run for p in here.inputs if p.is_dir() for run in folders_with({'record.json'}, p) if run.name == name]
-    if not found: # it is trained now
-        print(f"There is no run {name} yet; looked in {', '.join(here.show(p) for p in dict.fromkeys((*here.inputs, here.working)))}")
+    out = here.working / 'runs' / name
+    if (out / 'record.json').exists() or here.platform == 'local':
         return out
-    def far(run): # how far a session came
-        log = run/'log.jsonl'
-        return json.loads((run/'record.json').read_text(encoding='utf-8'))['finished'], log.stat().st_size if log.exists() else 0
-    found = max(found, key=far) # several sessions have left it
+    found = [run for p in here.inputs if p.is_dir() for run in folders_with({'record.json'}, p) if run.name == name]
+    if not found:  # it is trained now
+        print(
+            f"There is no run {name} yet; looked in "
+            f"{', '.join(here.show(p) for p in dict.fromkeys((*here.inputs, here.working)))}"
+        )
+        return out
+
+    def far(run):  # how far a session came
+        log = run / 'log.jsonl'
+        return json.loads((run / 'record.json').read_text(encoding='utf-8'))[
+            'finished'
+        ], log.stat().st_size if log.exists() else 0
+
+    found = max(found, key=far)  # several sessions have left it
     staged = out.with_name(f'.bringing-{name}')
     shutil.rmtree(staged, ignore_errors=True)
     shutil.copytree(found, staged)
-    for p in (staged, *staged.rglob('*')): p.chmod(p.stat().st_mode | 0o200) # an input's files are read-only, and so are their copies
+    # an input's files are read-only, and so are their copies
+    for p in (staged, *staged.rglob('*')):
+        p.chmod(p.stat().st_mode | 0o200)
     print(f'The run {name} is that of {here.show(found)}')
     return staged.rename(out)
 
@@ -258,71 +426,115 @@ def bring_run(
 @dataclass
 class Job:
     "A training that is ready to start."
-    reader: object         # a `Reader`: base model with adapter, and head
+
+    reader: object  # a `Reader`: base model with adapter, and head
     tokenizer: object
-    probe: list[Example]   # windows that the head is fitted on
+    probe: list[Example]  # windows that the head is fitted on
     packs: list[list[Example]]
     choices: Choices
     plan: Plan
     lr: float
-    warmup: int   # steps
+    warmup: int  # steps
     processes: int
 
-    def _repr_markdown_(self): return self.choices._repr_markdown_() + '\n\n' + self.plan._repr_markdown_()
-    def __str__(self): return f'{self.choices}\n\n{self.plan}'
+    def _repr_markdown_(self):
+        return self.choices._repr_markdown_() + '\n\n' + self.plan._repr_markdown_()
+
+    def __str__(self):
+        return f'{self.choices}\n\n{self.plan}'
+
 
 def in_time(
     hours: float,
-    probe: list[Example],   # windows to fit the head on, in the order in which they are to be read
+    probe: list[Example],  # windows to fit the head on, in the order in which they are to be read
     packs: list[list[Example]],
-    accumulation: int,      # packs in a step, over all processes
+    accumulation: int,  # packs in a step, over all processes
     measured: Measured,
-    processes: int
-) -> tuple[int, int]: # windows to fit the head on, and packs
-    "How much of a training fits into some hours, by the speed that was measured: the head gets a third at most, and a tenth stays for looks at dev and saving. Raises LegalLLMError where not even one step does."
-    if measured.seconds is None: raise LegalLLMError("hours cannot be kept with a model in shards, whose speed is not known before it trains: give --max-packs instead")
-    left = .9 * 3600 * hours * processes # of one process
-    read, step = (np.cumsum([measured_at * n / measured.tokens for n in tokens]) for measured_at, tokens in ((measured.reading, map(len, probe)), (measured.seconds, map(padded, packs))))
+    processes: int,
+) -> tuple[int, int]:  # windows to fit the head on, and packs
+    """How much of a training fits into some hours, by the speed that was measured: the head gets a third at most, and a
+    tenth stays for looks at dev and saving. Raises LegalLLMError where not even one step does.
+    """
+    if measured.seconds is None:
+        raise LegalLLMError(
+            "hours cannot be kept with a model in shards, whose speed is not known before it trains: give --max-packs "
+            "instead"
+        )
+    left = 0.9 * 3600 * hours * processes  # of one process
+    read, step = (
+        np.cumsum([measured_at * n / measured.tokens for n in tokens])
+        for measured_at, tokens in ((measured.reading, map(len, probe)), (measured.seconds, map(padded, packs)))
+    )
     heads = int(np.searchsorted(read, left / 3, 'right')) if packs else int(np.searchsorted(read, left, 'right'))
     steps = int(np.searchsorted(step, left - (read[heads - 1] if heads else 0), 'right')) // accumulation
-    if packs and not steps: raise LegalLLMError(f"hours={hours:g} is not enough for one step, which takes {clock(step[min(accumulation, len(step)) - 1] / processes)} here: give more, or choose a smaller base model")
+    if packs and not steps:
+        raise LegalLLMError(
+            f"hours={hours:g} is not enough for one step, which takes "
+            f"{clock(step[min(accumulation, len(step)) - 1] / processes)} here: give more, or choose a smaller base "
+            "model"
+        )
     return heads, steps * accumulation
+
 
 def prepare_training(
     settings: TrainSettings,
-    out,              # run folder to be
-    asked: dict = {}, # choices that are settled already, by name
-    check: bool = False, # hold the first pack against separate sequences
-    limit: int | None = None, # tokens computed at once, at most, where memory has run out before
-    processes: int | None = None, # that will train side by side; None: as many as were started with this one
-    shards: int | None = None,    # processes that will share the weights; None: as this one was started
-    size: tuple[int, int] | None = None # windows for the head and packs, where an earlier call has settled what fits into the hours
-) -> Job: # shows itself as two tables: what was chosen and why, and the plan
-    "Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not work."
+    out,  # run folder to be
+    asked: dict = {},  # choices that are settled already, by name
+    check: bool = False,  # hold the first pack against separate sequences
+    limit: int | None = None,  # tokens computed at once, at most, where memory has run out before
+    processes: int | None = None,  # that will train side by side; None: as many as were started with this one
+    shards: int | None = None,  # processes that will share the weights; None: as this one was started
+    # windows for the head and packs, where an earlier call has settled what fits into the hours
+    size: tuple[int, int] | None = None,
+) -> Job:  # shows itself as two tables: what was chosen and why, and the plan
+    """Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not
+    work.
+    """
     import torch
     from transformers import AutoConfig
     from legal_llm.reader import LossWeights, Reader
-    s, data, processes, shards = settings, open_data(settings.data), processes or int(os.environ.get('WORLD_SIZE', 1)), shards or sharded()
-    if s.accumulation % processes: raise LegalLLMError(f"accumulation={s.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
+
+    s = settings
+    data = open_data(settings.data)
+    processes = processes or int(os.environ.get('WORLD_SIZE', 1))
+    shards = shards or sharded()
+    if s.accumulation % processes:
+        raise LegalLLMError(
+            f"accumulation={s.accumulation} packs a step cannot be shared by {processes} processes: give a multiple "
+            f"of {processes}"
+        )
     if shards > 1 and s.probe_windows is None:
-        raise LegalLLMError("the head is fitted before the model is shared, in main memory, which is slow: "
-                            "give --probe-windows, a few hundred at most, or 0 for a head that begins with zeros")
-    if torch.cuda.is_available(): torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+        raise LegalLLMError(
+            "the head is fitted before the model is shared, in main memory, which is slow: "
+            "give --probe-windows, a few hundred at most, or 0 for a head that begins with zeros"
+        )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     limit_threads()
     set_seed(s.seed)
-    tokenizer, config = load_tokenizer(s.base), AutoConfig.from_pretrained(resolve_base(s.base))
+    tokenizer = load_tokenizer(s.base)
+    config = AutoConfig.from_pretrained(resolve_base(s.base))
     config.num_hidden_layers = s.num_hidden_layers or config.num_hidden_layers
     examples = data.examples('train', tokenizer, s.window_tokens, s.min_probability)
-    if not examples: raise LegalLLMError("the screen leaves nothing in doubt, so there is nothing to learn: lower --min-probability, or prepare more contracts")
+    if not examples:
+        raise LegalLLMError(
+            "the screen leaves nothing in doubt, so there is nothing to learn: lower --min-probability, or prepare "
+            "more contracts"
+        )
     asked = {**dict(dtype=s.dtype, four_bit=s.four_bit, checkpointing=s.checkpointing, budget=s.budget), **asked}
     choices = choose(situation(config, s.window_tokens, s.pack_windows, s.r, shards), **asked)
-    packs, some = lay_out(examples, s), np.random.default_rng(s.seed).permutation(len(examples))[:s.probe_windows]
-    if size: some, packs = some[:size[0]], packs[:size[1]]
+    packs = lay_out(examples, s)
+    some = np.random.default_rng(s.seed).permutation(len(examples))[: s.probe_windows]
+    if size:
+        some, packs = some[: size[0]], packs[: size[1]]
     base = load_base(s.base, choices['dtype'], choices['four_bit'], shards, s.num_hidden_layers)
     parameters, weights = base.num_parameters(), LossWeights(s.present, s.absent)
-    reader = Reader(add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora), len(data.categories))
-    tried = packs or [examples[:s.pack_windows]]
-    if check: _check(reader, tried[0], weights, choices)
+    reader = Reader(
+        add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora), len(data.categories)
+    )
+    tried = packs or [examples[: s.pack_windows]]
+    if check:
+        _check(reader, tried[0], weights, choices)
     measured = preflight(reader, tried, weights, out, s.keep, choices['dtype'], shards == 1, limit or choices['budget'])
     if s.hours and not size:
         heads, n = agreed(in_time(s.hours, [examples[i] for i in some], packs, s.accumulation, measured, processes))
@@ -332,270 +544,502 @@ def prepare_training(
     warmup = min(50, plan.steps // 10) if s.warmup is None else s.warmup
     return Job(reader, tokenizer, probe, packs, choices, plan, s.lr or default_lr(parameters), warmup, processes)
 
+
 def agreed(value):
     "What the first of the processes that were started together says; each would measure a little else."
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1: return value
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
+        return value
     import torch
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
+
     PartialState(cpu=not torch.cuda.is_available())
     return broadcast_object_list([value])[0]
+
 
 def _check(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
     from legal_llm.reader import check_pack
-    most = 1e-3 if choices['dtype'] == 'float32' and not choices['four_bit'] else .1
+
+    most = 1e-3 if choices['dtype'] == 'float32' and not choices['four_bit'] else 0.1
     cast, scale = as_trained(reader.head.weight.device, choices['dtype'])
-    with cast, some_head(reader): error = check_pack(reader, pack, weights, scale=scale)
+    with cast, some_head(reader):
+        error = check_pack(reader, pack, weights, scale=scale)
     print(f"check: a pack gives the gradients of separate sequences to {error:.1e}", flush=True)
     if not error <= most:
-        raise LegalLLMError(f"packs do not give this model the gradients of separate sequences (they differ by {error:.2f}, at most {most} is rounding): "
-                            "it does not read from left to right; choose another base model")
+        raise LegalLLMError(
+            f"packs do not give this model the gradients of separate sequences (they differ by {error:.2f}, at most "
+            f"{most} is rounding): "
+            "it does not read from left to right; choose another base model"
+        )
 
 # %% ../nbs/week2_train.ipynb #9b78e85c
-PIECE = 256 # windows in a piece of stored states
+PIECE = 256  # windows in a piece of stored states
 
-def _read_states(reader, windows: list, folder: Path, share: tuple[int, int], budget: int, deadline: float | None, say) -> None:
-    "Store the states of windows in pieces, those that are missing, until the deadline (on the monotonic clock). `share`: this process, and how many there are."
+
+def _read_states(
+    reader, windows: list, folder: Path, share: tuple[int, int], budget: int, deadline: float | None, say
+) -> None:
+    """Store the states of windows in pieces, those that are missing, until the deadline (on the monotonic clock).
+    `share`: this process, and how many there are.
+    """
     from legal_llm.reader import read_windows
-    pieces, begun, done = [windows[i:i + PIECE] for i in range(0, len(windows), PIECE)], time.monotonic(), 0
-    mine = [(folder/f'{k + 1:05}-of-{len(pieces):05}.npy', piece) for k, piece in enumerate(pieces) if k % share[1] == share[0]]
+
+    pieces = [windows[i : i + PIECE] for i in range(0, len(windows), PIECE)]
+    begun = time.monotonic()
+    done = 0
+    mine = [
+        (folder / f'{k + 1:05}-of-{len(pieces):05}.npy', piece)
+        for k, piece in enumerate(pieces)
+        if k % share[1] == share[0]
+    ]
     todo = [(path, piece) for path, piece in mine if not path.exists()]
     for path, piece in todo:
         took = (time.monotonic() - begun) / max(done, 1)
-        if deadline and done and time.monotonic() + took > deadline: return
+        if deadline and done and time.monotonic() + took > deadline:
+            return
         part = path.with_suffix('.part')
-        with open(part, 'wb') as f: np.save(f, read_windows(reader, piece, budget, states=True))
+        with open(part, 'wb') as f:
+            np.save(f, read_windows(reader, piece, budget, states=True))
         os.replace(part, path)
         done += 1
         say(done, len(todo), (time.monotonic() - begun) / done * (len(todo) - done))
 
+
 def fit_start(
     job: Job,
     settings: TrainSettings,
-    out: Path,                     # run folder
-    trainer,                       # whose processes take part
-    deadline: float | None = None, # on the monotonic clock
-    progress: bool = True          # show how far the reading is
-) -> dict | None: # windows, loss, and loss of the screen alone, in nats; {} where the head begins with zeros; None where the time was not enough
+    out: Path,  # run folder
+    trainer,  # whose processes take part
+    deadline: float | None = None,  # on the monotonic clock
+    progress: bool = True,  # show how far the reading is
+    # windows, loss, and loss of the screen alone, in nats; {} where the head begins with zeros; None where the time was
+    # not enough
+) -> dict | None:
     "Fit the head on the frozen model, or take what was fitted before, into the job's reader."
     import torch
     from legal_llm.reader import fit_head, head_bytes, load_head
-    s, file, windows = settings, out/START, [e.window for e in job.probe]
-    if not windows: return {}
-    if file.exists(): load_head(job.reader, file)
-    if file.exists(): return json.loads((out/'record.json').read_text(encoding='utf-8')).get('head', {})
-    folder = out/('states-' + hashlib.sha256(b''.join(w.ids.tobytes() for w in windows)).hexdigest()[:8])
+
+    s, file, windows = settings, out / START, [e.window for e in job.probe]
+    if not windows:
+        return {}
+    if file.exists():
+        load_head(job.reader, file)
+    if file.exists():
+        return json.loads((out / 'record.json').read_text(encoding='utf-8')).get('head', {})
+    folder = out / ('states-' + hashlib.sha256(b''.join(w.ids.tobytes() for w in windows)).hexdigest()[:8])
     folder.mkdir(parents=True, exist_ok=True)
     shown = [-1e9]
+
     def say(done, todo, left):
-        if not progress or (time.monotonic() - shown[0] < 10 and done < todo): return
+        if not progress or (time.monotonic() - shown[0] < 10 and done < todo):
+            return
         shown[0] = time.monotonic()
-        print(f"reading for the head: {done:,} of {todo:,} pieces of {PIECE} windows" + (f", {clock(left)} left" if left else ''), flush=True)
+        print(
+            f"reading for the head: {done:,} of {todo:,} pieces of {PIECE} windows"
+            + (f", {clock(left)} left" if left else ''),
+            flush=True,
+        )
+
     cuda, dtype = trainer.args.device.type == 'cuda', job.choices['dtype']
-    if cuda and sharded() == 1: job.reader.to(trainer.args.device)
-    with torch.autocast('cuda', getattr(torch, dtype), enabled=cuda and dtype != 'float32'), job.reader.model.disable_adapter():
-        _read_states(job.reader, windows, folder, (trainer.args.process_index, trainer.args.world_size), trainer.budget, deadline, say)
+    if cuda and sharded() == 1:
+        job.reader.to(trainer.args.device)
+    with (
+        torch.autocast('cuda', getattr(torch, dtype), enabled=cuda and dtype != 'float32'),
+        job.reader.model.disable_adapter(),
+    ):
+        _read_states(
+            job.reader,
+            windows,
+            folder,
+            (trainer.args.process_index, trainer.args.world_size),
+            trainer.budget,
+            deadline,
+            say,
+        )
     trainer.accelerator.wait_for_everyone()
     stored = sorted(folder.glob('*.npy'))
-    if len(stored) < -(-len(windows) // PIECE): return None
-    states, known = np.concatenate([np.load(p) for p in stored]), [np.concatenate([getattr(e, k) for e in job.probe]) for k in ('offset', 'doubt', 'label')]
+    if len(stored) < -(-len(windows) // PIECE):
+        return None
+    states = np.concatenate([np.load(p) for p in stored])
+    known = [np.concatenate([getattr(e, k) for e in job.probe]) for k in ('offset', 'doubt', 'label')]
     offset, doubt, label = known
     alone = np.logaddexp(0, np.where(label, -offset, offset))[doubt].mean()
-    head = dict(windows=len(windows), loss=fit_head(job.reader, states, offset, doubt, label, s.penalty), screen=float(alone))
-    if trainer.args.should_save: atomic_write(file, head_bytes(job.reader))
+    head = dict(
+        windows=len(windows), loss=fit_head(job.reader, states, offset, doubt, label, s.penalty), screen=float(alone)
+    )
+    if trainer.args.should_save:
+        atomic_write(file, head_bytes(job.reader))
     trainer.accelerator.wait_for_everyone()
-    if trainer.args.should_save: shutil.rmtree(folder)
+    if trainer.args.should_save:
+        shutil.rmtree(folder)
     return head
 
 # %% ../nbs/week2_train.ipynb #e35e9ee7
 def train(
     settings: TrainSettings,
-    out,                   # run folder
-    progress: bool = True, # show the plan and the course of the training
+    out,  # run folder
+    progress: bool = True,  # show the plan and the course of the training
     change: bool = False,  # go on with a run although settings or data have changed
-    check: bool = False,   # hold the first pack against separate sequences before the first step
-    watch: bool = True,    # let watchdogs stop a training that goes wrong
-    max_hours: float | None = None # after which it stops, with a checkpoint to go on from; None: where the platform ends sessions, a quarter of an hour before that
-) -> Run: # not finished where the time was not enough
-    "Fine-tune, resume, or reuse what `out` already holds. Raises LegalLLMError where that cannot be done, and Stopped, with what to do, where a watchdog ends it."
-    out, data, main, begun = Path(out), open_data(settings.data), int(os.environ.get('RANK', 0)) == 0, time.monotonic()
-    if max_hours is not None and not max_hours > 0: raise LegalLLMError(f"max_hours={max_hours} leave no time to train: give more than 0")
+    check: bool = False,  # hold the first pack against separate sequences before the first step
+    watch: bool = True,  # let watchdogs stop a training that goes wrong
+    # after which it stops, with a checkpoint to go on from; None: where the platform ends sessions, a quarter of an
+    # hour before that
+    max_hours: float | None = None,
+) -> Run:  # not finished where the time was not enough
+    """Fine-tune, resume, or reuse what `out` already holds. Raises LegalLLMError where that cannot be done, and
+    Stopped, with what to do, where a watchdog ends it.
+    """
+    out = Path(out)
+    data = open_data(settings.data)
+    main = int(os.environ.get('RANK', 0)) == 0
+    begun = time.monotonic()
+    if max_hours is not None and not max_hours > 0:
+        raise LegalLLMError(f"max_hours={max_hours} leave no time to train: give more than 0")
     run = _existing(out, settings, data, change)
     if run and run.record['finished']:
         run.adapter
         return run
-    settled = {} if run is None or change else {k: run.record[k] for k in ('dtype', 'four_bit', 'checkpointing', 'budget')}
+    settled = (
+        {} if run is None or change else {k: run.record[k] for k in ('dtype', 'four_bit', 'checkpointing', 'budget')}
+    )
     size = None if run is None or change or not settings.hours else (run.record['probe'], run.record['packs'])
     job = prepare_training(settings, out, settled, check, run and run.record.get('limit'), size=size)
-    record = dict(run.record if run else {}, settings=asdict(settings), data=data.info['fingerprint'], source=data.info['source'], data_settings=data.info['settings'],
-                  categories=data.info['categories'], titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')}, tokenizer=tokenizer_hash(job.tokenizer),
-                  **job.choices.to_dict(), lr=job.lr, warmup=job.warmup, probe=len(job.probe), packs=len(job.packs), steps=job.plan.steps, tokens=job.plan.tokens, processes=job.processes,
-                  measured=asdict(job.plan.measured), machine=_machine(), versions=versions(), finished=False, stopped=None)
-    if progress and main: print(f'{job}\n', flush=True)
-    if main: save_json(out/'record.json', record)
+    record = dict(
+        run.record if run else {},
+        settings=asdict(settings),
+        data=data.info['fingerprint'],
+        source=data.info['source'],
+        data_settings=data.info['settings'],
+        categories=data.info['categories'],
+        titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')},
+        tokenizer=tokenizer_hash(job.tokenizer),
+        **job.choices.to_dict(),
+        lr=job.lr,
+        warmup=job.warmup,
+        probe=len(job.probe),
+        packs=len(job.packs),
+        steps=job.plan.steps,
+        tokens=job.plan.tokens,
+        processes=job.processes,
+        measured=asdict(job.plan.measured),
+        machine=_machine(),
+        versions=versions(),
+        finished=False,
+        stopped=None,
+    )
+    if progress and main:
+        print(f'{job}\n', flush=True)
+    if main:
+        save_json(out / 'record.json', record)
     trainer, watcher = _make_trainer(job, settings, data, out, record, progress and main, watch)
     limit = _session_hours() if max_hours is None else max_hours
-    if limit: watcher.deadline = begun + 3600 * limit
-    if limit and progress and main: print(f"the training stops after {limit:.1f} hours at the latest, with everything saved", flush=True)
-    with claim(out/'checkpoints') if main else nullcontext():
-        try: enough = _run(job, settings, out, record, trainer, watcher, progress and main)
+    if limit:
+        watcher.deadline = begun + 3600 * limit
+    if limit and progress and main:
+        print(f"the training stops after {limit:.1f} hours at the latest, with everything saved", flush=True)
+    with claim(out / 'checkpoints') if main else nullcontext():
+        try:
+            enough = _run(job, settings, out, record, trainer, watcher, progress and main)
         except Stopped as e:
             watcher.end(str(e))
-            if main: save_json(out/'record.json', {**record, 'stopped': str(e)})
+            if main:
+                save_json(out / 'record.json', {**record, 'stopped': str(e)})
             raise
         except BaseException as e:
             watcher.end(f'interrupted: {type(e).__name__}')
             raise
         if not enough:
-            sentence = (f"stopped after {(time.monotonic() - begun) / 3600:.1f} hours, at step {trainer.state.global_step:,} of {record['steps']:,}, "
-                        "with everything saved: the same call goes on from there, in this session or the next")
+            sentence = (
+                f"stopped after {(time.monotonic() - begun) / 3600:.1f} hours, at step {trainer.state.global_step:,} "
+                f"of {record['steps']:,}, "
+                "with everything saved: the same call goes on from there, in this session or the next"
+            )
             watcher.end(sentence)
             record = {**record, 'stopped': sentence}
             if main:
-                save_json(out/'record.json', record)
+                save_json(out / 'record.json', record)
                 print(sentence, flush=True)
             return Run(out, record)
-        watcher.end(f"stopped early: no better dev score in {settings.patience} looks" if watcher.stopped_early else 'done')
+        watcher.end(
+            f"stopped early: no better dev score in {settings.patience} looks" if watcher.stopped_early else 'done'
+        )
         _finish(out, record, data, watcher)
     return Run(out, record)
 
-def _run(job: Job, s: TrainSettings, out: Path, record: dict, trainer, watcher, progress: bool) -> bool: # False where the time was not enough
+
+# False where the time was not enough
+def _run(job: Job, s: TrainSettings, out: Path, record: dict, trainer, watcher, progress: bool) -> bool:
     "Fit the head and fine-tune, from where an earlier call was."
-    checkpoint = watcher.agree(latest_valid(out/'checkpoints') if watcher.main else None)
-    if checkpoint and watcher.main: print(f"resuming from {checkpoint.name} of {record['steps']} steps", flush=True)
+    checkpoint = watcher.agree(latest_valid(out / 'checkpoints') if watcher.main else None)
+    if checkpoint and watcher.main:
+        print(f"resuming from {checkpoint.name} of {record['steps']} steps", flush=True)
     if not checkpoint:
         head = fit_start(job, s, out, trainer, watcher.deadline, progress)
-        if head is None: return False
+        if head is None:
+            return False
         record['head'] = head
-        if watcher.main: save_json(out/'record.json', record)
+        if watcher.main:
+            save_json(out / 'record.json', record)
     set_seed(s.seed)
-    if job.packs: trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    else: watcher.only_look()
+    if job.packs:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    else:
+        watcher.only_look()
     return not watcher.out_of_time
 
-def _session_hours() -> float | None: # until this session must have saved; None: no limit
+
+def _session_hours() -> float | None:  # until this session must have saved; None: no limit
     left = hours_left()
-    return left - .25 if left and left > .25 else None
+    return left - 0.25 if left and left > 0.25 else None
+
 
 def _machine() -> dict:
     h = hardware()
     return dict(cpu=h.cpu, cores=h.cores, gpus=[g.name for g in h.gpus])
+
 
 def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: dict, progress: bool, watch: bool):
     import torch
     from transformers import TrainingArguments
     from legal_llm.reader import LossWeights
     from legal_llm.trainer import PackTrainer, Watch, dev_examples, score_examples
-    cuda, dtype, steps = torch.cuda.is_available(), job.choices['dtype'], record['steps']
+
+    cuda = torch.cuda.is_available()
+    dtype = job.choices['dtype']
+    steps = record['steps']
     arguments = TrainingArguments(
-        output_dir=str(out/'checkpoints'), per_device_train_batch_size=1, gradient_accumulation_steps=s.accumulation // job.processes, num_train_epochs=1,
-        learning_rate=job.lr, lr_scheduler_type='cosine', warmup_steps=job.warmup, max_grad_norm=s.clip, weight_decay=0., seed=s.seed,
-        save_steps=s.save_every, logging_strategy='no', logging_nan_inf_filter=False, report_to=[], disable_tqdm=True, remove_unused_columns=False,
-        dataloader_num_workers=0, dataloader_pin_memory=False, fp16=cuda and dtype == 'float16', bf16=cuda and dtype == 'bfloat16', use_cpu=not cuda,
-        ddp_backend='gloo' if job.processes > 1 and not cuda else None, ddp_find_unused_parameters=False)
-    arguments._n_gpu = min(arguments.n_gpu, 1) # else a single process on two GPUs would be run through DataParallel
+        output_dir=str(out / 'checkpoints'),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=s.accumulation // job.processes,
+        num_train_epochs=1,
+        learning_rate=job.lr,
+        lr_scheduler_type='cosine',
+        warmup_steps=job.warmup,
+        max_grad_norm=s.clip,
+        weight_decay=0.0,
+        seed=s.seed,
+        save_steps=s.save_every,
+        logging_strategy='no',
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        fp16=cuda and dtype == 'float16',
+        bf16=cuda and dtype == 'bfloat16',
+        use_cpu=not cuda,
+        ddp_backend='gloo' if job.processes > 1 and not cuda else None,
+        ddp_find_unused_parameters=False,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else a single process on two GPUs would be run through DataParallel
     views = [view_for(), TensorBoard(out)] if progress else []
+
     def smaller(budget, sentence):
         record['limit'] = budget
         record.setdefault('out_of_memory', []).append(sentence)
-        save_json(out/'record.json', record)
-        for v in views: v.note(sentence)
+        save_json(out / 'record.json', record)
+        for v in views:
+            v.note(sentence)
+
     budget = record.get('limit', job.choices['budget'])
-    trainer = PackTrainer(job.reader, arguments, job.packs, LossWeights(s.present, s.absent), budget, s.head_lr, s.keep, smaller)
+    trainer = PackTrainer(
+        job.reader, arguments, job.packs, LossWeights(s.present, s.absent), budget, s.head_lr, s.keep, smaller
+    )
     every = max(50, steps // 8) if s.dev_every is None else s.dev_every
-    looked = dev_examples(data, job.tokenizer, s.window_tokens, s.min_probability, s.dev_windows, s.seed) if every else []
-    dogs = [NonFinite(patience=25 if arguments.fp16 else 0), Divergence(), NoLearning(job.warmup), Slow()] if watch else []
-    callback = Watch(trainer, out, dogs, views, lambda: score_examples(job.reader, looked, trainer.budget, dtype), every if looked else 0, s.patience)
+    looked = (
+        dev_examples(data, job.tokenizer, s.window_tokens, s.min_probability, s.dev_windows, s.seed) if every else []
+    )
+    dogs = (
+        [NonFinite(patience=25 if arguments.fp16 else 0), Divergence(), NoLearning(job.warmup), Slow()] if watch else []
+    )
+    callback = Watch(
+        trainer,
+        out,
+        dogs,
+        views,
+        lambda: score_examples(job.reader, looked, trainer.budget, dtype),
+        every if looked else 0,
+        s.patience,
+    )
     trainer.add_callback(callback)
     return trainer, callback
 
+
 def _finish(out: Path, record: dict, data: DataSet, watcher):
     "Write the adapter folder, the curves and the end of the record. All processes call it."
-    ((score, _), step), staged = watcher.best, out/'.saving-adapter'
-    if watcher.main: shutil.rmtree(staged, ignore_errors=True)
-    if step is None or step == watcher.trainer.state.global_step: watcher.trainer.save_model(staged)
-    elif watcher.main: shutil.copytree(out/'best', staged)
-    if not watcher.main: return
-    lines = read_log(out/'log.jsonl') if (out/'log.jsonl').exists() else []
+    ((score, _), step), staged = watcher.best, out / '.saving-adapter'
+    if watcher.main:
+        shutil.rmtree(staged, ignore_errors=True)
+    if step is None or step == watcher.trainer.state.global_step:
+        watcher.trainer.save_model(staged)
+    elif watcher.main:
+        shutil.copytree(out / 'best', staged)
+    if not watcher.main:
+        return
+    lines = read_log(out / 'log.jsonl') if (out / 'log.jsonl').exists() else []
     minutes = sum(l['tokens'] / l['tokens_per_second'] for l in lines if 'loss' in l) / 60
-    adapter = bool(record['steps'] if step is None else step) # else the frozen model with its head was the best
+    adapter = bool(record['steps'] if step is None else step)  # else the frozen model with its head was the best
     best = None if step is None else dict(score=score, step=step)
     record.update(finished=True, minutes=minutes, stopped_early=watcher.stopped_early, best=best, adapter=adapter)
-    for path in () if adapter else staged.glob('adapter_*'): path.unlink()
-    for name in ('screen.json', 'screen.npz'): shutil.copy(data.path/'screen'/name, staged)
-    save_json(staged/PORTABLE, portable(record))
-    publish(staged, out/'adapter')
-    plot_run(lines, out/'pictures'/'training.png')
-    save_json(out/'record.json', record)
-    shutil.rmtree(out/'best', ignore_errors=True) # last: until the record says finished, a killed training comes here again
+    for path in () if adapter else staged.glob('adapter_*'):
+        path.unlink()
+    for name in ('screen.json', 'screen.npz'):
+        shutil.copy(data.path / 'screen' / name, staged)
+    save_json(staged / PORTABLE, portable(record))
+    publish(staged, out / 'adapter')
+    plot_run(lines, out / 'pictures' / 'training.png')
+    save_json(out / 'record.json', record)
+    # last: until the record says finished, a killed training comes here again
+    shutil.rmtree(out / 'best', ignore_errors=True)
 
 # %% ../nbs/week2_train.ipynb #963dc79b
-PROGRAM = 'legal_llm.cli' # what each process runs
+PROGRAM = 'legal_llm.cli'  # what each process runs
+
 
 def processes_in(
-    config # a configuration file of accelerate, as `accelerate config` writes it
-) -> tuple[int, int]: # processes that it starts, and how many of them share the weights
+    config,  # a configuration file of accelerate, as `accelerate config` writes it
+) -> tuple[int, int]:  # processes that it starts, and how many of them share the weights
     "What a configuration asks for. Raises LegalLLMError for a file that is none, and for what does not work here."
     import yaml
+
     make = f"make one with `accelerate config --config_file {config}`"
-    try: said = yaml.safe_load(Path(config).read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError) as e: raise LegalLLMError(f"{config} cannot be read as a configuration of accelerate ({type(e).__name__}): {make}") from e
+    try:
+        said = yaml.safe_load(Path(config).read_text(encoding='utf-8'))
+    except (OSError, ValueError, yaml.YAMLError) as e:
+        raise LegalLLMError(
+            f"{config} cannot be read as a configuration of accelerate ({type(e).__name__}): {make}"
+        ) from e
     n, kind = (said.get('num_processes'), said.get('distributed_type')) if isinstance(said, dict) else (None, None)
-    if type(n) is not int or n < 1: raise LegalLLMError(f"{config} does not say num_processes: {make}")
-    if kind not in ('FSDP', 'MULTI_GPU', 'MULTI_CPU', 'NO'): raise LegalLLMError(f"{config} asks for distributed_type {kind}: choose MULTI_GPU (each GPU holds the model) or FSDP (they share it)")
-    if kind == 'FSDP' and (said.get('fsdp_config') or {}).get('fsdp_version') != 2: raise LegalLLMError(f"{config} asks for the first version of FSDP: write fsdp_version: 2 under fsdp_config")
-    if kind == 'FSDP' and older('accelerate', '1.6'): raise LegalLLMError(f"{config} asks for FSDP, and sharing a model needs accelerate 1.6 and transformers 5: pip install --upgrade \"accelerate>=1.10\" \"transformers>=5\", or train each GPU's copy with --gpus {n}")
+    if type(n) is not int or n < 1:
+        raise LegalLLMError(f"{config} does not say num_processes: {make}")
+    if kind not in ('FSDP', 'MULTI_GPU', 'MULTI_CPU', 'NO'):
+        raise LegalLLMError(
+            f"{config} asks for distributed_type {kind}: choose MULTI_GPU (each GPU holds the model) or FSDP (they "
+            "share it)"
+        )
+    if kind == 'FSDP' and (said.get('fsdp_config') or {}).get('fsdp_version') != 2:
+        raise LegalLLMError(f"{config} asks for the first version of FSDP: write fsdp_version: 2 under fsdp_config")
+    if kind == 'FSDP' and older('accelerate', '1.6'):
+        raise LegalLLMError(
+            f"{config} asks for FSDP, and sharing a model needs accelerate 1.6 and transformers 5: pip install "
+            f"--upgrade \"accelerate>=1.10\" \"transformers>=5\", or train each GPU's copy with --gpus {n}"
+        )
     return n, n if kind == 'FSDP' else 1
+
 
 def check_gpus(
     processes: int,
-    use_cpu: bool = True # whether several processes may share a processor where there is no GPU
+    use_cpu: bool = True,  # whether several processes may share a processor where there is no GPU
 ) -> None:
     "Raise LegalLLMError where there are fewer GPUs than processes."
     import torch
+
     found = torch.cuda.device_count()
-    if processes <= max(found, 1) or use_cpu and not found: return
-    do = f"give --gpus {found}" if found > 1 else "leave --gpus out" + ", or give --use-cpu to share the processor" * (not found)
-    raise LegalLLMError(f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found or 'none'}: {do}")
+    if processes <= max(found, 1) or use_cpu and not found:
+        return
+    do = (
+        f"give --gpus {found}"
+        if found > 1
+        else "leave --gpus out" + ", or give --use-cpu to share the processor" * (not found)
+    )
+    raise LegalLLMError(
+        f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found or 'none'}: {do}"
+    )
+
 
 def free_gpu(
-    most: float = .5 # GiB that may stay in use
+    most: float = 0.5,  # GiB that may stay in use
 ) -> None:
-    "Give back what this process holds of the first GPU, which one of those to be started needs. Raises LegalLLMError where something holds more."
+    """Give back what this process holds of the first GPU, which one of those to be started needs. Raises LegalLLMError
+    where something holds more.
+    """
     import gc, torch
-    if not torch.cuda.is_initialized(): return
+
+    if not torch.cuda.is_initialized():
+        return
     gc.collect()
     torch.cuda.empty_cache()
     held = torch.cuda.memory_allocated() / 2**30
-    if held > most: raise LegalLLMError(f"this session holds {held:.1f} GiB of the first GPU, and a training process needs it: delete the model (del job, del reader), or restart the session and train first")
+    if held > most:
+        raise LegalLLMError(
+            f"this session holds {held:.1f} GiB of the first GPU, and a training process needs it: delete the model "
+            "(del job, del reader), or restart the session and train first"
+        )
+
 
 def train_on(
-    processes: int | None, # one for each GPU; None: as many as `config` says, else as many as there are GPUs
+    processes: int | None,  # one for each GPU; None: as many as `config` says, else as many as there are GPUs
     settings: TrainSettings,
-    out,                  # run folder
+    out,  # run folder
     progress: bool = True,
-    config=None,          # a configuration file of accelerate (`accelerate config`), with FSDP for a model that one GPU cannot hold; None: DDP
+    # a configuration file of accelerate (`accelerate config`), with FSDP for a model that one GPU cannot hold; None:
+    # DDP
+    config=None,
     options: tuple = (),  # further options of `legal-llm train`
-    max_hours: float | None = None # as for `train`
+    max_hours: float | None = None,  # as for `train`
 ) -> Run:
-    "`train` in several processes, or in this one where one is enough. Raises LegalLLMError with what the processes said where they fail."
+    """`train` in several processes, or in this one where one is enough. Raises LegalLLMError with what the processes
+    said where they fail.
+    """
     out = Path(out)
-    if config: processes, _ = processes_in(config)
+    if config:
+        processes, _ = processes_in(config)
     processes = processes or max(1, len(hardware().gpus))
-    if processes == 1 and not (config or options): return train(settings, out, progress, max_hours=max_hours)
+    if processes == 1 and not (config or options):
+        return train(settings, out, progress, max_hours=max_hours)
     check_gpus(processes)
-    if settings.accumulation % processes: raise LegalLLMError(f"accumulation={settings.accumulation} packs a step cannot be shared by {processes} processes: give a multiple of {processes}")
+    if settings.accumulation % processes:
+        raise LegalLLMError(
+            f"accumulation={settings.accumulation} packs a step cannot be shared by {processes} processes: give a "
+            f"multiple of {processes}"
+        )
     run = _existing(out, settings, open_data(settings.data), '--change' in options)
-    if run and run.record['finished']: return run
+    if run and run.record['finished']:
+        return run
     free_gpu()
-    resolve_base(settings.base) # unpacked once, not by each process
+    resolve_base(settings.base)  # unpacked once, not by each process
     with tempfile.TemporaryDirectory() as folder:
-        record, said = save_json(Path(folder)/'record.json', dict(settings=asdict(settings))), Path(folder)/'said.txt'
-        launch = (['accelerate.commands.launch', '--config_file', str(config), '--mixed_precision', 'no', '--main_process_port', '0'] if config else ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)])
-        command = [sys.executable, '-m', *launch, '-m', PROGRAM, 'train', '--record', str(record), '--out', str(out), '--quiet', *options, *([f'--max-hours={max_hours}'] if max_hours else [])]
-        with open(said, 'w') as f: process = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, env={**os.environ, 'OMP_NUM_THREADS': str(max(1, hardware(gpus=False).cores // processes))})
-        try: _follow(out, process, progress)
+        record = save_json(Path(folder) / 'record.json', dict(settings=asdict(settings)))
+        said = Path(folder) / 'said.txt'
+        launch = (
+            [
+                'accelerate.commands.launch',
+                '--config_file',
+                str(config),
+                '--mixed_precision',
+                'no',
+                '--main_process_port',
+                '0',
+            ]
+            if config
+            else ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
+        )
+        command = [
+            sys.executable,
+            '-m',
+            *launch,
+            '-m',
+            PROGRAM,
+            'train',
+            '--record',
+            str(record),
+            '--out',
+            str(out),
+            '--quiet',
+            *options,
+            *([f'--max-hours={max_hours}'] if max_hours else []),
+        ]
+        with open(said, 'w') as f:
+            process = subprocess.Popen(
+                command,
+                stdout=f,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, 'OMP_NUM_THREADS': str(max(1, hardware(gpus=False).cores // processes))},
+            )
+        try:
+            _follow(out, process, progress)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -603,73 +1047,114 @@ def train_on(
         if process.returncode:
             lines = said.read_text(errors='replace').splitlines()
             sentences = [l.split('legal-llm train: ', 1)[1] for l in lines if 'legal-llm train: ' in l]
-            own = [l for l in lines if l.startswith('[rank')] or lines # the rest is torchrun's
-            raise LegalLLMError(sentences[0] if sentences else 'a training process failed; the end of what it said:\n' + '\n'.join(own[-30:]))
+            own = [l for l in lines if l.startswith('[rank')] or lines  # the rest is torchrun's
+            raise LegalLLMError(
+                sentences[0]
+                if sentences
+                else 'a training process failed; the end of what it said:\n' + '\n'.join(own[-30:])
+            )
     run = open_run(out)
-    if not run.record['finished']: print(run.record['stopped'], flush=True)
+    if not run.record['finished']:
+        print(run.record['stopped'], flush=True)
     return run
 
-def _new_lines(log: Path, at: int) -> tuple[list[dict], int]: # what was written since, and where it ends
+
+def _new_lines(log: Path, at: int) -> tuple[list[dict], int]:  # what was written since, and where it ends
     "The whole lines of a log behind a position."
     with open(log, 'rb') as f:
         f.seek(at)
         new = f.read()
-    new = new[:new.rfind(b'\n') + 1]
+    new = new[: new.rfind(b'\n') + 1]
     return [json.loads(l) for l in new.splitlines()], at + len(new)
+
 
 def _follow(out: Path, process, progress: bool):
     "Show the log that a training writes, until it ends."
-    log, view, steps, read, lines, at = out/'log.jsonl', view_for() if progress else None, None, 0, [], 0
+    log = out / 'log.jsonl'
+    view = view_for() if progress else None
+    steps = None
+    read = 0
+    lines = []
+    at = 0
     fresh = time.time()
     while True:
         over = process.poll() is not None
         stored = sorted(out.glob('states-*/*.npy'))
-        if view and len(stored) >= read + 10: # of the head's reading
+        if view and len(stored) >= read + 10:  # of the head's reading
             read = len(stored)
-            print(f"reading for the head: {read:,} of {int(stored[-1].stem.split('-of-')[1]):,} pieces of {PIECE} windows", flush=True)
-        if view and log.exists() and log.stat().st_mtime >= fresh: # the training has cut it to where it goes on
+            print(
+                f"reading for the head: {read:,} of {int(stored[-1].stem.split('-of-')[1]):,} pieces of {PIECE} "
+                "windows",
+                flush=True,
+            )
+        if view and log.exists() and log.stat().st_mtime >= fresh:  # the training has cut it to where it goes on
             new, at = _new_lines(log, at)
             lines += new
             if steps is None and lines and 'loss' in lines[-1]:
                 steps = lines[-1]['steps']
                 view.begin(steps, len(lines), 'training', lines)
             elif steps:
-                for line in new: (view.step if 'loss' in line else view.dev)(line)
-        if over: break
-        time.sleep(.5)
-    if view and steps: view.end('done' if process.returncode == 0 else 'the training processes ended with an error')
+                for line in new:
+                    (view.step if 'loss' in line else view.dev)(line)
+        if over:
+            break
+        time.sleep(0.5)
+    if view and steps:
+        view.end('done' if process.returncode == 0 else 'the training processes ended with an error')
 
 # %% ../nbs/week2_train.ipynb #4c38c983
 def week2_run(
     data: DataSet,
-    here: Environment | None = None, # None: found out
-    **settings # as for `week2_settings`, where it is trained now
+    here: Environment | None = None,  # None: found out
+    **settings,  # as for `week2_settings`, where it is trained now
 ) -> Run:
-    "The run of week 2: what this session or an earlier one has trained, else trained now. Raises LegalLLMError where it was trained on other data."
+    """The run of week 2: what this session or an earlier one has trained, else trained now. Raises LegalLLMError where
+    it was trained on other data.
+    """
     out = bring_run('week2', here)
-    if (out/'record.json').exists():
+    if (out / 'record.json').exists():
         run = open_run(out)
         if run.record['data'] != data.info['fingerprint']:
-            raise LegalLLMError(f"{short_path(out)} was trained on other contracts ({Path(run.record['source']).name}) than those of {short_path(data.path)} ({Path(data.info['source']).name}): attach week 1's output beside week 2's, or delete the one that is not wanted")
-        if run.record['finished']: return run
+            raise LegalLLMError(
+                f"{short_path(out)} was trained on other contracts ({Path(run.record['source']).name}) than those of "
+                f"{short_path(data.path)} ({Path(data.info['source']).name}): attach week 1's output beside week 2's, "
+                "or delete the one that is not wanted"
+            )
+        if run.record['finished']:
+            return run
     return train_on(None, week2_settings(data, **settings), out)
 
 # %% ../nbs/week2_train.ipynb #8f590f3e
 def recorded_settings(
-    record,     # a record.json
-    data=None   # folder of the prepared data; None: where the record says, else prepared again beside the record's copy of the data settings
+    record,  # a record.json
+    # folder of the prepared data; None: where the record says, else prepared again beside the record's copy of the data
+    # settings
+    data=None,
 ) -> TrainSettings:
-    "The settings of a run, with its data at hand. Raises LegalLLMError where the record is none, or the data is not what it was."
+    """The settings of a run, with its data at hand. Raises LegalLLMError where the record is none, or the data is not
+    what it was.
+    """
     from legal_llm.data import DataSettings, prepare_data
+
     path = Path(record)
-    try: r = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise LegalLLMError(f"{path} cannot be read as a record ({e}): give the record.json of a run folder") from e
+    try:
+        r = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as e:
+        raise LegalLLMError(f"{path} cannot be read as a record ({e}): give the record.json of a run folder") from e
     known = {f.name for f in fields(TrainSettings)}
     if not isinstance(r, dict) or 'data' not in r.get('settings', {}) or not set(r['settings']) <= known:
-        raise LegalLLMError(f"{path} is not a record of this version of legal_llm: give the record.json of a run folder, or train with settings of your own")
+        raise LegalLLMError(
+            f"{path} is not a record of this version of legal_llm: give the record.json of a run folder, or train "
+            "with settings of your own"
+        )
     settings = TrainSettings(**r['settings'])
     folder = Path(data or settings.data)
-    if not (folder/'data.json').exists(): prepare_data(DataSettings(**r['data_settings']), folder)
+    if not (folder / 'data.json').exists():
+        prepare_data(DataSettings(**r['data_settings']), folder)
     found = open_data(folder).info['fingerprint']
-    if 'data' in r and found != r['data']: raise LegalLLMError(f"the data in {folder} is not what {path} was trained on ({found}, not {r['data']}): give its folder with --data, or the same contracts")
+    if 'data' in r and found != r['data']:
+        raise LegalLLMError(
+            f"the data in {folder} is not what {path} was trained on ({found}, not {r['data']}): give its folder with "
+            "--data, or the same contracts"
+        )
     return TrainSettings(**{**r['settings'], 'data': str(folder)})

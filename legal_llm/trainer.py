@@ -8,7 +8,7 @@ import contextlib, gc, itertools, math, random, time
 from pathlib import Path
 from unittest import mock
 import numpy as np, psutil, torch
-from .env import LegalLLMError, trim_memory # first: it quiets a warning of tqdm's, which transformers brings
+from .env import LegalLLMError, trim_memory  # first: it quiets a warning of tqdm's, which transformers brings
 from transformers import Trainer, TrainerCallback
 from .compat import readable_checkpoints
 from .checkpoints import checkpoint_gb, publish, saving
@@ -17,7 +17,21 @@ from .metrics import average_precision
 from .monitor import Log, Stopped
 from .models import sharded
 from .plan import too_long, unchanged
-from .reader import ABSENT, HEAD, PRESENT, LossWeights, Reader, collate, count_kinds, load_head, pack_losses, padded, read_windows, save_reader, split_pack
+from legal_llm.reader import (
+    ABSENT,
+    HEAD,
+    PRESENT,
+    LossWeights,
+    Reader,
+    collate,
+    count_kinds,
+    load_head,
+    pack_losses,
+    padded,
+    read_windows,
+    save_reader,
+    split_pack,
+)
 from .reader import weigh
 from .windows import Example
 
@@ -28,46 +42,68 @@ __all__ = ['PackTrainer', 'load_trained', 'dev_examples', 'score_examples', 'Wat
 class PackTrainer(Trainer):
     "transformers' Trainer, on packs."
 
-    def __init__(self, reader: Reader, args,
-        packs: list[list[Example]],            # in training order; with several processes, each takes its share of every step
+    def __init__(
+        self,
+        reader: Reader,
+        args,
+        # in training order; with several processes, each takes its share of every step
+        packs: list[list[Example]],
         weights: LossWeights = LossWeights(),
-        budget: int = 10**9,                   # tokens computed at once, padding included; halves when memory runs out
-        head_lr: float | None = None,          # learning rate of the head; None: that of the adapter
-        keep: int = 2,                         # checkpoints
-        on_smaller=lambda budget, sentence: None # called when memory has run out
+        budget: int = 10**9,  # tokens computed at once, padding included; halves when memory runs out
+        head_lr: float | None = None,  # learning rate of the head; None: that of the adapter
+        keep: int = 2,  # checkpoints
+        on_smaller=lambda budget, sentence: None,  # called when memory has run out
     ):
         super().__init__(model=reader, args=args, train_dataset=packs, data_collator=lambda batch: dict(pack=batch[0]))
-        self.model_accepts_loss_kwargs = True # a pack's loss is its share of the step's loss already: it is not to be divided by the packs of a step
-        self.weights, self.budget, self.keep, self.on_smaller, self.staged, self.grad_norm = weights, budget, keep, on_smaller, None, None
+        # a pack's loss is its share of the step's loss already: it is not to be divided by the packs of a step
+        self.model_accepts_loss_kwargs = True
+        self.weights, self.budget, self.keep, self.on_smaller, self.staged, self.grad_norm = (
+            weights,
+            budget,
+            keep,
+            on_smaller,
+            None,
+            None,
+        )
         self.rates = [args.learning_rate, head_lr or args.learning_rate]
         for name in ('PrinterCallback', 'ProgressCallback'):
-            for c in [c for c in self.callback_handler.callbacks if type(c).__name__ == name]: self.remove_callback(c)
+            for c in [c for c in self.callback_handler.callbacks if type(c).__name__ == name]:
+                self.remove_callback(c)
 
     @property
-    def trainable(self): return [p for p in self.model.parameters() if p.requires_grad] # looked up each time: FSDP replaces them
+    # looked up each time: FSDP replaces them
+    def trainable(self):
+        return [p for p in self.model.parameters() if p.requires_grad]
 
-    def create_optimizer(self, model=None): # transformers 4.46 does not name the model
+    def create_optimizer(self, model=None):  # transformers 4.46 does not name the model
         named = [(n, p) for n, p in (model or self.model).named_parameters() if p.requires_grad]
         head = [p for n, p in named if n in ('head.weight', 'head.bias')]
         rest = [p for _, p in named if not any(p is h for h in head)]
-        self.optimizer = torch.optim.AdamW([dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.)
+        self.optimizer = torch.optim.AdamW(
+            [dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.0
+        )
         return self.optimizer
 
-    def _get_train_sampler(self, *args, **kwargs): return torch.utils.data.SequentialSampler(self.train_dataset)
+    def _get_train_sampler(self, *args, **kwargs):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    def floating_point_ops(self, inputs): return 0 # the Trainer's estimate knows no packs
+    def floating_point_ops(self, inputs):
+        return 0  # the Trainer's estimate knows no packs
 
-    def get_batch_samples(self, epoch_iterator, num_batches, device=None): # transformers 4.46 does not name the device
+    def get_batch_samples(self, epoch_iterator, num_batches, device=None):  # transformers 4.46 does not name the device
         batches = list(itertools.islice(epoch_iterator, num_batches))
         examples = [e for b in batches for e in b['pack']]
         counts = torch.cat([count_kinds(examples), torch.tensor([float(sum(map(len, examples)))])]).to(self.args.device)
         self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([2, 1])
-        self.sums = torch.zeros(2, 2, device=self.args.device) # [reader, screen alone] x kind: sums of losses in this step
+        # [reader, screen alone] x kind: sums of losses in this step
+        self.sums = torch.zeros(2, 2, device=self.args.device)
         return batches, self.counts
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        "Forward and backward over one pack, in parts where it is larger than the budget. Raises LegalLLMError where not even one window fits into memory."
-        todo, total = split_pack(inputs['pack'], self.budget), 0.
+        """Forward and backward over one pack, in parts where it is larger than the budget. Raises LegalLLMError where
+        not even one window fits into memory.
+        """
+        todo, total = split_pack(inputs['pack'], self.budget), 0.0
         while todo:
             before = [None if p.grad is None else p.grad.clone() for p in self.trainable]
             loss = self._attempt(model, todo[0], num_items_in_batch, last=len(todo) == 1)
@@ -75,42 +111,57 @@ class PackTrainer(Trainer):
                 total += loss
                 todo.pop(0)
                 continue
-            for p, grad in zip(self.trainable, before): p.grad = grad
+            for p, grad in zip(self.trainable, before):
+                p.grad = grad
             gc.collect()
             torch.cuda.empty_cache()
             self._halve(todo[0])
             todo = [part for pack in todo for part in split_pack(pack, self.budget)]
         return total
 
-    def _attempt(self, model, part, counts, last) -> torch.Tensor | None: # loss; None when memory ran out
+    def _attempt(self, model, part, counts, last) -> torch.Tensor | None:  # loss; None when memory ran out
         sums = self.sums.clone()
-        together = contextlib.nullcontext() if last or not hasattr(model, 'no_sync') else model.no_sync() # DDP averages once, behind the last part
+        # DDP averages once, behind the last part
+        together = contextlib.nullcontext() if last or not hasattr(model, 'no_sync') else model.no_sync()
         try:
-            with together: return super().training_step(model, dict(collate([e.window for e in part], self.args.device), examples=part), counts)
-        except RuntimeError as e: # torch's OutOfMemoryError is one; a processor's allocator has none of its own
-            if not isinstance(e, torch.OutOfMemoryError) and 'allocate memory' not in str(e): raise
+            with together:
+                return super().training_step(
+                    model, dict(collate([e.window for e in part], self.args.device), examples=part), counts
+                )
+        except RuntimeError as e:  # torch's OutOfMemoryError is one; a processor's allocator has none of its own
+            if not isinstance(e, torch.OutOfMemoryError) and 'allocate memory' not in str(e):
+                raise
             self.sums = sums
 
     def try_longest(self):
-        "Forward and backward over the largest part, for a model in shards, which preflight could not try. Raises LegalLLMError where it does not fit."
+        """Forward and backward over the largest part, for a model in shards, which preflight could not try. Raises
+        LegalLLMError where it does not fit.
+        """
         part = max((part for pack in self.train_dataset for part in split_pack(pack, self.budget)), key=padded)
         self.sums = torch.zeros(2, 2, device=self.args.device)
         with unchanged(self.model):
-            if self._attempt(self.model_wrapped, part, count_kinds(part).to(self.args.device), last=True) is None: raise LegalLLMError(too_long(part))
+            if self._attempt(self.model_wrapped, part, count_kinds(part).to(self.args.device), last=True) is None:
+                raise LegalLLMError(too_long(part))
 
     def _halve(self, part):
         size, longest = padded(part), max(map(len, part))
         budget = max(size // 2, longest)
         if budget >= size:
-            raise LegalLLMError(f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), switch checkpointing on, "
-                                "or load the base model in 4 bits")
+            raise LegalLLMError(
+                f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), "
+                "switch checkpointing on, "
+                "or load the base model in 4 bits"
+            )
         said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
-        if sharded() > 1: # all processes must compute equally many parts
+        if sharded() > 1:  # all processes must compute equally many parts
             raise LegalLLMError(f"{said} of a model in shards: train again with --budget {budget}, into another --out")
         self.budget = budget
         self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
-        if self.args.world_size > 1: # the other processes wait for this one's gradients
-            raise LegalLLMError("memory ran out in one of several processes: run the same command again; it goes on from the newest checkpoint with smaller parts")
+        if self.args.world_size > 1:  # the other processes wait for this one's gradients
+            raise LegalLLMError(
+                "memory ran out in one of several processes: run the same command again; it goes on from the newest "
+                "checkpoint with smaller parts"
+            )
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         examples = inputs.pop('examples')
@@ -122,67 +173,100 @@ class PackTrainer(Trainer):
 
     def create_accelerator_and_postprocess(self):
         super().create_accelerator_and_postprocess()
-        clip = self.accelerator.clip_grad_norm_ # what every transformers calls, whatever stands between: 4.46, and 5.0 to 5.2, have no method of their own for it
+        # what every transformers calls, whatever stands between: 4.46, and 5.0 to 5.2, have no method of their own for
+        # it
+        clip = self.accelerator.clip_grad_norm_
+
         def clipped(*args, **kwargs):
             self.grad_norm = clip(*args, **kwargs)
             return self.grad_norm
+
         self.accelerator.clip_grad_norm_ = clipped
 
-    def means(self) -> dict: # loss: the step's; screen: without the reader; present, absent: the mean of each kind, NaN where there is none; tokens
+    # loss: the step's; screen: without the reader; present, absent: the mean of each kind, NaN where there is none;
+    # tokens
+    def means(self) -> dict:
         "The losses of the step that was just computed, in nats, over all processes."
-        sums, counts = self.accelerator.reduce(self.sums, 'sum').double().cpu(), self.counts.double().cpu()
+        sums = self.accelerator.reduce(self.sums, 'sum').double().cpu()
+        counts = self.counts.double().cpu()
         weights = torch.tensor([self.weights.absent, self.weights.present], dtype=torch.double)
         loss, screen = ((sums * weights).sum(1) / (counts * weights).sum().clamp(min=1)).tolist()
         kinds = (sums[0] / counts).tolist()
         return dict(present=kinds[PRESENT], absent=kinds[ABSENT], loss=loss, screen=screen, tokens=int(self.tokens))
 
     # what is saved of the model, and restored: adapter and head, and never the base
-    def save_model(self, output_dir=None, _internal_call=False): save_reader(self.accelerator.unwrap_model(self.model), output_dir, self.args.should_save)
+    def save_model(self, output_dir=None, _internal_call=False):
+        save_reader(self.accelerator.unwrap_model(self.model), output_dir, self.args.should_save)
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         "Train, from a checkpoint's weights on where one is given."
-        if resume_from_checkpoint: load_trained(self.model, resume_from_checkpoint) # before FSDP divides the model
+        if resume_from_checkpoint:
+            load_trained(self.model, resume_from_checkpoint)  # before FSDP divides the model
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
-    def _load_from_checkpoint(self, *args, **kwargs): pass # `train` has done it
+    def _load_from_checkpoint(self, *args, **kwargs):
+        pass  # `train` has done it
 
     def _load_rng_state(self, checkpoint):
-        with readable_checkpoints(): super()._load_rng_state(checkpoint)
+        with readable_checkpoints():
+            super()._load_rng_state(checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         "As transformers does it, except that the learning rates are those that are set now, and not the checkpoint's."
         super()._load_optimizer_and_scheduler(checkpoint)
-        schedule = getattr(self.lr_scheduler, 'scheduler', self.lr_scheduler) # accelerate wraps it
+        schedule = getattr(self.lr_scheduler, 'scheduler', self.lr_scheduler)  # accelerate wraps it
         schedule.base_lrs = list(self.rates)
-        schedule._last_lr = [base * rate(schedule.last_epoch) for base, rate in zip(schedule.base_lrs, schedule.lr_lambdas)]
-        for group, rate in zip(self.optimizer.param_groups, schedule._last_lr): group['lr'] = rate
+        schedule._last_lr = [
+            base * rate(schedule.last_epoch) for base, rate in zip(schedule.base_lrs, schedule.lr_lambdas)
+        ]
+        for group, rate in zip(self.optimizer.param_groups, schedule._last_lr):
+            group['lr'] = rate
 
     def _save_optimizer_and_scheduler(self, output_dir):
-        "As transformers does it, except that of a model in shards only the optimizer's part is written here: it would add the base model."
-        with _no_shards_of_the_model(): super()._save_optimizer_and_scheduler(output_dir)
+        """As transformers does it, except that of a model in shards only the optimizer's part is written here: it would
+        add the base model.
+        """
+        with _no_shards_of_the_model():
+            super()._save_optimizer_and_scheduler(output_dir)
 
     # transformers 5.23 writes a checkpoint to `_get_output_dir(trial)/checkpoint-<step>`; ours is staged and published
-    def _get_output_dir(self, trial): return str(self.staged.parent) if self.staged else super()._get_output_dir(trial)
+    def _get_output_dir(self, trial):
+        return str(self.staged.parent) if self.staged else super()._get_output_dir(trial)
 
-    def _save_checkpoint(self, model, trial, **metrics): # transformers 4.46 gives them, and there are none
+    def _save_checkpoint(self, model, trial, **metrics):  # transformers 4.46 gives them, and there are none
         gb = checkpoint_gb(sum(p.numel() for p in self.trainable))
-        with saving(self.args.output_dir, self.state.global_step, gb, self.keep, self.args.should_save, self.accelerator.wait_for_everyone) as self.staged:
+        with saving(
+            self.args.output_dir,
+            self.state.global_step,
+            gb,
+            self.keep,
+            self.args.should_save,
+            self.accelerator.wait_for_everyone,
+        ) as self.staged:
             super()._save_checkpoint(model, trial)
         self.staged = None
 
+
 def _no_shards_of_the_model():
-    return mock.patch('transformers.trainer.save_fsdp_model', lambda *args, **kwargs: None) if sharded() > 1 else contextlib.nullcontext()
+    return (
+        mock.patch('transformers.trainer.save_fsdp_model', lambda *args, **kwargs: None)
+        if sharded() > 1
+        else contextlib.nullcontext()
+    )
+
 
 def load_trained(
     reader: Reader,
-    folder # that `save_reader` wrote, from a reader with such an adapter
+    folder,  # that `save_reader` wrote, from a reader with such an adapter
 ) -> None:
     "Put adapter and head of a checkpoint on a reader. Raises LegalLLMError where they do not fit."
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
-    said = set_peft_model_state_dict(reader.model, load_file(Path(folder)/'adapter_model.safetensors'))
-    if odd := said.unexpected_keys: raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys are unknown, such as {odd[0]}")
-    load_head(reader, Path(folder)/HEAD)
+
+    said = set_peft_model_state_dict(reader.model, load_file(Path(folder) / 'adapter_model.safetensors'))
+    if odd := said.unexpected_keys:
+        raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys are unknown, such as {odd[0]}")
+    load_head(reader, Path(folder) / HEAD)
 
 # %% ../nbs/week2_trainer.ipynb #59627304
 def dev_examples(
@@ -191,61 +275,96 @@ def dev_examples(
     window_tokens: int = 177,
     min_probability: float = MIN_PROBABILITY,
     n: int = 256,  # windows, at most, drawn at random
-    seed: int = 42
+    seed: int = 42,
 ) -> list[Example]:
     "Windows of dev contracts."
     examples = data.examples('dev', tokenizer, window_tokens, min_probability)
     return random.Random(seed).sample(examples, min(n, len(examples)))
 
+
 def score_examples(
     reader: Reader,
     examples: list[Example],
     max_pack_tokens: int = 2048,
-    dtype: str | None = None # number format of autocast on a GPU, as in training
-) -> dict: # dev_score = dev_ap - screen_ap; dev_loss, dev_present, dev_absent: mean losses of the pairs in doubt, in nats
+    dtype: str | None = None,  # number format of autocast on a GPU, as in training
+    # dev_score = dev_ap - screen_ap; dev_loss, dev_present, dev_absent: mean losses of the pairs in doubt, in nats
+) -> dict:
     "What the reader makes of windows, by one forward pass over each."
     device = reader.head.weight.device
-    cast = torch.autocast('cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16'))
-    with cast: margins = torch.from_numpy(read_windows(reader, [e.window for e in examples], max_pack_tokens))
+    cast = torch.autocast(
+        'cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16')
+    )
+    with cast:
+        margins = torch.from_numpy(read_windows(reader, [e.window for e in examples], max_pack_tokens))
     losses, kinds = (x.numpy() for x in pack_losses(margins, examples, reader.slope.cpu()))
     doubt = np.concatenate([e.doubt for e in examples])
-    offset, present = np.concatenate([e.offset for e in examples])[doubt], kinds == PRESENT
-    ap, alone = (float(average_precision(x, present)) for x in (reader.slope.item() * offset + margins.numpy()[doubt], offset))
-    by_kind = {f'dev_{name}': float(losses[kinds == k].mean()) if (kinds == k).any() else math.nan for name, k in (('present', PRESENT), ('absent', ABSENT))}
+    offset = np.concatenate([e.offset for e in examples])[doubt]
+    present = kinds == PRESENT
+    ap, alone = (
+        float(average_precision(x, present)) for x in (reader.slope.item() * offset + margins.numpy()[doubt], offset)
+    )
+    by_kind = {
+        f'dev_{name}': float(losses[kinds == k].mean()) if (kinds == k).any() else math.nan
+        for name, k in (('present', PRESENT), ('absent', ABSENT))
+    }
     return dict(dev_score=ap - alone, dev_ap=ap, screen_ap=alone, dev_loss=float(losses.mean()), **by_kind)
 
 # %% ../nbs/week2_trainer.ipynb #008bb093
 class Watch(TrainerCallback):
     "The log, the views, the watchdogs and the look at dev."
-    def __init__(self,
+
+    def __init__(
+        self,
         trainer: PackTrainer,
-        run: Path,                # run folder
-        dogs=(),                  # watchdogs: called with a line, they give a sentence or None
-        views=(),                 # of this process
-        look=None,                # called with nothing, gives the line of dev
-        every: int = 0,           # steps between looks; 0 for none
-        patience: int = 0         # looks without a better score after which the training stops; 0 for never
+        run: Path,  # run folder
+        dogs=(),  # watchdogs: called with a line, they give a sentence or None
+        views=(),  # of this process
+        look=None,  # called with nothing, gives the line of dev
+        every: int = 0,  # steps between looks; 0 for none
+        patience: int = 0,  # looks without a better score after which the training stops; 0 for never
     ):
-        self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = trainer, Path(run), dogs, views, look, every, patience
-        self.main, self.best, self.worse, self.stopped_early, self.log = trainer.args.should_save, ((-math.inf, 0.), None), 0, False, None
-        self.deadline, self.out_of_time = None, False # on the monotonic clock: the training is to be over then, in any case
+        self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = (
+            trainer,
+            Path(run),
+            dogs,
+            views,
+            look,
+            every,
+            patience,
+        )
+        self.main, self.best, self.worse, self.stopped_early, self.log = (
+            trainer.args.should_save,
+            ((-math.inf, 0.0), None),
+            0,
+            False,
+            None,
+        )
+        # on the monotonic clock: the training is to be over then, in any case
+        self.deadline, self.out_of_time = None, False
 
     def agree(self, obj):
         "What the main process says, in all of them."
-        if self.trainer.args.world_size == 1: return obj
+        if self.trainer.args.world_size == 1:
+            return obj
         said = [obj]
         torch.distributed.broadcast_object_list(said)
         return said[0]
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if self.main: self.log = Log(self.run, state.global_step)
+        if self.main:
+            self.log = Log(self.run, state.global_step)
         lines = self.agree(self.log.lines if self.main else None)
         for line in lines:
-            for dog in self.dogs: dog(line)
-            if 'dev_score' in line: self._judge(line)
-        for v in self.views: v.begin(state.max_steps, state.global_step, 'training', lines)
-        if sharded() > 1: self.trainer.try_longest()
-        if self.every and not any('dev_score' in line for line in lines): self._look(state.global_step)
+            for dog in self.dogs:
+                dog(line)
+            if 'dev_score' in line:
+                self._judge(line)
+        for v in self.views:
+            v.begin(state.max_steps, state.global_step, 'training', lines)
+        if sharded() > 1:
+            self.trainer.try_longest()
+        if self.every and not any('dev_score' in line for line in lines):
+            self._look(state.global_step)
         self.begun = self.last = time.perf_counter()
 
     def on_step_begin(self, args, state, control, **kwargs):
@@ -254,61 +373,95 @@ class Watch(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         means, now = self.trainer.means(), time.perf_counter()
-        self.line = dict(step=state.global_step + 1, steps=state.max_steps, **means, grad_norm=float(self.trainer.grad_norm), lr=self.trainer._get_learning_rate(),
-                         tokens_per_second=means['tokens'] / (now - self.last), seconds=now - self.begun, memory_gb=_memory_gb())
+        self.line = dict(
+            step=state.global_step + 1,
+            steps=state.max_steps,
+            **means,
+            grad_norm=float(self.trainer.grad_norm),
+            lr=self.trainer._get_learning_rate(),
+            tokens_per_second=means['tokens'] / (now - self.last),
+            seconds=now - self.begun,
+            memory_gb=_memory_gb(),
+        )
         self.last = now
         sentence = self.agree(next((s for dog in self.dogs if (s := dog(self.line))), None))
-        if sentence: self._stop(sentence)
+        if sentence:
+            self._stop(sentence)
 
     def _stop(self, sentence):
-        random.setstate(self.rng[0]); np.random.set_state(self.rng[1]); torch.set_rng_state(self.rng[2])
-        if self.rng[3]: torch.cuda.set_rng_state_all(self.rng[3])
-        if self.trainer.state.global_step: self.trainer._save_checkpoint(self.trainer.model, None)
+        random.setstate(self.rng[0])
+        np.random.set_state(self.rng[1])
+        torch.set_rng_state(self.rng[2])
+        if self.rng[3]:
+            torch.cuda.set_rng_state_all(self.rng[3])
+        if self.trainer.state.global_step:
+            self.trainer._save_checkpoint(self.trainer.model, None)
         raise Stopped(self.line['step'], sentence)
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.main: self.log.write(self.line)
-        for v in self.views: v.step(self.line)
+        if self.main:
+            self.log.write(self.line)
+        for v in self.views:
+            v.step(self.line)
         if self.every and (state.global_step % self.every == 0 or state.global_step == state.max_steps):
             self._look(state.global_step)
-            if self.patience and self.worse >= self.patience: self.stopped_early = control.should_training_stop = control.should_save = True
-            self.last = time.perf_counter() # the look is not the training's time
+            if self.patience and self.worse >= self.patience:
+                self.stopped_early = control.should_training_stop = control.should_save = True
+            self.last = time.perf_counter()  # the look is not the training's time
         if self.deadline and state.global_step < state.max_steps and not control.should_training_stop:
-            lasts = time.perf_counter() - self.step_begun # one more may last twice as long
+            lasts = time.perf_counter() - self.step_begun  # one more may last twice as long
             self.out_of_time = self.agree(time.monotonic() + 2 * lasts > self.deadline)
-            if self.out_of_time: control.should_training_stop = control.should_save = True
-        if control.should_save and self.main: self.log.sync()
-        if state.global_step % 10 == 0: trim_memory()
+            if self.out_of_time:
+                control.should_training_stop = control.should_save = True
+        if control.should_save and self.main:
+            self.log.sync()
+        if state.global_step % 10 == 0:
+            trim_memory()
 
     def only_look(self):
         "What is logged where nothing but the head is fitted."
-        if self.main: self.log = Log(self.run, 0)
+        if self.main:
+            self.log = Log(self.run, 0)
         lines = self.agree(self.log.lines if self.main else None)
-        for v in self.views: v.begin(0, 0, 'the frozen model with its head', lines)
-        if self.every and not lines: self._look(0)
+        for v in self.views:
+            v.begin(0, 0, 'the frozen model with its head', lines)
+        if self.every and not lines:
+            self._look(0)
 
     def _look(self, step):
-        line = dict(step=step, **self.agree(self.look())) # by all processes: a model in shards needs them
-        if sharded() > 1: self.trainer.model.reshard() # a forward pass without a backward one leaves it whole
-        if self._judge(line): self._keep_best() # before the log says so: a training may be killed between the two
-        if self.main: self.log.write(line)
-        for v in self.views: v.dev(line)
+        line = dict(step=step, **self.agree(self.look()))  # by all processes: a model in shards needs them
+        if sharded() > 1:
+            self.trainer.model.reshard()  # a forward pass without a backward one leaves it whole
+        if self._judge(line):
+            self._keep_best()  # before the log says so: a training may be killed between the two
+        if self.main:
+            self.log.write(line)
+        for v in self.views:
+            v.dev(line)
 
-    def _judge(self, line) -> bool: # whether it is the best so far; of equal scores, the one with the lower loss
-        key = line['dev_score'], -(line.get('dev_loss') or 0.)
+    def _judge(self, line) -> bool:  # whether it is the best so far; of equal scores, the one with the lower loss
+        key = line['dev_score'], -(line.get('dev_loss') or 0.0)
         better = key[0] is not None and key > self.best[0]
-        if better: self.best, self.worse = (key, line['step']), 0
-        else: self.worse += 1
+        if better:
+            self.best, self.worse = (key, line['step']), 0
+        else:
+            self.worse += 1
         return better
 
     def _keep_best(self):
-        staged = self.run/'.saving-best'
+        staged = self.run / '.saving-best'
         self.trainer.save_model(staged)
-        if self.main: publish(staged, self.run/'best')
+        if self.main:
+            publish(staged, self.run / 'best')
 
     def end(self, message: str):
-        if self.log: self.log.close()
-        for v in self.views: v.end(message)
+        if self.log:
+            self.log.close()
+        for v in self.views:
+            v.end(message)
 
-def _memory_gb() -> float: # of the GPU at its peak, of the process now; GiB
-    return (torch.cuda.max_memory_reserved() if torch.cuda.is_available() else psutil.Process().memory_info().rss) / 2**30
+
+def _memory_gb() -> float:  # of the GPU at its peak, of the process now; GiB
+    return (
+        torch.cuda.max_memory_reserved() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+    ) / 2**30

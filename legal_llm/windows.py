@@ -13,84 +13,121 @@ from .env import LegalLLMError
 __all__ = ['encode_sentences', 'Window', 'start_token', 'cut_windows', 'Example', 'in_doubt', 'make_examples']
 
 # %% ../nbs/week1_windows.ipynb #f88c9aeb
-def _collapse(text: str) -> str: # runs of white space as one line break, where a blank line is among them, or one space
+# runs of white space as one line break, where a blank line is among them, or one space
+def _collapse(text: str) -> str:
     return re.sub(r'\s+', lambda m: '\n' if m[0].count('\n') > 1 else ' ', text.encode('utf-8', 'replace').decode())
 
-def _encode(tokenizer, texts: list[str]) -> list[list[int]]: # what looks like a special token is text
-    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)['input_ids'] if texts else []
+
+def _encode(tokenizer, texts: list[str]) -> list[list[int]]:  # what looks like a special token is text
+    return (
+        tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)['input_ids']
+        if texts
+        else []
+    )
+
 
 def encode_sentences(
-    text: str,              # a contract
+    text: str,  # a contract
     sentences: np.ndarray,  # [sentences, 2]: first character of each, and one past its last
     tokenizer,
-    context_tokens: int = 16
-) -> tuple[list[list[int]], list[list[int]]]: # token ids of what comes before each, and of each sentence
-    "Tokens of sentences and of the last tokens before them, white space collapsed; a sentence has the space or line break before it."
-    before = [text[max(a - 400, 0):a] for a, _ in sentences]
-    gaps = ['\n' if t[len(t.rstrip()):].count('\n') > 1 or a == 0 else ' ' for t, (a, _) in zip(before, sentences)]
+    context_tokens: int = 16,
+) -> tuple[list[list[int]], list[list[int]]]:  # token ids of what comes before each, and of each sentence
+    """Tokens of sentences and of the last tokens before them, white space collapsed; a sentence has the space or line
+    break before it.
+    """
+    before = [text[max(a - 400, 0) : a] for a, _ in sentences]
+    gaps = ['\n' if t[len(t.rstrip()) :].count('\n') > 1 or a == 0 else ' ' for t, (a, _) in zip(before, sentences)]
     said = _encode(tokenizer, [gap + _collapse(text[a:b]) for gap, (a, b) in zip(gaps, sentences)])
-    return [t[max(len(t) - context_tokens, 0):] for t in _encode(tokenizer, [_collapse(t.rstrip()) for t in before])], said
+    return [
+        t[max(len(t) - context_tokens, 0) :] for t in _encode(tokenizer, [_collapse(t.rstrip()) for t in before])
+    ], said
+
 
 @dataclass(frozen=True)
 class Window:
     "A sentence of a contract, behind what comes before it."
-    ids: np.ndarray        # int32 [tokens]
-    spans: np.ndarray      # int32 [1, 2]: the sentence's first token, and one past its last
+
+    ids: np.ndarray  # int32 [tokens]
+    spans: np.ndarray  # int32 [1, 2]: the sentence's first token, and one past its last
     sentences: np.ndarray  # int32 [1]: its number in the contract
 
-    def __len__(self): return len(self.ids)
+    def __len__(self):
+        return len(self.ids)
 
 # %% ../nbs/week1_windows.ipynb #0a6541f2
-def start_token(tokenizer) -> int: # its id
-    "The token between documents: `<|endoftext|>` where the tokenizer has it (its beginning token may open a turn of a chat), else the beginning token, else the end token."
+def start_token(tokenizer) -> int:  # its id
+    """The token between documents: `<|endoftext|>` where the tokenizer has it (its beginning token may open a turn of a
+    chat), else the beginning token, else the end token.
+    """
     between = tokenizer.convert_tokens_to_ids('<|endoftext|>')
     known = between is not None and tokenizer.convert_ids_to_tokens(between) == '<|endoftext|>'
-    return next(i for i in (between if known else None, tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None)
+    return next(
+        i for i in (between if known else None, tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None
+    )
+
 
 def cut_windows(
-    text: str,              # a contract
+    text: str,  # a contract
     sentences: np.ndarray,  # [sentences, 2]
     tokenizer,
     window_tokens: int = 177,  # at most; a longer sentence is cut off
-    asked: np.ndarray | None = None, # bool [sentences]: those in doubt; None: all
-    context_tokens: int = 16   # before the sentence
-) -> list[Window]: # in reading order
-    "The windows of the sentences that are in doubt. Raises LegalLLMError for windows that hold less than 16 tokens of a sentence."
-    if window_tokens < context_tokens + 17: raise LegalLLMError(f"window_tokens={window_tokens} leaves no room for a sentence behind {context_tokens} tokens: give {context_tokens + 17} or more")
+    asked: np.ndarray | None = None,  # bool [sentences]: those in doubt; None: all
+    context_tokens: int = 16,  # before the sentence
+) -> list[Window]:  # in reading order
+    """The windows of the sentences that are in doubt. Raises LegalLLMError for windows that hold less than 16 tokens of
+    a sentence.
+    """
+    if window_tokens < context_tokens + 17:
+        raise LegalLLMError(
+            f"window_tokens={window_tokens} leaves no room for a sentence behind {context_tokens} tokens: give "
+            f"{context_tokens + 17} or more"
+        )
     numbers = np.arange(len(sentences)) if asked is None else np.flatnonzero(asked)
     out, start = [], start_token(tokenizer)
-    for i, before, said in zip(numbers.tolist(), *encode_sentences(text, sentences[numbers], tokenizer, context_tokens)):
+    for i, before, said in zip(
+        numbers.tolist(), *encode_sentences(text, sentences[numbers], tokenizer, context_tokens)
+    ):
         ids = [start, *before, *said][:window_tokens]
-        out.append(Window(np.array(ids, np.int32), np.array([[1 + len(before), len(ids)]], np.int32), np.array([i], np.int32)))
+        out.append(
+            Window(np.array(ids, np.int32), np.array([[1 + len(before), len(ids)]], np.int32), np.array([i], np.int32))
+        )
     return out
 
 # %% ../nbs/week1_windows.ipynb #0d0d9a9d
 @dataclass(frozen=True)
 class Example:
     "A window, and what is known of the sentences that are asked about."
+
     window: Window
     offset: np.ndarray  # float32 [asked, categories]: the screen's log odds
-    doubt: np.ndarray   # bool [asked, categories]: the pairs that count, which are all, unless some are left out to compare
-    label: np.ndarray   # bool [asked, categories]: what is so
+    # bool [asked, categories]: the pairs that count, which are all, unless some are left out to compare
+    doubt: np.ndarray
+    label: np.ndarray  # bool [asked, categories]: what is so
 
-    def __len__(self): return len(self.window)
+    def __len__(self):
+        return len(self.window)
+
 
 def in_doubt(
-    odds: np.ndarray,      # [sentences, categories]: log odds
-    min_probability: float # below which the screen is believed
-) -> np.ndarray: # bool [sentences, categories]
-    "Which categories of which sentences the screen does not rule out. Raises LegalLLMError for a probability outside (0, 1)."
-    if not 0 < min_probability < 1: raise LegalLLMError(f"min_probability={min_probability} must be in (0, 1)")
+    odds: np.ndarray,  # [sentences, categories]: log odds
+    min_probability: float,  # below which the screen is believed
+) -> np.ndarray:  # bool [sentences, categories]
+    """Which categories of which sentences the screen does not rule out. Raises LegalLLMError for a probability outside
+    (0, 1).
+    """
+    if not 0 < min_probability < 1:
+        raise LegalLLMError(f"min_probability={min_probability} must be in (0, 1)")
     return odds > np.log(min_probability / (1 - min_probability))
 
+
 def make_examples(
-    text: str,              # a contract
+    text: str,  # a contract
     sentences: np.ndarray,  # [sentences, 2]
-    odds: np.ndarray,       # float32 [sentences, categories]: the screen's log odds
-    label: np.ndarray,      # bool [sentences, categories], as `label_sentences` gives them
+    odds: np.ndarray,  # float32 [sentences, categories]: the screen's log odds
+    label: np.ndarray,  # bool [sentences, categories], as `label_sentences` gives them
     tokenizer,
     window_tokens: int = 177,
-    min_probability: float = .05
+    min_probability: float = 0.05,
 ) -> list[Example]:
     "The examples of one contract."
     windows = cut_windows(text, sentences, tokenizer, window_tokens, in_doubt(odds, min_probability).any(1))

@@ -10,49 +10,74 @@ import re
 __all__ = ['DATE', 'TITLE', 'exact_words']
 
 # %% ../nbs/week1_words.ipynb #1e9d2200
-_MONTH = (r'(?:Jan(?:uary|\b\.?)|Feb(?:ruary|\b\.?)|Mar(?:ch|\b\.?)|Apr(?:il|\b\.?)|May|June?|July?|Aug(?:ust|\b\.?)|'
-          r'Sep(?:tember|t?\b\.?)|Oct(?:ober|\b\.?)|Nov(?:ember|\b\.?)|Dec(?:ember|\b\.?))')
+_MONTH = (
+    r'(?:Jan(?:uary|\b\.?)|Feb(?:ruary|\b\.?)|Mar(?:ch|\b\.?)|Apr(?:il|\b\.?)|May|June?|July?|Aug(?:ust|\b\.?)|'
+    r'Sep(?:tember|t?\b\.?)|Oct(?:ober|\b\.?)|Nov(?:ember|\b\.?)|Dec(?:ember|\b\.?))'
+)
 _BLANK = r'(?:_++|\[[^\]]{0,12}\])'
 _DAY = rf'(?:\d{{1,2}}\s*(?:st|nd|rd|th|t h)?|{_BLANK})'
 _YEAR = rf'(?:(?:19|20)(?:\d\d|\d?_++)|{_BLANK})'
 
-DATE = re.compile('|'.join([
-    rf'(?:this\s+)?{_DAY}?\s*day\s+of\s+(?:{_MONTH}|{_BLANK})?[\s,.]*(?:of\s+)?(?:{_YEAR}|(?:19|20)\b)?', # this 1st day of May, 2014
-    rf'{_MONTH}\s*{_DAY}?[\s,.]*{_YEAR}',                      # May 14, 2014
-    rf'{_DAY}\s*(?:of\s+)?{_MONTH}[\s,.]*{_YEAR}',             # 14 May 2014
-    r'\b\d{1,2}\s?[/.-]\s?\d{1,2}\s?[/.-]\s?(?:\d{4}|\d\d)\b', # 5/14/14
-    r'(?:[_[][_\s\]]*|(?<=\s)|^),\s*(?:19|20)\d\d\b',          # ____ __, 2014, and ", 2014" where the blanks got lost
-]), re.I)
+DATE = re.compile(
+    '|'.join(
+        [
+            # this 1st day of May, 2014
+            rf'(?:this\s+)?{_DAY}?\s*day\s+of\s+(?:{_MONTH}|{_BLANK})?[\s,.]*(?:of\s+)?(?:{_YEAR}|(?:19|20)\b)?',
+            rf'{_MONTH}\s*{_DAY}?[\s,.]*{_YEAR}',  # May 14, 2014
+            rf'{_DAY}\s*(?:of\s+)?{_MONTH}[\s,.]*{_YEAR}',  # 14 May 2014
+            r'\b\d{1,2}\s?[/.-]\s?\d{1,2}\s?[/.-]\s?(?:\d{4}|\d\d)\b',  # 5/14/14
+            r'(?:[_[][_\s\]]*|(?<=\s)|^),\s*(?:19|20)\d\d\b',  # ____ __, 2014, and ", 2014" where the blanks got lost
+        ]
+    ),
+    re.I,
+)
 
 # %% ../nbs/week1_words.ipynb #4083c57f
-_KIND = r'(?i:agreements?|contract|amendment|addendum|lease|license|plan|guaranty|undertaking|memorandum of understanding)'
+_KIND = (
+    r'(?i:agreements?|contract|amendment|addendum|lease|license|plan|guaranty|undertaking|memorandum of understanding)'
+)
 _TITLED = r"(?:(?!This\b|THIS\b)[A-Z0-9#][\w.,&/'’#-]*|\([A-Za-z ]+\)|of|and|for|to|the|in|on|with|or|by|&|-|–)"
 TITLE = re.compile(rf'(?:{_TITLED}\s+){{0,12}}{_KIND}\b(?:\s+(?:No\.?|Number|#)\s*\w+)?')
-_BEFORE = re.compile(r'(?:.*\b(?:INC|LLC|LTD|CORP|CORPORATION|COMPANY|L\.P|LP|N\.A)\b[.,]*\s+)?'
-                     r'(?:(?:the|an?|and|of|to|for|in|by|on|exhibit\s+[\w.()-]+|execution\s+(?:copy|version)|\d+[\w.]*)\s+)*', re.I | re.S)
+_BEFORE = re.compile(
+    r'(?:.*\b(?:INC|LLC|LTD|CORP|CORPORATION|COMPANY|L\.P|LP|N\.A)\b[.,]*\s+)?'
+    r'(?:(?:the|an?|and|of|to|for|in|by|on|exhibit\s+[\w.()-]+|execution\s+(?:copy|version)|\d+[\w.]*)\s+)*',
+    re.I | re.S,
+)
+
 
 def _title(sentence: str) -> tuple[int, int] | None:
     for m in TITLE.finditer(sentence):
         start = m.start() + _BEFORE.match(m[0]).end()
-        if ' ' in ' '.join(sentence[start:m.end()].split()): return start, m.end() # "Agreement" alone is no title
+        if ' ' in ' '.join(sentence[start : m.end()].split()):
+            return start, m.end()  # "Agreement" alone is no title
     return None
 
 # %% ../nbs/week1_words.ipynb #b479d625
-_CLAUSE, _OPENING = re.compile(r'\b(?:shall|will|means?|term)\b', re.I), re.compile(r'\b(?:between|among)\b', re.I)
+_CLAUSE = re.compile(r'\b(?:shall|will|means?|term)\b', re.I)
+_OPENING = re.compile(r'\b(?:between|among)\b', re.I)
+
 
 def _date(sentence: str, effective: bool) -> tuple[int, int] | None:
     found = list(DATE.finditer(sentence))
     if effective:
-        if _CLAUSE.search(sentence) and not _OPENING.search(sentence): return None
-        found = [m for m in found if re.search('effective', sentence[max(m.start() - 60, 0):m.start()], re.I)
-                 or re.match('.{0,30}Effective', sentence[m.end():], re.S)] or found
+        if _CLAUSE.search(sentence) and not _OPENING.search(sentence):
+            return None
+        found = [
+            m
+            for m in found
+            if re.search('effective', sentence[max(m.start() - 60, 0) : m.start()], re.I)
+            or re.match('.{0,30}Effective', sentence[m.end() :], re.S)
+        ] or found
     return found[0].span() if found else None
 
+
 def exact_words(
-    sentence: str,
-    category: str
-) -> tuple[int, int]: # characters in the sentence; all of it where no rule says otherwise
+    sentence: str, category: str
+) -> tuple[int, int]:  # characters in the sentence; all of it where no rule says otherwise
     "The words of a sentence that are the clause."
-    span = {'Document Name': lambda: _title(sentence), 'Agreement Date': lambda: _date(sentence, False),
-            'Effective Date': lambda: _date(sentence, True)}.get(category, lambda: None)()
+    span = {
+        'Document Name': lambda: _title(sentence),
+        'Agreement Date': lambda: _date(sentence, False),
+        'Effective Date': lambda: _date(sentence, True),
+    }.get(category, lambda: None)()
     return span or (0, len(sentence))

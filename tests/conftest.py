@@ -1,4 +1,6 @@
-"Shared by all tests: the tools can be imported, nothing goes to the network or to the user's folders, and the notebooks come last."
+"""Shared by all tests: the tools can be imported, nothing goes to the network or to the user's folders, and the
+notebooks come last.
+"""
 
 import os
 import sys
@@ -14,7 +16,8 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 
 
 # One process a core (`-n auto`), each pinned to its own, so that the numerical libraries of two do not fight for both.
-WEEKS = ('week1_data', 'week2_train', 'week2_trainer', 'week3_eval', 'week4_demo', 'week4_share')  # share a folder, where one finds what another made
+# share a folder, where one finds what another made
+WEEKS = ('week1_data', 'week2_train', 'week2_trainer', 'week3_eval', 'week4_demo', 'week4_share')
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -31,12 +34,15 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    "In one process, quick tests come first: what is wrong should be known in seconds. In several, the notebooks do, since they take longest."
+    """In one process, quick tests come first: what is wrong should be known in seconds. In several, the notebooks do,
+    since they take longest.
+    """
     several = 'PYTEST_XDIST_WORKER' in os.environ
     for item in items:
         name = item.callspec.id if item.originalname == 'test_notebook' else item.path.stem
         item.add_marker(pytest.mark.xdist_group('weeks' if name in WEEKS else name))
-    items.sort(key=lambda item: (item.path.name == 'test_notebooks.py') != several)  # a stable sort: the rest keeps its order
+    # a stable sort: the rest keeps its order
+    items.sort(key=lambda item: (item.path.name == 'test_notebooks.py') != several)
 
 
 @pytest.fixture(scope='session')

@@ -23,14 +23,19 @@ def save(folder: Path, step: int) -> None:
 
 
 def stop(work, calls: int) -> bool:
-    "Do the work in a process of its own, which ends after so many calls into the system; False where the work needs fewer"
+    """Do the work in a process of its own, which ends after so many calls into the system; False where the work needs
+    fewer
+    """
     pid = os.fork()
     if not pid:
         left = calls
 
         def count(frame, event, call):
             nonlocal left
-            if event == 'c_call' and {getattr(call, '__module__', ''), type(getattr(call, '__self__', '')).__module__} & {'posix', '_io'}:
+            if event == 'c_call' and {
+                getattr(call, '__module__', ''),
+                type(getattr(call, '__self__', '')).__module__,
+            } & {'posix', '_io'}:
                 left -= 1
                 if left < 0:
                     os._exit(9)

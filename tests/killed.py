@@ -1,8 +1,10 @@
-"""Kill a training with SIGKILL at random moments, in the middle of saves too, and compare how it ends with one that was left alone.
+"""Kill a training with SIGKILL at random moments, in the middle of saves too, and compare how it ends with one that was
+left alone.
 
 python tests/killed.py FOLDER [--kills 20] [--steps 60] [--seed 0]     the last line of output is a JSON object
 
-All libraries are imported once, and nothing is computed here: each life of the training is a fork, which starts in a fraction of a second.
+All libraries are imported once, and nothing is computed here: each life of the training is a fork, which starts in a
+fraction of a second.
 """
 
 import argparse
@@ -105,7 +107,9 @@ def main():
     def live():
         train(settings, run, progress=False)
 
-    wait(fork(lambda: (make_tiny(folder / 'base'), make_data(folder / 'data')), folder / 'made.txt'), folder / 'made.txt')
+    wait(
+        fork(lambda: (make_tiny(folder / 'base'), make_data(folder / 'data')), folder / 'made.txt'), folder / 'made.txt'
+    )
     gc.collect()
     gc.freeze()  # what is imported stays shared, and is not searched again in each life
     start = time.monotonic()
@@ -130,7 +134,10 @@ def main():
         log = [json.loads(line) for line in (path / 'log.jsonl').read_text().splitlines()]
         return [{k: v for k, v in line.items() if 'second' not in k and k != 'memory_gb'} for line in log]
 
-    a, b = ({k: v for f in sorted((p / 'adapter').glob('*.safetensors')) for k, v in load_file(f).items()} for p in (alone, run))
+    a, b = (
+        {k: v for f in sorted((p / 'adapter').glob('*.safetensors')) for k, v in load_file(f).items()}
+        for p in (alone, run)
+    )
     last = load_file(run / 'checkpoints' / f'checkpoint-{args.steps}' / 'adapter_model.safetensors')
     print(
         json.dumps(
@@ -142,7 +149,9 @@ def main():
                 passed_over=said.read_text().count('passing over'),
                 steps=[line['step'] for line in seen(run) if 'loss' in line] == list(range(1, args.steps + 1)),
                 log=seen(alone) == seen(run),
-                adapter=a.keys() == b.keys() and all(a[k].tobytes() == b[k].tobytes() for k in a) and any(last[k].any() for k in last if 'lora_B' in k),
+                adapter=a.keys() == b.keys()
+                and all(a[k].tobytes() == b[k].tobytes() for k in a)
+                and any(last[k].any() for k in last if 'lora_B' in k),
                 checkpoint=sealed(alone, args.steps) == sealed(run, args.steps),
                 lives=lives,
                 seconds=round(time.monotonic() - start, 1),
@@ -154,7 +163,10 @@ def main():
 def sealed(run: Path, step: int) -> dict:
     "Checksums of what a checkpoint restores"
     seal = json.loads((run / 'checkpoints' / f'checkpoint-{step}' / 'seal.json').read_text())
-    return {name: seal[name]['sha256'] for name in ('adapter_model.safetensors', 'head.safetensors', 'optimizer.pt', 'scheduler.pt', 'rng_state.pth')}
+    return {
+        name: seal[name]['sha256']
+        for name in ('adapter_model.safetensors', 'head.safetensors', 'optimizer.pt', 'scheduler.pt', 'rng_state.pth')
+    }
 
 
 if __name__ == '__main__':

@@ -1,4 +1,6 @@
-"""`legal-llm`, where accelerate shards a model on a processor too: it does so on GPUs only, and FSDP itself works on both."""
+"""`legal-llm`, where accelerate shards a model on a processor too: it does so on GPUs only, and FSDP itself works on
+both.
+"""
 
 import sys
 

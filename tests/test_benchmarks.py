@@ -22,10 +22,15 @@ def test_review(screen_run, tiny):
     "Screen alone, and what `generate` takes for all windows and categories by the sample that it was timed on"
     made = review.review(fast=True, run=str(screen_run), words=(700,), most=0)
     (row,) = made['rows']
-    assert row['read'] == 0 < row['sentences'] and row['seconds'].keys() == {'screen', 'whole'} and made['load']['megabytes'] > 10
+    assert (
+        row['read'] == 0 < row['sentences']
+        and row['seconds'].keys() == {'screen', 'whole'}
+        and made['load']['megabytes'] > 10
+    )
     asked = review.generate(str(tiny), words=(700,), most=0, sample=(1, 2), max_tokens=4)
     (row,) = asked['extrapolated']
-    assert asked['pairs'] == 4 and 0 < asked['written'] <= 16 and row['windows'] > 1  # the shortest contract is the longest here
+    # the shortest contract is the longest here
+    assert asked['pairs'] == 4 and 0 < asked['written'] <= 16 and row['windows'] > 1
     assert row['seconds'] == pytest.approx(asked['seconds_per_pair'] * row['windows'] * 41, abs=0.3)
 
 
@@ -39,14 +44,21 @@ def test_training(method, tiny, tmp_path):
     examples, file = make_examples(3, 64)[: 2 * training.WINDOWS], tmp_path / 'examples'
     file.write_bytes(pickle.dumps(examples))
     row = training.run_case(method, str(file), 2, str(tiny), most=128)
-    assert row['pairs'] == sum(e.doubt.sum() for e in examples[training.WINDOWS :]) and row['seconds'] > 0 < row['pairs_per_second']
+    assert (
+        row['pairs'] == sum(e.doubt.sum() for e in examples[training.WINDOWS :])
+        and row['seconds'] > 0 < row['pairs_per_second']
+    )
     assert 0 < training.gradients(str(file), str(tiny))['off_by'] < 1e-4
     assert row['tokens'] == row['timed'] if method == 'windows' else row['tokens'] > row['timed']
 
 
 def test_scale():
     row = scale.week1(21)
-    assert row['contracts'] == 21 and row['windows'] > 0 and row['stages'].keys() >= {'fit the screen', 'the whole of week 1'}
+    assert (
+        row['contracts'] == 21
+        and row['windows'] > 0
+        and row['stages'].keys() >= {'fit the screen', 'the whole of week 1'}
+    )
 
 
 def test_gpu(tiny, tmp_path, capsys):
@@ -54,9 +66,18 @@ def test_gpu(tiny, tmp_path, capsys):
     from legal_llm.models import load_tokenizer
     from tiny import make_examples
 
-    shape = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+    shape = dict(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
     base = gpu.random_base(tmp_path / 'base', load_tokenizer(str(tiny)), **shape)
     made = gpu.steps(str(base), make_examples(3, 64)[: 2 * gpu.WINDOWS], 'float32')
     assert 0 < made['gradients'] < 1e-3 and [t['checkpointing'] for t in made['training']] == [True, False]
-    assert len({p['pairs'] for p in made['pairs']}) == 1 and all(r['tokens_per_second'] > 0 for r in (*made['training'], *made['reading']))
+    assert len({p['pairs'] for p in made['pairs']}) == 1 and all(
+        r['tokens_per_second'] > 0 for r in (*made['training'], *made['reading'])
+    )
     assert gpu.main() is None and 'there is no GPU' in capsys.readouterr().out

@@ -31,7 +31,18 @@ def run(tiny, tiny_data, tmp_path_factory):
     "A finished training with its last two checkpoints, as transformers' Trainer writes them"
     from legal_llm.train import TrainSettings, train
 
-    s = TrainSettings(data=str(tiny_data), base=str(tiny), dtype='float32', window_tokens=96, probe_windows=40, max_packs=6, pack_windows=1, accumulation=2, save_every=1, dev_every=0)
+    s = TrainSettings(
+        data=str(tiny_data),
+        base=str(tiny),
+        dtype='float32',
+        window_tokens=96,
+        probe_windows=40,
+        max_packs=6,
+        pack_windows=1,
+        accumulation=2,
+        save_every=1,
+        dev_every=0,
+    )
     return s, train(s, tmp_path_factory.mktemp('run') / 'whole', progress=False)
 
 
@@ -58,7 +69,15 @@ def replace(file):
 def test_each_damaged_file_of_a_real_checkpoint_is_noticed(run, damage, tmp_path):
     source = run[1].path / 'checkpoints'
     files = [p.name for p in (source / 'checkpoint-3').iterdir()]
-    assert {'adapter_model.safetensors', 'head.safetensors', 'optimizer.pt', 'scheduler.pt', 'rng_state.pth', 'trainer_state.json', SEAL} <= set(files)
+    assert {
+        'adapter_model.safetensors',
+        'head.safetensors',
+        'optimizer.pt',
+        'scheduler.pt',
+        'rng_state.pth',
+        'trainer_state.json',
+        SEAL,
+    } <= set(files)
     for name in files:
         shutil.copytree(source, tmp_path / name)
         damage(tmp_path / name / 'checkpoint-3' / name)
@@ -67,7 +86,8 @@ def test_each_damaged_file_of_a_real_checkpoint_is_noticed(run, damage, tmp_path
             assert latest_valid(tmp_path / name, said.append).name == 'checkpoint-3'
             continue
         assert latest_valid(tmp_path / name, said.append) == tmp_path / name / 'checkpoint-2', (name, said)
-        assert len(said) == 1 and 'checkpoint-3' in said[0] and (name in said[0] or name == SEAL)  # a damaged seal may blame another file
+        # a damaged seal may blame another file
+        assert len(said) == 1 and 'checkpoint-3' in said[0] and (name in said[0] or name == SEAL)
 
 
 def test_training_goes_on_from_the_one_before(run, tmp_path, capsys):
@@ -162,13 +182,21 @@ def test_rotation_keeps_the_newest_whole_ones(tmp_path):
     flip(tmp_path / 'checkpoint-4' / 'adapter.bin')
     (tmp_path / 'notes.txt').write_text('mine')
     assert [p.name for p in rotate(tmp_path, 2)] == ['checkpoint-9', 'checkpoint-3']
-    assert names(tmp_path) == ['checkpoint-10', 'checkpoint-3', 'checkpoint-9', 'notes.txt']  # 10 is damaged, but nothing newer replaces it
+    # 10 is damaged, but nothing newer replaces it
+    assert names(tmp_path) == ['checkpoint-10', 'checkpoint-3', 'checkpoint-9', 'notes.txt']
 
 
 def test_what_is_deleted_is_emptied_first(tmp_path, monkeypatch):
     "Google Drive's trash counts: ten checkpoints of 0.3 GB in it are 3 GB of the free 15"
     deleted, real = [], shutil.rmtree
-    monkeypatch.setattr(shutil, 'rmtree', lambda path, *args, **kwargs: (deleted.append(sum(f.stat().st_size for f in Path(path).rglob('*'))), real(path, *args, **kwargs)))
+    monkeypatch.setattr(
+        shutil,
+        'rmtree',
+        lambda path, *args, **kwargs: (
+            deleted.append(sum(f.stat().st_size for f in Path(path).rglob('*'))),
+            real(path, *args, **kwargs),
+        ),
+    )
     for step in (1, 2, 3, 4):
         save(tmp_path, step)
     assert len(deleted) >= 2 and not any(deleted) and names(tmp_path) == ['checkpoint-3', 'checkpoint-4']
@@ -204,13 +232,19 @@ def test_whatever_has_the_name_is_replaced(tmp_path):
         staged = tmp_path / '.saving-new'
         staged.mkdir()
         (staged / 'adapter.bin').write_bytes(b'newer')
-        assert publish(staged, final) == final and problem(final) is None and (final / 'adapter.bin').read_bytes() == b'newer'
+        assert (
+            publish(staged, final) == final
+            and problem(final) is None
+            and (final / 'adapter.bin').read_bytes() == b'newer'
+        )
         assert not [n for n in names(tmp_path) if n.startswith('.')]
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
 def test_a_save_stopped_at_any_moment_leaves_whole_checkpoints(root, tmp_path):
-    done = subprocess.run([sys.executable, root / 'tests' / 'crashed.py', tmp_path], capture_output=True, text=True, cwd=root)
+    done = subprocess.run(
+        [sys.executable, root / 'tests' / 'crashed.py', tmp_path], capture_output=True, text=True, cwd=root
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert min(report['moments']) > 50 and report['newest'] == ['checkpoint-2', 'checkpoint-3'], report
@@ -235,7 +269,10 @@ def test_another_fault_keeps_its_name(tmp_path):
 
 def test_room_is_checked_before_anything_is_written(tmp_path):
     room_for(tmp_path / 'not' / 'yet', 0.001)
-    with pytest.raises(LegalLLMError, match=r'1000000\.000 GB does not fit .* GB are free'), saving(tmp_path, 2, gb=1e6):
+    with (
+        pytest.raises(LegalLLMError, match=r'1000000\.000 GB does not fit .* GB are free'),
+        saving(tmp_path, 2, gb=1e6),
+    ):
         pytest.fail('nothing should be written')
     assert names(tmp_path) == []
 
@@ -258,7 +295,10 @@ def small_disk(tmp_path):
     folder = tmp_path / 'disk'
     folder.mkdir()
     try:
-        mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', folder], capture_output=True).returncode == 0
+        mounted = (
+            subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', folder], capture_output=True).returncode
+            == 0
+        )
     except OSError:
         mounted = False
     if not mounted:
@@ -271,7 +311,10 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_named(small_disk, writer):
     for step in (1, 2):
         save(small_disk, step, bytes(100_000))
-    with pytest.raises(LegalLLMError, match='is full: the checkpoint of step 3 was not written'), saving(small_disk, 3) as staged:
+    with (
+        pytest.raises(LegalLLMError, match='is full: the checkpoint of step 3 was not written'),
+        saving(small_disk, 3) as staged,
+    ):
         writers()[writer](staged / 'optimizer.pt')
     assert names(small_disk) == ['checkpoint-1', 'checkpoint-2'] and problem(small_disk / 'checkpoint-2') is None
 

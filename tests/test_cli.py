@@ -1,4 +1,6 @@
-"The command line: what goes wrong ends in one sentence and exit code 2, with nothing half-written; what goes right is counted."
+"""The command line: what goes wrong ends in one sentence and exit code 2, with nothing half-written; what goes right is
+counted.
+"""
 
 import argparse
 import contextlib
@@ -49,8 +51,29 @@ def test_data_refuses(capsys, tmp_path):
     assert 'bad.json' in refused(capsys, 'data', '--source', bad, '--out', out)
     bad.write_text(json.dumps({'version': '1', 'data': [{'title': 'A', 'paragraphs': [{'context': ' ', 'qas': []}]}]}))
     refused(capsys, 'data', '--source', bad, '--out', out)
-    bad.write_text(json.dumps({'data': [{'title': 'A', 'paragraphs': [{'context': 'abc', 'qas': [
-        {'id': 'A__Parties', 'question': '?', 'answers': [{'text': 'xyz', 'answer_start': 0}]}]}]}]}))
+    bad.write_text(
+        json.dumps(
+            {
+                'data': [
+                    {
+                        'title': 'A',
+                        'paragraphs': [
+                            {
+                                'context': 'abc',
+                                'qas': [
+                                    {
+                                        'id': 'A__Parties',
+                                        'question': '?',
+                                        'answers': [{'text': 'xyz', 'answer_start': 0}],
+                                    }
+                                ],
+                            }
+                        ],
+                    }
+                ]
+            }
+        )
+    )
     refused(capsys, 'data', '--source', bad, '--out', out)
     assert not out.exists() and [p.name for p in tmp_path.iterdir()] == ['bad.json']
 
@@ -76,7 +99,9 @@ def test_extract_refuses(capsys, tmp_path, contract):
     (run / 'record.json').write_text('{}')
     assert 'no screen' in refused(capsys, 'extract', contract, '--run', run, '--out', out)
     assert '.csv' in refused(capsys, 'extract', contract, '--run', run, '--out', tmp_path / 'clauses.doc')
-    assert 'a page shows one contract' in refused(capsys, 'extract', contract, contract, '--run', run, '--out', tmp_path / 'x.html')
+    assert 'a page shows one contract' in refused(
+        capsys, 'extract', contract, contract, '--run', run, '--out', tmp_path / 'x.html'
+    )
     contract.write_text(' \n\t ')
     refused(capsys, 'extract', contract, '--run', run, '--out', out)
     assert not out.exists()
@@ -87,7 +112,11 @@ def test_what_the_screen_alone_does_needs_no_torch(capsys, tmp_path, contract, s
     code = "import sys; sys.modules['torch'] = None; from legal_llm.cli import main; sys.exit(main(sys.argv[1:]))"
 
     def run(*argv):
-        done = subprocess.run([sys.executable, '-c', code, *map(str, argv), '--run', str(screen_run), '--fast'], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, '-c', code, *map(str, argv), '--run', str(screen_run), '--fast'],
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -105,10 +134,14 @@ def test_what_the_screen_alone_does_needs_no_torch(capsys, tmp_path, contract, s
 
 
 def test_predictions_in_the_official_layout(capsys, tmp_path, screen_run, monkeypatch):
-    "Every question is answered, the scorer takes the file; what the run has learned from is refused; an interrupted call goes on"
+    """Every question is answered, the scorer takes the file; what the run has learned from is refused; an interrupted
+    call goes on
+    """
     from legal_llm import extract
 
-    contracts, source, out = write_contracts(3, seed=31), tmp_path / 'CUAD.json', tmp_path / 'made' / 'nbest_predictions_.json'
+    contracts = write_contracts(3, seed=31)
+    source = tmp_path / 'CUAD.json'
+    out = tmp_path / 'made' / 'nbest_predictions_.json'
     save_squad(contracts, source)
     command = ['predict', str(source), '--run', str(screen_run), '--fast', '--out', str(out)]
     asked, real = [], extract.Extractor.extract
@@ -129,15 +162,25 @@ def test_predictions_in_the_official_layout(capsys, tmp_path, screen_run, monkey
     said = json.loads(out.read_text())
     assert set(said) == {f'{c.title}__{k.name}' for c in contracts for k in CATEGORIES}
     texts = {c.title: c.text for c in contracts}
-    assert all(a.keys() == {'text', 'probability'} and a['text'] in texts[q.rpartition('__')[0]] for q, answers in said.items() for a in answers)
-    assert main(['score', '--predictions', str(out), '--gold', str(source)]) == 0 and json.loads(capsys.readouterr().out)['aupr'] > 0.5
+    assert all(
+        a.keys() == {'text', 'probability'} and a['text'] in texts[q.rpartition('__')[0]]
+        for q, answers in said.items()
+        for a in answers
+    )
+    assert (
+        main(['score', '--predictions', str(out), '--gold', str(source)]) == 0
+        and json.loads(capsys.readouterr().out)['aupr'] > 0.5
+    )
 
     run = shutil.copytree(screen_run, tmp_path / 'run')
     hashes = [hashlib.sha256(t.encode()).hexdigest()[:16] for t in (contracts[1].title, 'another')]
     (run / 'legal_llm.json').write_text(json.dumps(dict(name='mine', seen=hashes)))
     command[3] = str(run)
     said = refused(capsys, *command)
-    assert f'1 of 3 contracts are such as the run has learned from, among them {contracts[1].title!r}' in said and '--seen' in said
+    assert (
+        f'1 of 3 contracts are such as the run has learned from, among them {contracts[1].title!r}' in said
+        and '--seen' in said
+    )
     assert main([*command, '--seen']) == 0 and 'learned' not in capsys.readouterr().err
     assert '--split all' in refused(capsys, *command, '--split', 'test')
 
@@ -151,7 +194,10 @@ def test_train_takes_the_fields_of_its_settings(capsys):
     with pytest.raises(SystemExit):
         main(['train', '--help'])
     said = ' '.join(capsys.readouterr().out.split())
-    assert all('--' + f.name.replace('_', '-') in said for f in fields(TrainSettings)) and 'LoRA rank (default: 16)' in said
+    assert (
+        all('--' + f.name.replace('_', '-') in said for f in fields(TrainSettings))
+        and 'LoRA rank (default: 16)' in said
+    )
 
 
 def test_score(capsys, tmp_path):
@@ -160,7 +206,9 @@ def test_score(capsys, tmp_path):
     save_squad(contracts, gold)
     from legal_llm.cuad import gold_answers
 
-    nbest.write_text(json.dumps({k: [{'text': t, 'probability': .9} for t in v] for k, v in gold_answers(contracts).items()}))
+    nbest.write_text(
+        json.dumps({k: [{'text': t, 'probability': 0.9} for t in v] for k, v in gold_answers(contracts).items()})
+    )
     assert main(['score', '--predictions', str(nbest), '--gold', str(gold)]) == 0
     out = json.loads(capsys.readouterr().out)
     assert out['questions'] == 3 * 41 and out['aupr'] == pytest.approx(1) and out['precision_at_90_recall'] == 1
@@ -182,7 +230,10 @@ def test_data_on_cuad(capsys, tmp_path):
     data = open_data(tmp_path / 'data')
     contracts = [c for s in ('train', 'dev', 'test') for c in data.contracts(s)]
     assert len(contracts) == 408 and len({c.title for c in contracts}) == 408
-    assert all(c.text[x.start:x.end] == x.text for c in contracts for x in c.clauses) and sum(len(c.clauses) for c in contracts) == data.info['spans']
+    assert (
+        all(c.text[x.start : x.end] == x.text for c in contracts for x in c.clauses)
+        and sum(len(c.clauses) for c in contracts) == data.info['spans']
+    )
 
 
 def test_sources_that_cannot_be_had_are_one_line(capsys, tmp_path, monkeypatch):
@@ -193,17 +244,50 @@ def test_sources_that_cannot_be_had_are_one_line(capsys, tmp_path, monkeypatch):
     assert not (tmp_path / 'out').exists()
 
 
-WRONG = ['', '-1', '0', 'nan', 'inf', '1e400', '99999999999999999999', 'r=8', 'none', '\x00', 'FILE', 'FOLDER', 'FILE/x', 'é' * 300]
+WRONG = [
+    '',
+    '-1',
+    '0',
+    'nan',
+    'inf',
+    '1e400',
+    '99999999999999999999',
+    'r=8',
+    'none',
+    '\x00',
+    'FILE',
+    'FOLDER',
+    'FILE/x',
+    'é' * 300,
+]
 
 
 def options():
     "Each command with each of its options: (command, its other needs, option)"
-    for command in ('doctor', 'run', 'data', 'train', 'eval', 'compare', 'extract', 'predict', 'score', 'merge', 'share card', 'share export', 'share space', 'share push', 'demo'):
+    for command in (
+        'doctor',
+        'run',
+        'data',
+        'train',
+        'eval',
+        'compare',
+        'extract',
+        'predict',
+        'score',
+        'merge',
+        'share card',
+        'share export',
+        'share space',
+        'share push',
+        'demo',
+    ):
         words = command.split()
         p = parser(words[0])
         for word in words:
             p = next(a for a in p._actions if a.dest in ('command', 'what')).choices[word]
-        needs = [o for a in p._actions if a.required for o in ([a.option_strings[-1]] if a.option_strings else []) + ['none']]
+        needs = [
+            o for a in p._actions if a.required for o in ([a.option_strings[-1]] if a.option_strings else []) + ['none']
+        ]
         for a in p._actions:
             if a.option_strings and a.nargs != 0 and not isinstance(a, argparse.BooleanOptionalAction):
                 yield command, needs, a.option_strings[-1]
@@ -252,15 +336,25 @@ def test_gpus_that_are_not_there_are_refused_at_once(capsys, tmp_path, monkeypat
     import torch
 
     config = tmp_path / 'a.yaml'
-    for found, said in ((0, 'there are none: leave --gpus out, or give --use-cpu'), (1, 'there is 1: leave --gpus out'), (3, 'there are 3: give --gpus 3')):
+    for found, said in (
+        (0, 'there are none: leave --gpus out, or give --use-cpu'),
+        (1, 'there is 1: leave --gpus out'),
+        (3, 'there are 3: give --gpus 3'),
+    ):
         monkeypatch.setattr(torch.cuda, 'device_count', lambda n=found: n)
         assert said in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--gpus', 4)
         config.write_text('num_processes: 4\ndistributed_type: MULTI_GPU\n')
-        assert said in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--accelerate-config', config)
+        assert said in refused(
+            capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--accelerate-config', config
+        )
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
-    assert 'no data set in none' in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--gpus', 4, '--use-cpu')
+    assert 'no data set in none' in refused(
+        capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--gpus', 4, '--use-cpu'
+    )
     config.write_text('num_processes: 4\ndistributed_type: MULTI_CPU\n')
-    assert 'no data set in none' in refused(capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--accelerate-config', config)
+    assert 'no data set in none' in refused(
+        capsys, 'train', '--data', 'none', '--out', tmp_path / 'run', '--accelerate-config', config
+    )
 
 
 def test_lora_options_that_are_settings_are_named(capsys, tmp_path, prepared):

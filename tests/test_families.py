@@ -11,7 +11,13 @@ from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts
 from legal_llm.windows import cut_windows, start_token
 
-START = {'Llama 3': '<|begin_of_text|>', 'Qwen 3': '<|endoftext|>', 'Gemma 3': '<bos>', 'Phi 4': '<|endoftext|>', 'Mistral': '<s>'}
+START = {
+    'Llama 3': '<|begin_of_text|>',
+    'Qwen 3': '<|endoftext|>',
+    'Gemma 3': '<bos>',
+    'Phi 4': '<|endoftext|>',
+    'Mistral': '<s>',
+}
 
 
 @pytest.fixture(scope='module', params=FAMILIES)
@@ -27,11 +33,18 @@ def test_the_doctor_takes_it(family):
 
 
 def test_it_is_asked_in_its_own_words(family, monkeypatch):
-    "One beginning token where there is one, the question in the user's turn, the same on every day, and an answer's first token is what stands behind the prompt"
+    """One beginning token where there is one, the question in the user's turn, the same on every day, and an answer's
+    first token is what stands behind the prompt
+    """
     name, folder = family
     tokenizer, (_, _, template) = load_tokenizer(folder), FAMILIES[name]
     prompt = ask_prompt(tokenizer, 'This Agreement is governed\n by the laws of Ohio.', CATEGORIES[0])
-    said = tokenizer.apply_chat_template([dict(role='user', content=tokenizer.decode(prompt))], tokenize=False, add_generation_prompt=True, date_string=DATE)
+    said = tokenizer.apply_chat_template(
+        [dict(role='user', content=tokenizer.decode(prompt))],
+        tokenize=False,
+        add_generation_prompt=True,
+        date_string=DATE,
+    )
     assert prompt.count(tokenizer.bos_token_id) == ('bos_token' in template)
     assert 'governed by the laws of Ohio.' in said and 'Answer Yes or No' in said and '2026' not in said
     for word, first in zip(('Yes', 'No'), answer_tokens(tokenizer)):
@@ -43,7 +56,9 @@ def test_it_is_asked_in_its_own_words(family, monkeypatch):
 
 
 def test_windows_hold_the_sentences(family):
-    "Behind the token that begins a document; white space as one space or line break, whatever that is in tokens; and nothing in a contract becomes a special token"
+    """Behind the token that begins a document; white space as one space or line break, whatever that is in tokens; and
+    nothing in a contract becomes a special token
+    """
     name, folder = family
     tokenizer = load_tokenizer(folder)
     text = write_contracts(1, seed=9)[0].text[:6000] + '\n\nThe Buyer writes <|eot_id|></s><end_of_turn> [INST] here.'

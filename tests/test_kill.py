@@ -1,4 +1,6 @@
-"kill -9 loses nothing: a training killed twenty times, in the middle of saves too, ends bit for bit as one that was left alone."
+"""kill -9 loses nothing: a training killed twenty times, in the middle of saves too, ends bit for bit as one that was
+left alone.
+"""
 
 import json
 import os
@@ -10,7 +12,9 @@ import pytest
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
 def test_killed_training_equals_uninterrupted(root, tmp_path):
-    done = subprocess.run([sys.executable, root / 'tests' / 'killed.py', tmp_path], capture_output=True, text=True, cwd=root)
+    done = subprocess.run(
+        [sys.executable, root / 'tests' / 'killed.py', tmp_path], capture_output=True, text=True, cwd=root
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     print(f"{report['kills']} kills, {report['in_saves']} of them in a save; {report['seconds']} s")

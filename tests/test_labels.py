@@ -26,7 +26,11 @@ def quotes(contracts):
 
 
 OTHER_TEXT = {'cp1252.csv', 'html_entities.csv'}  # the same labels of contracts with a word more
-SAME = 'array.json array.jsonl bom.csv capital_header.csv cp1252.csv doccano.jsonl html_entities.csv index_column.csv label_studio.csv label_studio.json label_studio_min.json labels.xlsx mac_cr.csv pretty.jsonl prodigy.jsonl semicolon_excel.csv sep_line.csv squad_rows.jsonl tab.csv tab.tsv utf16_unicode_text.csv'
+SAME = (
+    'array.json array.jsonl bom.csv capital_header.csv cp1252.csv doccano.jsonl html_entities.csv index_column.csv '
+    'label_studio.csv label_studio.json label_studio_min.json labels.xlsx mac_cr.csv pretty.jsonl prodigy.jsonl '
+    'semicolon_excel.csv sep_line.csv squad_rows.jsonl tab.csv tab.tsv utf16_unicode_text.csv'
+)
 
 
 @pytest.mark.parametrize('name', SAME.split())
@@ -45,8 +49,16 @@ def test_cells_without_a_value_are_no_quotes():
 @pytest.mark.parametrize(
     'name, said',
     [
-        ('wrong_header.csv', "expected the heading contract,category,quote,title; found text, label, answer, document: rename the columns"),
-        ('clause_header.csv', "the column 'quote' is missing; expected the heading contract,category,quote,title; found contract, category, clause, title"),
+        (
+            'wrong_header.csv',
+            "expected the heading contract,category,quote,title; found text, label, answer, document: rename the "
+            "columns",
+        ),
+        (
+            'clause_header.csv',
+            "the column 'quote' is missing; expected the heading contract,category,quote,title; found contract, "
+            "category, clause, title",
+        ),
         ('no_quote.csv', 'no labels in it that quote anything'),
         ('pdf_ref.csv', 'there is no file a0.pdf'),
     ],
@@ -64,7 +76,10 @@ def test_labels_of_a_pdf(tmp_path):
     from test_documents import write_pdf
 
     for i, c in enumerate(sorted(good, key=lambda c: c.title)):
-        write_pdf(tmp_path / 'own' / 'contracts' / f'a{i}.pdf', ['\n'.join(line for line in c.text.split('\n') if len(line) < 100) + MORE])
+        write_pdf(
+            tmp_path / 'own' / 'contracts' / f'a{i}.pdf',
+            ['\n'.join(line for line in c.text.split('\n') if len(line) < 100) + MORE],
+        )
     assert [q[:2] for q in quotes(read(tmp_path / 'own' / 'pdf_ref.csv'))] == [q[:2] for q in quotes(good)]
 
 
@@ -82,14 +97,32 @@ def export(**record):
         (dict(labels=[[4, 15, 'governing law']]), [('Governing Law', 4)]),
         (dict(entities=[dict(start_offset=4, end_offset=15, label='GOVERNING_LAW')]), [('Governing Law', 4)]),
         (dict(spans=[dict(start=25, end=45, label='ANTI_ASSIGNMENT')], answer='accept'), [('Anti-Assignment', 25)]),
-        (dict(annotations=[dict(was_cancelled=True, result=[]), dict(result=[dict(value=dict(start=4, end=15, labels=['Governing Law', 'Parties']))])]), [('Parties', 4), ('Governing Law', 4)]),
+        (
+            dict(
+                annotations=[
+                    dict(was_cancelled=True, result=[]),
+                    dict(result=[dict(value=dict(start=4, end=15, labels=['Governing Law', 'Parties']))]),
+                ]
+            ),
+            [('Parties', 4), ('Governing Law', 4)],
+        ),
     ],
 )
 def test_the_exports_of_labelling_tools(tmp_path, record, found):
     "A contract without labels counts; one that was rejected does not"
-    (tmp_path / 'a.jsonl').write_text('\n'.join([export(**record), json.dumps(dict(text='Nothing is in it.' + MORE, spans=[])), json.dumps(dict(text='Rejected' + MORE, spans=[], answer='reject'))]))
+    (tmp_path / 'a.jsonl').write_text(
+        '\n'.join(
+            [
+                export(**record),
+                json.dumps(dict(text='Nothing is in it.' + MORE, spans=[])),
+                json.dumps(dict(text='Rejected' + MORE, spans=[], answer='reject')),
+            ]
+        )
+    )
     contracts = read(tmp_path / 'a.jsonl')
-    assert [c.text[:4] for c in contracts] == ['The ', 'Noth'] and [(k.category, k.start) for k in contracts[0].clauses] == found
+    assert [c.text[:4] for c in contracts] == ['The ', 'Noth'] and [
+        (k.category, k.start) for k in contracts[0].clauses
+    ] == found
     (tmp_path / 'b.jsonl').write_text(export(label=[[40, 9000, 'Governing Law']]))
     with pytest.raises(LegalLLMError, match='the span 40 to 9000'):
         read(tmp_path / 'b.jsonl')
@@ -108,13 +141,20 @@ def test_the_rows_of_the_hub_as_datasets_saves_them(name):
 def test_copies_that_a_notebook_makes_are_not_seen(tmp_path):
     shutil.copytree(FORMS / 'notebook_folder', tmp_path / 'n')
     (tmp_path / 'n' / '.ipynb_checkpoints').mkdir()
-    shutil.copy(tmp_path / 'n' / 'CUAD_v1 (1).json', tmp_path / 'n' / '.ipynb_checkpoints' / 'CUAD_v1 (1)-checkpoint.json')
+    shutil.copy(
+        tmp_path / 'n' / 'CUAD_v1 (1).json', tmp_path / 'n' / '.ipynb_checkpoints' / 'CUAD_v1 (1)-checkpoint.json'
+    )
     assert quotes(read(tmp_path / 'n')) == quotes(read(FORMS / 'notebook_folder' / 'CUAD_v1 (1).json'))
 
 
 @pytest.mark.parametrize(
     'name, said',
-    [('contract_nli', 'it looks like ContractNLI'), ('ledgar', 'it looks like LEDGAR'), ('hf_parquet_clause_rows', 'found file_name, clause, label, class_id, start_at'), ('no_texts', 'the contracts are missing')],
+    [
+        ('contract_nli', 'it looks like ContractNLI'),
+        ('ledgar', 'it looks like LEDGAR'),
+        ('hf_parquet_clause_rows', 'found file_name, clause, label, class_id, start_at'),
+        ('no_texts', 'the contracts are missing'),
+    ],
 )
 def test_other_data_is_named(name, said):
     with pytest.raises(LegalLLMError, match=said):
@@ -124,10 +164,35 @@ def test_other_data_is_named(name, said):
 @pytest.mark.parametrize(
     'record',
     [
-        dict(id=1, Full_Text='The law of Ohio governs.' + MORE, label=[dict(start=4, end=15, text='law of Ohio', labels=['Governing Law'])]),
+        dict(
+            id=1,
+            Full_Text='The law of Ohio governs.' + MORE,
+            label=[dict(start=4, end=15, text='law of Ohio', labels=['Governing Law'])],
+        ),
         dict(id=1, data='The law of Ohio governs.' + MORE, label=[[4, 15, 'Governing Law']]),
-        dict(data=dict(html='<p>The <b>law</b> of Ohio governs.</p><p>' + MORE), annotations=[dict(result=[dict(value=dict(start='/p[1]', end='/p[1]', startOffset=4, endOffset=15, text='law of Ohio', hypertextlabels=['Governing Law']))])]),
-        dict(text='The law of Ohio governs.' + MORE, label=[dict(start=3, end=14, text='law of Ohio', labels=['Governing Law'])]),
+        dict(
+            data=dict(html='<p>The <b>law</b> of Ohio governs.</p><p>' + MORE),
+            annotations=[
+                dict(
+                    result=[
+                        dict(
+                            value=dict(
+                                start='/p[1]',
+                                end='/p[1]',
+                                startOffset=4,
+                                endOffset=15,
+                                text='law of Ohio',
+                                hypertextlabels=['Governing Law'],
+                            )
+                        )
+                    ]
+                )
+            ],
+        ),
+        dict(
+            text='The law of Ohio governs.' + MORE,
+            label=[dict(start=3, end=14, text='law of Ohio', labels=['Governing Law'])],
+        ),
     ],
     ids=["the column's own name", 'older Doccano', 'a web page', 'places that moved'],
 )
@@ -138,6 +203,8 @@ def test_exports_that_name_or_place_their_text_otherwise(tmp_path, record):
 
 
 def test_a_label_without_a_category_is_refused(tmp_path):
-    (tmp_path / 'a.jsonl').write_text(json.dumps(dict(contract='The law of Ohio governs.' + MORE, category=None, quote='law of Ohio')))
+    (tmp_path / 'a.jsonl').write_text(
+        json.dumps(dict(contract='The law of Ohio governs.' + MORE, category=None, quote='law of Ohio'))
+    )
     with pytest.raises(LegalLLMError, match='category'):
         read(tmp_path / 'a.jsonl')

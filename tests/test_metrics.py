@@ -148,13 +148,34 @@ IDS = (
     "Bare title__",
 )
 WORDS = st.sampled_from(
-    ["seller", "Buyer", "and/or", "pay", "Pay.", "a,b", "law;", "10:30", "(new)", "İre", "é", "", ".", "\n", "the\ngoods", "x", "X", "/"]
+    [
+        "seller",
+        "Buyer",
+        "and/or",
+        "pay",
+        "Pay.",
+        "a,b",
+        "law;",
+        "10:30",
+        "(new)",
+        "İre",
+        "é",
+        "",
+        ".",
+        "\n",
+        "the\ngoods",
+        "x",
+        "X",
+        "/",
+    ]
 )
 TEXTS = st.lists(st.tuples(WORDS, st.sampled_from([" ", " ", "  ", "\n", "/", ". ", ""])), max_size=6).map(
     lambda pairs: "".join(w + s for w, s in pairs)
 )
 PROBABILITIES = st.one_of(
-    st.sampled_from([0, 1, 0.0, 1.0, 0.5, 0.99, 0.98, 0.93, 0.57, 0.01, 0.001, 0.0005, 1e-300, -0.1, 1.5, NAN, float("inf")]),
+    st.sampled_from(
+        [0, 1, 0.0, 1.0, 0.5, 0.99, 0.98, 0.93, 0.57, 0.01, 0.001, 0.0005, 1e-300, -0.1, 1.5, NAN, float("inf")]
+    ),
     st.sampled_from([float(c) for c in THRESHOLDS]),
     st.floats(0, 1),
 )
@@ -162,7 +183,9 @@ PROBABILITIES = st.one_of(
 
 @st.composite
 def cases(draw, probabilities=PROBABILITIES):
-    "Predictions and gold over the same ids, from a small pool of texts, so that matches, ties and duplicates are common."
+    """Predictions and gold over the same ids, from a small pool of texts, so that matches, ties and duplicates are
+    common.
+    """
     pool = draw(st.lists(TEXTS, min_size=1, max_size=6))
     some = st.sampled_from(pool)
     ids = draw(st.lists(st.sampled_from(IDS), unique=True, min_size=1, max_size=6))
@@ -207,15 +230,22 @@ def test_span_scores_equal_the_reference(case, threshold):
 def invent(contracts, rng, categories=("Parties", "Insurance", "Governing Law", "Audit Rights"), skill=0.7):
     "A larger random case: gold spans of word salad and predictions that are cut copies, junk and duplicates."
     words = "seller buyer goods notice, term; law court: claim party/ies fee. audit year".split()
-    text = lambda: rng.choice([" ", " ", "  "]).join(rng.choice(words) + str(rng.randrange(9)) for _ in range(rng.randint(1, 12)))
-    gold = {f"Contract {k}__{c}": [text() for _ in range(rng.choice([0, 0, 1, 1, 3]))] for k in range(contracts) for c in categories}
+    text = lambda: rng.choice([" ", " ", "  "]).join(
+        rng.choice(words) + str(rng.randrange(9)) for _ in range(rng.randint(1, 12))
+    )
+    gold = {
+        f"Contract {k}__{c}": [text() for _ in range(rng.choice([0, 0, 1, 1, 3]))]
+        for k in range(contracts)
+        for c in categories
+    }
     predictions = {}
     for i, texts in gold.items():
         found = [" ".join(t.split(" ")[rng.randint(0, 2) :]) for t in texts if rng.random() < skill] + [
             text() for _ in range(rng.randint(0, 3))
         ]
         predictions[i] = [
-            {"text": t, "probability": round(rng.random(), rng.choice([1, 2, 9]))} for t in found + found[: rng.randint(0, 1)]
+            {"text": t, "probability": round(rng.random(), rng.choice([1, 2, 9]))}
+            for t in found + found[: rng.randint(0, 1)]
         ]
     return predictions, gold
 
@@ -243,7 +273,12 @@ def test_order_does_not_matter():
 
 def one(gold_text, found, question_id="Lease__Governing Law", probability=0.9):
     "Is this find right for this gold text?"
-    return official_scores({question_id: [{"text": found, "probability": probability}]}, {question_id: [gold_text]})["recall"] == 1
+    return (
+        official_scores({question_id: [{"text": found, "probability": probability}]}, {question_id: [gold_text]})[
+            "recall"
+        ]
+        == 1
+    )
 
 
 def test_half_of_the_joint_words_is_enough():
@@ -258,7 +293,8 @@ def test_parties_exception():
     assert one("Tidewater Cranes", long, "Parties of the Pact__Insurance")  # anywhere in the id
     assert not one("Tidewater Cranes", long, "Lease__parties") and not one("Tidewater Cranes", long)
     assert not one("tidewater cranes", long, "Lease__Parties")  # raw strings
-    assert not one("by and between Tidewater Cranes of 4 Quay Road", "Tidewater", "Lease__Parties")  # gold in find, not find in gold
+    # gold in find, not find in gold
+    assert not one("by and between Tidewater Cranes of 4 Quay Road", "Tidewater", "Lease__Parties")
     case = {"Lease__Parties": [{"text": long, "probability": 0.9}]}, {"Lease__Parties": ["Tidewater Cranes"]}
     assert official_scores(*case)["f1"] == 1 and span_scores(*case)["f1"] == 0
 
@@ -286,7 +322,11 @@ def test_no_gold_makes_every_find_false():
 
 
 def test_strictly_above_and_zero_never_counts():
-    at = lambda p: official_curve({"A__T": [{"text": "x", "probability": p}]}, {"A__T": ["x"]}).recall.tolist().index(1) if p else None
+    at = lambda p: (
+        official_curve({"A__T": [{"text": "x", "probability": p}]}, {"A__T": ["x"]}).recall.tolist().index(1)
+        if p
+        else None
+    )
     assert at(0.99) == 2 and at(0.991) == 1  # point 1 is threshold .99, point 2 is .98
     assert at(0.98) == 3 and at(0.93) == 7  # .98 is exact, but the threshold called .93 is .9299999999999999
     assert at(0.001) == 101 and at(0.0011) == 100
@@ -305,7 +345,9 @@ def test_equal_texts_count_once_with_the_last_probability():
 def test_one_find_can_serve_two_gold_texts_and_two_finds_one():
     scores = official_scores({"A__T": [{"text": "a b c", "probability": 0.9}]}, {"A__T": ["a b c d", "a b"]})
     assert scores["recall"] == 1 == scores["precision"]
-    scores = official_scores({"A__T": [{"text": "a b", "probability": 0.9}, {"text": "a b c", "probability": 0.8}]}, {"A__T": ["a b c"]})
+    scores = official_scores(
+        {"A__T": [{"text": "a b", "probability": 0.9}, {"text": "a b c", "probability": 0.8}]}, {"A__T": ["a b c"]}
+    )
     assert scores["recall"] == 1 == scores["precision"]
     assert official_scores({"A__T": []}, {"A__T": ["a", "a"]})["spans"] == 2  # equal gold texts count twice
 
@@ -313,7 +355,8 @@ def test_one_find_can_serve_two_gold_texts_and_two_finds_one():
 def test_nothing_said_and_nothing_to_say():
     empty = official_scores(always_empty({"A__T": ["x"], "A__U": []}), {"A__T": ["x"], "A__U": []})
     assert (
-        math.isnan(empty["precision"]) and [empty[k] for k in ("recall", "f1", "aupr", "precision_at_80_recall", "max_recall")] == [0] * 5
+        math.isnan(empty["precision"])
+        and [empty[k] for k in ("recall", "f1", "aupr", "precision_at_80_recall", "max_recall")] == [0] * 5
     )
     vain = official_scores({"A__T": [{"text": "x", "probability": 0.5}]}, {"A__T": []})
     assert vain["precision"] == 0 and math.isnan(vain["recall"]) and vain["f1"] == 0 == vain["aupr"]
@@ -321,16 +364,26 @@ def test_nothing_said_and_nothing_to_say():
 
 
 def test_a_hand_computed_curve():
-    # finds in order of confidence: right .9, false .8, right .7, right .6, false .5; four gold texts, so recall ends at .75
+    # finds in order of confidence: right .9, false .8, right .7, right .6, false .5; four gold texts, so recall ends at
+    # .75
     answers = [{"text": t, "probability": p} for t, p in (("a", 0.9), ("q", 0.8), ("b", 0.7), ("c", 0.6), ("r", 0.5))]
     scores = official_scores({"A__T": answers}, {"A__T": ["a", "b", "c", "d"]})
     # envelope: 1 up to recall .25; at .25 it falls to 3/4 (reached at recall .75), and stays there
     assert scores["aupr"] == pytest.approx(0.25 + 0.5 * 0.75)
-    assert scores["precision"] == 0.6 and scores["recall"] == 0.75 == scores["max_recall"] and scores["precision_at_80_recall"] == 0
+    assert (
+        scores["precision"] == 0.6
+        and scores["recall"] == 0.75 == scores["max_recall"]
+        and scores["precision_at_80_recall"] == 0
+    )
 
 
 def test_category_names_inside_titles():
-    gold = {"Insurance Pool__Term": ["x"], "Insurance Pool__Insurance": ["y"], "Lease__Insurance": ["z"], "Lease__Term": []}
+    gold = {
+        "Insurance Pool__Term": ["x"],
+        "Insurance Pool__Insurance": ["y"],
+        "Lease__Insurance": ["z"],
+        "Lease__Term": [],
+    }
     predictions = {
         "Insurance Pool__Term": [],
         "Insurance Pool__Insurance": [{"text": "y", "probability": 0.9}],
@@ -384,16 +437,23 @@ def test_detection_by_hand():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.5000001, 1.0]), st.booleans(), st.integers(0, 3)), max_size=12))
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.5000001, 1.0]), st.booleans(), st.integers(0, 3)), max_size=12)
+)
 def test_average_precision_takes_ties_together(items):
-    confidence, positive, weight = (np.array(x) for x in zip(*items)) if items else (np.zeros(0), np.zeros(0, bool), np.zeros(0))
+    confidence, positive, weight = (
+        (np.array(x) for x in zip(*items)) if items else (np.zeros(0), np.zeros(0, bool), np.zeros(0))
+    )
     total, area, before = sum(w for _, p, w in items if p), 0.0, 0.0
     for c in sorted({c for c, _, _ in items}, reverse=True):
-        tp, n = sum(w for s, p, w in items if p and s >= c), sum(w for s, _, w in items if s >= c)
+        tp = sum(w for s, p, w in items if p and s >= c)
+        n = sum(w for s, _, w in items if s >= c)
         if n and total:
             area += (tp / total - before) * tp / n
             before = tp / total
-    assert average_precision(confidence, positive, weight[None].astype(float))[0] == pytest.approx(area if total else NAN, nan_ok=True)
+    assert average_precision(confidence, positive, weight[None].astype(float))[0] == pytest.approx(
+        area if total else NAN, nan_ok=True
+    )
 
 
 def test_coverage_by_hand():
@@ -405,7 +465,11 @@ def test_coverage_by_hand():
         "A__W": [],
         "A__X": [],
     }
-    assert coverage_scores(predictions, gold) == {"precision": 0.5, "recall": pytest.approx(1 / 3), "f1": pytest.approx(0.4)}
+    assert coverage_scores(predictions, gold) == {
+        "precision": 0.5,
+        "recall": pytest.approx(1 / 3),
+        "f1": pytest.approx(0.4),
+    }
     assert coverage_scores(predictions, gold, 0.85)["recall"] == 0  # "three" is no longer among the finds
 
 
@@ -419,11 +483,17 @@ def test_squad_by_hand():
     }
     scores = squad_scores(predictions, gold)
     assert scores["exact_match"] == 0.5 and scores["answerable_exact_match"] == 0.5
-    assert scores["answerable_f1"] == pytest.approx((1 + 0.5) / 2) and scores["f1"] == pytest.approx((1 + 1 + 0 + 0.5) / 4)
+    assert scores["answerable_f1"] == pytest.approx((1 + 0.5) / 2) and scores["f1"] == pytest.approx(
+        (1 + 1 + 0 + 0.5) / 4
+    )
     assert squad_words("A cat, an owl & the  Theatre") == ["cat", "owl", "theatre"]
-    assert word_f1([], []) == 1 and word_f1([], ["x"]) == 0 and word_f1(["x", "x", "y"], ["x", "z"]) == pytest.approx(0.4)
-    assert squad_scores({"A__T": []}, {"A__T": ["the", "."]})["exact_match"] == 1  # gold that normalises to nothing, as in SQuAD's script
-    assert squad_scores({"A__T": []}, {"A__T": ["the", "cat"]})["exact_match"] == 0  # and is dropped beside gold that does not
+    assert (
+        word_f1([], []) == 1 and word_f1([], ["x"]) == 0 and word_f1(["x", "x", "y"], ["x", "z"]) == pytest.approx(0.4)
+    )
+    # gold that normalises to nothing, as in SQuAD's script
+    assert squad_scores({"A__T": []}, {"A__T": ["the", "."]})["exact_match"] == 1
+    # and is dropped beside gold that does not
+    assert squad_scores({"A__T": []}, {"A__T": ["the", "cat"]})["exact_match"] == 0
     assert squad_scores({"A__T": said(("cat", 0.5))}, {"A__T": ["cat"]})["exact_match"] == 0  # not above the threshold
     assert math.isnan(squad_scores({"A__T": []}, {"A__T": []})["answerable_f1"])
 
@@ -437,7 +507,13 @@ def test_similarity_equals_sequence_matcher(a, b, floor):
 
 
 def test_similarity_tiers_by_hand():
-    gold = {"A__T": ["abcdefghij"], "A__U": ["abcdefghij", "zzz"], "A__V": ["abcdefghij"], "A__W": [], "A__X": ["abcdefghij"]}
+    gold = {
+        "A__T": ["abcdefghij"],
+        "A__U": ["abcdefghij", "zzz"],
+        "A__V": ["abcdefghij"],
+        "A__W": [],
+        "A__X": ["abcdefghij"],
+    }
     predictions = {
         "A__T": said(("abcdefghij", 0.9)),
         "A__U": said(("abcdefgh", 0.9), ("abcdefghij", 0.8)),
@@ -452,16 +528,27 @@ def test_similarity_tiers_by_hand():
 
 
 def test_autojunk_is_off():
-    text = "Neither party may assign this Agreement without the written consent of the other party, which shall not be withheld. " * 2
-    assert SequenceMatcher(None, text.replace(" ", "  "), text).ratio() < 0.5 < 0.9 < similarity(text.replace(" ", "  "), text)
+    text = (
+        "Neither party may assign this Agreement without the written consent of the other party, which shall not be "
+        "withheld. " * 2
+    )
+    assert (
+        SequenceMatcher(None, text.replace(" ", "  "), text).ratio()
+        < 0.5
+        < 0.9
+        < similarity(text.replace(" ", "  "), text)
+    )
 
 
 def test_verbatim_by_hand():
-    predictions = {"A__T": said(("Tidewater", 0.9), ("tidewater", 0.8), ("4 Quay  Road", 0.7), ("hidden", 0.2)), "B__c__T": []}
+    predictions = {
+        "A__T": said(("Tidewater", 0.9), ("tidewater", 0.8), ("4 Quay  Road", 0.7), ("hidden", 0.2)),
+        "B__c__T": [],
+    }
     texts = {"A": "Tidewater of 4 Quay\nRoad", "B__c": ""}
-    assert verbatim_rate(predictions, texts) == pytest.approx(1 / 3) and verbatim_rate(predictions, texts, collapse=True) == pytest.approx(
-        2 / 3
-    )
+    assert verbatim_rate(predictions, texts) == pytest.approx(1 / 3) and verbatim_rate(
+        predictions, texts, collapse=True
+    ) == pytest.approx(2 / 3)
     assert math.isnan(verbatim_rate({"A__T": []}, texts))
     with pytest.raises(LegalLLMError, match="'B__c'"):
         verbatim_rate(predictions, {"A": "x"})
@@ -471,14 +558,18 @@ def test_verbatim_by_hand():
 @given(cases(st.one_of(st.sampled_from([0.0, 0.2, 0.2, 0.7, 1.0]), st.floats(0, 1))))
 def test_chosen_threshold_has_the_best_span_f1(case):
     predictions, gold = case
-    f1 = lambda c: (lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn) if tp else 0)(*reference_counts(predictions, gold, c, parties=False))
-    tried = [0.0, *(a["probability"] for v in predictions.values() for a in v)]  # between two probabilities nothing changes
+    f1 = lambda c: (lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn) if tp else 0)(
+        *reference_counts(predictions, gold, c, parties=False)
+    )
+    # between two probabilities nothing changes
+    tried = [0.0, *(a["probability"] for v in predictions.values() for a in v)]
     best, chosen = max(map(f1, tried)), choose_threshold(predictions, gold)
     assert f1(chosen) == best if best else chosen == 0.5
     assert not best or all(
         f1(c) < best
         for c in tried
-        if c >= chosen and reference_counts(predictions, gold, c, False) != reference_counts(predictions, gold, chosen, False)
+        if c >= chosen
+        and reference_counts(predictions, gold, c, False) != reference_counts(predictions, gold, chosen, False)
     )
 
 
@@ -495,7 +586,9 @@ def test_chosen_threshold_is_half_way():
     predictions = {"A__T": said(("x", 0.8)), "A__U": said(("junk", 0.4)), "A__V": said(("y", 0.6))}
     assert choose_threshold(predictions, {"A__T": ["x"], "A__U": [], "A__V": ["y"]}) == pytest.approx(0.5)
     tight = {"A__T": said(("x", 0.5)), "A__U": said(("junk", math.nextafter(0.5, 0)))}
-    assert span_scores(tight, {"A__T": ["x"], "A__U": []}, choose_threshold(tight, {"A__T": ["x"], "A__U": []}))["f1"] == 1
+    assert (
+        span_scores(tight, {"A__T": ["x"], "A__U": []}, choose_threshold(tight, {"A__T": ["x"], "A__U": []}))["f1"] == 1
+    )
 
 
 # --- intervals -------------------------------------------------------------------------------------
@@ -507,7 +600,9 @@ FAMILIES = {
     "coverage": coverage_statistic,
     "squad": squad_statistic,
     "similarity": similarity_statistic,
-    "verbatim": lambda predictions, gold: verbatim_statistic(predictions, {t: "goods1 notice,2 law3 fee.4" for t in by_contract(gold)[0]}),
+    "verbatim": lambda predictions, gold: verbatim_statistic(
+        predictions, {t: "goods1 notice,2 law3 fee.4" for t in by_contract(gold)[0]}
+    ),
 }
 
 
@@ -518,7 +613,9 @@ def test_a_resample_equals_scoring_the_drawn_contracts(family):
     statistic = FAMILIES[family](predictions, gold)
     for _ in range(5):
         drawn = [rng.choice(statistic.contracts) for _ in statistic.contracts]
-        copy = lambda side: {f"{k} {i}": side[i] for k, title in enumerate(drawn) for i in gold if split_id(i)[0] == title}
+        copy = lambda side: {
+            f"{k} {i}": side[i] for k, title in enumerate(drawn) for i in gold if split_id(i)[0] == title
+        }
         weights = np.array([[float(drawn.count(t)) for t in statistic.contracts]])
         again = {name: float(x[0]) for name, x in statistic.scores(weights).items()}
         agree(again, FAMILIES[family](copy(predictions), copy(gold)).value())
@@ -531,7 +628,8 @@ def test_intervals_cover_the_truth():
     truth = (sizes * skills).sum() / sizes.sum()
     for run in range(runs):
         kind = rng.integers(0, 3, 60)
-        tp, n = rng.binomial(sizes[kind], skills[kind]).astype(float), sizes[kind].astype(float)
+        tp = rng.binomial(sizes[kind], skills[kind]).astype(float)
+        n = sizes[kind].astype(float)
         statistic = Statistic([str(k) for k in range(60)], lambda w: {"recall": (w @ tp) / (w @ n)})
         interval = bootstrap(statistic, 300, seed=run)["recall"]
         covered += interval.low <= truth <= interval.high
@@ -551,7 +649,8 @@ def test_p_values_are_fair_and_sharp():
     hard = rng.random(50)  # contracts differ far more than the runs: only pairing can see the difference
     better = paired_bootstrap(run(hard + 0.02 + 0.01 * rng.standard_normal(50)), run(hard), "accuracy")
     assert better.p_value < 0.01 and better.difference.low > 0
-    assert bootstrap(run(hard + 0.02))["accuracy"].low < bootstrap(run(hard))["accuracy"].high  # the unpaired intervals overlap
+    # the unpaired intervals overlap
+    assert bootstrap(run(hard + 0.02))["accuracy"].low < bootstrap(run(hard))["accuracy"].high
     even = np.array([1.0, -1.0] * 25)
     assert paired_bootstrap(run(even), run(0 * even), "accuracy").p_value > 0.9  # as often better as worse
     worse = paired_bootstrap(run(hard), run(hard + 0.02), "accuracy")
@@ -563,7 +662,9 @@ def test_bootstrap_is_seeded_and_the_same_run_has_no_difference():
     statistic = official_statistic(predictions, gold)
     assert bootstrap(statistic, 200) == bootstrap(statistic, 200) != bootstrap(statistic, 200, seed=1)
     interval = bootstrap(statistic, 200)["aupr"]
-    assert interval.low < interval.value < interval.high and interval.value == official_scores(predictions, gold)["aupr"]
+    assert (
+        interval.low < interval.value < interval.high and interval.value == official_scores(predictions, gold)["aupr"]
+    )
     same = paired_bootstrap(statistic, official_statistic(predictions, gold), "aupr", 200)
     assert same.p_value == 1 and same.difference.low == same.difference.high == 0
 
@@ -577,7 +678,8 @@ def test_undefined_resamples_are_left_out():
         and "–" in str(interval)
         and interval.to_dict() == {"value": None, "low": None, "high": None}
     )
-    recall = bootstrap(official_statistic({"A__T": said(("x", 0.9)), "B__T": []}, gold), 100)["recall"]  # B twice: no gold at all
+    # B twice: no gold at all
+    recall = bootstrap(official_statistic({"A__T": said(("x", 0.9)), "B__T": []}, gold), 100)["recall"]
     assert (recall.value, recall.low, recall.high) == (1, 1, 1)
 
 
@@ -587,7 +689,10 @@ def test_undefined_resamples_are_left_out():
 def test_score_table_shows_what_was_scored():
     predictions, gold = invent(8, random.Random(2))
     table = score_table(
-        {"ours": predictions, "perfect": {i: said(*((g, 1.0) for g in v)) for i, v in gold.items()}}, gold, {"ours": 0.3}, resamples=50
+        {"ours": predictions, "perfect": {i: said(*((g, 1.0) for g in v)) for i, v in gold.items()}},
+        gold,
+        {"ours": 0.3},
+        resamples=50,
     )
     assert str(ScoreTable.from_dict(json.loads(json.dumps(table.to_dict())))) == str(table)
     assert list(table.rows) == ["always empty", "ours", "perfect"] and table.thresholds == {
@@ -601,20 +706,34 @@ def test_score_table_shows_what_was_scored():
         for part in ("always empty", "AUPR", "P@80R", "max recall", "detection AP", "8 contracts", "ours 0.3", "–"):
             assert part in text
     kept = json.loads(json.dumps(table.to_dict(), allow_nan=False))
-    assert kept["systems"]["always empty"]["span"]["precision"] == {"value": None, "low": None, "high": None} and kept["contracts"] == 8
+    assert (
+        kept["systems"]["always empty"]["span"]["precision"] == {"value": None, "low": None, "high": None}
+        and kept["contracts"] == 8
+    )
     assert list(score_table({"ours": predictions}, gold, baseline=False, resamples=5).rows) == ["ours"]
 
 
 def test_what_counts_as_found_may_be_said():
     "Thresholds by category: the found ones are given, ranking uses all"
     predictions, gold = invent(8, random.Random(4))
-    last = {i: {p["text"]: p["probability"] for p in v if p["text"]} for i, v in predictions.items()}  # as the official scorer takes what stands twice
+    # as the official scorer takes what stands twice
+    last = {i: {p["text"]: p["probability"] for p in v if p["text"]} for i, v in predictions.items()}
     found = {i: said(*((t, p) for t, p in v.items() if p > 0.4)) for i, v in last.items()}
-    one, two = score_table({"ours": predictions}, gold, 0.4, resamples=20), score_table({"ours": predictions}, gold, found={"ours": found}, resamples=20)
+    one = score_table({"ours": predictions}, gold, 0.4, resamples=20)
+    two = score_table({"ours": predictions}, gold, found={"ours": found}, resamples=20)
     for family in ("official", "span", "similarity", "detection"):
-        assert {k: str(i) for k, i in one.rows["ours"][family].items()} == {k: str(i) for k, i in two.rows["ours"][family].items()}
-    assert two.thresholds is None and "each category's threshold" in str(two) and str(ScoreTable.from_dict(two.to_dict())) == str(two)
-    assert all_scores(predictions, gold, found=found, resamples=5)["span"]["f1"].value == span_scores(predictions, gold, 0.4)["f1"]
+        assert {k: str(i) for k, i in one.rows["ours"][family].items()} == {
+            k: str(i) for k, i in two.rows["ours"][family].items()
+        }
+    assert (
+        two.thresholds is None
+        and "each category's threshold" in str(two)
+        and str(ScoreTable.from_dict(two.to_dict())) == str(two)
+    )
+    assert (
+        all_scores(predictions, gold, found=found, resamples=5)["span"]["f1"].value
+        == span_scores(predictions, gold, 0.4)["f1"]
+    )
 
 
 def test_all_scores_agree_with_the_plain_ones():
@@ -636,7 +755,9 @@ def test_all_scores_agree_with_the_plain_ones():
 
 def test_plot_has_a_line_per_system():
     predictions, gold = invent(5, random.Random(3))
-    figure = plot_curves({"ours": official_curve(predictions, gold), "always empty": official_curve(always_empty(gold), gold)})
+    figure = plot_curves(
+        {"ours": official_curve(predictions, gold), "always empty": official_curve(always_empty(gold), gold)}
+    )
     assert [t.get_text().split(":")[0] for t in figure.axes[0].get_legend().get_texts()] == ["ours", "always empty"]
     assert plot_curves({}).axes[0].get_xlabel() == "recall"
 
@@ -682,7 +803,11 @@ FAULTS = {
     "one text and no probability": [b'{"A__T": "x"}'],
     "SQuAD layout": [json.dumps(squad_file({"A__T": []})).encode()],
     "'A__T'.*list": [b'{"A__T": {"text": "x", "probability": 1}}', b'{"A__T": null}'],
-    "'A__T'.*'text'": [b'{"A__T": [{"probability": 1}]}', b'{"A__T": ["x"]}', b'{"A__T": [{"text": null, "probability": 1}]}'],
+    "'A__T'.*'text'": [
+        b'{"A__T": [{"probability": 1}]}',
+        b'{"A__T": ["x"]}',
+        b'{"A__T": [{"text": null, "probability": 1}]}',
+    ],
     "'A__T'.*must be a number": [
         b'{"A__T": [{"text": "x"}]}',
         b'{"A__T": [{"text": "x", "probability": "0.9"}]}',
@@ -709,7 +834,10 @@ def test_bad_prediction_files(tmp_path, message, data):
         ("SQuAD layout", b'{"A__T": []}'),
         ("SQuAD layout", b'{"data": 3}'),
         ("must be strings", b'{"data": [{"paragraphs": [{"qas": [{"id": "x", "answers": [{"text": 3}]}]}]}]}'),
-        ("'x' stands twice", b'{"data": [{"paragraphs": [{"qas": [{"id": "x", "answers": []}, {"id": "x", "answers": []}]}]}]}'),
+        (
+            "'x' stands twice",
+            b'{"data": [{"paragraphs": [{"qas": [{"id": "x", "answers": []}, {"id": "x", "answers": []}]}]}]}',
+        ),
     ],
 )
 def test_bad_gold_files(tmp_path, message, data):
@@ -728,7 +856,9 @@ def test_missing_files(tmp_path, load):
 
 def test_question_ids_must_be_the_same():
     gold = {f"A__{k}": [] for k in range(9)}
-    with pytest.raises(LegalLLMError, match=r"9 not predicted \('A__0', 'A__1', 'A__2', …\); 1 unknown to the gold \('B__0'\)"):
+    with pytest.raises(
+        LegalLLMError, match=r"9 not predicted \('A__0', 'A__1', 'A__2', …\); 1 unknown to the gold \('B__0'\)"
+    ):
         official_scores({"B__0": []}, gold)
     for score in (
         span_scores,

@@ -10,13 +10,28 @@ from transformers import LlamaConfig, LlamaModel
 
 import legal_llm.models as models
 from legal_llm.env import LegalLLMError
-from legal_llm.models import add_lora, choose_dtype, load_adapter, load_base, load_tokenizer, resolve_base, tokenizer_hash
+from legal_llm.models import (
+    add_lora,
+    choose_dtype,
+    load_adapter,
+    load_base,
+    load_tokenizer,
+    resolve_base,
+    tokenizer_hash,
+)
 from legal_llm.rules import Hardware, Situation
 
 
 def tiny():
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=300, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
     return LlamaModel(config)
 
 
@@ -32,7 +47,17 @@ def states(model):
         return model.eval()(input_ids=torch.arange(20)[None]).last_hidden_state
 
 
-@pytest.mark.parametrize('options', [{}, {'use_rslora': True}, {'use_dora': True}, {'target_modules': ['q_proj', 'v_proj']}, {'init_lora_weights': 'gaussian'}], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'use_rslora': True},
+        {'use_dora': True},
+        {'target_modules': ['q_proj', 'v_proj']},
+        {'init_lora_weights': 'gaussian'},
+    ],
+    ids=str,
+)
 def test_options_reach_peft_and_the_adapter_comes_back(options, tmp_path):
     model = add_lora(tiny(), **options)
     config = model.peft_config['default']
@@ -47,9 +72,20 @@ def test_options_reach_peft_and_the_adapter_comes_back(options, tmp_path):
 
 def test_an_adapter_sits_in_the_layers_that_are_named_and_in_no_others(tmp_path):
     model = add_lora(tiny(), layers_to_transform=[1], target_modules=['q_proj', 'v_proj'])
-    assert {n.split('.lora_')[0].rpartition('model.')[2] for n, p in model.named_parameters() if p.requires_grad} == {f'layers.1.self_attn.{k}_proj' for k in 'qv'}
+    assert {n.split('.lora_')[0].rpartition('model.')[2] for n, p in model.named_parameters() if p.requires_grad} == {
+        f'layers.1.self_attn.{k}_proj' for k in 'qv'
+    }
     for options, n in (({}, 7), ({'target_modules': 'all-linear'}, 7), ({'target_modules': r'.*\.mlp\..*'}, 3)):
-        assert len({n.split('.lora_')[0] for n, p in add_lora(tiny(), layers_to_transform=0, **options).named_parameters() if p.requires_grad}) == n
+        assert (
+            len(
+                {
+                    n.split('.lora_')[0]
+                    for n, p in add_lora(tiny(), layers_to_transform=0, **options).named_parameters()
+                    if p.requires_grad
+                }
+            )
+            == n
+        )
     for name, p in model.named_parameters():
         if 'lora_B' in name:
             torch.nn.init.normal_(p, std=0.1)
@@ -94,14 +130,21 @@ def test_number_formats_follow_the_rules(monkeypatch):
         load_base('smollm2', four_bit=True)
 
 
-@pytest.mark.parametrize('token, name', [(None, 'unsloth/Llama-3.2-3B-Instruct'), ('hf_x', 'meta-llama/Llama-3.2-3B-Instruct')])
+@pytest.mark.parametrize(
+    'token, name', [(None, 'unsloth/Llama-3.2-3B-Instruct'), ('hf_x', 'meta-llama/Llama-3.2-3B-Instruct')]
+)
 def test_the_gated_llama_is_for_those_who_are_logged_in(token, name, monkeypatch):
     monkeypatch.setattr('huggingface_hub.get_token', lambda: token)
-    assert resolve_base('llama3.2-3b') == name and resolve_base('meta-llama/Llama-3.2-3B-Instruct') == 'meta-llama/Llama-3.2-3B-Instruct'
+    assert (
+        resolve_base('llama3.2-3b') == name
+        and resolve_base('meta-llama/Llama-3.2-3B-Instruct') == 'meta-llama/Llama-3.2-3B-Instruct'
+    )
 
 
 def test_an_adapter_that_is_not_there_or_changes_nothing(tmp_path):
-    "Rows 6.1 and 7.1 of the field's problems: the folder without the file, the base model taken for the tuned one, keys that do not match"
+    """Rows 6.1 and 7.1 of the field's problems: the folder without the file, the base model taken for the tuned one,
+    keys that do not match
+    """
     with pytest.raises(LegalLLMError, match="can't find adapter_config.json"):
         load_adapter(tiny(), tmp_path)
     model = add_lora(tiny())
@@ -144,18 +187,30 @@ def test_a_login_without_access_takes_the_ungated_copy(monkeypatch, capsys):
     def refuse(name):
         raise GatedRepoError.__new__(GatedRepoError)
 
-    for check, name in ((refuse, 'unsloth/Llama-3.2-3B-Instruct'), (lambda name: None, 'meta-llama/Llama-3.2-3B-Instruct')):
+    for check, name in (
+        (refuse, 'unsloth/Llama-3.2-3B-Instruct'),
+        (lambda name: None, 'meta-llama/Llama-3.2-3B-Instruct'),
+    ):
         models._refused.cache_clear()
         monkeypatch.setattr('huggingface_hub.get_token', lambda: 'hf_x')
         monkeypatch.setattr(models, 'offline', lambda: False)
         monkeypatch.setattr('huggingface_hub.auth_check', check)
         assert resolve_base('llama3.2-3b') == name
-        assert ('its licence was not accepted there: unsloth/Llama-3.2-3B-Instruct is taken' in capsys.readouterr().out) == (check is refuse)
+        assert (
+            'its licence was not accepted there: unsloth/Llama-3.2-3B-Instruct is taken' in capsys.readouterr().out
+        ) == (check is refuse)
     models._refused.cache_clear()
 
 
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content }}<end_of_turn>\n{% endfor %}<start_of_turn>model\n"
-DATED = "{{ strftime_now('%d %b %Y') if strftime_now is defined else date_string }}{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for "
+    "m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content }}<end_of_turn>\n{% endfor "
+    "%}<start_of_turn>model\n"
+)
+DATED = (
+    "{{ strftime_now('%d %b %Y') if strftime_now is defined else date_string }}{% for m in messages %}<|user|>{{ "
+    "m.content }}<|end|>{% endfor %}<|assistant|>"
+)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +221,12 @@ DATED = "{{ strftime_now('%d %b %Y') if strftime_now is defined else date_string
         ("{{ raise_exception('no users here') }}", {}, 'amber', "refuses a user's turn .no users here"),
         (None, {}, 'amber', 'has no chat template'),
         (NO_SYSTEM, dict(model_type='t5', is_encoder_decoder=True), 'red', 'encoder-decoder'),
-        (NO_SYSTEM, dict(model_type='llava', text_config=dict(model_type='llama'), num_hidden_layers=None, hidden_size=None), 'red', 'for pictures|its configuration'),
+        (
+            NO_SYSTEM,
+            dict(model_type='llava', text_config=dict(model_type='llama'), num_hidden_layers=None, hidden_size=None),
+            'red',
+            'for pictures|its configuration',
+        ),
         (NO_SYSTEM, dict(model_type='of another world'), 'red', 'its configuration cannot be read'),
     ],
 )
@@ -179,7 +239,9 @@ def test_whether_a_base_model_will_do(tmp_path, tiny_folder, capsys, template, c
     made = json.loads((folder / 'tokenizer_config.json').read_text())
     made.pop('chat_template', None)
     (folder / 'chat_template.jinja').unlink(missing_ok=True)
-    (folder / 'tokenizer_config.json').write_text(json.dumps({**made, **({'chat_template': template} if template else {})}))
+    (folder / 'tokenizer_config.json').write_text(
+        json.dumps({**made, **({'chat_template': template} if template else {})})
+    )
     (folder / 'config.json').write_text(json.dumps({**json.loads((folder / 'config.json').read_text()), **config}))
     found = check_base(str(folder))
     assert found[-1].status == status and re.search(said, found[-1].found), found

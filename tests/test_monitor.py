@@ -1,4 +1,6 @@
-"A training that goes wrong is stopped and told why, one that is well is left alone; the log survives a kill; views show what they are sent."
+"""A training that goes wrong is stopped and told why, one that is well is left alone; the log survives a kill; views
+show what they are sent.
+"""
 
 import io
 import json
@@ -33,16 +35,24 @@ BEGIN, SCREEN = dict(present=1.4, absent=0.25), dict(present=1.6, absent=0.3)
 
 
 def course(steps=200, seed=0, noise=0.5, learns=True, diverges=None, absent=1 / 7, spike=None):
-    "The lines of a made-up training: losses that fall, scatter, lack clauses now and then, and may jump for a dozen steps; on the same pairs the screen's losses"
+    """The lines of a made-up training: losses that fall, scatter, lack clauses now and then, and may jump for a dozen
+    steps; on the same pairs the screen's losses
+    """
     rng, lines = random.Random(seed), []
     for step in range(1, steps + 1):
         up = step > diverges if diverges else False
         jump = 8 * 0.8 ** (step - spike) if spike and step >= spike else 0
         chance = {k: math.exp(rng.gauss(0, noise)) for k in BEGIN}
-        losses = {k: chance[k] * (4 * b if up else b * (0.4 + 0.6 * math.exp(-step / 50)) if learns else 1.01 * SCREEN[k]) * (1 + jump) for k, b in BEGIN.items()}
+        losses = {
+            k: chance[k]
+            * (4 * b if up else b * (0.4 + 0.6 * math.exp(-step / 50)) if learns else 1.01 * SCREEN[k])
+            * (1 + jump)
+            for k, b in BEGIN.items()
+        }
         share = dict(present=0.1, absent=0.9)
         if rng.random() < absent:
-            losses['present'], share = rng.choice((math.nan, None)), dict(absent=1.0)  # both ways of saying that there is none
+            # both ways of saying that there is none
+            losses['present'], share = rng.choice((math.nan, None)), dict(absent=1.0)
         lines.append(
             dict(
                 step=step,
@@ -62,7 +72,9 @@ def course(steps=200, seed=0, noise=0.5, learns=True, diverges=None, absent=1 / 
 
 
 def dev(step, **more):
-    return dict(step=step, dev_score=0.1, dev_ap=0.8, screen_ap=0.7, dev_loss=0.3, **{f'dev_{k}': 0.7 for k in KINDS}, **more)
+    return dict(
+        step=step, dev_score=0.1, dev_ap=0.8, screen_ap=0.7, dev_loss=0.3, **{f'dev_{k}': 0.7 for k in KINDS}, **more
+    )
 
 
 def first(dog, lines):
@@ -77,7 +89,9 @@ def dogs():
 
 
 @pytest.mark.parametrize('seed', range(12))
-@pytest.mark.parametrize('kind', [dict(), dict(noise=0.8), dict(spike=46), dict(spike=3), dict(absent=0.6), dict(steps=1000)])
+@pytest.mark.parametrize(
+    'kind', [dict(), dict(noise=0.8), dict(spike=46), dict(spike=3), dict(absent=0.6), dict(steps=1000)]
+)
 def test_silent_on_healthy_courses(seed, kind):
     lines = course(seed=seed, **kind)
     lines[50:50] = [dev(50, note='not a number')]
@@ -86,7 +100,9 @@ def test_silent_on_healthy_courses(seed, kind):
 
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf, None])
 def test_non_finite_loss(value):
-    "The step's own loss, without the filter that replaces a NaN by the mean of other steps; None is how the log writes it"
+    """The step's own loss, without the filter that replaces a NaN by the mean of other steps; None is how the log
+    writes it
+    """
     lines = course(10)
     lines[6]['loss'] = value
     step, said = first(NonFinite(patience=25), lines)
@@ -191,7 +207,8 @@ def test_log_is_cut_at_the_checkpoint(tmp_path):
     again = Log(tmp_path, step=7)
     assert [line['step'] for line in again.lines] == [1, 2, 3, 4, 5, 5, 6, 7]
     again.write(dict(step=8, loss=1.0))
-    assert [line['step'] for line in read_log(tmp_path / 'log.jsonl')] == [1, 2, 3, 4, 5, 5, 6, 7, 8]  # before close: on the disk at once
+    # before close: on the disk at once
+    assert [line['step'] for line in read_log(tmp_path / 'log.jsonl')] == [1, 2, 3, 4, 5, 5, 6, 7, 8]
     assert Log(tmp_path).lines == []  # a training that begins anew
     assert [p.name for p in tmp_path.iterdir()] == ['log.jsonl']
 
@@ -216,10 +233,22 @@ def test_damaged_or_missing_log(tmp_path):
 def test_numbers_are_stored_as_json(tmp_path):
     np = pytest.importorskip('numpy')
     log = Log(tmp_path)
-    log.write(dict(step=1, loss=math.nan, grad_norm=math.inf, present=np.float32('nan'), lr=1.23456789e-5, tokens=10**9, absent=np.float64(0.25)))
+    log.write(
+        dict(
+            step=1,
+            loss=math.nan,
+            grad_norm=math.inf,
+            present=np.float32('nan'),
+            lr=1.23456789e-5,
+            tokens=10**9,
+            absent=np.float64(0.25),
+        )
+    )
     text = (tmp_path / 'log.jsonl').read_text()
     assert 'NaN' not in text and 'Infinity' not in text
-    assert json.loads(text) == dict(step=1, loss=None, grad_norm=None, present=None, lr=1.23457e-5, tokens=10**9, absent=0.25)
+    assert json.loads(text) == dict(
+        step=1, loss=None, grad_norm=None, present=None, lr=1.23457e-5, tokens=10**9, absent=0.25
+    )
 
 
 # views
@@ -241,7 +270,8 @@ def test_terminal_view_is_plain_and_sparse():
     text = out.getvalue()
     assert '\r' not in text and 'checkpoint-50 saved' in text and text.endswith('ended <here>\n')
     steps = [line for line in text.splitlines() if line.startswith('step ')]
-    assert len(steps) == 2 and steps[0].startswith('step 1/100') and steps[1].startswith('step 100/100')  # the first, and the last
+    # the first, and the last
+    assert len(steps) == 2 and steps[0].startswith('step 1/100') and steps[1].startswith('step 100/100')
     assert len([line for line in text.splitlines() if line.startswith('dev after step')]) == 2
     assert 'nan' not in text and 'None' not in text
 
@@ -253,7 +283,11 @@ def test_terminal_view_has_a_bar_in_a_terminal():
 
     out = Terminal()
     send(TerminalView(file=out), course(100))
-    assert '100/100' in out.getvalue() and 'dev after step 50' in out.getvalue() and 'checkpoint-50 saved' in out.getvalue()
+    assert (
+        '100/100' in out.getvalue()
+        and 'dev after step 50' in out.getvalue()
+        and 'checkpoint-50 saved' in out.getvalue()
+    )
 
 
 @pytest.fixture
@@ -276,11 +310,17 @@ def displayed(monkeypatch):
 
 def test_notebook_view_is_one_small_display(displayed):
     send(NotebookView(every=1000), course(5000, seed=1))
-    assert len(displayed) == 1 + 100 + 2  # at the beginning, for each look at dev, the note and the end; no step was due
+    # at the beginning, for each look at dev, the note and the end; no step was due
+    assert len(displayed) == 1 + 100 + 2
     page = displayed[-1]['text/html']
     assert len(page) < 40_000 and '\n' not in page
     assert 'ended &lt;here&gt;' in page and 'a &lt;title&gt;' in page and '<title>' not in page
-    assert page.count('<polyline') == 6 and page.count('<circle') == 2 * 100 and 'nan' not in page.lower() and 'None' not in page
+    assert (
+        page.count('<polyline') == 6
+        and page.count('<circle') == 2 * 100
+        and 'nan' not in page.lower()
+        and 'None' not in page
+    )
     assert 'step 5000/5000' in displayed[-1]['text/plain'].replace(',', '')
 
 
@@ -307,7 +347,9 @@ def test_views_bear_lines_without_numbers(displayed):
 
 
 def test_time_left_is_of_this_process():
-    lines = [dict(step=s, steps=20, seconds=100.0 * s) for s in range(1, 11)] + [dict(step=s, steps=20, seconds=2.0 * (s - 10)) for s in range(11, 16)]
+    lines = [dict(step=s, steps=20, seconds=100.0 * s) for s in range(1, 11)] + [
+        dict(step=s, steps=20, seconds=2.0 * (s - 10)) for s in range(11, 16)
+    ]
     assert seconds_left(lines) == pytest.approx(10)
     assert seconds_left(lines[:11]) is None and seconds_left(lines[:1]) is None
 
@@ -346,8 +388,18 @@ def test_tensorboard_files_can_be_read(tmp_path):
     rates = events.Scalars('train/lr')
     assert [e.step for e in rates] == list(range(1, 61))
     assert rates[39].value == pytest.approx(1e-4) and rates[40].value == 0.5
-    assert {'loss/present', 'loss/absent', 'train/loss', 'train/screen', 'train/grad_norm', 'machine/tokens_per_second', 'machine/memory_gb'} <= set(events.Tags()['scalars'])
-    assert len(events.Scalars('loss/present')) == sum(line['present'] is not None and line['present'] == line['present'] for line in lines)
+    assert {
+        'loss/present',
+        'loss/absent',
+        'train/loss',
+        'train/screen',
+        'train/grad_norm',
+        'machine/tokens_per_second',
+        'machine/memory_gb',
+    } <= set(events.Tags()['scalars'])
+    assert len(events.Scalars('loss/present')) == sum(
+        line['present'] is not None and line['present'] == line['present'] for line in lines
+    )
 
 
 def test_without_tensorboard_it_says_so_once(tmp_path, monkeypatch):
@@ -358,7 +410,15 @@ def test_without_tensorboard_it_says_so_once(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('lines', [[], course(1), course(150), [x for line in course(150) for x in ([line, dev(line['step'])] if line['step'] % 50 == 0 else [line])]])
+@pytest.mark.parametrize(
+    'lines',
+    [
+        [],
+        course(1),
+        course(150),
+        [x for line in course(150) for x in ([line, dev(line['step'])] if line['step'] % 50 == 0 else [line])],
+    ],
+)
 def test_plot_run(tmp_path, lines):
     plot_run(lines, tmp_path / 'pictures' / 'training.png')
     assert (tmp_path / 'pictures' / 'training.png').read_bytes().startswith(b'\x89PNG')
@@ -366,5 +426,8 @@ def test_plot_run(tmp_path, lines):
 
 def test_light():
     "Whoever only reads a log waits for no other library"
-    code = "import sys, legal_llm.monitor; print([m for m in ('torch', 'transformers', 'matplotlib', 'IPython') if m in sys.modules])"
+    code = (
+        "import sys, legal_llm.monitor; print([m for m in ('torch', 'transformers', 'matplotlib', 'IPython') if m "
+        "in sys.modules])"
+    )
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

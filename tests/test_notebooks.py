@@ -14,9 +14,13 @@ def write(path, *cells):
     made = []
     for source, outputs in (c if isinstance(c, tuple) else (c, []) for c in cells):
         markdown = source.startswith('# ')
-        made.append(nbformat.v4.new_markdown_cell(source) if markdown else nbformat.v4.new_code_cell(source, outputs=outputs))
+        made.append(
+            nbformat.v4.new_markdown_cell(source) if markdown else nbformat.v4.new_code_cell(source, outputs=outputs)
+        )
     nbformat.write(
-        nbformat.v4.new_notebook(cells=made, metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}}),
+        nbformat.v4.new_notebook(
+            cells=made, metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}}
+        ),
         path,
     )
     return path
@@ -48,8 +52,16 @@ def test_faults_of_a_notebook_are_found(tmp_path):
     "Every check of a notebook reports its own fault, and a right notebook has none"
     shown = [nbformat.v4.new_output('execute_result', {'text/plain': '1'})]
     leak = [nbformat.v4.new_output('stream', name='stdout', text='saved in /home/somebody/x')]
-    good = write(tmp_path / 'week1_good.ipynb', '# good\n> One line', '#| default_exp good', 'import math', ('math.e', shown))
-    assert check.check_form(good) == check.check_imports(good) == check.check_light(good) == check.check_executed(good) == []
+    good = write(
+        tmp_path / 'week1_good.ipynb', '# good\n> One line', '#| default_exp good', 'import math', ('math.e', shown)
+    )
+    assert (
+        check.check_form(good)
+        == check.check_imports(good)
+        == check.check_light(good)
+        == check.check_executed(good)
+        == []
+    )
     bad = write(
         tmp_path / 'week1_bad.ipynb',
         '# bad\n> One line\n\nand prose',
@@ -76,7 +88,9 @@ def test_faults_of_a_notebook_are_found(tmp_path):
 
 
 def test_a_stale_or_edited_module_is_found(tmp_path, root, monkeypatch):
-    "A module edited by hand and one whose notebook is gone are reported; IN_TEST, under which nbdev exports nothing, hides neither"
+    """A module edited by hand and one whose notebook is gone are reported; IN_TEST, under which nbdev exports nothing,
+    hides neither
+    """
     lib = tmp_path / 'legal_llm'
     lib.mkdir()
     for path in (root / 'legal_llm').glob('*.py'):
@@ -93,7 +107,10 @@ def test_a_stale_or_edited_module_is_found(tmp_path, root, monkeypatch):
 def test_what_the_field_guide_names_must_be_there():
     entry = '### 1.1 It fails\n**Why.** So.\n\n**Where.** `doctor`, `tests/test_env.py::test_doctor`.\n'
     assert check.check_guide(entry) == []
-    wrong = entry.replace('`doctor`', '`docter`').replace('::test_doctor', '::test_docter') + '\n### 1.2 It fails\n**Where.** `doctor`.'
+    wrong = (
+        entry.replace('`doctor`', '`docter`').replace('::test_doctor', '::test_docter')
+        + '\n### 1.2 It fails\n**Where.** `doctor`.'
+    )
     assert check.check_guide(wrong) == [
         '1.1 names tests/test_env.py::test_docter, which is not there',
         '1.1 names docter, which nothing exports',
@@ -106,7 +123,10 @@ def test_badges_follow_the_settings(root):
 
     text = badges.badges('week2_train', dict(user='someone', repo='a_fork', branch='dev', nbs_path='nbs'))
     assert 'https://colab.research.google.com/github/someone/a_fork/blob/dev/nbs/week2_train.ipynb' in text
-    assert 'https://kaggle.com/kernels/welcome?src=https://github.com/someone/a_fork/blob/dev/nbs/week2_train.ipynb' in text
+    assert (
+        'https://kaggle.com/kernels/welcome?src=https://github.com/someone/a_fork/blob/dev/nbs/week2_train.ipynb'
+        in text
+    )
 
 
 def test_executing_skips_what_nbdev_skips(tmp_path):
@@ -139,7 +159,8 @@ def test_a_failing_cell_fails(tmp_path):
     assert path.read_bytes() == before
 
 
-# A test asks whether the notebooks run, with the real model: less training than they show, and fewer contracts, tell that too.
+# A test asks whether the notebooks run, with the real model: less training than they show, and fewer contracts, tell
+# that too.
 TRAINED = 'probe_windows=96, max_packs=4, dev_every=2, dev_windows=32'
 LESS = {'week3_eval': {'limit=12': 'limit=3', 'limit=6': 'limit=2'}}
 

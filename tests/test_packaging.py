@@ -26,7 +26,11 @@ def settings(root):
 
 
 def requirements(path):
-    return [Requirement(line) for line in path.read_text(encoding='utf-8').splitlines() if line.strip() and not line.startswith('#')]
+    return [
+        Requirement(line)
+        for line in path.read_text(encoding='utf-8').splitlines()
+        if line.strip() and not line.startswith('#')
+    ]
 
 
 def applies(requirement, python):
@@ -41,7 +45,9 @@ def test_requirements_are_the_doctors_table(settings):
 @pytest.mark.parametrize('python', ['3.11', '3.12', '3.13'])
 @pytest.mark.parametrize('profile, run, lock', [('current', 'run', 'lock'), ('2024', '2024', 'lock-2024')])
 def test_pins(root, settings, python, profile, run, lock):
-    "For both sets and every Python: each package is pinned once and exactly, within the ranges, and the lock file has the same version"
+    """For both sets and every Python: each package is pinned once and exactly, within the ranges, and the lock file has
+    the same version
+    """
     pins = {}
     for name in (run, 'dev'):
         for r in requirements(root / 'requirements' / f'{name}.txt'):
@@ -49,10 +55,13 @@ def test_pins(root, settings, python, profile, run, lock):
                 continue
             assert re.fullmatch(r'==[^*,]+', str(r.specifier)) and r.name not in pins, r
             pins[r.name] = str(r.specifier)[2:]
-    lock = {r.name: str(r.specifier)[2:] for r in requirements(root / 'requirements' / f'{lock}.txt') if applies(r, python)}
+    lock = {
+        r.name: str(r.specifier)[2:] for r in requirements(root / 'requirements' / f'{lock}.txt') if applies(r, python)
+    }
     for r in map(Requirement, settings['requirements'].split() + settings['dev_requirements'].split()):
         assert r.name in pins and r.specifier.contains(pins[r.name]), r
-    assert {n: v for n, v in pins.items() if lock.get(n.lower()) != v} == {'torch': pins['torch']}  # torch is installed first and by itself
+    # torch is installed first and by itself
+    assert {n: v for n, v in pins.items() if lock.get(n.lower()) != v} == {'torch': pins['torch']}
     assert {n: v for n, v in PROFILES[profile].items() if pins[n] != v} == {}
     for r in requirements(root / 'requirements' / 'bench.txt'):  # what only `make bench` needs
         assert re.fullmatch(r'==[^*,]+', str(r.specifier)) and r.name not in {**pins, **lock}, r
@@ -78,7 +87,9 @@ def built(root, tmp_path_factory):
         return tmp_path / done.stdout.strip().splitlines()[-1]
 
     with tarfile.open(build('sdist', tree)) as archive:
-        archive.extractall(tmp_path / 'archive', filter='data') if sys.version_info >= (3, 12) else archive.extractall(tmp_path / 'archive')
+        archive.extractall(tmp_path / 'archive', filter='data') if sys.version_info >= (3, 12) else archive.extractall(
+            tmp_path / 'archive'
+        )
     return tree, build('wheel', next((tmp_path / 'archive').iterdir()))
 
 
@@ -86,21 +97,33 @@ def test_wheel(built, settings):
     tree, path = built
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
-        read = {name: wheel.read(f'legal_llm-{__version__}.dist-info/{name}').decode() for name in ('METADATA', 'entry_points.txt')}
+        read = {
+            name: wheel.read(f'legal_llm-{__version__}.dist-info/{name}').decode()
+            for name in ('METADATA', 'entry_points.txt')
+        }
     files = {str(p.relative_to(tree)) for p in (tree / 'legal_llm').rglob('*') if p.is_file()}
     assert {n for n in names if n.startswith('legal_llm/')} == files
-    assert files >= {f'legal_llm/{n}' for n in ('playbooks.yml', 'default/screen.json', 'default/screen.npz', 'default/README.md')}
+    assert files >= {
+        f'legal_llm/{n}' for n in ('playbooks.yml', 'default/screen.json', 'default/screen.npz', 'default/README.md')
+    }
     assert sum(p.stat().st_size for p in (tree / 'legal_llm/default').iterdir()) < 16e6
     assert not [n for n in names if n.startswith(('tests', 'tools', 'benchmarks', 'nbs'))]
-    assert 'legal-llm = legal_llm.cli:main' in read['entry_points.txt'] and 'legal_llm = legal_llm._modidx:d' in read['entry_points.txt']
+    assert (
+        'legal-llm = legal_llm.cli:main' in read['entry_points.txt']
+        and 'legal_llm = legal_llm._modidx:d' in read['entry_points.txt']
+    )
     assert [Requirement(r) for r in re.findall(r'^Requires-Dist: ([^;\n]+)$', read['METADATA'], re.M)] == [
         Requirement(p.spec) for p in PACKAGES
     ]
-    assert f"Requires-Python: >={settings['min_python']}" in read['METADATA'] and 'License: Apache-2.0' in read['METADATA']
+    assert (
+        f"Requires-Python: >={settings['min_python']}" in read['METADATA'] and 'License: Apache-2.0' in read['METADATA']
+    )
 
 
 def test_the_first_cell_of_a_week_installs_the_library(built, tmp_path):
-    "Offline Kaggle: a wheel lies among the inputs. In an empty environment the cell installs it, with nothing else; run again, it asks pip for nothing"
+    """Offline Kaggle: a wheel lies among the inputs. In an empty environment the cell installs it, with nothing else;
+    run again, it asks pip for nothing
+    """
     import badges
 
     inputs = tmp_path / 'input' / 'wheels'
@@ -108,9 +131,18 @@ def test_the_first_cell_of_a_week_installs_the_library(built, tmp_path):
     shutil.copy(built[1], inputs)
     venv.create(tmp_path / 'session', with_pip=True)
     cell = badges.install_cell().replace('/kaggle/input', str(inputs.parent))
-    cell += '\nimport importlib.metadata as m\nprint(ready.__module__, sorted(d.name for d in m.distributions() if d.name not in ("pip", "setuptools", "wheel")))'
+    cell += (
+        '\nimport importlib.metadata as m\nprint(ready.__module__, sorted(d.name for d in m.distributions() if '
+        'd.name not in ("pip", "setuptools", "wheel")))'
+    )
     for variables in ({}, {'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': ''}):
-        done = subprocess.run([tmp_path / 'session/bin/python', '-c', cell], capture_output=True, text=True, cwd=tmp_path, env={'PATH': os.environ['PATH'], **variables})
+        done = subprocess.run(
+            [tmp_path / 'session/bin/python', '-c', cell],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={'PATH': os.environ['PATH'], **variables},
+        )
         assert done.stdout.strip() == "legal_llm.env ['legal_llm']", done.stderr
         for wheel in inputs.glob('*.whl'):
             wheel.unlink()  # the second time, there is none
@@ -145,7 +177,10 @@ def test_make_says_what_it_needs(root, tmp_path):
 
 def test_workflows(root):
     "Continuous integration runs what a person runs"
-    jobs = {p.name: yaml.safe_load(p.read_text(encoding='utf-8'))['jobs'] for p in (root / '.github/workflows').glob('*.yml')}
+    jobs = {
+        p.name: yaml.safe_load(p.read_text(encoding='utf-8'))['jobs']
+        for p in (root / '.github/workflows').glob('*.yml')
+    }
     assert jobs['test.yml']['test']['strategy']['matrix']['python'] == ['3.11', '3.12', '3.13']
     assert any('.ci/run' in str(step.get('run')) for step in jobs['test.yml']['test']['steps'])
     assert any('make docs' in str(step.get('run')) for step in jobs['docs.yml']['build']['steps'])

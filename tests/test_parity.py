@@ -1,4 +1,6 @@
-"The fast path against the plain one, on the real base model and, where CUAD is at hand, on its contracts: one pass over a window is many sequences."
+"""The fast path against the plain one, on the real base model and, where CUAD is at hand, on its contracts: one pass
+over a window is many sequences.
+"""
 
 from dataclasses import replace
 
@@ -9,7 +11,16 @@ import torch.nn.functional as F
 
 from legal_llm.cuad import CATEGORIES, find_dev_cuad, load_contracts
 from legal_llm.models import add_lora, load_base, load_tokenizer
-from legal_llm.reader import LossWeights, Reader, check_pack, collate, read_windows, separate, split_pack, step_gradients
+from legal_llm.reader import (
+    LossWeights,
+    Reader,
+    check_pack,
+    collate,
+    read_windows,
+    separate,
+    split_pack,
+    step_gradients,
+)
 from legal_llm.sentences import label_sentences, split_sentences
 from legal_llm.synthetic import write_contracts
 from legal_llm.windows import make_examples
@@ -17,7 +28,9 @@ from legal_llm.windows import make_examples
 
 @pytest.fixture(scope='module')
 def reader():
-    "The first layers of SmolLM2 in float32 with an adapter and a head that do something; all thirty take a minute a test"
+    """The first layers of SmolLM2 in float32 with an adapter and a head that do something; all thirty take a minute a
+    test
+    """
     reader = Reader(add_lora(load_base('smollm2', 'float32', num_hidden_layers=8), dropout=0.0), len(CATEGORIES))
     torch.manual_seed(1)
     for name, p in reader.named_parameters():
@@ -37,21 +50,34 @@ def pack(request):
     odds = np.random.default_rng(0).normal(-6, 1, label.shape).astype(np.float32)
     examples = make_examples(contract.text, sentences, odds, label, load_tokenizer('smollm2'), 200, 0.005)
     few = sorted(sorted(examples, key=lambda e: -e.label.sum())[:3], key=len)
-    return [replace(e, doubt=(e.label | e.doubt) & (np.cumsum(e.label | e.doubt).reshape(e.doubt.shape) <= 4)) for e in few]
+    return [
+        replace(e, doubt=(e.label | e.doubt) & (np.cumsum(e.label | e.doubt).reshape(e.doubt.shape) <= 4)) for e in few
+    ]
 
 
 def plain_step(reader, pack, weights):
-    "Loss and gradients of separate sequences, written without packs: one pass for each pair, up to the end of its sentence"
+    """Loss and gradients of separate sequences, written without packs: one pass for each pair, up to the end of its
+    sentence
+    """
     reader.zero_grad()
     total, mass = 0.0, 0.0
     for e in pack:
         for row, category in np.argwhere(e.doubt):
             a, b = e.window.spans[row]
-            states = reader.model(input_ids=torch.from_numpy(e.window.ids[None, :b]).long()).last_hidden_state[0, a:b].mean(0)
-            odds = (states - reader.center) / reader.scale @ reader.head.weight[category] + reader.head.bias[category] + float(e.offset[row, category])
+            states = (
+                reader.model(input_ids=torch.from_numpy(e.window.ids[None, :b]).long())
+                .last_hidden_state[0, a:b]
+                .mean(0)
+            )
+            odds = (
+                (states - reader.center) / reader.scale @ reader.head.weight[category]
+                + reader.head.bias[category]
+                + float(e.offset[row, category])
+            )
             label = torch.tensor(float(e.label[row, category]))
             weight = weights.present if label else weights.absent
-            total, mass = total + weight * F.binary_cross_entropy_with_logits(odds, label), mass + weight
+            total = total + weight * F.binary_cross_entropy_with_logits(odds, label)
+            mass = mass + weight
     loss = total / mass
     loss.backward()
     return loss.item(), torch.cat([p.grad.flatten() for p in reader.parameters() if p.requires_grad])
@@ -60,7 +86,8 @@ def plain_step(reader, pack, weights):
 @pytest.mark.parametrize('weights', [LossWeights(), LossWeights(3.0, 0.5)], ids=['even', 'weighed'])
 def test_pack_equals_separate_sequences(reader, pack, weights):
     want_loss, want = plain_step(reader, pack, weights)
-    in_two, one_by_one = split_pack(pack, 2 * len(pack[1])), [[s] for e in pack for s in separate(e)]
+    in_two = split_pack(pack, 2 * len(pack[1]))
+    one_by_one = [[s] for e in pack for s in separate(e)]
     assert len(in_two) == 2 and len(one_by_one) == sum(e.doubt.sum() for e in pack)
     for packs in ([pack], in_two, one_by_one):
         loss, got = step_gradients(reader, packs, weights)
@@ -80,7 +107,8 @@ def test_windows_read_together_equal_windows_read_alone(reader, pack):
     windows = [e.window for e in pack][::-1]
     together = read_windows(reader, windows, 10**6)
     alone = np.concatenate([read_windows(reader, [w], 1) for w in windows])
-    assert np.abs(read_windows(reader, windows[:1] * 2) - alone[: len(windows[0].sentences)]).max() <= 1e-4  # one window twice
+    # one window twice
+    assert np.abs(read_windows(reader, windows[:1] * 2) - alone[: len(windows[0].sentences)]).max() <= 1e-4
     assert np.abs(together - alone).max() <= 1e-4 and together.shape == (sum(len(w.sentences) for w in windows), 41)
     with torch.no_grad():
         one = reader(**collate(windows[:1])).numpy()
@@ -100,11 +128,14 @@ def test_early_exit_gives_the_states_of_that_layer(pack):
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_autocast_leaves_sums_and_margins_in_32_bits(reader, pack, dtype):
-    "The layers compute in 16 bits, and what comes of their states is no 16-bit number: numpy has no bfloat16, and float16 would round log odds"
+    """The layers compute in 16 bits, and what comes of their states is no 16-bit number: numpy has no bfloat16, and
+    float16 would round log odds
+    """
     windows = [e.window for e in pack]
     plain = read_windows(reader, windows)
     with torch.autocast('cpu', dtype):
-        got, states = read_windows(reader, windows), read_windows(reader, windows, states=True)
+        got = read_windows(reader, windows)
+        states = read_windows(reader, windows, states=True)
         loss, _ = step_gradients(reader, [pack], scale=1024.0)
     assert got.dtype == states.dtype == np.float32 and np.isfinite(loss)
     assert 0 < np.abs(got - plain).max() < 0.05 * np.abs(plain).max() and (got.astype(np.float16) != got).any()
@@ -113,8 +144,16 @@ def test_autocast_leaves_sums_and_margins_in_32_bits(reader, pack, dtype):
 def test_a_model_with_sliding_attention_needs_no_masks_of_ours():
     "Windows are rows of a batch, read from left to right: whatever attention a causal model has inside is its own"
     from transformers import MistralConfig, MistralModel
+
     torch.manual_seed(0)
-    size = dict(vocab_size=50000, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    size = dict(
+        vocab_size=50000,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
     reader = Reader(add_lora(MistralModel(MistralConfig(sliding_window=8, **size)), dropout=0.0), len(CATEGORIES))
     for name, p in reader.named_parameters():
         if 'lora_B' in name or name.startswith('head'):
@@ -122,5 +161,7 @@ def test_a_model_with_sliding_attention_needs_no_masks_of_ours():
     contract = write_contracts(1, seed=9)[0]
     sentences = split_sentences(contract.text)
     label = label_sentences(sentences, contract.clauses, [c.name for c in CATEGORIES])
-    examples = make_examples(contract.text, sentences, np.zeros(label.shape, np.float32), label, load_tokenizer('smollm2'), 200)[:6]
+    examples = make_examples(
+        contract.text, sentences, np.zeros(label.shape, np.float32), label, load_tokenizer('smollm2'), 200
+    )[:6]
     assert max(map(len, examples)) > 24 and check_pack(reader, examples, scale=1024.0) < 1e-5

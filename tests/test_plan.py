@@ -22,7 +22,14 @@ from tiny import make_examples
 @pytest.fixture
 def reader():
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
     return Reader(add_lora(LlamaModel(config), r=4), len(CATEGORIES))
 
 
@@ -36,30 +43,43 @@ def packs():
 def test_a_sound_training_passes_and_is_measured(reader, packs, tmp_path):
     m, sizes = preflight(reader, packs, folder=tmp_path), sorted(map(padded, packs))
     assert m.longest == sizes[-1] and m.tokens == sizes[2]
-    assert 0 < m.reading < 60 and 0 < m.seconds < 60 and 0 < m.weights_gb < m.peak_gb < m.memory_gb and np.isfinite(m.loss)
+    assert (
+        0 < m.reading < 60 and 0 < m.seconds < 60 and 0 < m.weights_gb < m.peak_gb < m.memory_gb and np.isfinite(m.loss)
+    )
     assert m.trainable == sum(p.numel() for p in reader.parameters() if p.requires_grad) and m.parameters == LLAMA
     assert m.disk_gb == run_gb(m.trainable) and m.free_gb > m.disk_gb
-    parts = preflight(reader, packs, folder=tmp_path, budget=max(len(e) for p in packs for e in p))  # a larger pack is computed in parts
+    # a larger pack is computed in parts
+    parts = preflight(reader, packs, folder=tmp_path, budget=max(len(e) for p in packs for e in p))
     assert parts.longest < m.longest
 
 
-LLAMA = 49152 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64)  # without the last norm, which a reader does not read through
+# without the last norm, which a reader does not read through
+LLAMA = 49152 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64)
 
 
 def test_nothing_of_it_shows(reader, packs, tmp_path):
-    "Random numbers, gradients, modes and weights are as they were, the zeros of a fresh head too: the training is the same with and without preflight."
+    """Random numbers, gradients, modes and weights are as they were, the zeros of a fresh head too: the training is the
+    same with and without preflight.
+    """
     reader.train()
     reader.model.base_model.model.norm.eval()
-    before, modes = copy.deepcopy(reader.state_dict()), [m.training for m in reader.modules()]
+    before = copy.deepcopy(reader.state_dict())
+    modes = [m.training for m in reader.modules()]
     states = [random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()]
     preflight(reader, packs, folder=tmp_path)
-    assert random.getstate() == states[0] and (np.random.get_state()[1] == states[1]).all() and torch.equal(torch.get_rng_state(), states[2])
+    assert (
+        random.getstate() == states[0]
+        and (np.random.get_state()[1] == states[1]).all()
+        and torch.equal(torch.get_rng_state(), states[2])
+    )
     assert all(p.grad is None for p in reader.parameters()) and [m.training for m in reader.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in reader.state_dict().items()) and not reader.head.weight.any()
     with pytest.raises(LegalLLMError):
         reader.model.base_model.model.embed_tokens.weight.data.fill_(float('nan'))
         preflight(reader, packs, folder=tmp_path)
-    assert torch.equal(torch.get_rng_state(), states[2]) and [m.training for m in reader.modules()] == modes, 'after a fault, too'
+    assert torch.equal(torch.get_rng_state(), states[2]) and [m.training for m in reader.modules()] == modes, (
+        'after a fault, too'
+    )
 
 
 def test_gradients_are_bit_equal_with_and_without(reader, packs, tmp_path):
@@ -76,12 +96,17 @@ def test_gradients_are_bit_equal_with_and_without(reader, packs, tmp_path):
 
 def test_gradients_scaled_for_float16_are_the_same(reader, packs):
     torch.nn.init.normal_(reader.head.weight, std=0.02)
-    (loss, got), (same, scaled) = (step_gradients(reader.eval(), packs[:1], LossWeights(), scale) for scale in (1.0, 1024.0))
+    (loss, got), (same, scaled) = (
+        step_gradients(reader.eval(), packs[:1], LossWeights(), scale) for scale in (1.0, 1024.0)
+    )
     assert loss == same and torch.allclose(got, scaled, rtol=1e-5, atol=0)
 
 
 def test_adapter_is_missing_or_in_16_bits(reader, packs):
-    for without in (Reader(copy.deepcopy(reader.model).unload().requires_grad_(True), 41), copy.deepcopy(reader).requires_grad_(False)):
+    for without in (
+        Reader(copy.deepcopy(reader.model).unload().requires_grad_(True), 41),
+        copy.deepcopy(reader).requires_grad_(False),
+    ):
         with pytest.raises(LegalLLMError, match='no adapter to train: call add_lora'):
             preflight(without, packs)
     reader.head.requires_grad_(False)
@@ -130,7 +155,9 @@ def test_adapters_that_no_gradient_reaches(reader, packs):
         preflight(reader, packs)
     layer.mlp.forward = forward
     layer.self_attn.v_proj.lora_A['default'].weight.data.zero_()
-    with pytest.raises(LegalLLMError, match=r'1 adapters have a gradient of zero, such as .*layers\.1\.self_attn\.v_proj'):
+    with pytest.raises(
+        LegalLLMError, match=r'1 adapters have a gradient of zero, such as .*layers\.1\.self_attn\.v_proj'
+    ):
         preflight(reader, packs)
 
 
@@ -142,7 +169,14 @@ def test_nothing_is_differentiated_at_all(reader, packs):
         preflight(reader, packs)
 
 
-@pytest.mark.parametrize('fault', [torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=['gpu', 'cpu'])
+@pytest.mark.parametrize(
+    'fault',
+    [
+        torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=['gpu', 'cpu'],
+)
 def test_longest_pack_that_does_not_fit(reader, packs, monkeypatch, fault):
     tried = []
 
@@ -167,25 +201,57 @@ def test_other_errors_are_not_renamed(reader, packs, monkeypatch):
 
 
 MEASURED = Measured(
-    loss=2.0, longest=500, tokens=400, seconds=2.0, reading=0.5, parameters=135_000_000, trainable=2**28, weights_gb=1.0, peak_gb=6.0, memory_gb=8.0, disk_gb=1.0, free_gb=50.0
+    loss=2.0,
+    longest=500,
+    tokens=400,
+    seconds=2.0,
+    reading=0.5,
+    parameters=135_000_000,
+    trainable=2**28,
+    weights_gb=1.0,
+    peak_gb=6.0,
+    memory_gb=8.0,
+    disk_gb=1.0,
+    free_gb=50.0,
 )
 
 
 def test_plan_counts(packs):
-    p, examples = make_plan(packs, packs[0], accumulation=2, processes=1, measured=MEASURED), [e for pack in packs for e in pack]
+    p = make_plan(packs, packs[0], accumulation=2, processes=1, measured=MEASURED)
+    examples = [e for pack in packs for e in pack]
     alone = [s for e in examples for s in separate(e)]
-    assert (p.packs, p.windows, p.pairs, p.steps) == (5, 10, len(alone), 3) and p.present == sum(bool((s.doubt & s.label).any()) for s in alone)
-    assert p.tokens == sum(map(len, examples)) <= p.computed == sum(map(padded, packs)) and p.separate == sum(map(len, alone)) > p.tokens
+    assert (p.packs, p.windows, p.pairs, p.steps) == (5, 10, len(alone), 3) and p.present == sum(
+        bool((s.doubt & s.label).any()) for s in alone
+    )
+    assert (
+        p.tokens == sum(map(len, examples)) <= p.computed == sum(map(padded, packs))
+        and p.separate == sum(map(len, alone)) > p.tokens
+    )
     assert make_plan(packs, [], 1, 3, MEASURED).steps == 2
-    assert p.seconds == pytest.approx(p.computed * 2 / 400) and make_plan(packs, [], 2, 2, MEASURED).seconds == pytest.approx(p.seconds / 2)
-    assert (p.probe, p.probe_tokens) == (2, sum(map(len, packs[0]))) and p.probe_seconds == pytest.approx(p.probe_tokens * 0.5 / 400)
-    assert 'begins with zeros' in str(make_plan(packs, [], 1, 1, MEASURED)) and make_plan([], packs[0], 1, 1, MEASURED).steps == 0 and str(make_plan([], packs[0], 1, 1, MEASURED))
+    assert p.seconds == pytest.approx(p.computed * 2 / 400) and make_plan(
+        packs, [], 2, 2, MEASURED
+    ).seconds == pytest.approx(p.seconds / 2)
+    assert (p.probe, p.probe_tokens) == (2, sum(map(len, packs[0]))) and p.probe_seconds == pytest.approx(
+        p.probe_tokens * 0.5 / 400
+    )
+    assert (
+        'begins with zeros' in str(make_plan(packs, [], 1, 1, MEASURED))
+        and make_plan([], packs[0], 1, 1, MEASURED).steps == 0
+        and str(make_plan([], packs[0], 1, 1, MEASURED))
+    )
 
 
 def test_plan_says_whether_it_fits(packs):
     fits = make_plan(packs, packs[0], 4, 1, MEASURED)
     assert fits.adapter_gb == 4.0 and fits.need_gb == 8.0 and fits.fits and 'does not fit' not in str(fits)
     tight = make_plan(packs, packs[0], 4, 1, replace(MEASURED, memory_gb=7.9))
-    assert not tight.fits and 'It does not fit: lower --budget' in str(tight) and '**It does not fit**' in tight._repr_markdown_()
+    assert (
+        not tight.fits
+        and 'It does not fit: lower --budget' in str(tight)
+        and '**It does not fit**' in tight._repr_markdown_()
+    )
     for shown in (str(fits), fits._repr_markdown_()):
-        assert all(word in shown for word in ('head', 'packs', 'tokens', 'steps', 'memory', 'time', 'disk', 'separate sequences', 'GB free'))
+        assert all(
+            word in shown
+            for word in ('head', 'packs', 'tokens', 'steps', 'memory', 'time', 'disk', 'separate sequences', 'GB free')
+        )

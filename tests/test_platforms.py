@@ -1,6 +1,8 @@
-"""The four weeks on a made-up Kaggle and a made-up Colab: each notebook from Run all, in a session of its own, of which only that survives which the platform keeps.
+"""The four weeks on a made-up Kaggle and a made-up Colab: each notebook from Run all, in a session of its own, of which
+only that survives which the platform keeps.
 
-The notebooks are run as they are but for the settings of the training: a tiny model, for a moment, instead of SmolLM2 for minutes."""
+The notebooks are run as they are but for the settings of the training: a tiny model, for a moment, instead of SmolLM2
+for minutes."""
 
 import json
 import os
@@ -17,7 +19,8 @@ from legal_llm.synthetic import write_contracts
 
 # The outcome must not depend on whether this machine has internet.
 NOWHERE = dict(HF_HUB_OFFLINE='1', https_proxy='http://127.0.0.1:9', HTTPS_PROXY='http://127.0.0.1:9')
-WEEKS = ['week1_data', 'week2_train', 'week3_eval', 'week4_demo'][: 3 if older('gradio', '6.24') else 4]  # the demo needs that gradio, and says so
+# the demo needs that gradio, and says so
+WEEKS = ['week1_data', 'week2_train', 'week3_eval', 'week4_demo'][: 3 if older('gradio', '6.24') else 4]
 
 
 class Platform:
@@ -37,10 +40,19 @@ class Platform:
     def week(self, name: str, monkeypatch) -> Path:
         "Open a notebook and press Run all. Returns the folder of outputs. Raises CellExecutionError."
         path = Path(shutil.copy(notebooks.NBS / f'{name}.ipynb', self.working))
-        less = f'base={str(self.tiny)!r}, num_hidden_layers=2, max_packs=24, probe_windows=200, dev_every=0, dtype="float32"'
+        less = (
+            f'base={str(self.tiny)!r}, num_hidden_layers=2, max_packs=24, probe_windows=200, dev_every=0, '
+            'dtype="float32"'
+        )
         for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
             monkeypatch.delenv(key, raising=False)
-        for key, value in {**self.variables, 'LEGAL_LLM_ROOT': str(self.root), 'HOME': str(self.root / 'root'), 'XDG_CACHE_HOME': str(self.root / 'root/.cache'), **NOWHERE}.items():
+        for key, value in {
+            **self.variables,
+            'LEGAL_LLM_ROOT': str(self.root),
+            'HOME': str(self.root / 'root'),
+            'XDG_CACHE_HOME': str(self.root / 'root/.cache'),
+            **NOWHERE,
+        }.items():
             monkeypatch.setenv(key, value)
         notebooks.execute(path, instead=notebooks.trained(name, less))
         self.sessions += 1
@@ -87,11 +99,17 @@ class Colab(Platform):
 def cuad(folder: Path) -> Path:
     "A file in CUAD's layout and by its name: the shortest real contracts where they are at hand, else written ones"
     found = find_dev_cuad()
-    contracts = sorted(load_contracts(found), key=lambda c: len(c.text))[:40] if found else write_contracts(40, seed=11, words=400)
+    contracts = (
+        sorted(load_contracts(found), key=lambda c: len(c.text))[:40]
+        if found
+        else write_contracts(40, seed=11, words=400)
+    )
     return save_squad(contracts, folder / 'CUADv1.json')
 
 
-@pytest.mark.parametrize('platform, source', [(Kaggle, 'CUADv1.json'), (Colab, 'sample'), (Kaggle, 'sample'), (Colab, 'CUADv1.json')])
+@pytest.mark.parametrize(
+    'platform, source', [(Kaggle, 'CUADv1.json'), (Colab, 'sample'), (Kaggle, 'sample'), (Colab, 'CUADv1.json')]
+)
 def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypatch):
     if os.environ.get('CI') and (platform is Kaggle) == (source == 'sample'):
         pytest.skip('to save time: CI has each platform and each source once, make test and make matrix have all four')
@@ -105,11 +123,14 @@ def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypat
         else:
             record = json.loads((out / 'runs/week2/record.json').read_text())
             assert (record['settings']['base'], record['finished'], record['source']) == (str(tiny), True, source)
-            assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == record['steps'] > 4  # trained once, in week 2, and found again
+            # trained once, in week 2, and found again
+            assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == record['steps'] > 4
         if name == 'week3_eval':
             metrics = json.loads((out / 'runs/week2/metrics_test.json').read_text())
             assert len(metrics['contracts']) in (4, 6) and (out / 'runs/week2/report_test.html').exists()
         if name == 'week4_demo':
             assert sorted(p.name for p in (out / 'runs/week2/example').iterdir())[:2] == ['clauses.csv', 'clauses.html']
         place.end(name)
-    assert place.sessions == len(WEEKS) and not [p for p in tmp_path.iterdir() if p.name not in ('machine', 'CUADv1.json')]
+    assert place.sessions == len(WEEKS) and not [
+        p for p in tmp_path.iterdir() if p.name not in ('machine', 'CUADv1.json')
+    ]

@@ -19,7 +19,9 @@ def blocks(text, language):
 
 
 def test_the_code_runs(readme, root, tmp_path, monkeypatch):
-    "Every block of Python, in order: the first where a contract lies, with what the package ships; the others where the results are"
+    """Every block of Python, in order: the first where a contract lies, with what the package ships; the others where
+    the results are
+    """
     from docx import Document
 
     document, contract = Document(), write_contracts(1, seed=4)[0]
@@ -29,7 +31,11 @@ def test_the_code_runs(readme, root, tmp_path, monkeypatch):
     made, first, *others = {}, *blocks(readme, 'python')
     monkeypatch.chdir(tmp_path)
     exec(first.replace('contract.pdf', 'contract.docx'), made)  # nothing here writes PDF
-    assert made['review'].found('Governing Law') and made['review'].title == 'contract' and 'Governing Law' in made['review']._repr_html_()
+    assert (
+        made['review'].found('Governing Law')
+        and made['review'].title == 'contract'
+        and 'Governing Law' in made['review']._repr_html_()
+    )
     monkeypatch.chdir(root / 'nbs')
     for code in others:
         exec(code, made)
@@ -39,7 +45,9 @@ def test_the_code_runs(readme, root, tmp_path, monkeypatch):
 def test_the_commands_are_commands(readme, root):
     from legal_llm.cli import parser
 
-    lines = [line.partition('#')[0].split() for block in blocks(readme, 'sh') for line in block.splitlines() if line.strip()]
+    lines = [
+        line.partition('#')[0].split() for block in blocks(readme, 'sh') for line in block.splitlines() if line.strip()
+    ]
     assert len(lines) > 15
     targets = re.findall(r'^([a-z-]+):', (root / 'Makefile').read_text(encoding='utf-8'), re.M)
     for program, *rest in lines:

@@ -6,16 +6,35 @@ from dataclasses import replace
 import pytest
 
 from legal_llm.env import Gpu, Hardware, LegalLLMError
-from legal_llm.rules import CONFLICTS, RULES, SETTINGS, SHAPES, Rule, Shape, Situation, activations_gb, choose, room_gb, weights_gb
+from legal_llm.rules import (
+    CONFLICTS,
+    RULES,
+    SETTINGS,
+    SHAPES,
+    Rule,
+    Shape,
+    Situation,
+    activations_gb,
+    choose,
+    room_gb,
+    weights_gb,
+)
 
 T4, P100 = Gpu('Tesla T4', (7, 5), 14.7), Gpu('Tesla P100-PCIE-16GB', (6, 0), 15.9)
-A100, H100, M40 = Gpu('NVIDIA A100-SXM4-40GB', (8, 0), 39.4), Gpu('NVIDIA H100 80GB HBM3', (9, 0), 79.1), Gpu('Tesla M40', (5, 2), 22.5)
+A100 = Gpu('NVIDIA A100-SXM4-40GB', (8, 0), 39.4)
+H100 = Gpu('NVIDIA H100 80GB HBM3', (9, 0), 79.1)
+M40 = Gpu('Tesla M40', (5, 2), 22.5)
 SMALL, ONE, THREE, EIGHT = SHAPES.values()
 MACHINES = {'t4': [T4], 't4 x2': [T4, T4], 'p100': [P100], 'a100': [A100], 'h100': [H100], 'cpu': [], 'cpu bf16': []}
 
 
 def on(machine, shape=SMALL, memory_gb=23.0, bitsandbytes='0.50.2', **kwargs):
-    return Situation(Hardware('a processor', 4, memory_gb, 'bf16' in machine, MACHINES[machine]), shape, bitsandbytes=bitsandbytes, **kwargs)
+    return Situation(
+        Hardware('a processor', 4, memory_gb, 'bf16' in machine, MACHINES[machine]),
+        shape,
+        bitsandbytes=bitsandbytes,
+        **kwargs,
+    )
 
 
 @pytest.mark.parametrize('shape, parameters', [(SMALL, 135e6), (ONE, 1.24e9), (THREE, 3.2e9), (EIGHT, 8e9)])
@@ -53,7 +72,11 @@ TABLE = [  # machine, shape, dtype, four_bit, budget, checkpointing
 ]
 
 
-@pytest.mark.parametrize('machine, shape, dtype, four_bit, budget, checkpointing', TABLE, ids=lambda v: f'{v.parameters / 1e9:.1f}B' if isinstance(v, Shape) else None)
+@pytest.mark.parametrize(
+    'machine, shape, dtype, four_bit, budget, checkpointing',
+    TABLE,
+    ids=lambda v: f'{v.parameters / 1e9:.1f}B' if isinstance(v, Shape) else None,
+)
 def test_choices(machine, shape, dtype, four_bit, budget, checkpointing):
     c = choose(on(machine, shape))
     assert (c['dtype'], c['four_bit'], c['budget'], c['checkpointing']) == (dtype, four_bit, budget, checkpointing)
@@ -90,8 +113,13 @@ def test_what_is_asked_for_stands_and_is_named():
     c = choose(s, budget=2048, checkpointing=False, dtype='auto', four_bit=None)
     assert (c['budget'], c['checkpointing'], c['four_bit']) == (2048, False, True)
     assert [n for n in SETTINGS if c.reasons[n] == 'asked for'] == ['budget', 'checkpointing']
-    assert not choose(on('h100', THREE), checkpointing=None)['checkpointing'] and choose(on('h100', THREE), checkpointing=True)['checkpointing']
-    assert choose(on('cpu bf16'), four_bit=True)['four_bit'] and choose(on('cpu'), dtype='bfloat16')['dtype'] == 'bfloat16'
+    assert (
+        not choose(on('h100', THREE), checkpointing=None)['checkpointing']
+        and choose(on('h100', THREE), checkpointing=True)['checkpointing']
+    )
+    assert (
+        choose(on('cpu bf16'), four_bit=True)['four_bit'] and choose(on('cpu'), dtype='bfloat16')['dtype'] == 'bfloat16'
+    )
 
 
 REFUSED = [
@@ -100,11 +128,19 @@ REFUSED = [
     (on('cpu bf16'), {'dtype': 'float16'}, 'float16 is for GPUs'),
     (on('t4', bitsandbytes=None), {'four_bit': True}, 'bitsandbytes, which is not installed: pip install'),
     (on('cpu', bitsandbytes='0.46.1'), {'four_bit': True}, 'on a processor needs bitsandbytes 0.50'),
-    (Situation(Hardware('a processor', 4, 23.0, False, [M40]), bitsandbytes='0.50.2'), {'four_bit': True}, 'Tesla M40 has 5.2'),
+    (
+        Situation(Hardware('a processor', 4, 23.0, False, [M40]), bitsandbytes='0.50.2'),
+        {'four_bit': True},
+        'Tesla M40 has 5.2',
+    ),
     (on('t4', window=2000), {'budget': 1999}, 'give at least 2000'),
     (on('t4', EIGHT), {'four_bit': False}, 'smaller base model'),
     (on('cpu bf16', THREE, memory_gb=4.0), {}, 'smaller base model'),
-    (on('t4', EIGHT, shards=2), {'four_bit': True}, 'cannot be shared over processes .FSDP.: leave four_bit out, .* --gpus 2'),
+    (
+        on('t4', EIGHT, shards=2),
+        {'four_bit': True},
+        'cannot be shared over processes .FSDP.: leave four_bit out, .* --gpus 2',
+    ),
     (on('t4'), {'checkpoint': True}, "did you mean 'checkpointing'"),
     (on('t4'), {'xyzzy': True}, 'there are dtype, four_bit'),
     (on('t4'), {'dtype': 'half'}, 'choose float32, float16, bfloat16'),
@@ -123,7 +159,13 @@ def test_contradictions_are_refused_by_name(s, asked, said):
 def test_every_rule_and_every_conflict_is_reached():
     "A line of the table that nothing can reach is a mistake: each one decides in some situation of this file."
     bare = Situation(Hardware('a processor', 4, 23.0, False, [M40]), EIGHT)
-    situations = [on(m, s, memory_gb=g, window=w) for m in MACHINES for s in SHAPES.values() for g in (6.0, 8.0, 23.0) for w in (177, 3000)]
+    situations = [
+        on(m, s, memory_gb=g, window=w)
+        for m in MACHINES
+        for s in SHAPES.values()
+        for g in (6.0, 8.0, 23.0)
+        for w in (177, 3000)
+    ]
     situations += [bare, on('t4', THREE, bitsandbytes=None), on('t4', EIGHT, shards=2)]
     reached = set()
     for s in situations:
@@ -133,7 +175,14 @@ def test_every_rule_and_every_conflict_is_reached():
             reached.add(RULES.index(rule))
             c[setting] = rule.value(s) if callable(rule.value) else rule.value
     assert reached == set(range(len(RULES)))
-    assert all(any(when(s, {**dict.fromkeys(SETTINGS), **_given(s, asked)}) for s, asked, _ in REFUSED if asked.keys() <= set(SETTINGS)) for when, _ in CONFLICTS)
+    assert all(
+        any(
+            when(s, {**dict.fromkeys(SETTINGS), **_given(s, asked)})
+            for s, asked, _ in REFUSED
+            if asked.keys() <= set(SETTINGS)
+        )
+        for when, _ in CONFLICTS
+    )
     assert [r.setting for r in RULES] == sorted((r.setting for r in RULES), key=SETTINGS.index)
 
 
@@ -156,20 +205,32 @@ def test_memory_grows_with_everything_it_should():
                 assert sizes == sorted(sizes) and again == sorted(again) and all(a < b for a, b in zip(again, sizes))
             assert activations_gb(shape, 512, 'float32', False, gpu) > activations_gb(shape, 512, 'float16', False, gpu)
             assert weights_gb(shape, 'float32', False) > weights_gb(shape, 'float16', False)
-        assert activations_gb(SMALL, 512, 'float32', False, gpu) < activations_gb(replace(SMALL, layers=31), 512, 'float32', False, gpu)
-    assert [weights_gb(s, 'float16', True) for s in SHAPES.values()] == sorted(weights_gb(s, 'float16', True) for s in SHAPES.values())
+        assert activations_gb(SMALL, 512, 'float32', False, gpu) < activations_gb(
+            replace(SMALL, layers=31), 512, 'float32', False, gpu
+        )
+    assert [weights_gb(s, 'float16', True) for s in SHAPES.values()] == sorted(
+        weights_gb(s, 'float16', True) for s in SHAPES.values()
+    )
     assert weights_gb(THREE, 'float16', True) < weights_gb(THREE, 'float16', False)
     rooms = [room_gb(on('cpu', memory_gb=g), 'float32', False) for g in (4.0, 8.0, 16.0)]
-    assert rooms == sorted(rooms) and room_gb(on('cpu', r=64), 'float32', False) < room_gb(on('cpu', r=8), 'float32', False)
+    assert rooms == sorted(rooms) and room_gb(on('cpu', r=64), 'float32', False) < room_gb(
+        on('cpu', r=8), 'float32', False
+    )
 
 
 def test_memory_is_what_was_measured_on_a_gpu(root):
-    "Llama 3.2 3B in 4 bits, with and without checkpointing: weights, adapter with gradients and activations against torch's peak, within a quarter"
+    """Llama 3.2 3B in 4 bits, with and without checkpointing: weights, adapter with gradients and activations against
+    torch's peak, within a quarter
+    """
     measured = json.loads((root / 'nbs/results/gpu.json').read_text())
     shape, seen = SHAPES['Llama-3.2-3B'], 0
     for s in measured['steps']:
         for t in s['training']:
-            rule = weights_gb(shape, s['dtype'], True) + 8 * shape.adapter(16) / 2**30 + activations_gb(shape, t['longest'], s['dtype'], t['checkpointing'], True)
+            rule = (
+                weights_gb(shape, s['dtype'], True)
+                + 8 * shape.adapter(16) / 2**30
+                + activations_gb(shape, t['longest'], s['dtype'], t['checkpointing'], True)
+            )
             assert rule == pytest.approx(t['peak_gb'], rel=0.25), (s['dtype'], t, rule)
             seen += 1
     assert seen == 4 and measured['machine']['gpus']

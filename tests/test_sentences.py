@@ -1,4 +1,7 @@
-"Sentences, windows and exact words: whatever the text, nothing is lost and every offset leads back to the words it stands for."
+"""Sentences, windows and exact words: whatever the text, nothing is lost and every offset leads back to the words it
+stands for.
+"""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,26 +19,62 @@ from legal_llm.words import exact_words
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 letters = st.characters(exclude_categories=['Cs'])
 # words, marks and breaks as contracts have them, beside anything that Unicode has
-PIECES = ['Agreement', '“Parties”', '§', '7.2', '[***]', '©', '—', '\xa0', ' ', '\n', '\n\n', '\t', 'a', '.', ';', '; ', '. The', '  ', '\u3000', '𝔘', 'é', '\ud800', '<|im_end|>', 'May 3, 2024', '____', ',']
+PIECES = [
+    'Agreement',
+    '“Parties”',
+    '§',
+    '7.2',
+    '[***]',
+    '©',
+    '—',
+    '\xa0',
+    ' ',
+    '\n',
+    '\n\n',
+    '\t',
+    'a',
+    '.',
+    ';',
+    '; ',
+    '. The',
+    '  ',
+    '\u3000',
+    '𝔘',
+    'é',
+    '\ud800',
+    '<|im_end|>',
+    'May 3, 2024',
+    '____',
+    ',',
+]
 contract = st.lists(st.sampled_from(PIECES) | st.text(letters, max_size=5), min_size=1, max_size=200).map(''.join)
 
 
 @pytest.fixture(scope='module')
-def tokenizer(): return load_tokenizer('smollm2')
+def tokenizer():
+    return load_tokenizer('smollm2')
 
 
-def words(text): return any(map(str.isalnum, text))
+def words(text):
+    return any(map(str.isalnum, text))
 
 
 @quick
 @given(contract)
 def test_no_word_is_lost_and_none_stands_twice(text):
     if not words(text):
-        with pytest.raises(LegalLLMError, match='not one word'): split_sentences(text)
+        with pytest.raises(LegalLLMError, match='not one word'):
+            split_sentences(text)
         return
     spans = split_sentences(text, 60)
-    assert (spans[:, 0] < spans[:, 1]).all() and (spans[1:, 0] >= spans[:-1, 1]).all() and spans[0, 0] >= 0 and spans[-1, 1] <= len(text)
-    for a, b in spans: assert text[a:b] == text[a:b].strip()
+    assert (
+        (spans[:, 0] < spans[:, 1]).all()
+        and (spans[1:, 0] >= spans[:-1, 1]).all()
+        and spans[0, 0] >= 0
+        and spans[-1, 1] <= len(text)
+    )
+    for a, b in spans:
+        assert text[a:b] == text[a:b].strip()
     between = [text[a:b] for a, b in zip([0, *spans[:, 1]], [*spans[:, 0], len(text)])]
     assert not any(map(words, between))
 
@@ -55,11 +94,20 @@ def test_every_sentence_has_a_window_behind_what_comes_before(tokenizer, text, s
     windows, (context, tokens) = cut_windows(text, spans, tokenizer, size), encode_sentences(text, spans, tokenizer)
     assert [w.sentences.tolist() for w in windows] == [[i] for i in range(len(spans))]
     for i, w in enumerate(windows):
-        (a, b), = w.spans
-        assert len(w) == b <= size and w.ids[a:b].tolist() == tokens[i][:size - a] and w.ids[1:a].tolist() == context[i] and len(context[i]) <= 16
-        assert ' '.join(tokenizer.decode(tokens[i]).split()) == ' '.join(text[slice(*spans[i])].encode('utf-8', 'replace').decode().split()) or not text.isprintable()
+        ((a, b),) = w.spans
+        assert (
+            len(w) == b <= size
+            and w.ids[a:b].tolist() == tokens[i][: size - a]
+            and w.ids[1:a].tolist() == context[i]
+            and len(context[i]) <= 16
+        )
+        assert (
+            ' '.join(tokenizer.decode(tokens[i]).split())
+            == ' '.join(text[slice(*spans[i])].encode('utf-8', 'replace').decode().split())
+            or not text.isprintable()
+        )
     special = set(tokenizer.all_special_ids)
-    assert not special & {t for w in windows for t in w.ids[1:].tolist()} # what looks like a control token is text
+    assert not special & {t for w in windows for t in w.ids[1:].tolist()}  # what looks like a control token is text
 
 
 def test_a_sentence_without_doubt_is_not_read(tokenizer):
@@ -68,10 +116,16 @@ def test_a_sentence_without_doubt_is_not_read(tokenizer):
     asked = np.zeros(len(spans), bool)
     asked[[3, 39]] = True
     windows = cut_windows(text, spans, tokenizer, 64, asked)
-    assert [w.sentences.tolist() for w in windows] == [[3], [39]] and cut_windows(text, spans, tokenizer, 64, ~asked & asked) == []
-    odds = np.where(asked[:, None], 0., -9.).astype(np.float32)
-    assert [e.window.sentences.tolist() for e in make_examples(text, spans, odds, odds > 9, tokenizer, 64)] == [[3], [39]]
-    with pytest.raises(LegalLLMError, match=r'must be in \(0, 1\)'): in_doubt(odds, 0)
+    assert [w.sentences.tolist() for w in windows] == [[3], [39]] and cut_windows(
+        text, spans, tokenizer, 64, ~asked & asked
+    ) == []
+    odds = np.where(asked[:, None], 0.0, -9.0).astype(np.float32)
+    assert [e.window.sentences.tolist() for e in make_examples(text, spans, odds, odds > 9, tokenizer, 64)] == [
+        [3],
+        [39],
+    ]
+    with pytest.raises(LegalLLMError, match=r'must be in \(0, 1\)'):
+        in_doubt(odds, 0)
 
 
 @quick
@@ -86,21 +140,28 @@ def test_a_clause_labels_the_sentences_it_is(text, data):
 
 
 def test_sentences_carry_cuad():
-    if find_dev_cuad() is None: pytest.skip('CUAD is not here: set LEGAL_LLM_CUAD to its path')
+    if find_dev_cuad() is None:
+        pytest.skip('CUAD is not here: set LEGAL_LLM_CUAD to its path')
     contracts = load_contracts(find_dev_cuad())
     rows = {r['category']: r for r in report_sentences(contracts).rows}
-    assert rows['all']['spans'] == 11_180 and rows['all']['inside'] > .85 and rows['all']['matched'] > .895
+    assert rows['all']['spans'] == 11_180 and rows['all']['inside'] > 0.85 and rows['all']['matched'] > 0.895
     found = {}
-    for name in ('Document Name', 'Agreement Date', 'Effective Date'): # what the rules cut out of the right sentence
+    for name in ('Document Name', 'Agreement Date', 'Effective Date'):  # what the rules cut out of the right sentence
         from legal_llm.metrics import same_span, word_set
+
         hits = []
         for c in contracts:
             spans = split_sentences(c.text)
             for clause in c.spans(name):
-                near = [c.text[a:b] for a, b in spans[(spans[:, 0] < clause.start + len(clause.text)) & (spans[:, 1] > clause.start)]]
-                hits.append(any(same_span(word_set(s[slice(*exact_words(s, name))]), word_set(clause.text)) for s in near))
+                near = [
+                    c.text[a:b]
+                    for a, b in spans[(spans[:, 0] < clause.start + len(clause.text)) & (spans[:, 1] > clause.start)]
+                ]
+                hits.append(
+                    any(same_span(word_set(s[slice(*exact_words(s, name))]), word_set(clause.text)) for s in near)
+                )
         found[name] = np.mean(hits)
-    assert min(found.values()) > .8, found
+    assert min(found.values()) > 0.8, found
 
 
 @quick
@@ -117,4 +178,4 @@ def test_written_contracts_are_cut_alike_whatever_their_white_space():
     c = write_contracts(1, seed=3)[0]
     one = [' '.join(c.text[a:b].split()) for a, b in split_sentences(c.text)]
     two = [' '.join(t.split()) for t in (lambda x: [x[a:b] for a, b in split_sentences(x)])(c.text.replace(' ', '  '))]
-    assert len(set(one) & set(two)) > .9 * len(set(one))
+    assert len(set(one) & set(two)) > 0.9 * len(set(one))

@@ -1,4 +1,6 @@
-"Sharing: a merged model answers as base and adapter do; what is sent loads anywhere; the card's own code runs; the Space starts by itself."
+"""Sharing: a merged model answers as base and adapter do; what is sent loads anywhere; the card's own code runs; the
+Space starts by itself.
+"""
 
 import hashlib
 import json
@@ -31,8 +33,19 @@ OPTIONS = dict(dtype='float32', heard=True, min_probability=1e-6)  # every sente
 
 @pytest.fixture(scope='module')
 def run(tiny, tiny_data, tmp_path_factory):
-    "A run on a base model of its own, which learned next to nothing in four steps, but whose adapter changes what it says"
-    settings = TrainSettings(data=str(tiny_data), base=str(tiny), dtype='float32', window_tokens=96, probe_windows=40, lr=0.01, max_packs=4, dev_every=0)
+    """A run on a base model of its own, which learned next to nothing in four steps, but whose adapter changes what it
+    says
+    """
+    settings = TrainSettings(
+        data=str(tiny_data),
+        base=str(tiny),
+        dtype='float32',
+        window_tokens=96,
+        probe_windows=40,
+        lr=0.01,
+        max_packs=4,
+        dev_every=0,
+    )
     return train(settings, tmp_path_factory.mktemp('share') / 'run', progress=False)
 
 
@@ -48,10 +61,22 @@ def hub(monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     hub = Hub()
-    for name, value in dict(HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET='1', HF_HUB_OFFLINE='0', HF_HOME=str(tmp_path / 'hf'), HF_TOKEN=hub.TOKEN).items():
+    for name, value in dict(
+        HF_ENDPOINT=hub.url,
+        HF_HUB_DISABLE_XET='1',
+        HF_HUB_OFFLINE='0',
+        HF_HOME=str(tmp_path / 'hf'),
+        HF_TOKEN=hub.TOKEN,
+    ).items():
         monkeypatch.setenv(name, value)
     template = hub.url + '/{repo_id}/resolve/{revision}/{filename}'
-    for name, value in dict(ENDPOINT=hub.url, HUGGINGFACE_CO_URL_TEMPLATE=template, HF_HUB_OFFLINE=False, HF_HUB_DISABLE_XET=True, HF_HUB_CACHE=str(tmp_path / 'hf' / 'hub')).items():
+    for name, value in dict(
+        ENDPOINT=hub.url,
+        HUGGINGFACE_CO_URL_TEMPLATE=template,
+        HF_HUB_OFFLINE=False,
+        HF_HUB_DISABLE_XET=True,
+        HF_HUB_CACHE=str(tmp_path / 'hf' / 'hub'),
+    ).items():
         monkeypatch.setattr(constants, name, value)
     yield hub
     hub.close()
@@ -59,14 +84,23 @@ def hub(monkeypatch, tmp_path):
 
 def test_a_merged_model_answers_as_before(run, merged):
     assert merged.flips == 0 and merged.change < 1e-3 and merged.pairs > 300
-    whole, parts = Extractor.load(merged.path, **OPTIONS), Extractor.load(run, **OPTIONS)
-    assert not hasattr(whole.reader.model, 'peft_config') and whole.settings == parts.settings and whole.calibrations == parts.calibrations
+    whole = Extractor.load(merged.path, **OPTIONS)
+    parts = Extractor.load(run, **OPTIONS)
+    assert (
+        not hasattr(whole.reader.model, 'peft_config')
+        and whole.settings == parts.settings
+        and whole.calibrations == parts.calibrations
+    )
     a, b = whole.extract(TEXT), parts.extract(TEXT)
-    assert [(f.category, f.start, f.quote) for f in a.finds] == [(f.category, f.start, f.quote) for f in b.finds] and a.read == b.read == b.sentences
+    assert [(f.category, f.start, f.quote) for f in a.finds] == [
+        (f.category, f.start, f.quote) for f in b.finds
+    ] and a.read == b.read == b.sentences
     assert all(abs(a.probabilities[c] - b.probabilities[c]) < 1e-4 for c in a.probabilities)
     reader, _ = load_reader(run, 'float32', adapter=False)
     windows = cut_windows(TEXT, split_sentences(TEXT), parts.tokenizer)
-    assert abs(read_windows(reader, windows) - read_windows(parts.reader, windows)).max() > 1e-2, 'the adapter must matter for this test to mean anything'
+    assert abs(read_windows(reader, windows) - read_windows(parts.reader, windows)).max() > 1e-2, (
+        'the adapter must matter for this test to mean anything'
+    )
 
 
 def test_a_merge_that_goes_wrong_leaves_nothing(run, merged, tmp_path, monkeypatch):
@@ -76,7 +110,8 @@ def test_a_merge_that_goes_wrong_leaves_nothing(run, merged, tmp_path, monkeypat
         merge(run, merged.path)
     with pytest.raises(LegalLLMError, match='merged model already'):
         merge(merged.path, tmp_path / 'twice')
-    monkeypatch.setattr(peft.PeftModel, 'merge_and_unload', lambda self, **_: self.unload(), raising=False)  # a merge that forgets the adapter
+    # a merge that forgets the adapter
+    monkeypatch.setattr(peft.PeftModel, 'merge_and_unload', lambda self, **_: self.unload(), raising=False)
     with pytest.raises(LegalLLMError, match='does not answer as the adapter does'):
         merge(run, tmp_path / 'wrong', 'float32')
     assert list(tmp_path.iterdir()) == []
@@ -104,7 +139,9 @@ def test_a_full_disk(run, tmp_path, monkeypatch):
 
 
 def test_names_and_licences():
-    assert licence_of('meta-llama/Llama-3.2-3B-Instruct').name == 'llama3.2' and licence_of('llama3.2-3b').notice.startswith('Llama 3.2 is licensed')
+    assert licence_of('meta-llama/Llama-3.2-3B-Instruct').name == 'llama3.2' and licence_of(
+        'llama3.2-3b'
+    ).notice.startswith('Llama 3.2 is licensed')
     assert licence_of('codellama/CodeLlama-7b').name == licence_of('some/llama-3b').name == 'other'
     check_name('me/Llama-3.2-contracts', 'llama3.2-3b')
     with pytest.raises(LegalLLMError, match="begins with 'Llama': give me/Llama-contracts"):
@@ -125,23 +162,49 @@ def test_the_card(run, tmp_path, monkeypatch):
 
     with pytest.raises(LegalLLMError, match='say with --base where others get it'):
         card(run)
-    metrics = dict(split='test', contracts=['secret title'], source='x/CUAD_v1.json', settings={}, seconds_per_contract=1.2, table=None, fine_tuned=None)
+    metrics = dict(
+        split='test',
+        contracts=['secret title'],
+        source='x/CUAD_v1.json',
+        settings={},
+        seconds_per_contract=1.2,
+        table=None,
+        fine_tuned=None,
+    )
     score = dict(value=0.25, low=0.2, high=0.3)
     families = dict(
-        official=dict(aupr=score, precision_at_80_recall=dict(value=None, low=None, high=None), precision_at_90_recall=score, max_recall=score), span=dict(precision=score, recall=score, f1=score),
-        detection=dict(f1=score, average_precision=score), coverage=dict(f1=score), squad=dict(answerable_f1=score), similarity={f'above_{t}': score for t in TIERS},
+        official=dict(aupr=score, precision_at_80_recall=dict(value=None, low=None, high=None), precision_at_90_recall=score, max_recall=score), span=dict(precision=score, recall=score, f1=score),  # noqa: E501
+        detection=dict(f1=score, average_precision=score), coverage=dict(f1=score), squad=dict(answerable_f1=score), similarity={  # noqa: E501
+            f'above_{t}': score for t in TIERS},
     )  # fmt: skip
-    metrics.update(table=dict(contracts=1, questions=41, positives=10, thresholds={}, systems={SYSTEMS['fine-tuned']: families}), fine_tuned=families)
+    metrics.update(
+        table=dict(contracts=1, questions=41, positives=10, thresholds={}, systems={SYSTEMS['fine-tuned']: families}),
+        fine_tuned=families,
+    )
     path = as_llama(run, tmp_path)
     (path / 'metrics_test.json').write_text(json.dumps(metrics))
     text = card(path, 'me/Llama-contracts')
     head = yaml.safe_load(text.split('---\n')[1])
-    assert head['license'] == 'llama3.2' and head['base_model'] == 'meta-llama/Llama-3.2-3B-Instruct' and head['library_name'] == 'peft'
+    assert (
+        head['license'] == 'llama3.2'
+        and head['base_model'] == 'meta-llama/Llama-3.2-3B-Instruct'
+        and head['library_name'] == 'peft'
+    )
     assert {r['name']: r['value'] for r in head['model-index'][0]['results'][0]['metrics']}['AUPR'] == 0.25
-    assert '**Built with Llama**' in text and 'Community License, Copyright © Meta' in text and '25.0 [20.0, 30.0]' in text and 'no legal advice' in text
+    assert (
+        '**Built with Llama**' in text
+        and 'Community License, Copyright © Meta' in text
+        and '25.0 [20.0, 30.0]' in text
+        and 'no legal advice' in text
+    )
     assert str(tmp_path) not in text and 'secret title' not in text
-    monkeypatch.setattr('legal_llm.share.load_tokenizer', lambda _: Extractor.load(run, **OPTIONS).tokenizer)  # that of Llama is not to be had here
-    assert (export(path, tmp_path / 'out', 'me/Llama-contracts') / 'Notice').read_text().startswith('Llama 3.2 is licensed under')
+    # that of Llama is not to be had here
+    monkeypatch.setattr('legal_llm.share.load_tokenizer', lambda _: Extractor.load(run, **OPTIONS).tokenizer)
+    assert (
+        (export(path, tmp_path / 'out', 'me/Llama-contracts') / 'Notice')
+        .read_text()
+        .startswith('Llama 3.2 is licensed under')
+    )
 
 
 def test_what_is_shared_names_no_path_and_no_contract(run, merged, tmp_path):
@@ -152,7 +215,9 @@ def test_what_is_shared_names_no_path_and_no_contract(run, merged, tmp_path):
             if p.suffix in ('.json', '.md', '.jinja'):
                 text = p.read_text(encoding='utf-8')
                 assert '/tmp' not in text and not any(t in text for t in titles), p.name
-        assert json.loads((out / 'legal_llm.json').read_text())['seen'] == [hashlib.sha256(t.encode()).hexdigest()[:16] for t in titles]
+        assert json.loads((out / 'legal_llm.json').read_text())['seen'] == [
+            hashlib.sha256(t.encode()).hexdigest()[:16] for t in titles
+        ]
         shutil.rmtree(out)
 
 
@@ -161,9 +226,14 @@ def is_private(asked):
     return asked['visibility'] == 'private' if 'visibility' in asked else asked['private']
 
 
-@pytest.mark.skipif(older('huggingface_hub', '1'), reason='clients before 1.0 keep copies of the addresses that this process was started with')
+@pytest.mark.skipif(
+    older('huggingface_hub', '1'),
+    reason='clients before 1.0 keep copies of the addresses that this process was started with',
+)
 def test_there_and_back(hub, run, merged, tiny, tmp_path, monkeypatch, capsys):
-    "Sent with the hub's client, fetched by name, and used: by this library, and by peft and transformers alone, with the card's own code"
+    """Sent with the hub's client, fetched by name, and used: by this library, and by peft and transformers alone, with
+    the card's own code
+    """
     hub.repos['owner/tiny'] = {p.name: p.read_bytes() for p in tiny.iterdir()}
     command = ['share', 'push', '--run', str(run.path), '--repo', 'owner/adapter', '--base', 'owner/tiny']
     assert main([*command, '--dry-run']) == 0 and 'not sent' in capsys.readouterr().out and hub.created == {}
@@ -177,7 +247,9 @@ def test_there_and_back(hub, run, merged, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for repo in ('owner/adapter', 'owner/whole'):
         got = Extractor.load(repo, **OPTIONS).extract(TEXT)
-        assert [(f.category, f.start, f.quote) for f in got.finds] == [(f.category, f.start, f.quote) for f in want.finds]
+        assert [(f.category, f.start, f.quote) for f in got.finds] == [
+            (f.category, f.start, f.quote) for f in want.finds
+        ]
         (tmp_path / 'contract.txt').write_text(' '.join(TEXT.split()[:60]))
         blocks = re.findall(r'```python\n(.*?)```', hub.repos[repo]['README.md'].decode(), re.S)
         assert len(blocks) == 2 and 'from legal_llm' not in blocks[1]
@@ -208,11 +280,18 @@ def test_the_space_runs_by_itself(run, merged, tmp_path):
     from gradio_client import Client
 
     bundle = space(merged.path, tmp_path / 'space', repo='owner/model', base='owner/tiny')
-    assert re.findall('^torch==[0-9.]+$', (bundle / 'requirements.txt').read_text(), re.M) and 'bitsandbytes' not in (bundle / 'requirements.txt').read_text()
-    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'} | dict(GRADIO_SERVER_PORT='7999', LEGAL_LLM_CACHE=str(tmp_path / 'cache'))
+    assert (
+        re.findall('^torch==[0-9.]+$', (bundle / 'requirements.txt').read_text(), re.M)
+        and 'bitsandbytes' not in (bundle / 'requirements.txt').read_text()
+    )
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'} | dict(
+        GRADIO_SERVER_PORT='7999', LEGAL_LLM_CACHE=str(tmp_path / 'cache')
+    )
     said = tmp_path / 'said.txt'
     with open(said, 'w') as f:
-        process = subprocess.Popen([sys.executable, bundle / 'app.py'], stdout=f, stderr=subprocess.STDOUT, env=env, cwd=tmp_path)
+        process = subprocess.Popen(
+            [sys.executable, bundle / 'app.py'], stdout=f, stderr=subprocess.STDOUT, env=env, cwd=tmp_path
+        )
     try:
         deadline = time.time() + 90
         while 'http://' not in said.read_text() and process.poll() is None and time.time() < deadline:
@@ -223,17 +302,22 @@ def test_the_space_runs_by_itself(run, merged, tmp_path):
         process.terminate()
         process.wait()
     want = Extractor.load(merged.path).extract(TEXT).to_dict()
-    assert [c['found'] for c in got['clauses']] == [c['found'] for c in want['clauses']] and got['model'].startswith('space · ')
+    assert [c['found'] for c in got['clauses']] == [c['found'] for c in want['clauses']] and got['model'].startswith(
+        'space · '
+    )
 
 
 def test_on_zerogpu_the_call_gets_a_gpu(run, merged, tmp_path):
-    "With the package `spaces`, the model is called in a function of its own, whose arguments and result can be sent to another process"
+    """With the package `spaces`, the model is called in a function of its own, whose arguments and result can be sent
+    to another process
+    """
     bundle = space(merged.path, tmp_path / 'space', repo='owner/model', base='owner/tiny')
     (tmp_path / 'spaces.py').write_text(
         'import pickle\ncalls = []\n'
         'def GPU(duration):\n'
         '    def wrap(f):\n'
-        '        def call(*args): calls.append((duration, pickle.dumps(args))); return pickle.loads(pickle.dumps(f(*args)))\n'
+        '        def call(*args): calls.append((duration, pickle.dumps(args))); return '
+        'pickle.loads(pickle.dumps(f(*args)))\n'
         '        return call\n'
         '    return wrap\n'
     )
@@ -245,6 +329,12 @@ review = extract('The laws of Ohio govern this Agreement.', 'a title', print)
 assert review.title == 'a title' and len(spaces.calls) == 1
 print(legal_llm.__file__)
 """
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=bundle, env={**os.environ, 'PYTHONPATH': f'{bundle}{os.pathsep}{tmp_path}'})
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        cwd=bundle,
+        env={**os.environ, 'PYTHONPATH': f'{bundle}{os.pathsep}{tmp_path}'},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1].startswith(str(bundle))

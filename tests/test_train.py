@@ -1,4 +1,6 @@
-"A training ends where it should, however often it is interrupted; memory that runs out, watchdogs, early stopping, several processes, records."
+"""A training ends where it should, however often it is interrupted; memory that runs out, watchdogs, early stopping,
+several processes, records.
+"""
 
 import json
 import os
@@ -25,14 +27,39 @@ from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
 from legal_llm.plan import padded
 from legal_llm.reader import LossWeights, Reader, load_head, load_reader, read_windows, step_gradients
-from legal_llm.train import TrainSettings, bring_run, in_time, lay_out, open_run, prepare_training, preset, processes_in, recorded_settings, train, train_on, week2_run, week2_settings
+from legal_llm.train import (
+    TrainSettings,
+    bring_run,
+    in_time,
+    lay_out,
+    open_run,
+    prepare_training,
+    preset,
+    processes_in,
+    recorded_settings,
+    train,
+    train_on,
+    week2_run,
+    week2_settings,
+)
 
 
 @pytest.fixture(scope='module')
 def settings(tiny, tiny_data):
     "Three steps of two packs on a tiny model, with dropout, so that random generators matter"
     return TrainSettings(
-        data=str(tiny_data), base=str(tiny), dtype='float32', window_tokens=96, probe_windows=80, max_packs=6, pack_windows=2, accumulation=2, lr=1e-3, save_every=1, dropout=0.1, dev_every=0
+        data=str(tiny_data),
+        base=str(tiny),
+        dtype='float32',
+        window_tokens=96,
+        probe_windows=80,
+        max_packs=6,
+        pack_windows=2,
+        accumulation=2,
+        lr=1e-3,
+        save_every=1,
+        dropout=0.1,
+        dev_every=0,
     )
 
 
@@ -136,8 +163,12 @@ def gradient_of_the_first_step(settings, path, monkeypatch, **kwargs):
 def first_step(settings, start, checkpointing=False):
     "The same gradient, by hand, over the packs of the first step, from the head that a run began with"
     data, tokenizer = open_data(settings.data), load_tokenizer(settings.base)
-    packs = lay_out(data.examples('train', tokenizer, settings.window_tokens, settings.min_probability), settings)[: settings.accumulation]
-    reader = Reader(add_lora(load_base(settings.base, 'float32'), dropout=0.0, checkpointing=checkpointing), len(data.categories))
+    packs = lay_out(data.examples('train', tokenizer, settings.window_tokens, settings.min_probability), settings)[
+        : settings.accumulation
+    ]
+    reader = Reader(
+        add_lora(load_base(settings.base, 'float32'), dropout=0.0, checkpointing=checkpointing), len(data.categories)
+    )
     load_head(reader, start)
     return step_gradients(reader.train(), packs, LossWeights(settings.present, settings.absent))[1]
 
@@ -148,7 +179,9 @@ def near(got, want, tolerance=1e-5):
 
 @pytest.mark.parametrize('change', [{}, dict(present=3.0, absent=0.5), dict(checkpointing=True), dict(budget=250)])
 def test_accumulation_equals_one_step_over_all_packs(settings, tmp_path, monkeypatch, change):
-    "The gradient that the optimiser sees after three packs is that of their targets together, whatever the weights, the checkpointing and the parts"
+    """The gradient that the optimiser sees after three packs is that of their targets together, whatever the weights,
+    the checkpointing and the parts
+    """
     s = replace(settings, dropout=0.0, accumulation=3, clip=1e9, **change)
     got, trainer = gradient_of_the_first_step(s, tmp_path / 'run', monkeypatch)
     assert near(got, first_step(s, tmp_path / 'run' / 'head_start.safetensors')) and got.norm() > 0
@@ -157,14 +190,20 @@ def test_accumulation_equals_one_step_over_all_packs(settings, tmp_path, monkeyp
 
 def test_the_head_has_a_rate_of_its_own(settings, tmp_path):
     run = train(replace(settings, head_lr=1e-12, warmup=0), tmp_path / 'run', progress=False)
-    start, end = load_file(run.path / 'head_start.safetensors'), load_file(run.adapter / 'head.safetensors')
-    assert torch.allclose(start['weight'], end['weight'], atol=1e-9) and any(v.any() for k, v in weights(run).items() if 'lora_B' in k)
+    start = load_file(run.path / 'head_start.safetensors')
+    end = load_file(run.adapter / 'head.safetensors')
+    assert torch.allclose(start['weight'], end['weight'], atol=1e-9) and any(
+        v.any() for k, v in weights(run).items() if 'lora_B' in k
+    )
 
 
 @pytest.mark.parametrize('where', ['forward', 'backward'])
 def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_path, monkeypatch, where):
-    s, data = replace(settings, dropout=0.0, clip=1e9, pack_windows=4), open_data(settings.data)
-    most = max(e.doubt.sum() for p in lay_out(data.examples('train', load_tokenizer(s.base), s.window_tokens), s) for e in p)
+    s = replace(settings, dropout=0.0, clip=1e9, pack_windows=4)
+    data = open_data(settings.data)
+    most = max(
+        e.doubt.sum() for p in lay_out(data.examples('train', load_tokenizer(s.base), s.window_tokens), s) for e in p
+    )
 
     class Full(torch.autograd.Function):
         "The forward pass is fine; in the backward pass, memory is full"
@@ -191,10 +230,17 @@ def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_p
     got, trainer = gradient_of_the_first_step(s, tmp_path / 'run', monkeypatch)
     assert near(got, first_step(s, tmp_path / 'run' / 'head_start.safetensors'))
     record = json.loads((tmp_path / 'run' / 'record.json').read_text())
-    assert record['limit'] == trainer.budget < record['budget'] and 'memory ran out in step 1' in record['out_of_memory'][0]
+    assert (
+        record['limit'] == trainer.budget < record['budget']
+        and 'memory ran out in step 1' in record['out_of_memory'][0]
+    )
     monkeypatch.undo()
     run = train(s, tmp_path / 'run', progress=False)  # the same packs again, tried and computed in parts
-    assert run.record['packs'] == record['packs'] and run.record['limit'] == record['limit'] and run.record['measured']['longest'] < record['measured']['longest']
+    assert (
+        run.record['packs'] == record['packs']
+        and run.record['limit'] == record['limit']
+        and run.record['measured']['longest'] < record['measured']['longest']
+    )
 
 
 def test_one_window_that_does_not_fit_is_said(settings, tmp_path, monkeypatch):
@@ -247,9 +293,13 @@ def test_early_stopping_keeps_the_best_adapter(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, 'score_examples', scripted)
     s = replace(settings, max_packs=16, dev_every=1, patience=3, save_every=3)
     run = train(s, tmp_path / 'run', progress=False)
-    assert run.record['best'] == dict(score=0.5, step=2) and run.record['stopped_early'] and steps(run) == [1, 2, 3, 4, 5]
+    assert (
+        run.record['best'] == dict(score=0.5, step=2) and run.record['stopped_early'] and steps(run) == [1, 2, 3, 4, 5]
+    )
     got = dict(load_reader(run, 'float32')[0].named_parameters())
-    assert all((got[k] == v).all() for k, v in kept[2].items()) and not all((got[k] == v).all() for k, v in kept[5].items())
+    assert all((got[k] == v).all() for k, v in kept[2].items()) and not all(
+        (got[k] == v).all() for k, v in kept[5].items()
+    )
     assert not (run.path / 'best').exists()
 
 
@@ -259,44 +309,75 @@ def test_fine_tuning_that_only_harms_is_left_out(settings, tmp_path, monkeypatch
     monkeypatch.setattr(trainer_module, 'score_examples', lambda *args: dict(dev_score=next(scores)))
     run = train(replace(settings, dev_every=1, patience=0), tmp_path / 'run', progress=False)
     assert run.record['best'] == dict(score=0.5, step=0) and not list(run.adapter.glob('adapter_*'))
-    reader, start = load_reader(run, 'float32')[0], load_file(run.path / 'head_start.safetensors')
+    reader = load_reader(run, 'float32')[0]
+    start = load_file(run.path / 'head_start.safetensors')
     assert all(torch.equal(v, start[k]) for k, v in reader.head_tensors().items())
 
 
 def test_nothing_but_the_head(settings, tmp_path):
     "max_packs=0: the screen and the frozen model's states"
     run = train(replace(settings, max_packs=0, dev_every=1), tmp_path / 'run', progress=False)
-    assert run.record['finished'] and run.record['steps'] == 0 and not list(run.adapter.glob('adapter_*')) and [line['step'] for line in run.log()] == [0]
+    assert (
+        run.record['finished']
+        and run.record['steps'] == 0
+        and not list(run.adapter.glob('adapter_*'))
+        and [line['step'] for line in run.log()] == [0]
+    )
     assert run.record['head']['loss'] < run.record['head']['screen'] and run.record['head']['windows'] == 80
     reader, _ = load_reader(run.adapter, 'float32')
-    assert all(torch.equal(v, load_file(run.path / 'head_start.safetensors')[k]) for k, v in reader.head_tensors().items())
+    assert all(
+        torch.equal(v, load_file(run.path / 'head_start.safetensors')[k]) for k, v in reader.head_tensors().items()
+    )
 
 
 def test_a_head_that_begins_with_zeros(settings, tmp_path):
     run = train(replace(settings, probe_windows=0), tmp_path / 'run', progress=False)
-    assert steps(run) == [1, 2, 3] and not (run.path / 'head_start.safetensors').exists() and weights(run)['weight'].any()
+    assert (
+        steps(run) == [1, 2, 3] and not (run.path / 'head_start.safetensors').exists() and weights(run)['weight'].any()
+    )
 
 
 def test_the_reading_goes_on_where_it_was_interrupted(settings, tmp_path, monkeypatch, capsys):
-    "The states are stored in pieces; a training that runs out of time between two goes on, and ends as if nothing had been; the head is fitted once"
+    """The states are stored in pieces; a training that runs out of time between two goes on, and ends as if nothing had
+    been; the head is fitted once
+    """
     monkeypatch.setattr(train_module, 'PIECE', 20)
     alone, read = train(settings, tmp_path / 'alone', progress=False), []
-    monkeypatch.setattr(reader_module, 'read_windows', lambda reader, windows, *args, **kwargs: read.append(len(windows)) or read_windows(reader, windows, *args, **kwargs))
+    monkeypatch.setattr(
+        reader_module,
+        'read_windows',
+        lambda reader, windows, *args, **kwargs: (
+            read.append(len(windows)) or read_windows(reader, windows, *args, **kwargs)
+        ),
+    )
     first = train(settings, tmp_path / 'run', progress=False, max_hours=1e-9)
-    assert not first.record['finished'] and read == [20] and 'at step 0 of 3, with everything saved' in capsys.readouterr().out
+    assert (
+        not first.record['finished']
+        and read == [20]
+        and 'at step 0 of 3, with everything saved' in capsys.readouterr().out
+    )
     with monkeypatch.context() as m, pytest.raises(ZeroDivisionError):
         m.setattr(trainer_module.Watch, 'on_train_begin', lambda *args, **kwargs: 1 / 0)
         train(settings, tmp_path / 'run', progress=False)
     assert read == [20] * 4 and not list((tmp_path / 'run').glob('states-*'))
     second = train(settings, tmp_path / 'run', progress=False)
-    assert read == [20] * 4 and equal(alone, second) and steps(second) == [1, 2, 3] and second.record['head'] == alone.record['head']
+    assert (
+        read == [20] * 4
+        and equal(alone, second)
+        and steps(second) == [1, 2, 3]
+        and second.record['head'] == alone.record['head']
+    )
 
 
 def test_what_is_left_of_a_run_is_enough(settings, whole, tmp_path):
     "The adapter folder alone: screen, reader, and what they were taught; what does not belong together is refused"
     shutil.copytree(whole.adapter, tmp_path / 'a')
     run, data = open_run(tmp_path / 'a'), open_data(settings.data)
-    assert run.categories == data.categories and run.screen().categories == data.categories and run.adapter_hash == whole.adapter_hash
+    assert (
+        run.categories == data.categories
+        and run.screen().categories == data.categories
+        and run.adapter_hash == whole.adapter_hash
+    )
     reader, tokenizer = load_reader(tmp_path / 'a', 'float32')
     windows = [e.window for e in data.examples('dev', tokenizer, 96)][:3]
     got = read_windows(reader, windows)
@@ -334,8 +415,10 @@ def test_few_layers_are_read(settings, tmp_path):
 
 def test_two_processes_make_the_updates_of_one(settings, tmp_path):
     "Two gloo processes, started by torchrun, share the packs of each step; the record and the log are written once"
-    s = replace(settings, dropout=0.0, max_packs=8, accumulation=4, hours=1.0)  # more than enough; the two must agree on it
-    one, two = train(s, tmp_path / 'one', progress=False), train_on(2, s, tmp_path / 'two', progress=False)
+    # more than enough; the two must agree on it
+    s = replace(settings, dropout=0.0, max_packs=8, accumulation=4, hours=1.0)
+    one = train(s, tmp_path / 'one', progress=False)
+    two = train_on(2, s, tmp_path / 'two', progress=False)
     a, b = weights(one), weights(two)
     assert two.record['processes'] == 2 and all(torch.allclose(a[k], b[k], rtol=1e-3, atol=1e-6) for k in a)
     moved = [(a[k] - b[k]).norm() / a[k].norm() for k in a if 'lora_B' in k]
@@ -364,7 +447,9 @@ num_processes: 2
 
 @pytest.mark.skipif(older('accelerate', '1.6'), reason='FSDP needs accelerate 1.6')
 def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, monkeypatch):
-    "FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, looks at dev, checkpoints, a stop and a new start"
+    """FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, looks at dev, checkpoints,
+    a stop and a new start
+    """
     (tmp_path / 'fsdp.yaml').write_text(CONFIG)
     s = replace(settings, dropout=0.0, max_packs=8, accumulation=2, dev_every=2, dev_windows=8)
     one = train(s, tmp_path / 'one', progress=False)
@@ -376,8 +461,12 @@ def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, 
     assert a.keys() == b.keys() and all(a[k].shape == b[k].shape for k in a)
     assert max((a[k] - b[k]).norm() / a[k].norm() for k in a if 'lora_B' in k) < 1e-3
     looks = [[line for line in run.log() if 'dev_score' in line] for run in (one, two)]
-    assert len(looks[0]) == 3 and [x['dev_loss'] for x in looks[0]] == pytest.approx([x['dev_loss'] for x in looks[1]], rel=1e-3)
-    assert [line['loss'] for line in one.log() if 'loss' in line] == pytest.approx([line['loss'] for line in two.log() if 'loss' in line], rel=1e-3)
+    assert len(looks[0]) == 3 and [x['dev_loss'] for x in looks[0]] == pytest.approx(
+        [x['dev_loss'] for x in looks[1]], rel=1e-3
+    )
+    assert [line['loss'] for line in one.log() if 'loss' in line] == pytest.approx(
+        [line['loss'] for line in two.log() if 'loss' in line], rel=1e-3
+    )
     last = sorted(p.name for p in (two.path / 'checkpoints' / 'checkpoint-4' / 'optimizer_0').glob('*.distcp'))
     assert last == ['__0_0.distcp', '__1_0.distcp']  # each process wrote its own part
     half = interrupt(two, tmp_path / 'half', 4)
@@ -422,9 +511,32 @@ def test_what_goes_wrong_in_a_process_is_said_once(settings, tmp_path):
 def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
     from legal_llm.cli import main
 
-    assert main(['train', '--data', settings.data, '--base', settings.base, '--max-packs', '6', '--probe-windows', '8', '--out', str(tmp_path / 'run'), '--plan', '--check']) == 0
+    assert (
+        main(
+            [
+                'train',
+                '--data',
+                settings.data,
+                '--base',
+                settings.base,
+                '--max-packs',
+                '6',
+                '--probe-windows',
+                '8',
+                '--out',
+                str(tmp_path / 'run'),
+                '--plan',
+                '--check',
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
-    assert 'check: a pack gives the gradients of separate sequences' in said and 'separate sequences would need' in said and 'steps   6' in said
+    assert (
+        'check: a pack gives the gradients of separate sequences' in said
+        and 'separate sequences would need' in said
+        and 'steps   6' in said
+    )
     assert not (tmp_path / 'run').exists()
 
 
@@ -432,17 +544,24 @@ def test_packs_that_fail_the_check_are_refused(settings, tmp_path, monkeypatch, 
     prepare_training(settings, tmp_path / 'run', check=True)
     assert 'separate sequences to' in capsys.readouterr().out
     states = reader_module.Reader.states
-    monkeypatch.setattr(reader_module.Reader, 'states', lambda self, input_ids, mean: states(self, input_ids, mean).roll(len(mean) - 1, 0))
+    monkeypatch.setattr(
+        reader_module.Reader,
+        'states',
+        lambda self, input_ids, mean: states(self, input_ids, mean).roll(len(mean) - 1, 0),
+    )
     with pytest.raises(LegalLLMError, match='do not give this model the gradients of separate sequences'):
         prepare_training(settings, tmp_path / 'run', check=True)
 
 
 def test_packs_of_a_step_are_alike_and_each_window_comes_once_an_epoch(settings):
-    s, data = replace(settings, max_packs=None, epochs=2.0, accumulation=2), open_data(settings.data)
+    s = replace(settings, max_packs=None, epochs=2.0, accumulation=2)
+    data = open_data(settings.data)
     examples = data.examples('train', load_tokenizer(s.base), s.window_tokens)
     packs = lay_out(examples, s)
     again = lay_out(examples, s)
-    assert len(packs) == 2 * len(examples) // 4 * 2 and [[id(e) for e in p] for p in packs] == [[id(e) for e in p] for p in again]
+    assert len(packs) == 2 * len(examples) // 4 * 2 and [[id(e) for e in p] for p in packs] == [
+        [id(e) for e in p] for p in again
+    ]
     seen = [sum(e is x for p in packs for e in p) for x in examples]
     assert sum(seen) == 2 * len(packs) and max(seen) <= 2 and seen.count(2) >= len(examples) - 3
     for a, b in zip(packs[::2], packs[1::2]):
@@ -483,12 +602,45 @@ def test_every_setting_is_an_option_of_the_command_line():
 def test_options_reach_the_training(settings, tmp_path):
     from legal_llm.cli import main
 
-    options = ['--dtype', 'float32', '--lora', 'use_rslora=true', '--no-checkpointing', '--probe-windows', '8', '--max-packs', '2', '--dev-every', '0', '--warmup', '0', '--r', '4', '--quiet']
-    assert main(['train', '--data', settings.data, '--base', settings.base, '--out', str(tmp_path / 'run'), *options]) == 0
+    options = [
+        '--dtype',
+        'float32',
+        '--lora',
+        'use_rslora=true',
+        '--no-checkpointing',
+        '--probe-windows',
+        '8',
+        '--max-packs',
+        '2',
+        '--dev-every',
+        '0',
+        '--warmup',
+        '0',
+        '--r',
+        '4',
+        '--quiet',
+    ]
+    assert (
+        main(['train', '--data', settings.data, '--base', settings.base, '--out', str(tmp_path / 'run'), *options]) == 0
+    )
     run = open_run(tmp_path / 'run')
     config = json.loads((run.adapter / 'adapter_config.json').read_text())
     assert config['use_rslora'] and config['r'] == 4 and run.record['warmup'] == 0 and steps(run) == [1, 2]
-    assert main(['train', '--record', str(run.path / 'record.json'), '--seed', '7', '--out', str(tmp_path / 'again'), '--quiet']) == 0
+    assert (
+        main(
+            [
+                'train',
+                '--record',
+                str(run.path / 'record.json'),
+                '--seed',
+                '7',
+                '--out',
+                str(tmp_path / 'again'),
+                '--quiet',
+            ]
+        )
+        == 0
+    )
     again = open_run(tmp_path / 'again')
     assert again.record['settings'] == {**run.record['settings'], 'seed': 7}
     assert main(['train', '--out', str(tmp_path / 'x'), '--quiet']) == 2
@@ -496,9 +648,36 @@ def test_options_reach_the_training(settings, tmp_path):
 
 def test_an_interrupted_command_goes_on(settings, tmp_path):
     "Ctrl-C in the middle of a training, then the same command again"
-    command = [sys.executable, '-m', 'legal_llm.cli', 'train', '--data', settings.data, '--base', settings.base, '--dtype', 'float32', '--probe-windows', '20', '--pack-windows', '2', '--max-packs', '40', '--dev-every', '0', '--save-every', '5']
+    command = [
+        sys.executable,
+        '-m',
+        'legal_llm.cli',
+        'train',
+        '--data',
+        settings.data,
+        '--base',
+        settings.base,
+        '--dtype',
+        'float32',
+        '--probe-windows',
+        '20',
+        '--pack-windows',
+        '2',
+        '--max-packs',
+        '40',
+        '--dev-every',
+        '0',
+        '--save-every',
+        '5',
+    ]
     command += ['--no-watch', '--out', str(tmp_path / 'run')]
-    process = subprocess.Popen(command, env={**os.environ, 'PYTHONUNBUFFERED': '1'}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     log = tmp_path / 'run' / 'log.jsonl'
     while process.poll() is None and not (log.exists() and log.read_bytes().count(b'\n') >= 12):
         time.sleep(0.05)
@@ -517,11 +696,20 @@ def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings,
     first = train(settings, tmp_path / 'run', progress=False, max_hours=1e-9)
     said = capsys.readouterr().out
     assert 'at step 1 of 3, with everything saved: the same call goes on from there' in said
-    assert not first.record['finished'] and open_run(tmp_path / 'run').record['stopped'] == first.record['stopped'] and steps(first) == [1]
+    assert (
+        not first.record['finished']
+        and open_run(tmp_path / 'run').record['stopped'] == first.record['stopped']
+        and steps(first) == [1]
+    )
     with pytest.raises(LegalLLMError, match='no adapter'):
         first.adapter
     second = train(settings, tmp_path / 'run', progress=False, max_hours=1000)
-    assert second.record['finished'] and second.record['stopped'] is None and steps(second) == [1, 2, 3] and equal(whole, second)
+    assert (
+        second.record['finished']
+        and second.record['stopped'] is None
+        and steps(second) == [1, 2, 3]
+        and equal(whole, second)
+    )
     with pytest.raises(LegalLLMError, match='leave no time'):
         train(settings, tmp_path / 'other', max_hours=0)
     assert not (tmp_path / 'other').exists()
@@ -531,12 +719,21 @@ def test_hours_set_the_packs_by_the_speed_that_is_measured(settings):
     job = prepare_training(replace(settings, max_packs=None, probe_windows=None), 'nowhere')
     m = replace(job.plan.measured, tokens=1000, seconds=1.0, reading=0.25)
     tokens = [sum(map(len, job.probe)), sum(map(padded, job.packs))]
-    def within(seconds, processes=1): return in_time(seconds / 3600, job.probe, job.packs, 2, m, processes)
+
+    def within(seconds, processes=1):
+        return in_time(seconds / 3600, job.probe, job.packs, 2, m, processes)
+
     assert within(10 * sum(tokens)) == (len(job.probe), len(job.packs))
     seconds = (tokens[0] / 4000 + tokens[1] / 1000) / 2
     heads, packs = within(seconds)
     took = sum(map(len, job.probe[:heads])) / 4000, sum(map(padded, job.packs[:packs])) / 1000
-    assert 0 < heads < len(job.probe) and 0 < packs < len(job.packs) and packs % 2 == 0 and took[0] <= 0.3 * seconds and 0.8 * seconds < sum(took) <= 0.9 * seconds
+    assert (
+        0 < heads < len(job.probe)
+        and 0 < packs < len(job.packs)
+        and packs % 2 == 0
+        and took[0] <= 0.3 * seconds
+        and 0.8 * seconds < sum(took) <= 0.9 * seconds
+    )
     assert within(seconds / 2, processes=2) == (heads, packs)
     assert in_time(seconds / 3600, job.probe, [], 2, m, 1)[0] > heads
     with pytest.raises(LegalLLMError, match='hours=.* is not enough for one step, which takes'):
@@ -549,13 +746,17 @@ def test_a_training_in_hours_ends_where_it_was_to_end_although_the_speed_has_cha
     s = replace(settings, hours=1.0, probe_windows=40)
     monkeypatch.setattr(train_module, 'in_time', lambda *args: (20, 4))
     first = train(s, tmp_path / 'run', progress=False, max_hours=1e-9)
-    assert (first.record['probe'], first.record['packs'], first.record['head']['windows']) == (20, 4, 20) and steps(first) == [1]
+    assert (first.record['probe'], first.record['packs'], first.record['head']['windows']) == (20, 4, 20) and steps(
+        first
+    ) == [1]
     monkeypatch.setattr(train_module, 'in_time', lambda *args: (40, 6))
     assert steps(train(s, tmp_path / 'run', progress=False)) == [1, 2]
 
 
 def test_the_preset_of_a_machine(tiny_data):
-    "What a week trains where nothing else is asked for: on every GPU a person may have, in steps that its processes can share"
+    """What a week trains where nothing else is asked for: on every GPU a person may have, in steps that its processes
+    can share
+    """
     chosen = {}
     for gpus in ((), ('T4',), ('T4', 'T4'), ('P100',), ('A100',), ('L4',) * 4, ('GTX',)):
         machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
@@ -563,22 +764,29 @@ def test_the_preset_of_a_machine(tiny_data):
         chosen[' '.join(gpus)] = (preset(machine)[0].name, s.base, s.hours, s.accumulation)
     large = 'llama3.2-3b'
     assert chosen == {
-        '': ('processor', 'smollm2', None, 1), 'T4': ('T4', large, 2.0, 1), 'T4 T4': ('T4 x2', large, 2.0, 2), 'P100': ('P100', large, 3.0, 1),
-        'A100': ('A100, H100, L4', large, 1.0, 1), 'L4 L4 L4 L4': ('A100, H100, L4', large, 1.0, 4), 'GTX': ('small GPU', 'smollm2', 0.5, 1),
+        '': ('processor', 'smollm2', None, 1), 'T4': ('T4', large, 2.0, 1), 'T4 T4': ('T4 x2', large, 2.0, 2),
+            'P100': ('P100', large, 3.0, 1),
+        'A100': ('A100, H100, L4', large, 1.0, 1), 'L4 L4 L4 L4': ('A100, H100, L4', large, 1.0, 4), 'GTX': (
+            'small GPU', 'smollm2', 0.5, 1),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     'gpus, speed, base, dtype, four_bit, again, packs, minutes',
     [  # tokens/s of a step on each GPU, first guesses but for what was measured on an H200
-        (('T4',), 700, 'llama3.2-3b', 'float16', True, True, 694, 22), (('T4', 'T4'), 700, 'llama3.2-3b', 'float16', True, True, 694, 11),
-        (('P100',), 400, 'llama3.2-3b', 'float16', True, True, 694, 42), (('L4',), 1800, 'llama3.2-3b', 'bfloat16', False, True, 347, 9),
-        (('A100',), 7000, 'llama3.2-3b', 'bfloat16', False, False, 347, 2), (('H200',), 14000, 'llama3.2-3b', 'bfloat16', False, False, 347, 1),
+        (('T4',), 700, 'llama3.2-3b', 'float16', True, True, 694, 22), (('T4', 'T4'), 700, 'llama3.2-3b',
+            'float16', True, True, 694, 11),
+        (('P100',), 400, 'llama3.2-3b', 'float16', True, True, 694, 42), (('L4',), 1800, 'llama3.2-3b',
+            'bfloat16', False, True, 347, 9),
+        (('A100',), 7000, 'llama3.2-3b', 'bfloat16', False, False, 347, 2), (('H200',), 14000, 'llama3.2-3b',
+            'bfloat16', False, False, 347, 1),
         (('GTX',), 1500, 'smollm2', 'float16', False, False, 694, 10),
     ],
 )  # fmt: skip
 def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, four_bit, again, packs, minutes, tiny_data):
-    "From the machine to the plan, for as many windows as CUAD's training contracts have: the base model, its number format and weights, one epoch, and minutes, well within the hours that the preset gives"
+    """From the machine to the plan, for as many windows as CUAD's training contracts have: the base model, its number
+    format and weights, one epoch, and minutes, well within the hours that the preset gives
+    """
     from legal_llm.plan import Measured, make_plan
     from legal_llm.rules import SHAPES, Situation, choose
     from legal_llm.windows import Example, Window
@@ -591,14 +799,40 @@ def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, four_bit, ag
     window = Window(np.zeros(69, np.int32), np.array([[17, 69]], np.int32), np.zeros(1, np.int32))
     windows = [Example(window, np.zeros((1, 41), np.float32), np.ones((1, 41), bool), np.zeros((1, 41), bool))] * 11_105
     laid = lay_out(windows, s)
-    measured = Measured(1.0, 1104, 1104, 1104 / speed, 1104 / (3 * speed), 3 * 10**9, 24 * 10**6, 2.8, 10.0, machine.gpus[0].memory_gb, 1.0, 50.0)
+    measured = Measured(
+        1.0,
+        1104,
+        1104,
+        1104 / speed,
+        1104 / (3 * speed),
+        3 * 10**9,
+        24 * 10**6,
+        2.8,
+        10.0,
+        machine.gpus[0].memory_gb,
+        1.0,
+        50.0,
+    )
     heads, n = in_time(s.hours, windows, laid, s.accumulation, measured, len(gpus))
     plan = make_plan(laid[:n], windows[:heads], s.accumulation // len(gpus), len(gpus), measured)
     assert (heads, plan.packs) == (len(windows), packs) and plan.steps == packs // len(gpus)
-    assert round((plan.seconds + plan.probe_seconds) / 60) == pytest.approx(minutes, abs=3) and plan.seconds + plan.probe_seconds < 3600 * s.hours
+    assert (
+        round((plan.seconds + plan.probe_seconds) / 60) == pytest.approx(minutes, abs=3)
+        and plan.seconds + plan.probe_seconds < 3600 * s.hours
+    )
 
 
-GPUS = {n: Gpu(n, c, gb) for n, c, gb in (('T4', (7, 5), 14.7), ('P100', (6, 0), 15.9), ('A100', (8, 0), 39.5), ('L4', (8, 9), 22.0), ('GTX', (6, 1), 8.0), ('H200', (9, 0), 139.8))}
+GPUS = {
+    n: Gpu(n, c, gb)
+    for n, c, gb in (
+        ('T4', (7, 5), 14.7),
+        ('P100', (6, 0), 15.9),
+        ('A100', (8, 0), 39.5),
+        ('L4', (8, 9), 22.0),
+        ('GTX', (6, 1), 8.0),
+        ('H200', (9, 0), 139.8),
+    )
+}
 
 
 def test_a_log_is_read_from_where_it_was_read_to(tmp_path):
@@ -610,7 +844,9 @@ def test_a_log_is_read_from_where_it_was_read_to(tmp_path):
 
 
 def test_the_last_step_is_never_out_of_time(settings, tmp_path):
-    assert train(replace(settings, max_packs=2, probe_windows=40), tmp_path / 'run', progress=False, max_hours=1e-9).record['finished']
+    assert train(
+        replace(settings, max_packs=2, probe_windows=40), tmp_path / 'run', progress=False, max_hours=1e-9
+    ).record['finished']
 
 
 @pytest.mark.parametrize('left, hours', [(None, None), (12.0, 11.75), (0.2, None), (0.0, None)])
@@ -626,8 +862,11 @@ def kaggle(folder):
 
 
 def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole, tmp_path, capsys):
-    "Kaggle: the interrupted run is in a read-only input; it is copied, whole or not at all, and ends as if nothing had been"
-    assert bring_run('week2', kaggle(tmp_path)) == tmp_path / 'kaggle/working/runs/week2'  # nothing to bring: it is trained there
+    """Kaggle: the interrupted run is in a read-only input; it is copied, whole or not at all, and ends as if nothing
+    had been
+    """
+    # nothing to bring: it is trained there
+    assert bring_run('week2', kaggle(tmp_path)) == tmp_path / 'kaggle/working/runs/week2'
     assert capsys.readouterr().out == 'There is no run week2 yet; looked in /kaggle/working\n'
     earlier = tmp_path / 'kaggle/input/week-2-output/runs/week2'
     earlier.parent.mkdir(parents=True)
@@ -640,10 +879,14 @@ def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole
     (tmp_path / 'kaggle/input/a-first-output/runs/week2/log.jsonl').write_text('')  # an output that had come less far
     out = bring_run('week2', kaggle(tmp_path))
     assert capsys.readouterr().out == 'The run week2 is that of /kaggle/input/week-2-output/runs/week2\n'
-    assert out == tmp_path / 'kaggle/working/runs/week2' and {p.relative_to(out): p.read_bytes() for p in out.rglob('*') if p.is_file()} == before
+    assert (
+        out == tmp_path / 'kaggle/working/runs/week2'
+        and {p.relative_to(out): p.read_bytes() for p in out.rglob('*') if p.is_file()} == before
+    )
     assert all(p.stat().st_mode & 0o200 for p in (out, *out.rglob('*')))
     assert equal(whole, train(settings, out, progress=False))
-    assert bring_run('week2', kaggle(tmp_path)) == out and open_run(out).record['finished']  # what is here already stays
+    # what is here already stays
+    assert bring_run('week2', kaggle(tmp_path)) == out and open_run(out).record['finished']
     assert not [p for p in out.parent.iterdir() if p.name.startswith('.')]
 
 

@@ -40,7 +40,9 @@ def make_data(folder: Path) -> Path:
 
 
 def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
-    "Windows of a few written contracts with what is known of them, without a screen: everything has the same odds, and what is true is in doubt, and a little more"
+    """Windows of a few written contracts with what is known of them, without a screen: everything has the same odds,
+    and what is true is in doubt, and a little more
+    """
     import numpy as np
 
     from legal_llm.cuad import CATEGORIES
@@ -52,6 +54,10 @@ def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
     for contract in write_contracts(n, seed=seed):
         sentences = split_sentences(contract.text)
         label = label_sentences(sentences, contract.clauses, [c.name for c in CATEGORIES])
-        doubt, offset = label | (rng.random(label.shape) < 0.05), rng.normal(-3, 1, label.shape).astype(np.float32)
-        out += [Example(w, offset[w.sentences], doubt[w.sentences], label[w.sentences]) for w in cut_windows(contract.text, sentences, tokenizer, window_tokens, doubt.any(1))]
+        doubt = label | (rng.random(label.shape) < 0.05)
+        offset = rng.normal(-3, 1, label.shape).astype(np.float32)
+        out += [
+            Example(w, offset[w.sentences], doubt[w.sentences], label[w.sentences])
+            for w in cut_windows(contract.text, sentences, tokenizer, window_tokens, doubt.any(1))
+        ]
     return out

@@ -1,4 +1,5 @@
-"""Write the badges that open a notebook on Colab or Kaggle, and its first code cell, which installs the library there, from the addresses in settings.ini.
+"""Write the badges that open a notebook on Colab or Kaggle, and its first code cell, which installs the library there,
+from the addresses in settings.ini.
 
 python tools/badges.py            renew badges and cells of the notebooks that carry them
 python tools/badges.py --check    change nothing; exit code 1 and a list when some are out of date
@@ -30,15 +31,19 @@ def badges(name: str, cfg: dict[str, str] | None = None) -> str:
     path = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{cfg['nbs_path']}/{name}.ipynb"
     return (
         f'{START}(https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{path})\n'
-        f'[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/{path})'
+        '[![Open in '
+        f'Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/{path})'
     )
 
 
 def install_cell(cfg: dict[str, str] | None = None) -> str:
-    "The first code cell of a week: it runs before the library is there, so it needs Python only. Where the library is there, it does nothing."
+    """The first code cell of a week: it runs before the library is there, so it needs Python only. Where the library is
+    there, it does nothing.
+    """
     cfg = cfg or settings()
     return f"""{INSTALL}, from a wheel among the inputs or from its repository; `ready` does the rest
 import importlib.util, pathlib, subprocess, sys
+
 if importlib.util.find_spec({cfg['lib_name']!r}) is None:
     wheels = sorted(map(str, pathlib.Path('/kaggle/input').rglob('{cfg['lib_name']}-*.whl')))
     source = wheels[-1] if wheels else 'git+https://github.com/{cfg['user']}/{cfg['repo']}@{cfg['branch']}'
@@ -47,10 +52,13 @@ from {cfg['lib_name']}.env import ready"""
 
 
 def renew(name: str, write: bool = True, cfg: dict[str, str] | None = None) -> bool:
-    "Put the badges into the second cell of a notebook, below its title, and renew the installing cell of a week. Returns whether both were there already, and right."
+    """Put the badges into the second cell of a notebook, below its title, and renew the installing cell of a week.
+    Returns whether both were there already, and right.
+    """
     path = NBS / f'{name}.ipynb'
     nb = nbformat.read(path, as_version=4)
-    text, cells = badges('week1_data' if name == 'index' else name, cfg), nb.cells  # the home page opens the first week
+    # the home page opens the first week
+    text, cells = badges('week1_data' if name == 'index' else name, cfg), nb.cells
     at = next((i for i, c in enumerate(cells) if c.cell_type == 'markdown' and c.source.startswith(START)), None)
     install = next((c for c in cells if c.cell_type == 'code' and c.source.startswith(INSTALL)), None)
     right = name not in WEEKS or (install is not None and install.source == install_cell(cfg))

@@ -1,6 +1,7 @@
 """The quick checks, before any test runs.
 
-Notebooks are clean, executed and in step with the package; the site lists them all; badges are right; no name is used that does not exist.
+Notebooks are clean, executed and in step with the package; the site lists them all; badges are right; no name is used
+that does not exist.
 
 python tools/check.py
 """
@@ -69,7 +70,9 @@ def shows(source: str) -> bool:
 
 
 def check_executed(path: Path) -> list[str]:
-    "Every cell that shows something has its output, no output is an error, and none holds a path of the machine that made it"
+    """Every cell that shows something has its output, no output is an error, and none holds a path of the machine that
+    made it
+    """
     out, flags = [], skip_flags()
     for i, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']):
         if cell['cell_type'] != 'code':
@@ -108,7 +111,9 @@ def check_form(path: Path) -> list[str]:
 
 
 def check_light(path: Path) -> list[str]:
-    "A week's notebook, and everything that is exported, needs the library only: it runs on Kaggle and Colab without the developers' tools"
+    """A week's notebook, and everything that is exported, needs the library only: it runs on Kaggle and Colab without
+    the developers' tools
+    """
     out, week = [], path.stem in badges.NAMES
     for i, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']):
         source = ''.join(cell['source'])
@@ -121,7 +126,9 @@ def check_light(path: Path) -> list[str]:
 
 
 def check_imports(path: Path) -> list[str]:
-    "Imports have cells of their own: the docs execute every cell with an import in it, and no other, so that a mixed one fails there"
+    """Imports have cells of their own: the docs execute every cell with an import in it, and no other, so that a mixed
+    one fails there
+    """
     out = []
     for i, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']):
         source = ''.join(cell['source'])
@@ -150,9 +157,15 @@ def check_sync() -> list[str]:
         shutil.copytree(NBS, copied / 'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints', 'runs'))
         (copied / 'legal_llm').mkdir()
         shutil.copy(LIB / '__init__.py', copied / 'legal_llm')
-        env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}  # under IN_TEST nbdev_export does nothing, silently
+        # under IN_TEST nbdev_export does nothing, silently
+        env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
         done = subprocess.run(
-            [Path(sys.executable).parent / 'nbdev_export'], cwd=copied, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            [Path(sys.executable).parent / 'nbdev_export'],
+            cwd=copied,
+            env=env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
         if done.returncode:
             return [f'nbdev_export failed: {done.stderr.strip()[-500:]}']
@@ -161,9 +174,14 @@ def check_sync() -> list[str]:
         return ['nbdev_export exported nothing']
     have = {p.name: p.read_text(encoding='utf-8') for p in LIB.glob('*.py')}
     out = [f'legal_llm/{n} is missing: run make prepare' for n in sorted(made.keys() - have.keys())]
-    out += [f'legal_llm/{n} differs from its notebook: run make prepare' for n in sorted(made.keys() & have.keys()) if made[n] != have[n]]
+    out += [
+        f'legal_llm/{n} differs from its notebook: run make prepare'
+        for n in sorted(made.keys() & have.keys())
+        if made[n] != have[n]
+    ]
     return out + [
-        f'legal_llm/{n} is exported by no notebook: ' + ('delete it' if MARK in have[n] else 'a module belongs in a notebook')
+        f'legal_llm/{n} is exported by no notebook: '
+        + ('delete it' if MARK in have[n] else 'a module belongs in a notebook')
         for n in sorted(have.keys() - made.keys())
     ]
 
@@ -172,7 +190,9 @@ def check_pages() -> list[str]:
     "The site's sidebar names every notebook, and nothing else"
     import yaml
 
-    listed = set(re.findall(r'([\w-]+)\.ipynb', yaml.dump(yaml.safe_load((ROOT / '_quarto.yml').read_text(encoding='utf-8')))))
+    listed = set(
+        re.findall(r'([\w-]+)\.ipynb', yaml.dump(yaml.safe_load((ROOT / '_quarto.yml').read_text(encoding='utf-8'))))
+    )
     present = {p.stem for p in notebooks()}
     return [f'_quarto.yml lacks {n}.ipynb' for n in sorted(present - listed)] + [
         f'_quarto.yml names {n}.ipynb, which is not there' for n in sorted(listed - present)
@@ -185,7 +205,14 @@ def check_guide(text: str | None = None) -> list[str]:
         cells = json.loads((NBS / 'challenges.ipynb').read_text(encoding='utf-8'))['cells']
         text = '\n\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
     entries = re.split(r'^### ', text, flags=re.M)[1:]
-    known = set(re.findall(r"'(\w+)'", ''.join(p.read_text(encoding='utf-8').partition('__all__ = [')[2].partition(']')[0] for p in LIB.glob('*.py'))))
+    known = set(
+        re.findall(
+            r"'(\w+)'",
+            ''.join(
+                p.read_text(encoding='utf-8').partition('__all__ = [')[2].partition(']')[0] for p in LIB.glob('*.py')
+            ),
+        )
+    )
     out = []
     for entry in entries:
         number, where = entry.split()[0], entry.partition('**Where.**')[2]
@@ -210,23 +237,34 @@ def check_badges() -> list[str]:
     ]
 
 
-def check_names() -> list[str]:
-    "ruff: undefined names, unused imports, syntax that Python 3.11 does not know"
-    done = subprocess.run(
-        [sys.executable, '-m', 'ruff', 'check', '--quiet', '--output-format', 'concise', 'legal_llm', 'tests', 'tools', 'benchmarks', 'setup.py'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    return (done.stdout + done.stderr).strip().splitlines() if done.returncode else []
+def check_style() -> list[str]:
+    "ruff: undefined names, unused imports, long lines, joined statements; and code as its formatter leaves it"
+    out = []
+    for command in ['check', '--quiet', '--output-format', 'concise', '.'], ['format', '--check', '.']:
+        done = subprocess.run([sys.executable, '-m', 'ruff', *command], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            out += (done.stdout + done.stderr).strip().splitlines()
+    return out
 
 
 def problems() -> dict[str, list[str]]:
     "Every check's name and what it found"
     found = {}
     for path in notebooks():
-        found[f'nbs/{path.name}'] = [*check_form(path), *check_clean(path), *check_imports(path), *check_light(path), *check_executed(path)]
-    return found | {'package': check_sync(), 'pages': check_pages(), 'guide': check_guide(), 'badges': check_badges(), 'names': check_names()}
+        found[f'nbs/{path.name}'] = [
+            *check_form(path),
+            *check_clean(path),
+            *check_imports(path),
+            *check_light(path),
+            *check_executed(path),
+        ]
+    return found | {
+        'package': check_sync(),
+        'pages': check_pages(),
+        'guide': check_guide(),
+        'badges': check_badges(),
+        'style': check_style(),
+    }
 
 
 def main() -> int:

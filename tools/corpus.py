@@ -1,8 +1,10 @@
-"""Read every document of a folder of test documents, such as that of another project, and say what is refused and what is lost.
+"""Read every document of a folder of test documents, such as that of another project, and say what is refused and what
+is lost.
 
     python tools/corpus.py FOLDER
 
-Beside a .docx or .html file, a file of the same name that ends in .native (pandoc's own reading of it) is the reference: its words are to be in the text.
+Beside a .docx or .html file, a file of the same name that ends in .native (pandoc's own reading of it) is the
+reference: its words are to be in the text.
 Exit code 1 where a document ends in anything but text or a sentence.
 """
 
@@ -43,9 +45,13 @@ def main(folder: str) -> int:
             continue
         counts['compared'] += 1
         text = document.text.lower()
-        if lost := [w for w, n in reference(native).items() if text.count(w) < n]:  # as letters: what is one word and what two differs
+        # as letters: what is one word and what two differs
+        if lost := [w for w, n in reference(native).items() if text.count(w) < n]:
             counts['with words lost'] += 1
-            print(f'lost     {name}: {", ".join(lost[:12])}' + (f'; notes: {" ".join(document.notes)[:200]}' if document.notes else ''))
+            print(
+                f'lost     {name}: {", ".join(lost[:12])}'
+                + (f'; notes: {" ".join(document.notes)[:200]}' if document.notes else '')
+            )
     print(', '.join(f'{n} {k}' for k, n in counts.items()) + f', {crashed} crashed')
     return int(crashed > 0)
 

@@ -2,7 +2,8 @@
 
 python tools/default.py --run runs/cuad --source CUADv1.json
 
-The screen is fitted again on all contracts of the source, the reader's weights are stored in 16 bits, and the calibration is that of the run's dev contracts.
+The screen is fitted again on all contracts of the source, the reader's weights are stored in 16 bits, and the
+calibration is that of the run's dev contracts.
 """
 
 import argparse
@@ -38,14 +39,16 @@ A linear screen and {reader} that say for each of CUAD's 41 clause categories wh
 {note}
 
 - **Limits.** English commercial contracts of the kind that are filed with the SEC. What it does not find may be there all the same, and what it says is not legal advice.
-"""
+"""  # noqa: E501
 
 
 def main(run, source):
     run, contracts, out = open_run(run), load_contracts(source), default_run()
     data = open_data(run.record['settings']['data'])
     train = [c for c in contracts if c.split != 'test']
-    screen, _ = fit_screen(train, CATEGORIES, progress=lambda done, n: print(f'fitting the screen: {done} of {n}', flush=True))
+    screen, _ = fit_screen(
+        train, CATEGORIES, progress=lambda done, n: print(f'fitting the screen: {done} of {n}', flush=True)
+    )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     save_screen(screen, out)
@@ -55,7 +58,9 @@ def main(run, source):
 
     for name in ('adapter_model', 'head') if tuned else ('head',):
         tensors = load_file(run.adapter / f'{name}.safetensors')
-        save_file({k: v.to(torch.float16) if 'weight' in k else v for k, v in tensors.items()}, out / f'{name}.safetensors')
+        save_file(
+            {k: v.to(torch.float16) if 'weight' in k else v for k, v in tensors.items()}, out / f'{name}.safetensors'
+        )
     if tuned:
         shutil.copy(run.adapter / 'adapter_config.json', out)
     shutil.copy(run.adapter / 'calibration.json', out)
@@ -67,10 +72,17 @@ def main(run, source):
     settings = run.record['settings']
     (out / 'README.md').write_text(
         CARD.format(
-            reader='a reader (a LoRA adapter and a head)' if tuned else 'a reader (a head on the frozen states of a small language model)',
+            reader='a reader (a LoRA adapter and a head)'
+            if tuned
+            else 'a reader (a head on the frozen states of a small language model)',
             contracts=len(train),
-            trained=f"the reader on {run.record['head']['windows']:,} sentences of {len(data.contracts('train'))} of them"
-            + (f", fine-tuned in {run.record['packs']:,} packs ({run.record['tokens']:,} tokens)" if tuned else ', without fine-tuning'),
+            trained=f"the reader on {run.record['head']['windows']:,} sentences of {len(data.contracts('train'))} of "
+            "them"
+            + (
+                f", fine-tuned in {run.record['packs']:,} packs ({run.record['tokens']:,} tokens)"
+                if tuned
+                else ', without fine-tuning'
+            ),
             layers=settings.get('num_hidden_layers') or 30,
             train=len(data.contracts('train')),
             held_out=len(metrics['contracts']),

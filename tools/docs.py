@@ -2,8 +2,10 @@
 
     python tools/docs.py
 
-nbdev turns the notebooks into pages (in _proc: signatures, links between functions, hidden cells gone). Quarto lays them out where it is
-installed, else smalldocs, which is pure Python and reads the same _quarto.yml; nbdev's own command would stop without Quarto.
+nbdev turns the notebooks into pages (in _proc: signatures, links between functions, hidden cells gone). Quarto lays
+them out where it is
+installed, else smalldocs, which is pure Python and reads the same _quarto.yml; nbdev's own command would stop without
+Quarto.
 Of the notebooks, only imports and exported cells are executed; everything shown is a stored output.
 """
 
@@ -29,9 +31,11 @@ def process() -> Path:
     refresh_quarto_yml()
     nbdev.doclinks._build_modidx()
     cache = proc_nbs(cfg.nbs_path, n_workers=0, force=True)
-    for left in ('data', 'runs'):  # what the notebooks made when they were executed here: reports that quote contracts are no pages
+    # what the notebooks made when they were executed here: reports that quote contracts are no pages
+    for left in ('data', 'runs'):
         shutil.rmtree(cache / left, ignore_errors=True)
-    for page in cache.glob('*.ipynb'):  # nbdev renames 01_x to x; our files keep their names, and smalldocs would miss them
+    # nbdev renames 01_x to x; our files keep their names, and smalldocs would miss them
+    for page in cache.glob('*.ipynb'):
         text = page.read_text(encoding='utf-8')
         page.write_text(re.sub(r'^\s*"output-file: [^"]*\\n",\n', '', text, flags=re.M), encoding='utf-8')
     return cache

@@ -1,10 +1,14 @@
 """Run the tests under both sets of package versions, each in its own virtual environment, and keep what came out.
 
 python tools/matrix.py            all tests but the notebooks, in .venv and .venv-2024 (make matrix)
-python tools/matrix.py --venv V   the core tests in another virtual environment, of another Python for instance (make VENV=V PYTHON=python3.12 venv)
-python tools/matrix.py --between  the core tests in .venv with transformers of between the two sets, such as that of Colab's image
-python tools/matrix.py --clashes  bring about each pair of versions that legal_llm.env.CLASHES names, and keep what it says
-python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's versions (make old)
+python tools/matrix.py --venv V   the core tests in another virtual environment, of another Python for instance (make
+VENV=V PYTHON=python3.12 venv)
+python tools/matrix.py --between  the core tests in .venv with transformers of between the two sets, such as that of
+Colab's image
+python tools/matrix.py --clashes  bring about each pair of versions that legal_llm.env.CLASHES names, and keep what it
+says
+python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's
+versions (make old)
 """
 
 import argparse
@@ -23,8 +27,9 @@ from notebooks import NBS, ROOT
 CORE = """test_compat.py test_models.py test_families.py test_rules.py
 test_parity.py::test_pack_equals_separate_sequences[written-even] test_parity.py::test_windows_read_together_equal_windows_read_alone[written]
 test_train.py::test_resumed_equals_uninterrupted test_train.py::test_two_runs_of_one_record_are_equal test_train.py::test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session
-test_train.py::test_two_processes_make_the_updates_of_one test_screen.py""".split()
-BETWEEN = {'5.0.0': 'huggingface_hub>=1.3,<2', '5.9.0': 'huggingface_hub>=1.5,<2'}  # transformers, and what it needs besides: no method for clipping gradients; Colab's of summer 2026
+test_train.py::test_two_processes_make_the_updates_of_one test_screen.py""".split()  # noqa: E501
+# transformers, and what it needs besides: no method for clipping gradients; Colab's of summer 2026
+BETWEEN = {'5.0.0': 'huggingface_hub>=1.3,<2', '5.9.0': 'huggingface_hub>=1.5,<2'}
 VENVS = {'current': '.venv', '2024': '.venv-2024'}
 OUT = NBS / 'results' / 'matrix.json'
 SHOWN = 'torch transformers peft accelerate bitsandbytes datasets huggingface_hub gradio scikit-learn'.split()
@@ -54,7 +59,7 @@ def attempt():
 try: attempt(); said = ''
 except Exception as e: said = str(e)
 print(json.dumps([said[:300], found]))
-"""
+"""  # noqa: E501
 
 
 def clashes() -> list[dict]:
@@ -65,12 +70,31 @@ def clashes() -> list[dict]:
     for package, version, profile in TRIED:
         python = ROOT / VENVS[profile] / 'bin' / 'python'
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([python, '-m', 'pip', 'install', '-q', '--no-deps', '--target', f'{folder}/p', f'{package}=={version}'], check=True, capture_output=True)
-            done = subprocess.run([python, '-c', PROBE, folder], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': f'{folder}/p', 'HF_HUB_OFFLINE': '1'}, cwd=folder)
+            subprocess.run(
+                [python, '-m', 'pip', 'install', '-q', '--no-deps', '--target', f'{folder}/p', f'{package}=={version}'],
+                check=True,
+                capture_output=True,
+            )
+            done = subprocess.run(
+                [python, '-c', PROBE, folder],
+                capture_output=True,
+                text=True,
+                env={**os.environ, 'PYTHONPATH': f'{folder}/p', 'HF_HUB_OFFLINE': '1'},
+                cwd=folder,
+            )
             said, found = json.loads(done.stdout.strip().splitlines()[-1])
         named = [c.says for c in CLASHES if c.package == package and c.says in said]
         says = named[0] if named else ' '.join(said.replace(folder, '').split())[:140]
-        out.append(dict(package=package, version=version, among=profile, says=says, expected=bool(named), doctor=found.get(package, 'green')))
+        out.append(
+            dict(
+                package=package,
+                version=version,
+                among=profile,
+                says=says,
+                expected=bool(named),
+                doctor=found.get(package, 'green'),
+            )
+        )
     return out
 
 
@@ -80,7 +104,9 @@ def everything() -> list[str]:
 
 
 def ask(python: Path, code: str, env: dict | None = None):
-    return json.loads(subprocess.run([python, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT, env=env).stdout)
+    return json.loads(
+        subprocess.run([python, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT, env=env).stdout
+    )
 
 
 def core() -> list[str]:
@@ -88,30 +114,58 @@ def core() -> list[str]:
 
 
 def run(profile: str, venv: str = '', path: str = '') -> dict:
-    "The tests in one environment, only the core tests in one that is not in `VENVS` or with packages of a folder in front: versions, counts by file, minutes, and the names of what failed"
+    """The tests in one environment, only the core tests in one that is not in `VENVS` or with packages of a folder in
+    front: versions, counts by file, minutes, and the names of what failed
+    """
     env = {**os.environ, **({'PYTHONPATH': path} if path else {})}
     python = ROOT / (venv or VENVS[profile]) / 'bin' / 'python'
     if not python.exists():
         sys.exit(f'{python.parent.parent} is not there: make matrix')
-    found = ask(python, 'import json, platform; from legal_llm.env import profile, versions as v; print(json.dumps([platform.python_version(), profile(v()), v()]))', env)
+    found = ask(
+        python,
+        'import json, platform; from legal_llm.env import profile, versions as v; '
+        'print(json.dumps([platform.python_version(), profile(v()), v()]))',
+        env,
+    )
     if not (venv or path) and found[1] != profile:
         sys.exit(f'{python.parent.parent} does not hold the versions of {profile!r}: delete it, and make matrix')
     with tempfile.TemporaryDirectory() as folder:
         report, start = Path(folder) / 'report.xml', time.time()
         subprocess.run(
-            [python, '-m', 'pytest', *(core() if venv or path else everything()), '-n', 'auto', '--dist', 'loadgroup', '-q', f'--junitxml={report}', '-o', 'junit_family=xunit1'],
+            [
+                python,
+                '-m',
+                'pytest',
+                *(core() if venv or path else everything()),
+                '-n',
+                'auto',
+                '--dist',
+                'loadgroup',
+                '-q',
+                f'--junitxml={report}',
+                '-o',
+                'junit_family=xunit1',
+            ],
             cwd=ROOT,
             env=env,
         )
         minutes = (time.time() - start) / 60
         counts, failed = {}, []
         for case in ET.parse(report).iter('testcase'):
-            kind = next((k for k in ('failure', 'error', 'skipped') if case.find(k) is not None), 'passed').replace('error', 'failure')
+            kind = next((k for k in ('failure', 'error', 'skipped') if case.find(k) is not None), 'passed').replace(
+                'error', 'failure'
+            )
             name = Path(case.get('file')).stem.removeprefix('test_')
             counts.setdefault(name, dict(passed=0, skipped=0, failure=0))[kind] += 1
             if kind == 'failure':
                 failed.append(f"{name}: {case.get('name')}")
-    return dict(python=found[0], versions={k: found[2][k] for k in SHOWN if k in found[2]}, minutes=round(minutes, 1), tests=counts, failed=failed)
+    return dict(
+        python=found[0],
+        versions={k: found[2][k] for k in SHOWN if k in found[2]},
+        minutes=round(minutes, 1),
+        tests=counts,
+        failed=failed,
+    )
 
 
 def between() -> dict[str, dict]:
@@ -120,7 +174,11 @@ def between() -> dict[str, dict]:
     for version, hub in BETWEEN.items():
         with tempfile.TemporaryDirectory() as folder:
             packages = [f'transformers=={version}', 'tokenizers>=0.22,<=0.23.0', hub, 'typer-slim']
-            subprocess.run([ROOT / '.venv/bin/python', '-m', 'pip', 'install', '-q', '--no-deps', '--target', folder, *packages], check=True, capture_output=True)
+            subprocess.run(
+                [ROOT / '.venv/bin/python', '-m', 'pip', 'install', '-q', '--no-deps', '--target', folder, *packages],
+                check=True,
+                capture_output=True,
+            )
             out[f'core tests, transformers {version}'] = run('current', path=folder)
     return out
 
@@ -130,8 +188,12 @@ def main() -> int:
     parser.add_argument('profiles', nargs='*', choices=[[], *VENVS], default=[], help='sets of versions; none: both')
     parser.add_argument('--venv', help="a virtual environment with today's versions, in which to run the core tests")
     parser.add_argument('--core', action='store_true', help='only print the names of the core tests')
-    parser.add_argument('--between', action='store_true', help='the core tests with transformers of between the two sets')
-    parser.add_argument('--clashes', action='store_true', help='only bring about the pairs of versions that do not work together')
+    parser.add_argument(
+        '--between', action='store_true', help='the core tests with transformers of between the two sets'
+    )
+    parser.add_argument(
+        '--clashes', action='store_true', help='only bring about the pairs of versions that do not work together'
+    )
     args = parser.parse_args()
     if args.core:
         print(*core())

@@ -20,7 +20,7 @@ NBS = ROOT / 'nbs'
 ORDER = '''index env week1_data week1_cuad week1_grounding week1_sources week1_splits week1_sentences week1_windows week1_screen week1_words week1_synthetic
 week2_train week2_compat week2_rules week2_plan week2_models week2_reader week2_trainer week2_checkpoints week2_monitor
 week3_eval week3_extract week3_asked week3_review week3_calibration week3_folder week3_metrics
-week4_demo week4_documents week4_playbook week4_share cli challenges benchmarks'''.split()
+week4_demo week4_documents week4_playbook week4_share cli challenges benchmarks'''.split()  # noqa: E501
 
 
 # How each of the weeks asks for a training
@@ -33,7 +33,9 @@ TRAINS = {
 
 
 def trained(name: str, settings: str) -> dict[str, str]:
-    "What `execute` is to run instead for a notebook's training to have other settings, 'max_packs=24' for example; {} where it trains nothing"
+    """What `execute` is to run instead for a notebook's training to have other settings, 'max_packs=24' for example; {}
+    where it trains nothing
+    """
     return {f'{TRAINS[name]})': f'{TRAINS[name]}, {settings})'} if name in TRAINS else {}
 
 
@@ -57,7 +59,9 @@ def directives(source: str) -> dict[str, str]:
 
 
 def skipped(cell, flags: set[str]) -> bool:
-    "Whether a code cell is not executed: nbdev_test's own rules, that is `eval: false` and the `tst_flags` of settings.ini"
+    """Whether a code cell is not executed: nbdev_test's own rules, that is `eval: false` and the `tst_flags` of
+    settings.ini
+    """
     found = directives(cell.source)
     return found.get('eval', '').lower() == 'false' or bool(flags & found.keys())
 
@@ -82,7 +86,8 @@ def skip_flags() -> set[str]:
 
 
 def execute(path: Path, store: bool = False, instead: dict[str, str] | None = None) -> float:
-    """Execute a notebook in a fresh process, in its own folder; store the outputs if asked to. Returns seconds; raises CellExecutionError.
+    """Execute a notebook in a fresh process, in its own folder; store the outputs if asked to. Returns seconds; raises
+    CellExecutionError.
 
     `instead` says what is run in place of some text of its code; raises ValueError where no cell has that text."""
     start = time.time()
@@ -116,8 +121,10 @@ def execute(path: Path, store: bool = False, instead: dict[str, str] | None = No
 def tidy_outputs(nb):
     """Make stored outputs steady and free of the machine's paths.
 
-    Stream outputs that arrived in pieces are joined; a carriage return overwrites its line, so a progress bar leaves its last state only;
-    the plain text beside a Markdown or HTML table, which nobody sees, goes, and so do widgets: a stored one is a progress bar in its first state.
+    Stream outputs that arrived in pieces are joined; a carriage return overwrites its line, so a progress bar leaves
+    its last state only;
+    the plain text beside a Markdown or HTML table, which nobody sees, goes, and so do widgets: a stored one is a
+    progress bar in its first state.
     """
     nb.metadata.pop('widgets', None)
     for cell in nb.cells:
@@ -125,7 +132,12 @@ def tidy_outputs(nb):
             continue
         joined = []
         for out in cell.outputs:
-            if out.output_type == 'stream' and joined and joined[-1].output_type == 'stream' and joined[-1].name == out.name:
+            if (
+                out.output_type == 'stream'
+                and joined
+                and joined[-1].output_type == 'stream'
+                and joined[-1].name == out.name
+            ):
                 joined[-1].text += out.text
             else:
                 joined.append(out)

@@ -17,7 +17,9 @@ WIDTH = 120
 
 def exported(nb) -> list[list[str]]:
     "The lines of code of each exported cell, without blank ones and directives."
-    cells = [c.source for c in nb.cells if c.cell_type == 'code' and {'export', 'exports'} & directives(c.source).keys()]
+    cells = [
+        c.source for c in nb.cells if c.cell_type == 'code' and {'export', 'exports'} & directives(c.source).keys()
+    ]
     return [[line for line in cell.splitlines() if line.strip() and not line.startswith('#|')] for cell in cells]
 
 
@@ -28,9 +30,26 @@ def joined(code: str) -> int:
 
 def code_lines(code: str) -> int:
     "Lines that hold code: no blank ones, comments or docstrings."
-    kinds = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
-    lines = {n for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type not in kinds for n in range(t.start[0], t.end[0] + 1)}
-    owners = (n for n in ast.walk(ast.parse(code)) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(n))
+    kinds = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENCODING,
+        tokenize.ENDMARKER,
+    }
+    lines = {
+        n
+        for t in tokenize.generate_tokens(io.StringIO(code).readline)
+        if t.type not in kinds
+        for n in range(t.start[0], t.end[0] + 1)
+    }
+    owners = (
+        n
+        for n in ast.walk(ast.parse(code))
+        if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(n)
+    )
     return len(lines - {k for n in owners for k in range(n.body[0].lineno, n.body[0].end_lineno + 1)})
 
 
@@ -43,8 +62,14 @@ def numbers() -> dict:
         if name in WEEKS:
             lines = sum(len([x for x in c.source.splitlines() if x.strip()]) for c in code)
             shown = sum(bool(c.outputs) for c in code)
-            out[name] = dict(cells=len(nb.cells), exported_share=round(sum(map(len, cells)) / lines, 2), shown_per_exported=round(shown / max(len(cells), 1), 2))
-    modules = {p.name: p.read_text(encoding='utf-8') for p in (ROOT / 'legal_llm').glob('*.py') if p.name != '_modidx.py'}
+            out[name] = dict(
+                cells=len(nb.cells),
+                exported_share=round(sum(map(len, cells)) / lines, 2),
+                shown_per_exported=round(shown / max(len(cells), 1), 2),
+            )
+    modules = {
+        p.name: p.read_text(encoding='utf-8') for p in (ROOT / 'legal_llm').glob('*.py') if p.name != '_modidx.py'
+    }
     size = {n: code_lines(c) for n, c in modules.items()}
     largest = max(size, key=size.get)
     out['exported cells'] = dict(median=statistics.median(sizes), ninetieth=statistics.quantiles(sizes, n=10)[-1])
