@@ -47,7 +47,7 @@ def answer_tokens(tokenizer) -> tuple[int, int]:
         )
     return yes[0], no[0]
 
-
+# %% ../nbs/week3_asked.ipynb #3b38b6b9
 def ask(
     model,  # a causal language model: `load_base(causal=True)`
     tokenizer,

@@ -26,7 +26,7 @@ class Scores:
     reader: np.ndarray  # float32 [sentences, categories]: what the reader adds; NaN where it was not asked
     seconds: dict = field(default_factory=dict)  # by stage
 
-
+# %% ../nbs/week3_calibration.ipynb #ff878990
 @dataclass(frozen=True)
 class Calibration:
     "How screen and reader make one confidence."
@@ -76,7 +76,7 @@ def _pairs(scores: list[Scores], labels: list[np.ndarray]):  # features [pairs, 
         np.repeat(np.arange(len(scores)), [len(v) for v in x]),
     )
 
-
+# %% ../nbs/week3_calibration.ipynb #8c0736da
 def _gain(x, y, contract, folds: int = 5) -> float:
     "What the reader adds to the average precision of the screen, cross-fitted over contracts."
     both = np.zeros(len(y))
@@ -86,7 +86,7 @@ def _gain(x, y, contract, folds: int = 5) -> float:
         both[out] = x[out] @ w[:-1] + w[-1]
     return average_precision(both, y) - average_precision(x[:, 0], y)
 
-
+# %% ../nbs/week3_calibration.ipynb #019c81a8
 def fit_calibration(
     scores: list[Scores],  # of dev contracts
     labels: list[np.ndarray],  # bool [sentences, categories] each, as `label_sentences` gives them
@@ -115,7 +115,7 @@ def reliability_bins(
     parts = np.array_split(np.argsort(p, kind='stable'), min(bins, len(p)))
     return np.array([[p[i].mean(), y[i].mean(), len(i)] for i in parts]).T
 
-
+# %% ../nbs/week3_calibration.ipynb #2dbac099
 def calibration_error(
     p: np.ndarray,  # float [items]
     y: np.ndarray,  # bool [items]

@@ -37,7 +37,7 @@ def seal(
         folder / SEAL, {name: dict(bytes=p.stat().st_size, sha256=sha256_of(p)) for name, p in _files(folder).items()}
     )
 
-
+# %% ../nbs/week2_checkpoints.ipynb #696baa82
 def problem(
     folder,  # a checkpoint
 ) -> str | None:  # what is wrong with it; None if it is whole
@@ -97,7 +97,7 @@ def _sync(path: Path) -> None:
         finally:
             os.close(handle)
 
-
+# %% ../nbs/week2_checkpoints.ipynb #dd51b8ee
 def _delete(path: Path) -> None:
     "Empty files first: what is deleted on a mounted Drive goes to its trash, which counts."
     folder = path.is_dir() and not path.is_symlink()
@@ -110,7 +110,7 @@ def _delete(path: Path) -> None:
     else:
         path.unlink(missing_ok=True)
 
-
+# %% ../nbs/week2_checkpoints.ipynb #d29bea87
 def _put_aside(path: Path) -> Path:  # where it is now
     "Take a checkpoint's name from it in one step, so that it is never seen half deleted."
     aside = path.with_name(f'.old-{path.name}')
@@ -171,7 +171,7 @@ def checkpoint_gb(
     "Disk space of one checkpoint: the adapter and Adam's two moments for it, in float32."
     return 12 * trainable / 1e9
 
-
+# %% ../nbs/week2_checkpoints.ipynb #5264e244
 _AGAIN = 'delete what is not needed there and run again'
 
 
@@ -188,7 +188,7 @@ def room_for(
             f"{what} of {gb:.3f} GB does not fit on the disk of {folder}, where {free:.3f} GB are free: {_AGAIN}{then}"
         )
 
-
+# %% ../nbs/week2_checkpoints.ipynb #f377a246
 def _is_full(error: BaseException | None, folder: Path) -> bool:
     if free_bytes(folder) < 1 << 20:
         return True  # torch says only that writing failed

@@ -30,7 +30,7 @@ def cmd_doctor(args):
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if args.json else report)
     return 0 if report.ok else 1
 
-
+# %% ../nbs/cli.ipynb #2cfadc28
 def cmd_data(args):
     """Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into sentences and
     screened.
@@ -44,7 +44,7 @@ def cmd_data(args):
         )
     )
 
-
+# %% ../nbs/cli.ipynb #c4658bab
 def cmd_train(args):
     "Fine-tune on prepared data; resumes a run that was interrupted."
     from legal_llm.data import open_data
@@ -104,7 +104,7 @@ def cmd_train(args):
             f"{run.record['minutes']:.1f} minutes"
         )
 
-
+# %% ../nbs/cli.ipynb #e93d5716
 # in a configuration of accelerate
 _CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', re.I | re.M)
 
@@ -118,7 +118,7 @@ def _option(text: str):  # 'use_rslora=true' -> ('use_rslora', True)
     except ValueError:
         return name, value
 
-
+# %% ../nbs/cli.ipynb #48432aa7
 def cmd_eval(args):
     "Score a run on held-out contracts: the screen, and what the reader adds to it."
     from legal_llm.eval import evaluate
@@ -127,7 +127,7 @@ def cmd_eval(args):
     print(result)
     print(f"report: {result.report}")
 
-
+# %% ../nbs/cli.ipynb #277d4ce6
 def cmd_compare(args):
     "Is one run better than another? Paired bootstrap over the contracts that both were scored on."
     from legal_llm.eval import compare_runs
@@ -135,7 +135,7 @@ def cmd_compare(args):
     for c in compare_runs(args.run, args.other, args.split, args.data):
         print(c)
 
-
+# %% ../nbs/cli.ipynb #21b87e54
 def cmd_score(args):
     "Official CUAD scores of a predictions file, as one JSON object."
     from legal_llm.metrics import score_files, without_nan
@@ -198,7 +198,7 @@ def cmd_extract(args):
     if args.out:
         print(f"written to {args.out}")
 
-
+# %% ../nbs/cli.ipynb #924f921a
 def _extract_folder(args):
     "Review documents into a folder, in this process, or in several that are started here."
     from legal_llm.documents import READERS, read_document
@@ -242,7 +242,7 @@ def _extract_folder(args):
     print(report)
     return 1 if report.failed or failed else 0
 
-
+# %% ../nbs/cli.ipynb #b688b72c
 def _check_gpus(processes: int, use_cpu: bool):
     from legal_llm.train import check_gpus
 
@@ -258,7 +258,7 @@ def _take_gpu():
     else:
         limit_threads(max(1, cores() // int(os.environ['WORLD_SIZE'])))
 
-
+# %% ../nbs/cli.ipynb #d976dee2
 def print_review(review):
     "The finds of a review, for a terminal."
     names = {f.category for f in review.found()}
@@ -268,7 +268,7 @@ def print_review(review):
         quote = ' '.join(f.quote.split())
         print(f"  {f.category:<34} {f.confidence:.2f}  [{where}] {quote if len(quote) <= 100 else quote[:97] + '...'}")
 
-
+# %% ../nbs/cli.ipynb #dde56c85
 def cmd_demo(args):
     "A page in the browser: paste or choose a contract, see its clauses."
     from legal_llm.demo import launch_demo
@@ -282,7 +282,7 @@ def cmd_merge(args):
 
     print(merge(args.run, args.out, args.dtype))
 
-
+# %% ../nbs/cli.ipynb #17dfc5da
 def cmd_share(args):
     "Model card, folder for the hub, Space, and sending them."
     from legal_llm.share import card, export, push, space
@@ -329,7 +329,7 @@ def _contracts(source: str, split: str) -> list:
         )
     return out
 
-
+# %% ../nbs/cli.ipynb #3b81f501
 def _hash(title: str) -> str:
     return hashlib.sha256(title.encode()).hexdigest()[:16]
 
@@ -355,7 +355,7 @@ def _check_unseen(run, contracts: list):
             f"{', '.join(map(repr, seen[:3]))}: leave them out (--split test), or give --seen"
         )
 
-
+# %% ../nbs/cli.ipynb #8b3e05be
 def cmd_predict(args):
     """Answer CUAD's questions about every contract of a source, in the layout of its official scorer; goes on where it
     was interrupted.
@@ -471,7 +471,7 @@ def run_weeks(
     print("Next, try:\n" + '\n'.join(f"  {tool} {x}" for x in further))
     return result
 
-
+# %% ../nbs/cli.ipynb #efd5eff6
 def cmd_run(args):
     "The four weeks: data, training, evaluation, an example; what `make run` does."
     run_weeks(
@@ -512,7 +512,7 @@ def _train_options(p):
             text += f' (default: {f.default:g})' if kind is float else f' (default: {f.default})'
         p.add_argument('--' + f.name.replace('_', '-'), default=None, help=text.replace('%', '%%'), **how)
 
-
+# %% ../nbs/cli.ipynb #68aaf06a
 def _number(kind, least, most=math.inf):
     "The type of an option that is a number in a range."
 
@@ -530,7 +530,7 @@ def _number(kind, least, most=math.inf):
 
     return read
 
-
+# %% ../nbs/cli.ipynb #f3bbe050
 def _folder(text):
     "The type of an option that is a folder, which may have to be made."
     path = Path(text).expanduser()
@@ -542,7 +542,7 @@ def _folder(text):
             return text
     raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder: give another")
 
-
+# %% ../nbs/cli.ipynb #d49ca1cc
 def _file(text):
     "The type of an option that is a file to write."
     try:
@@ -553,7 +553,7 @@ def _file(text):
         raise argparse.ArgumentTypeError(f"{text or 'an empty name'} is no file to write: give its name")
     return text
 
-
+# %% ../nbs/cli.ipynb #5ced1930
 def parser(
     # the one that is meant; the options of `train` are there for it only, since they take torch
     command: str | None = None,

@@ -28,7 +28,7 @@ def dtype_argument(
     "The number format of a model that is to be loaded."
     return {'torch_dtype' if older('transformers', '4.56') else 'dtype': dtype}
 
-
+# %% ../nbs/week2_compat.ipynb #edaf45d8
 def _old_positions(rope: dict) -> dict:
     "Rotary positions as transformers 5 writes them (`rope_parameters`), under the names of transformers 4."
     scaled = rope.get('rope_type', 'default') != 'default'
@@ -37,7 +37,7 @@ def _old_positions(rope: dict) -> dict:
         rope_scaling={k: v for k, v in rope.items() if k != 'rope_theta'} if scaled else None,
     )
 
-
+# %% ../nbs/week2_compat.ipynb #d58db85a
 def load_model(
     path,  # folder or hub name
     dtype,  # torch number format of the weights
@@ -80,7 +80,7 @@ def unpack_gguf(
     model.hf_quantizer = None
     return model, tokenizer
 
-
+# %% ../nbs/week2_compat.ipynb #14ad61d2
 def save_for_both(
     model,
     tokenizer,

@@ -304,7 +304,7 @@ def hue(
     "A colour for each category, neighbours far apart."
     return _ORDER.get(category, zlib.crc32(category.encode())) * 0.618 % 1
 
-
+# %% ../nbs/week1_cuad.ipynb #d980fedf
 def highlight(
     text: str,  # the contract, or a part of it
     clauses: list,  # `Clause`s whose offsets are offsets in `text`
@@ -489,7 +489,7 @@ def _found(x):
         return f'a list of {len(x)}'
     return f'{x!r:.40}'
 
-
+# %% ../nbs/week1_cuad.ipynb #a3e49001
 def _fields(record, **types):
     "What is wrong with a record's fields, None where each is there with its type."
     if not isinstance(record, dict):
@@ -575,7 +575,7 @@ def _own_categories(data, file):
     except (TypeError, KeyError):
         raise LegalLLMError(f'{file}: its "categories" should be a list of {{"name", "gloss", "question"}}') from None
 
-
+# %% ../nbs/week1_cuad.ipynb #9340a720
 def from_squad(
     data: dict,  # a parsed JSON file
     file: str,  # its name, for messages
@@ -635,7 +635,7 @@ def _refuse_others(contracts, categories):
             "all that they have"
         )
 
-
+# %% ../nbs/week1_cuad.ipynb #16687b5b
 def to_squad(
     contracts: list,  # `Contract`s
     categories: tuple = CATEGORIES,  # the questions to ask; all that the contracts have must be among them
@@ -687,7 +687,7 @@ def _utf8(raw, label):
             f"{PurePosixPath(label).suffix or 'file'}"
         ) from None
 
-
+# %% ../nbs/week1_cuad.ipynb #87754e2f
 def _table(text, label):
     """The rows of a table with commas, semicolons, tabs or bars between its cells, without a column of row numbers that
     has no name.
@@ -710,7 +710,7 @@ def _table(text, label):
         rows = [(i, r[1:]) for i, r in rows]
     return rows
 
-
+# %% ../nbs/week1_cuad.ipynb #389cea82
 def _table_text(raw, label):
     "Bytes of a table as text: Excel saves in UTF-16 or in Windows-1252 too."
     text, notes = decode_text(raw, label) if raw else ('', ())
@@ -785,7 +785,7 @@ def _pieces(cell):
         quotes = [cell]
     return [p.strip() for q in quotes for p in re.split(r'<\s*omitted\s*>', q, flags=re.I) if p.strip()]
 
-
+# %% ../nbs/week1_cuad.ipynb #f4ad1786
 class _Finder:
     "Finds words in a contract, whatever white space they have."
 
@@ -811,7 +811,7 @@ def _columns(header, categories):
         k.name: (heads[key(k.name)], heads.get(key(k.name) + '-answer')) for k in categories if key(k.name) in heads
     }
 
-
+# %% ../nbs/week1_cuad.ipynb #7c2153d9
 def from_csv(
     table: str,  # content of `master_clauses.csv`
     texts: dict[str, str],  # path of a text file -> contract
@@ -885,7 +885,7 @@ def _table_rows(raw, file, entries):
             f"{file}: the parquet file cannot be read ({str(e).splitlines()[0]:.120}); fetch it again"
         ) from None
 
-
+# %% ../nbs/week1_cuad.ipynb #b0467fb3
 def from_parquet(
     # name, for messages -> a parquet file with the columns id, title, context, answers; a contract may be spread over
     # several
@@ -901,7 +901,7 @@ def from_parquet(
         dict(data=[dict(title=title, paragraphs=[p]) for (title, _), p in entries.items()]), name, categories
     )
 
-
+# %% ../nbs/week1_cuad.ipynb #c4b2d5e8
 def _flat_answers(answers):
     "The answers of a row, a struct of two lists or a list of structs, as SQuAD has them in JSON."
     if not isinstance(answers, dict):
@@ -955,7 +955,7 @@ def _pick(
         f"{where}: found {found}; expected CUADv1.json, CUAD_v1.json, train*.json and test.json, or a single JSON file"
     )
 
-
+# %% ../nbs/week1_cuad.ipynb #2ae631be
 def _pick_tables(names):
     "The parquet files by their role, else the table of clauses."
     tables = [n for n in names if n.lower().endswith('.parquet')]
@@ -1007,7 +1007,7 @@ def _read_one(name, label, read, names, categories, named):
     contracts, more = from_csv(_table_text(read(name), label), good, label, categories or CATEGORIES)
     return contracts, more + problems
 
-
+# %% ../nbs/week1_cuad.ipynb #c618505e
 def _zip_names(z):
     "Readable name -> member. Zips made by macOS have names in UTF-8 and do not say so."
 
@@ -1019,7 +1019,7 @@ def _zip_names(z):
 
     return {name(i): i for i in z.infolist() if not i.is_dir()}
 
-
+# %% ../nbs/week1_cuad.ipynb #785d03df
 def _beside(path):
     """The files beside a file that belong to it: a list of test titles, and the test half where the file has a
     published name.
@@ -1089,7 +1089,7 @@ def _titles(raw, label):
         raise LegalLLMError(f"{label}: expected a list of titles, found {_found(titles)}")
     return titles
 
-
+# %% ../nbs/week1_cuad.ipynb #32168a9e
 def _mark_test(contracts, titles, file):
     "Set `split` by a list of titles."
     key = lambda t: unicodedata.normalize('NFC', t).strip()
@@ -1108,7 +1108,7 @@ def _mark_test(contracts, titles, file):
     for c in contracts:
         c.split = 'test' if key(c.title) in wanted else 'train'
 
-
+# %% ../nbs/week1_cuad.ipynb #8795bcf8
 def _join(parts, problems):
     "Contracts of all files that were read, with the official split marked."
     read = {role: part[1] for role, part in parts.items() if role != 'titles'}
@@ -1149,7 +1149,7 @@ def _without_absurd(contracts, file, problems):
         kept.append(c)
     return kept
 
-
+# %% ../nbs/week1_cuad.ipynb #05d800e3
 def _settle(problems, contracts, quarantine, max_bad):
     "Hand the problems to the quarantine, or refuse."
     share = len(problems) / max(1, len(problems) + sum(len(c.clauses) + 1 for c in contracts))
@@ -1163,7 +1163,7 @@ def _settle(problems, contracts, quarantine, max_bad):
     if quarantine is not None:
         quarantine += problems
 
-
+# %% ../nbs/week1_cuad.ipynb #bbe7fe20
 def load_contracts(
     # CUAD's JSON, plain or packed, its parquet, its table of clauses, or a folder or zip that holds one of them
     path: str | Path,
@@ -1245,7 +1245,7 @@ class Quarantine:
         rows = [f"| {reason.replace('|', chr(92) + '|')} | {n:,} |" for reason, n in self.by_reason.items()]
         return '\n'.join(['| reason | records |', '| :--- | ---: |', *rows, f'| **all** | {len(self.problems):,} |'])
 
-
+# %% ../nbs/week1_cuad.ipynb #caf8a10f
 def save_quarantine(
     problems: list[dict],  # as `load_contracts`, `load_labels` and `validate` give them
     path: str | Path,  # `quarantine.jsonl`
@@ -1292,7 +1292,7 @@ class CorpusStats:
             ]
         )
 
-
+# %% ../nbs/week1_cuad.ipynb #d52de765
 def corpus_stats(
     contracts: list,  # `Contract`s
     categories: tuple = CATEGORIES,  # all that the contracts have must be among them

@@ -39,7 +39,7 @@ def default_source(
     """
     return 'auto' if here.platform in ('kaggle', 'colab') else 'sample'
 
-
+# %% ../nbs/week1_data.ipynb #8ffcd7aa
 _TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson'
 
 
@@ -53,7 +53,7 @@ def _only_table(folder):
     data = [p for p in names if p.suffix.lower() in (*_TABLES, '.json', '.gz', '.parquet', '.zip')]
     return data[0] if len(data) == 1 and _form(data[0]) != 'cuad' else folder
 
-
+# %% ../nbs/week1_data.ipynb #55d0d0b4
 def _form(path):
     "'labels', 'rows' or 'cuad': how a file or folder is to be read."
     if path.is_dir():
@@ -79,7 +79,7 @@ def _form(path):
         return 'cuad'
     return 'rows' if are_rows(path) else 'labels'
 
-
+# %% ../nbs/week1_data.ipynb #19b3ae63
 def _is_clauses(path):
     "Whether a table is CUAD's own, of clauses."
     with open(path, 'rb') as f:
@@ -143,7 +143,7 @@ class DataSettings:
                 f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1"
             )
 
-
+# %% ../nbs/week1_data.ipynb #7d3eefb4
 @dataclass
 class DataSet:
     "A prepared data set: where it is and what is in it."
@@ -262,7 +262,7 @@ def _fingerprint(contracts, categories, settings):
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-
+# %% ../nbs/week1_data.ipynb #7279260f
 def _write_sentences(contracts, categories, fresh, out) -> dict:  # counts
     "Store the sentences of the training contracts, with labels and odds, as an Arrow table."
     from datasets import Dataset, disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
@@ -293,7 +293,7 @@ def _write_sentences(contracts, categories, fresh, out) -> dict:  # counts
         kept=float(np.mean(right)),
     )
 
-
+# %% ../nbs/week1_data.ipynb #b399571e
 def _known(table, contracts, categories):
     "(sentences [n, 2], odds [n, categories], label [n, categories]) of each contract, out of the table."
     columns = table.with_format('numpy', columns=['start', 'end', 'odds'])
@@ -324,7 +324,7 @@ def open_data(
         )
     return DataSet(path, info, reused=True)
 
-
+# %% ../nbs/week1_data.ipynb #547c91b7
 def _counts(contracts, categories):
     "What the data set holds, in numbers."
     stats = corpus_stats(contracts, categories)
@@ -356,7 +356,7 @@ def _split_page(report):
         ]
     )
 
-
+# %% ../nbs/week1_data.ipynb #74843528
 def prepare_data(
     settings: DataSettings,  # source and split
     out,  # folder to write
@@ -437,7 +437,7 @@ def find_data(
         (p for place in here.inputs for p in folders_with({'data.json'}, place) if (p / 'sentences').is_dir()), None
     )
 
-
+# %% ../nbs/week1_data.ipynb #c33fb2da
 def week1_data(
     here: Environment | None = None,  # None: found out
 ) -> DataSet:

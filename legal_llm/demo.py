@@ -36,7 +36,7 @@ class Segment:
     end: int
     finds: tuple[int, ...]  # positions in the list of finds, in its order; empty where nothing was found
 
-
+# %% ../nbs/week4_demo.ipynb #308406ce
 def segments(text: str, finds: list[Find]) -> list[Segment]:  # in order, without gaps: their texts add up to `text`
     "Cut a text at the starts and ends of all finds."
     cuts = sorted({0, len(text)} | {x for f in finds for x in (f.start, f.end)})
@@ -93,7 +93,7 @@ def contract_html(
         )
     return f'<div class="ll-contract" tabindex="0" role="region" aria-label="Contract">{"".join(out)}</div>'
 
-
+# %% ../nbs/week4_demo.ipynb #e3af4817
 def _anchor(i, find, marked):
     "Where a find begins; with a label that leads to the table, if it is marked."
     if not marked:
@@ -104,7 +104,7 @@ def _anchor(i, find, marked):
         f'aria-label="{name}, {find.confidence:.0%}: show in the table"></a>'
     )
 
-
+# %% ../nbs/week4_demo.ipynb #a7c568e7
 def _mark(piece, cover, finds, unclear):
     "A piece of HTML under the finds `cover`, none of which was found where it is unclear."
     hues = [_degrees(finds[i].category) for i in cover]
@@ -134,7 +134,7 @@ class Row:
     quotes: tuple[tuple[int, Find, int | None], ...]
     flag: Flag | None = None  # what the playbook says about it
 
-
+# %% ../nbs/week4_demo.ipynb #4be20bee
 def table_rows(
     review: Review,
     playbook: Playbook | None = None,  # of the contract type
@@ -198,7 +198,7 @@ def table_html(
         f'<tbody>{"".join(map(_row_html, rows, shown))}{none}</tbody></table></div>'
     )
 
-
+# %% ../nbs/week4_demo.ipynb #9f6bebbe
 def _row_html(row, shown):
     (kind, status), gloss = _STATUS[row.status], html.escape(_gloss(row.category))
     name = f'<i class="ll-dot" style="--h:{_degrees(row.category)}"></i>{html.escape(row.category)}'
@@ -213,7 +213,7 @@ def _row_html(row, shown):
         f'<td><span>{status}</span></td><td>{row.confidence:.0%}</td><td>{quotes}</td></tr>'
     )
 
-
+# %% ../nbs/week4_demo.ipynb #ad804376
 def _quote_html(i, find, page):
     where = f'page {page}' if page else f'character {find.start:,}'
     said = f'confidence {find.confidence:.0%}'
@@ -302,7 +302,7 @@ def review_file(
         rows, columns = [r | {'flag': flags.get(r['category'])} for r in rows], [*COLUMNS, 'flag']
     return csv_of(rows, columns).encode('utf-8-sig') if form == 'csv' else xlsx_of(rows, columns, about)
 
-
+# %% ../nbs/week4_demo.ipynb #1ac7923f
 def _page_html(review, about, playbook):
     "A page that stands by itself."
     lines = ''.join(f'<dt>{k}</dt><dd>{html.escape(v)}</dd>' for k, v in about.items() if k != 'note')
@@ -320,7 +320,7 @@ def _page_html(review, about, playbook):
 <h2>Contract</h2>{contract_html(review)}</body></html>
 """
 
-
+# %% ../nbs/week4_demo.ipynb #bb67bffd
 def save_review(
     review: Review, folder: str | Path, model: str = '', playbook: Playbook | None = None
 ) -> list[Path]:  # a file for each of `FORMATS`
@@ -386,7 +386,7 @@ def launch_options() -> dict:
         run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT
     )
 
-
+# %% ../nbs/week4_demo.ipynb #0837ba63
 def confidence_sentence(calibration: Calibration) -> str:
     "What the confidence means, for those who read it."
     n = calibration.contracts
@@ -664,7 +664,7 @@ def read_auth(
             )
     return [(user, password) for user, _, password in pairs]
 
-
+# %% ../nbs/week4_demo.ipynb #f797cf61
 def goes_public(
     share: bool | None,  # as for `launch_demo`
 ) -> bool:
@@ -675,7 +675,7 @@ def goes_public(
         return share
     return colab_check() or is_hosted_notebook() or os.environ.get('GRADIO_SHARE', '').lower() == 'true'
 
-
+# %% ../nbs/week4_demo.ipynb #37dfe06d
 def launch_demo(
     run=None,  # as for `Extractor.load`; None: what comes with the library
     fast: bool = False,  # the screen alone, without a language model

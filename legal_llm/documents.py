@@ -80,7 +80,7 @@ def _guess(raw, name):
         return None
     return text, f'{name} is not UTF-8; it was read as Windows-1252, so look at its quotation marks and accents'
 
-
+# %% ../nbs/week4_documents.ipynb #f8668b9d
 def decode_text(
     raw: bytes,
     name: str = 'file',  # for messages
@@ -137,7 +137,7 @@ def _roman(n):  # below 4000
         out, n = out + letters * (n // value), n % value
     return out
 
-
+# %% ../nbs/week4_documents.ipynb #4d8e610d
 _ROMAN = {_roman(n): n for n in range(1, 100)}
 
 
@@ -153,7 +153,7 @@ def _forms(line, page):
     if number := _ROMAN.get(line.strip('-–— ').lower()):
         yield f'\0{number - page}'
 
-
+# %% ../nbs/week4_documents.ipynb #44cf89be
 def _running(edges):
     "The forms of the lines that repeat, from the lines at one edge of each page."
     seen, filled = defaultdict(list), [i for i, lines in enumerate(edges) if lines]
@@ -172,7 +172,7 @@ def _running(edges):
     most = set(filled), set(filled[::2]), set(filled[1::2])
     return {form for form, at in seen.items() if repeats(form, at)}
 
-
+# %% ../nbs/week4_documents.ipynb #335f7493
 def _without_running_lines(pages):
     "Pages without headers, footers and page numbers; the lines left out, each once."
     pages, left_out = [page.split('\n') for page in pages], {}
@@ -279,7 +279,7 @@ class _Drawn:
         if text:
             self.pieces.append([text, *self.place(cm, tm)[:2], font])
 
-
+# %% ../nbs/week4_documents.ipynb #92fb2e3f
 def _letters(raw):
     "Characters about as wide as those that a string shows; none of them is read."
     wide = len(raw) % 2 == 0 and max(raw[::2]) < 16  # two bytes a letter
@@ -322,7 +322,7 @@ def _inherited(field, key):
             return None
         field = parent.get_object()
 
-
+# %% ../nbs/week4_documents.ipynb #7370b93e
 def _filled(annotation):
     "What a person wrote or ticked in an annotation; '' for nothing."
     if int(annotation.get('/F') or 0) & _HIDDEN_NOTE:
@@ -346,7 +346,7 @@ def _filled(annotation):
         for v in (v.get_object() for v in values)
     )
 
-
+# %% ../nbs/week4_documents.ipynb #3ddc7342
 def _fill(pieces, annotations):
     """Put words into the pieces of a page, where their rectangles are: over a blank, else behind what stands before
     them on the line. Gives the words.
@@ -381,7 +381,7 @@ def _fill(pieces, annotations):
             pieces.append([f'\n{said}', x0, y0, None])
     return [said for *_, said in sorted(words) if said not in ('☐', '☒')]
 
-
+# %% ../nbs/week4_documents.ipynb #a33d7cf7
 def _page_text(page):
     """The text of a page; what was filled in; whether words are in fonts that do not say which letters they show; kinds
     of remarks.
@@ -438,7 +438,7 @@ def _open_pdf(raw, name):
         ) from e
     return reader
 
-
+# %% ../nbs/week4_documents.ipynb #8aad4a05
 class _Losses(logging.Handler):
     "Hears pypdf say that it leaves something out; it says so in its log only."
 
@@ -447,7 +447,7 @@ class _Losses(logging.Handler):
     def emit(self, record):
         self.heard |= bool(re.search('skipp|impossible to decode|are not a', str(record.msg), re.I))
 
-
+# %% ../nbs/week4_documents.ipynb #bf38101f
 def _pdf_pages(reader, name):
     """Text of each page; numbers of the pages that were not read whole, and of those in fonts without letters; what was
     filled in; kinds of remarks.
@@ -479,7 +479,7 @@ def _pdf_pages(reader, name):
             unread.append(len(pages))
     return pages, partial, unread, filled, remarks
 
-
+# %% ../nbs/week4_documents.ipynb #f4cfdbf8
 def _some_pages(numbers):
     return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}" + (', …' if len(numbers) > 10 else '')
 
@@ -521,7 +521,7 @@ def _read_pdf(raw, name):
         notes.append(f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}')
     return _join_words('\n\f'.join(pages)), tuple(notes)
 
-
+# %% ../nbs/week4_documents.ipynb #ba510332
 _STRUCK = 'text that is struck through, which is left out'
 
 
@@ -570,7 +570,7 @@ def _numeral(n, kind):
         text = f'{n:02}' if kind == 'decimalZero' else str(n)
     return text.upper() if kind.startswith('upper') else text
 
-
+# %% ../nbs/week4_documents.ipynb #8c71a271
 _GLYPHS = {  # what the letters of symbol fonts show, by code
     'wingdings': {
         0x22: '✂',
@@ -678,7 +678,7 @@ def _symbols(text, font):
 
     return ''.join(map(shown, text))
 
-
+# %% ../nbs/week4_documents.ipynb #6f75552a
 @dataclass
 class _List:
     key: str  # of its definition: lists with the same one count on together
@@ -824,7 +824,7 @@ def _parts(element):
         elif len(child):
             yield from _parts(child[0])
 
-
+# %% ../nbs/week4_documents.ipynb #a6a31019
 def _choice(field):
     """What a drop-down list or a box to tick shows, from the `w:fldChar` or `w:sdt` that it begins with; None for
     others.
@@ -838,7 +838,7 @@ def _choice(field):
     if (found := next(field.iterfind(f'{_W}sdtPr/{{*}}checkbox/{{*}}checked'), None)) is not None:
         return '☒' if next(iter(found.values()), '1') in ('1', 'true', 'on') else '☐'
 
-
+# %% ../nbs/week4_documents.ipynb #6257fea7
 class _Word:
     "Collects the text of a Word document."
 
@@ -963,7 +963,7 @@ class _Word:
         if joined:
             yield from self.paragraph(joined[-1], joined[:-1])
 
-
+# %% ../nbs/week4_documents.ipynb #f7456cb2
 def _ended(p):
     """Whether a paragraph runs on into the next one: a tracked change removes its end, or it is the first letter, set
     large.
@@ -1010,7 +1010,7 @@ def _check_docx(raw, name):
                     f"{name} has macros and is not read: open it in Word and save it as .docx without them"
                 )
 
-
+# %% ../nbs/week4_documents.ipynb #2371c1f6
 def _merge_blank_pages(text):
     "Two page breaks with no words between them are one, and none comes before the first word."
     pages = ['']
@@ -1023,7 +1023,7 @@ def _merge_blank_pages(text):
             pages[-1] += part if pages[-1].strip() else words
     return '\f'.join(page.rstrip('\n') + '\n' if page.endswith('\n') else page for page in pages)
 
-
+# %% ../nbs/week4_documents.ipynb #920c29a0
 def _limited(lines, name):
     "The lines, while they are not too many: a few bytes of XML may ask for a long number before each paragraph."
     size = 0
@@ -1033,7 +1033,7 @@ def _limited(lines, name):
             raise _too_long(name)
         yield line
 
-
+# %% ../nbs/week4_documents.ipynb #401948e3
 _STRICT = (
     (b'http://purl.oclc.org/ooxml/wordprocessingml/main', _W[1:-1].encode()),  # and what most files say instead
     (b'http://purl.oclc.org/ooxml/officeDocument', b'http://schemas.openxmlformats.org/officeDocument/2006'),
@@ -1072,7 +1072,7 @@ class _Package:
             if rel.get('TargetMode') != 'External' and part in self.names:
                 yield (rel.get('Type') or '').rpartition('/')[2], part
 
-
+# %% ../nbs/week4_documents.ipynb #f0c71ddf
 def _open_docx(raw):
     """The body of a Word file, and the roots of its other parts that matter: kind -> list. Raises KeyError or
     ValueError for another file.
@@ -1089,7 +1089,7 @@ def _open_docx(raw):
             roots[kind].append(package.xml(part))
     return body, roots
 
-
+# %% ../nbs/week4_documents.ipynb #50247552
 def _read_docx(raw, name):
     _check_docx(raw, name)
     body, roots = _open_docx(raw)
@@ -1178,7 +1178,7 @@ class _Element:
     kind: str = ''  # of the numbers, for a list
     next: int = 1  # number of its next item, for a list
 
-
+# %% ../nbs/week4_documents.ipynb #23cdfdaf
 class _Page(HTMLParser):
     "Collects the text that a browser would show."
 
@@ -1356,14 +1356,14 @@ def _declared(raw):
         return ''
     return 'cp1252' if name in ('iso8859-1', 'ascii') else name if _CODECS.fullmatch(name) else ''
 
-
+# %% ../nbs/week4_documents.ipynb #5d927cb4
 def html_text(
     text: str,  # HTML
 ) -> str:
     "The text that a browser would show."
     return _html_text(text, 'a page')[0].replace('\f', '')
 
-
+# %% ../nbs/week4_documents.ipynb #d8260945
 def _html_text(text, name):
     "The text that a browser would show, notes."
     page, notes = _Page(), ()
@@ -1404,7 +1404,7 @@ def _printed_text(text, name):
     notes = (f'{name}: headers, footers and page numbers are left out: {_quoted(left_out)}',) if left_out else ()
     return _join_words('\n\f'.join(pages)), notes
 
-
+# %% ../nbs/week4_documents.ipynb #b00b11da
 def _submission_text(text, name):
     "The text of the documents of a submission, notes."
     chunks = re.split(r'(?mi)^[ \t]*<DOCUMENT>', text)
@@ -1509,7 +1509,7 @@ def _what_it_is(raw):
     head = raw[:4000].lstrip(b'\xef\xbb\xbf\xff\xfe').replace(b'\0', b'').decode('latin-1')
     return next((what for pattern, what in _MARKED.items() if re.match(pattern, head, re.I | re.S)), '')
 
-
+# %% ../nbs/week4_documents.ipynb #6ffadcca
 def _is_text(raw):
     try:
         decode_text(raw)
@@ -1549,7 +1549,7 @@ def _limit_process(seconds):
         except (ValueError, OSError):
             pass  # macOS does not limit memory
 
-
+# %% ../nbs/week4_documents.ipynb #9be95b18
 def _read(ending, raw, name):
     _check_kind(raw, ending, name)
     text, notes = READERS[ending](raw, name)
@@ -1558,7 +1558,7 @@ def _read(ending, raw, name):
         raise _too_long(name)
     return text, notes
 
-
+# %% ../nbs/week4_documents.ipynb #49b1eb95
 def _child():
     """What the child process does: read the file from standard input, write its text or what is wrong with it to
     standard output.
@@ -1581,7 +1581,7 @@ def _child():
     out.flush()
     os._exit(0)  # without tidying up what a bomb has left in memory
 
-
+# %% ../nbs/week4_documents.ipynb #dcb0e7c0
 def _read_apart(ending, raw, name, seconds):
     "Read a file in a child process. Raises LegalLLMError for whatever goes wrong there."
     command = [sys.executable, '-I', '-c', _CHILD, json.dumps([p or os.getcwd() for p in sys.path])]
@@ -1653,7 +1653,7 @@ def _check_file(path, name):
     if what:
         raise LegalLLMError(f"{name} is {what}: give a file ({', '.join(READERS)})")
 
-
+# %% ../nbs/week4_documents.ipynb #260ca287
 def _read_bytes(path, name, limit_mb, first=None):
     "Content of a file, or its first bytes. Raises LegalLLMError."
     try:
@@ -1672,7 +1672,7 @@ def _read_bytes(path, name, limit_mb, first=None):
         raise LegalLLMError(f"{name} is empty: give a file with the contract's text")
     return raw
 
-
+# %% ../nbs/week4_documents.ipynb #4231eacb
 def read_document(
     path: str | Path,  # .txt, .md, .pdf, .docx, .html or .htm
     limit_mb: float = 20.0,  # size of the file, at most

@@ -76,7 +76,7 @@ def npz_bytes(
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
-
+# %% ../nbs/env.ipynb #6c3e2891
 def save_npz(
     path: str | os.PathLike,  # the file to write
     **arrays,
@@ -212,7 +212,7 @@ def environment(
         quota,
     )
 
-
+# %% ../nbs/env.ipynb #6bc49aca
 KAGGLE_GB = 19.5  # that /kaggle/working holds, by Kaggle's documentation of notebooks
 
 
@@ -254,7 +254,7 @@ def cores(
     mine = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return max(1, min(mine, math.floor(_cgroup_cpus(Path(root)))))
 
-
+# %% ../nbs/env.ipynb #efce2263
 def _cgroup_cpus(root: Path) -> float:
     """The smallest CPU quota over this process's control group and its parents, in cores; `inf`, or a large number,
     without one
@@ -270,7 +270,7 @@ def _cgroup_cpus(root: Path) -> float:
             quotas.append(float(quota[0]) / float(period[0]))
     return min(quotas, default=1e6)
 
-
+# %% ../nbs/env.ipynb #9e095fd1
 def _cgroup_files(root: Path, controller: str, name: str) -> list[Path]:
     """Files called `name` of this process's control group and of the groups around it, for both versions of control
     groups
@@ -331,7 +331,7 @@ def grow_segments() -> None:
     new = tuple(int(x) for x in (_version('torch') or '0.0').split('.')[:2]) >= (2, 9)
     os.environ['PYTORCH_ALLOC_CONF' if new else 'PYTORCH_CUDA_ALLOC_CONF'] = 'expandable_segments:True'
 
-
+# %% ../nbs/env.ipynb #fc2a419a
 def before_torch() -> None:
     "Threads, unless a number of them is set already, and allocator: for before torch starts."
     if 'OMP_NUM_THREADS' not in os.environ:
@@ -374,7 +374,7 @@ class Gpu:
     capability: tuple[int, int]  # (7, 5)
     memory_gb: float  # total memory, GiB
 
-
+# %% ../nbs/env.ipynb #d64552c0
 @dataclass(frozen=True)
 class Hardware:
     "What the machine has"
@@ -420,7 +420,7 @@ def hardware(
     bf16 = {'avx512_bf16', 'amx_bf16'} & set(said.get('flags', '').split())
     return Hardware(cpu, cores(root), round(memory, 1), bool(bf16), _gpus() if gpus else [])
 
-
+# %% ../nbs/env.ipynb #e8a223fe
 def _gpus() -> list[Gpu]:
     if not _importable('torch'):
         return []
@@ -504,7 +504,7 @@ class Clash:
     cure: str  # what to install
     required: bool = True  # False: the rest works
 
-
+# %% ../nbs/env.ipynb #75f6726f
 CLASHES = (
     Clash('peft', '>=0.18', 'transformers', '<4.52', "No module named 'transformers.modeling_layers'", 'peft<0.18'),
     Clash(
@@ -565,7 +565,7 @@ def clashing(
         and _within(versions[c.other], c.beside)
     ]
 
-
+# %% ../nbs/env.ipynb #781c499d
 PROFILES = {  # sets of versions that the tests run under, exactly; the lock files in requirements/ hold the rest
     'current': dict(
         torch='2.13.0',
@@ -612,7 +612,7 @@ class Finding:
     found: str  # what is there, and what will be done with it
     cure: str = ''  # the one line that mends it, '' when nothing needs mending
 
-
+# %% ../nbs/env.ipynb #d7297e8e
 @dataclass(frozen=True)
 class Report:
     "The doctor's findings"
@@ -794,7 +794,7 @@ def embedded_model() -> Path | None:  # the GGUF file; None when the package is 
         (f for p in (spec.submodule_search_locations or [] if spec else []) for f in Path(p).glob('*.gguf')), None
     )
 
-
+# %% ../nbs/env.ipynb #81efd08c
 def sha256_of(
     path,  # a file of any size
 ) -> str:  # hexadecimal
@@ -805,7 +805,7 @@ def sha256_of(
             digest.update(block)
     return digest.hexdigest()
 
-
+# %% ../nbs/env.ipynb #af8ce5cd
 def free_bytes(
     path,  # a file or folder, there or to be
 ) -> int:
@@ -815,7 +815,7 @@ def free_bytes(
         path = path.parent
     return shutil.disk_usage(path).free
 
-
+# %% ../nbs/env.ipynb #54c6cad0
 def _size_gb(folder: Path) -> float:
     return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file() and not p.is_symlink()) / 1e9
 
@@ -828,7 +828,7 @@ def driver(
     found = [w for w in words if w.replace('.', '').isdigit() and '.' in w]
     return found[0] if found else 'unknown' if words or (Path(root) / 'dev/nvidia0').exists() else ''
 
-
+# %% ../nbs/env.ipynb #94a5bc74
 def network_fault(
     e: Exception,
     host: str | None,  # that was asked
@@ -843,7 +843,7 @@ def network_fault(
         return f'{host} refuses the connection'
     return f"the connection to {host} broke ({getattr(e, 'strerror', None) or str(e) or type(e).__name__})"
 
-
+# %% ../nbs/env.ipynb #1f9aae2d
 def unreachable(
     url: str,
     timeout: float = 10,  # seconds
@@ -859,7 +859,7 @@ def unreachable(
         return network_fault(e, urlsplit(url).hostname)
     return ''
 
-
+# %% ../nbs/env.ipynb #af48c37b
 def hub_fault() -> str:  # '' when it answers
     "Why the Hugging Face hub cannot be asked for models and data"
     if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE'):
@@ -867,7 +867,7 @@ def hub_fault() -> str:  # '' when it answers
     address = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
     return unreachable(address, timeout=5) if urlsplit(address).hostname else f'HF_ENDPOINT={address} is no address'
 
-
+# %% ../nbs/env.ipynb #786ac474
 def collect() -> Facts:
     "The facts about this machine. Takes a few seconds: torch starts once, in a process of its own."
     here, machine = environment(), hardware(gpus=False)
@@ -1022,7 +1022,7 @@ def check_accelerator(facts: Facts) -> list[Finding]:
         f'nothing to mend for the embedded run; for a larger model, {choose}',
     )
 
-
+# %% ../nbs/env.ipynb #6981277a
 TRIED = 'NVIDIA H200'  # what the figures of the benchmarks come from
 
 
@@ -1144,7 +1144,7 @@ def needed(
             out[c.package] = c.cure
     return list(out.values())
 
-
+# %% ../nbs/env.ipynb #2dbd401d
 def _wheels(here: Environment) -> list[Path]:  # folders with wheels among the inputs
     places = [p for p in here.inputs if p.is_dir()] if here.platform != 'local' else []
     return list(dict.fromkeys(folder for p in places for folder in folders_with({'*.whl'}, p)))
@@ -1193,7 +1193,7 @@ def install(
         )
     return changed
 
-
+# %% ../nbs/env.ipynb #90774293
 def _pip(arguments: list[str]) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, '-m', 'pip', '--disable-pip-version-check', *arguments],
@@ -1204,7 +1204,7 @@ def _pip(arguments: list[str]) -> tuple[int, str]:
     errors = [l.removeprefix('ERROR: ') for l in done.stderr.splitlines() if l.startswith('ERROR')]
     return done.returncode, (errors or done.stderr.strip().splitlines() or [''])[-1]
 
-
+# %% ../nbs/env.ipynb #3be28116
 def _no_index(here: Environment) -> str:
     if here.platform == 'kaggle':
         return (
@@ -1213,7 +1213,7 @@ def _no_index(here: Environment) -> str:
         )
     return 'Check the connection, or install it by hand'
 
-
+# %% ../nbs/env.ipynb #fad4c008
 def ready(
     here: Environment | None = None,  # None: found out
 ) -> Report:  # the doctor's table

@@ -64,7 +64,7 @@ def check_adapter(
         )
     return change
 
-
+# %% ../nbs/week3_eval.ipynb #7e961073
 def check_unseen(run: Run, contracts: list[Contract]) -> None:
     "Raise LegalLLMError if a contract was in the run's training set."
     seen = set(run.record['titles']['train']) & {c.title for c in contracts}
@@ -99,7 +99,7 @@ def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-
+# %% ../nbs/week3_eval.ipynb #17374156
 def score_contracts(
     run: Run,
     extractor: Extractor,
@@ -144,7 +144,7 @@ def score_contracts(
             )
     return out
 
-
+# %% ../nbs/week3_eval.ipynb #3020f35a
 def without_reader(scores: dict[str, Scores]) -> dict[str, Scores]:
     "The scores of the screen alone."
     return {
@@ -178,7 +178,7 @@ def choose_thresholds(
         out[c] = round(min(max(best, within[0]), within[1]), 4)
     return out
 
-
+# %% ../nbs/week3_eval.ipynb #fb5066c6
 def _reviews(
     extractor: Extractor, contracts: list[Contract], scores: dict[str, Scores], calibration: Calibration
 ) -> dict[str, Review]:
@@ -259,7 +259,7 @@ class Evaluation:
     def _repr_markdown_(self):
         return f'{self.table._repr_markdown_()}\n\n{self.verdict()}'
 
-
+# %% ../nbs/week3_eval.ipynb #31d25884
 def _with_data(path, data) -> tuple[Run, DataSet]:
     """A run and the data to score it on. Raises LegalLLMError where one of them is not there, or they do not belong
     together.
@@ -283,7 +283,7 @@ def _with_data(path, data) -> tuple[Run, DataSet]:
         )
     return run, data
 
-
+# %% ../nbs/week3_eval.ipynb #1e2cdc01
 # system -> title -> scores
 def _score(run, extractor, contracts, base, asked, progress) -> dict[str, dict[str, Scores]]:
     tuned = score_contracts(run, extractor, contracts, 'fine-tuned', progress)
@@ -398,7 +398,7 @@ def evaluate(
     write_report(out)
     return out
 
-
+# %% ../nbs/week3_eval.ipynb #30c97fb3
 def _compare(a, a_found, b, b_found, gold) -> list[Comparison]:
     "AUPR, span F1, detection F1 and detection AP of two systems on the same contracts."
     rows = [
@@ -415,7 +415,7 @@ def plot_evaluation(evaluation: Evaluation):  # matplotlib figure
     curves = {s: official_curve(predictions_of(r), evaluation.gold) for s, r in evaluation.reviews.items()}
     return plot_curves(curves)
 
-
+# %% ../nbs/week3_eval.ipynb #20cde5d4
 def by_category(
     evaluation: Evaluation,
 ) -> list[dict]:  # a row for each category: category, spans, and for each system its official AUPR
@@ -430,7 +430,7 @@ def by_category(
         for c in first
     ]
 
-
+# %% ../nbs/week3_eval.ipynb #405636d3
 def plot_categories(evaluation: Evaluation):  # matplotlib figure
     "Official AUPR of screen and fine-tuned reader for each category that occurs."
     from matplotlib.figure import Figure
@@ -491,7 +491,7 @@ class Errors:
             f'<tbody>{body}</tbody></table></div></div>'
         )
 
-
+# %% ../nbs/week3_eval.ipynb #7157601d
 def errors(evaluation: Evaluation) -> Errors:
     "Every missed clause, wrong quote and false find of the fine-tuned model."
     missed, words, false = [], [], []
@@ -516,7 +516,7 @@ def errors(evaluation: Evaluation) -> Errors:
         + [r for rows in (words, false) for r in sorted(rows, key=lambda r: -r['confidence'])]
     )
 
-
+# %% ../nbs/week3_eval.ipynb #844f9b62
 def write_report(evaluation: Evaluation) -> Path:  # the HTML page
     "Write report_<split>.html, report_<split>.md and the pictures."
     e, run = evaluation, evaluation.run
@@ -655,7 +655,7 @@ def keep_results(
         ),
     )
 
-
+# %% ../nbs/week3_eval.ipynb #44be7006
 def show_results(
     file,  # what `keep_results` wrote
 ):  # shows itself as a table

@@ -76,7 +76,7 @@ def default_run() -> Path:  # the folder; it has a model card beside the weights
     "The screen and reader that come with the package, trained on CUAD."
     return Path(str(files('legal_llm'))) / 'default'
 
-
+# %% ../nbs/week3_extract.ipynb #ed336b18
 def _folder(run) -> Path:  # that holds the screen, and the adapter where there is one
     from legal_llm.models import find_run
 
@@ -89,7 +89,7 @@ def _folder(run) -> Path:  # that holds the screen, and the adapter where there 
         f"there is no screen in {path}: give a run folder of this version of legal_llm, or its adapter folder"
     )
 
-
+# %% ../nbs/week3_extract.ipynb #f47d93f2
 class Extractor:
     "Reviews contracts."
 

@@ -35,7 +35,7 @@ def _files(source, besides=None):
         p for p in source.rglob('*') if wanted(p) and not (besides and Path(besides).resolve() in p.resolve().parents)
     )
 
-
+# %% ../nbs/week3_folder.ipynb #42acc24d
 def _sources(sources):
     return map(Path, [sources] if isinstance(sources, (str, Path)) else sources)
 
@@ -61,7 +61,7 @@ def find_documents(
         raise LegalLLMError(f"there is no document to review: none of the files ends in {', '.join(sorted(endings))}")
     return found
 
-
+# %% ../nbs/week3_folder.ipynb #4e5e5639
 def find_others(
     sources,  # files and folders
     endings: Iterable[str],  # as for `find_documents`
@@ -114,7 +114,7 @@ class FolderReport:
             ]
         )
 
-
+# %% ../nbs/week3_folder.ipynb #4d8242d8
 def _left_out(name):
     "Why a file of this name is not reviewed, and what to do."
     ending = Path(name).suffix.lower()
@@ -126,7 +126,7 @@ def _left_out(name):
         return 'a picture; run text recognition (OCR) on it'
     return f"files ending in {ending or 'nothing'} are not read"
 
-
+# %% ../nbs/week3_folder.ipynb #0e331b6d
 def review_documents(
     documents: dict[str, Path],  # as `find_documents` gives them
     out,  # folder for the results, created where missing
@@ -175,7 +175,7 @@ def review_documents(
             _fail(report, name, target, failure, e)  # one document must not stop the others
     return report
 
-
+# %% ../nbs/week3_folder.ipynb #1cba3073
 def _fail(report, name, target, failure, e):
     report.failed[name] = str(e) if isinstance(e, LegalLLMError) else f'{type(e).__name__}: {e}'
     target.unlink(missing_ok=True)  # of an earlier version of the document

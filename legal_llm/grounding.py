@@ -101,7 +101,7 @@ def locate(
         b += 1
     return a + text[a:b].startswith(' '), b - text[a:b].endswith(' ')
 
-
+# %% ../nbs/week1_grounding.ipynb #0eade9bc
 def _locate_pieces(quote, text, least):
     """The stretch from the first piece of a quote with omissions to its last, where all follow one another within twice
     the quote's length; else None.

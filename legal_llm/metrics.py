@@ -109,7 +109,7 @@ def same_span(
     "Do two word sets share at least half of their joint words?"
     return 3 * min(len(a), len(b)) >= len(a) + len(b) - min(len(a), len(b)) and 3 * len(a & b) >= len(a) + len(b)
 
-
+# %% ../nbs/week3_metrics.ipynb #0a294556
 def is_among(text: str, others) -> bool:
     "Whether a text matches one of others as a span does."
     return any(same_span(word_set(text), word_set(o)) for o in others)

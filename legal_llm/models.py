@@ -56,7 +56,7 @@ def _unpack_smollm2(target: Path) -> Path:
         shutil.rmtree(part, ignore_errors=True)
     return target
 
-
+# %% ../nbs/week2_models.ipynb #24355edf
 def _logged_in() -> bool:
     from huggingface_hub import get_token
 
@@ -77,7 +77,7 @@ def _refused(name: str) -> str:
             return f"the hub does not give {name} to this login, since its licence was not accepted there"
     return ''
 
-
+# %% ../nbs/week2_models.ipynb #25c1e9cc
 def resolve_base(
     name: str = 'smollm2',  # a key of `BASES`, a folder, or a hub name such as `meta-llama/Llama-3.2-3B-Instruct`
 ) -> str:  # what `from_pretrained` takes
@@ -139,12 +139,12 @@ def choose_dtype(
     """
     return choose(situation(), dtype=dtype)['dtype']
 
-
+# %% ../nbs/week2_models.ipynb #0fce35d6
 def sharded() -> int:  # 1: each process holds the whole model
     "Processes that hold a part of the model each, where accelerate was configured for FSDP."
     return int(os.environ.get('WORLD_SIZE', 1)) if os.environ.get('ACCELERATE_USE_FSDP', '').lower() == 'true' else 1
 
-
+# %% ../nbs/week2_models.ipynb #8e866873
 @contextlib.contextmanager
 def no_bars():
     "transformers' progress bars off, for what takes a second, and its table of weights that are left out on purpose."
@@ -160,7 +160,7 @@ def no_bars():
         if shown:
             logging.enable_progress_bar()
 
-
+# %% ../nbs/week2_models.ipynb #83b3dd9b
 def load_base(
     name: str = 'smollm2',  # as for `resolve_base`
     dtype: str = 'auto',  # number format of the weights
@@ -314,7 +314,7 @@ def add_lora(
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     return model
 
-
+# %% ../nbs/week2_models.ipynb #b49ba36c
 def _in_layers(model, layers_to_transform, target_modules=None, **options) -> dict:
     """Options that name the modules of some layers: peft would look for the layers inside a further module, and here
     they are the outermost.
@@ -348,7 +348,7 @@ def _in_layers(model, layers_to_transform, target_modules=None, **options) -> di
         )
     return dict(options, target_modules=found)
 
-
+# %% ../nbs/week2_models.ipynb #29be973f
 _OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='')  # set by add_lora itself
 
 
@@ -390,7 +390,7 @@ def _from_hub(name: str) -> Path:
     except Exception as e:  # the client has a dozen kinds of its own, and lets those of its HTTP library pass
         raise LegalLLMError(why or ' '.join(f'{type(e).__name__}: {e}'.split())[:200]) from e
 
-
+# %% ../nbs/week2_models.ipynb #affad4e1
 def find_run(
     # a run folder, an adapter, a merged model; the name of one in Kaggle's inputs or on Drive; or a repository of the
     # hub, `owner/name`
@@ -430,7 +430,7 @@ def find_run(
         "`legal-llm train`"
     )
 
-
+# %% ../nbs/week2_models.ipynb #2bdb1375
 PORTABLE = 'legal_llm.json'  # in an adapter folder or merged model: what of the run's record its use needs
 START = 'head_start.safetensors'  # in a run folder: the head as it was fitted on the frozen model, before fine-tuning
 

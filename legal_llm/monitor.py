@@ -45,7 +45,7 @@ def read_log(
                 ) from None
     return lines
 
-
+# %% ../nbs/week2_monitor.ipynb #532a08f1
 def _storable(v):
     if not isinstance(v, float) and not hasattr(v, 'item'):
         return v
@@ -89,7 +89,7 @@ class Stopped(LegalLLMError):
     def __str__(self):
         return f"stopped at step {self.step}: {self.sentence}"
 
-
+# %% ../nbs/week2_monitor.ipynb #a7910a93
 @dataclass
 class NonFinite:
     "The loss, or the gradient norm, is not finite."
@@ -136,7 +136,7 @@ class Level:
             self.recent.setdefault(k, deque(maxlen=self.window)).append(line[k])
         return sum(map(median, self.recent.values())) if self.steps >= self.window and self.recent else None
 
-
+# %% ../nbs/week2_monitor.ipynb #6564edae
 @dataclass
 class Divergence:
     "The losses have climbed far above their best."
@@ -228,7 +228,7 @@ def series(
         smooth.append(decay * smooth[-1] + (1 - decay) * v if smooth else v)
     return [s for s, _ in found], [v for _, v in found], smooth
 
-
+# %% ../nbs/week2_monitor.ipynb #091e3c55
 def _latest(lines: list[dict], key: str):  # smoothed; None where there is no value
     return (series(lines, key)[2] or [None])[-1]
 
@@ -246,7 +246,7 @@ def seconds_left(
     a, b = lines[first], lines[last]
     return (b['seconds'] - a['seconds']) / (b['step'] - a['step']) * (b['steps'] - b['step'])
 
-
+# %% ../nbs/week2_monitor.ipynb #3a829706
 def clock(seconds: float) -> str:  # '45 s', '12 min', '3 h 05 min'
     "A duration for people."
     if seconds < 60:
@@ -254,7 +254,7 @@ def clock(seconds: float) -> str:  # '45 s', '12 min', '3 h 05 min'
     minutes = round(seconds / 60)
     return f'{minutes} min' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02} min'
 
-
+# %% ../nbs/week2_monitor.ipynb #b251bb1d
 def _short(value, form: str) -> str:  # a dash where there is no value
     return format(value, form) if _finite(value) else '–'
 
@@ -271,7 +271,7 @@ def _told(lines: list[dict]) -> str:
     ]
     return ' · '.join(parts + ([f'{clock(left)} left'] if left is not None else []))
 
-
+# %% ../nbs/week2_monitor.ipynb #6df0edaa
 def _told_dev(line: dict) -> str:
     "A look at dev in one line of text."
     named = dict(dev_ap='average precision', screen_ap='screen alone', dev_score='gain', dev_loss='loss')
@@ -353,7 +353,7 @@ def _polyline(
         for x, y in points
     )
 
-
+# %% ../nbs/week2_monitor.ipynb #16dfd106
 def _draw_losses(
     lines: list[dict],  # of steps and of looks at dev
     steps: int,  # in all
@@ -394,7 +394,7 @@ def _draw_losses(
         out.append('</g>')
     return ''.join(out) + '</svg>'
 
-
+# %% ../nbs/week2_monitor.ipynb #755a786c
 def _draw_tile(
     name: str,
     value: str,
@@ -416,7 +416,7 @@ def _draw_tile(
         f'style="opacity:.7;font-size:11px">{name}</div><b>{value}</b>{spark}</div>'
     )
 
-
+# %% ../nbs/week2_monitor.ipynb #26ba8977
 class NotebookView:
     "Curves and numbers in one display of a notebook, drawn again in its place."
 
@@ -511,14 +511,14 @@ class NotebookView:
             f'style="margin-top:6px">{html.escape(self.message)}</div></div>'
         )
 
-
+# %% ../nbs/week2_monitor.ipynb #1346a3f9
 def in_notebook() -> bool:
     "Whether this process is a Jupyter kernel."
     ipython = sys.modules.get('IPython')  # a kernel has loaded it
     shell = ipython.get_ipython() if ipython else None
     return getattr(shell, 'kernel', None) is not None
 
-
+# %% ../nbs/week2_monitor.ipynb #0f901e52
 def view_for():  # a NotebookView or a TerminalView
     "The view that suits this process."
     return NotebookView() if in_notebook() else TerminalView()

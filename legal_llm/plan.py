@@ -59,7 +59,7 @@ def run_gb(
     "Disk space of a run, at its largest."
     return (keep + 1) * checkpoint_gb(trainable) + 8 * trainable / 1e9
 
-
+# %% ../nbs/week2_plan.ipynb #942b0e8c
 def check_disk(
     folder,  # the run folder; it need not exist yet
     need: float,  # GB
@@ -92,7 +92,7 @@ class Measured:
     disk_gb: float  # GB that the run takes, at most
     free_gb: float  # GB free on their disk
 
-
+# %% ../nbs/week2_plan.ipynb #2acaa08e
 @contextlib.contextmanager
 def unchanged(model):
     "Put random generators, gradients and the modes of the layers back afterwards."
@@ -117,7 +117,7 @@ def unchanged(model):
             m.training = training
         model.zero_grad(set_to_none=True)
 
-
+# %% ../nbs/week2_plan.ipynb #2eca16dd
 def _memory(device) -> tuple[float, float]:  # GiB
     "Memory in use by this process, and what it can have in all."
     import psutil, torch
@@ -128,7 +128,7 @@ def _memory(device) -> tuple[float, float]:  # GiB
     used = psutil.Process().memory_info().rss / 2**30
     return used, min(hardware(gpus=False).memory_gb, used + psutil.virtual_memory().available / 2**30)
 
-
+# %% ../nbs/week2_plan.ipynb #6c9c8624
 @contextlib.contextmanager
 def _peak(device):
     "A list that holds, afterwards, the most memory that was in use, in GiB."
@@ -158,7 +158,7 @@ def _peak(device):
         done.set()
         thread.join()
 
-
+# %% ../nbs/week2_plan.ipynb #a26ef9fc
 def as_trained(device, dtype: str | None):  # (context, scale of the loss)
     """Autocast and a scale of the loss, as a training on this device has them: without a scale, float16 loses small
     gradients.
@@ -170,7 +170,7 @@ def as_trained(device, dtype: str | None):  # (context, scale of the loss)
         'cuda', getattr(torch, dtype or 'float32'), enabled=sixteen
     ), 1024.0 if sixteen and dtype == 'float16' else 1.0
 
-
+# %% ../nbs/week2_plan.ipynb #96ff8a2d
 def too_long(part: list[Example]) -> str:  # a sentence
     "What to do about a part of a pack that memory does not hold."
     return (
@@ -178,7 +178,7 @@ def too_long(part: list[Example]) -> str:  # a sentence
         "the base model in 4 bits"
     )
 
-
+# %% ../nbs/week2_plan.ipynb #474bdd08
 @contextlib.contextmanager
 def some_head(reader: Reader):
     "A random head in place of one that is zero."
@@ -193,7 +193,7 @@ def some_head(reader: Reader):
         if zero:
             torch.nn.init.zeros_(reader.head.weight)
 
-
+# %% ../nbs/week2_plan.ipynb #15a1714c
 def _try_part(reader: Reader, part: list[Example], weights: LossWeights, scale: float) -> float:  # loss
     """Forward and backward over one part. Raises LegalLLMError where it does not fit, or a gradient is missing, zero or
     not finite.
@@ -286,7 +286,7 @@ def preflight(
         free,
     )
 
-
+# %% ../nbs/week2_plan.ipynb #ac7ca2d8
 def _second_time(work, device) -> float:  # seconds
     "How long it takes, warmed up."
     import torch
@@ -407,7 +407,7 @@ class Plan:
     def _repr_markdown_(self):
         return '\n'.join(['| | |', '|---|---|'] + [f'| {name} | {value} |' for name, value in self._rows()])
 
-
+# %% ../nbs/week2_plan.ipynb #826cfaa7
 def make_plan(
     packs: list[list[Example]],  # of the whole training
     probe: list[Example],  # that the head is fitted on before

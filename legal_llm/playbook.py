@@ -31,7 +31,7 @@ class Flag:
         rule = 'to be reviewed' if self.rule == 'review' else self.rule
         return f"{rule}, " + ('but the model does not know it' if self.status == 'unknown' else self.status)
 
-
+# %% ../nbs/week4_playbook.ipynb #9881d238
 @dataclass(frozen=True)
 class Playbook:
     "What a contract type should have."
@@ -76,7 +76,7 @@ def load_playbooks(
         raise LegalLLMError(f"{path} has no playbooks: write the contract types as keys, such as `NDA:`")
     return {str(name): _playbook(str(name), lists, categories, path) for name, lists in said.items()}
 
-
+# %% ../nbs/week4_playbook.ipynb #bfa9af76
 def _playbook(name, lists, categories, path):
     "A playbook from its lists, checked."
 

@@ -25,7 +25,7 @@ def padded(
     "How many tokens the model computes for a pack."
     return len(pack) * max(map(len, pack), default=0)
 
-
+# %% ../nbs/week2_reader.ipynb #5dc2917f
 def split_pack(
     pack: list,
     max_pack_tokens: int,  # in a part, padding included; a longer window is a part of its own
@@ -195,14 +195,14 @@ class LossWeights:
     present: float = 1.0
     absent: float = 1.0
 
-
+# %% ../nbs/week2_reader.ipynb #f02e8daf
 def count_kinds(examples: list[Example]):  # [2] float tensor: pairs in doubt that are absent, and present
     "Count the targets of a step."
     return torch.tensor(
         [float(sum((e.doubt & (e.label == kind)).sum() for e in examples)) for kind in (ABSENT, PRESENT)]
     )
 
-
+# %% ../nbs/week2_reader.ipynb #4baf2d9a
 def pack_losses(
     margins,  # [asked, categories] tensor, what the reader gives for the examples' windows
     examples: list[Example],
@@ -219,7 +219,7 @@ def pack_losses(
         doubt
     ].long()
 
-
+# %% ../nbs/week2_reader.ipynb #6c893509
 def weigh(
     losses,  # [targets] tensor
     kinds,  # [targets] tensor
@@ -262,7 +262,7 @@ def separate(example: Example) -> list[Example]:  # one for each pair in doubt
         out.append(Example(cut, example.offset[row : row + 1], alone, example.label[row : row + 1]))
     return out
 
-
+# %% ../nbs/week2_reader.ipynb #8c0d794e
 def check_pack(
     reader: Reader,
     pack: list[Example],
@@ -325,7 +325,7 @@ def head_bytes(
 
     return save({k: whole(v.detach()).cpu().contiguous() for k, v in reader.head_tensors().items()})
 
-
+# %% ../nbs/week2_reader.ipynb #34937f7b
 def save_reader(
     reader: Reader,
     folder,  # written into
@@ -358,7 +358,7 @@ def save_reader(
         save_json(folder / PORTABLE, about)
     return folder
 
-
+# %% ../nbs/week2_reader.ipynb #ed732aad
 def load_head(
     reader: Reader,
     file,  # that `save_reader` wrote
@@ -385,7 +385,7 @@ def load_head(
             tensor.copy_(saved[name])
     return reader
 
-
+# %% ../nbs/week2_reader.ipynb #5cb876ab
 def load_reader(
     path,  # as for `find_run`; or a run that is open
     dtype: str = 'auto',  # number format of the base weights

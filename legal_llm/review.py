@@ -196,7 +196,7 @@ def rows_of(
             )
     return out
 
-
+# %% ../nbs/week3_review.ipynb #a60420a4
 def csv_of(
     rows: list[dict],  # of one review, or of several
     columns: list[str] = COLUMNS,  # keys of the rows
@@ -214,7 +214,7 @@ def csv_of(
         )
     return buffer.getvalue()
 
-
+# %% ../nbs/week3_review.ipynb #def754c9
 def check_xlsx() -> None:
     "Raise LegalLLMError where Excel files cannot be written."
     try:
@@ -222,7 +222,7 @@ def check_xlsx() -> None:
     except ImportError as e:
         raise LegalLLMError('writing Excel files needs openpyxl: pip install "openpyxl>=3.1,<4", or save as CSV') from e
 
-
+# %% ../nbs/week3_review.ipynb #bf430806
 def xlsx_of(
     rows: list[dict],  # of one review, or of several
     columns: list[str] = COLUMNS,  # keys of the rows
@@ -262,7 +262,7 @@ def xlsx_of(
     book.save(buffer)
     return buffer.getvalue()
 
-
+# %% ../nbs/week3_review.ipynb #9e60b9c0
 def save_xlsx(
     rows: list[dict],  # of one review, or of several
     path,  # file to write

@@ -99,7 +99,7 @@ class Situation:
     def most(self) -> int:  # tokens of a pack
         return self.window * self.windows
 
-
+# %% ../nbs/week2_rules.ipynb #1eeee7cc
 def situation(
     config=None,  # the base model's configuration; None: SmolLM2-135M's
     window: int = 177,  # tokens in a window
@@ -132,13 +132,13 @@ def weights_gb(
     "Memory of the frozen weights."
     return (shape.linear * NF4 + shape.other * 4 if four_bit else shape.parameters * _bytes(dtype)) / 2**30
 
-
+# %% ../nbs/week2_rules.ipynb #4092020f
 def layer_bytes(shape: Shape, dtype: str, gpu: bool) -> int:  # bytes
     "What one layer keeps of one token for the backward pass."
     h, m, w = shape.hidden, shape.intermediate, _bytes(dtype)
     return ((w if gpu else 4) + (1 if gpu else 4)) * (6 * h + m) + 8 * h + w * (2 * h + 2 * shape.keys + 3 * m)
 
-
+# %% ../nbs/week2_rules.ipynb #25c24f4d
 def activations_gb(
     shape: Shape,
     tokens: int,  # in the pack
@@ -153,7 +153,7 @@ def activations_gb(
     kept = shape.layers * 4 * shape.hidden + layer if checkpointing else shape.layers * layer
     return tokens * (kept + layer + 8 * shape.hidden) * (1 if gpu else HEAP) / 2**30
 
-
+# %% ../nbs/week2_rules.ipynb #aef07188
 def room_gb(s: Situation, dtype: str, four_bit: bool) -> float:  # GiB
     """What is left for activations beside weights, adapter, optimizer, and what CUDA (1.5 GiB) or Python and its
     libraries (2 GiB) take.
@@ -175,7 +175,7 @@ class Rule:
     reason: str  # a sentence; {names} are filled in from `_numbers`
     when: Callable[[Situation, dict], bool] = lambda s, c: True  # `c`: what is chosen so far
 
-
+# %% ../nbs/week2_rules.ipynb #e0f418f0
 def _numbers(s: Situation, c: dict) -> dict:
     "The numbers that reasons quote."
     said = dict(
@@ -195,7 +195,7 @@ def _numbers(s: Situation, c: dict) -> dict:
     }
     return said | needs | dict(budget=c['budget'], longest=longest, room=max(0, room_gb(s, c['dtype'], c['four_bit'])))
 
-
+# %% ../nbs/week2_rules.ipynb #74bd7b12
 def _fits(s: Situation, c: dict, tokens: int, checkpointing: bool = True) -> bool:
     "Whether packs of so many tokens hold a window, and the longest can be trained on in the memory that is left."
     return s.window <= tokens and activations_gb(
@@ -395,7 +395,7 @@ class Choices:
             ['| setting | | why |', '|---|---|---|'] + [f'| {n} | **{v}** | {why} |' for n, v, why in self._rows()]
         )
 
-
+# %% ../nbs/week2_rules.ipynb #56393b6a
 def choose(
     s: Situation,
     **asked,  # settings that are asked for; None or 'auto' leaves one to the rules

@@ -88,7 +88,7 @@ def _sums(rows, weights: np.ndarray) -> np.ndarray:  # float32 [texts, categorie
         out[full] = np.add.reduceat(values[:, None] * weights[terms], starts[full], 0)
     return out
 
-
+# %% ../nbs/week1_screen.ipynb #e15c512c
 class Screen:
     "Log odds of every sentence of a contract for every category."
 
@@ -172,7 +172,7 @@ class _Counts:
         norm = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
         return (sparse.diags(1 / np.maximum(norm, 1e-9)) @ x).tocsr()
 
-
+# %% ../nbs/week1_screen.ipynb #17a2e911
 def _neighbours(x, first: np.ndarray, offset: int):
     "Rows of the sentence before (-1) or after (1); zeros where there is none in the contract."
     from scipy import sparse
@@ -194,7 +194,7 @@ def _fit_category(x, y: np.ndarray, s: ScreenSettings) -> tuple[np.ndarray, floa
         model = LinearSVC(C=s.C, dual=True, tol=1e-2, max_iter=60, random_state=s.seed).fit(x, y)
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
-
+# %% ../nbs/week1_screen.ipynb #fbdeeeaf
 class _Fitting:
     "Contracts, cut, labelled and counted once for all fits."
 
@@ -248,7 +248,7 @@ def expit(
     "The probability, as a float or an array of floats."
     return 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
 
-
+# %% ../nbs/week1_screen.ipynb #d8547f80
 def fit_logistic(
     x: np.ndarray,  # float [items, features]
     y: np.ndarray,  # bool [items]
@@ -280,7 +280,7 @@ def _platt(sums: np.ndarray, y: np.ndarray, decay: float) -> np.ndarray:  # floa
         np.float32
     )
 
-
+# %% ../nbs/week1_screen.ipynb #18bb10fc
 def fit_screen(
     contracts: list[Contract],  # to learn from
     categories: tuple[Category, ...],

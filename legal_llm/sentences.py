@@ -88,7 +88,7 @@ class SentenceReport:
             head + [f"| {r['category']} | {r['spans']:,} | {r['inside']:.0%} | {r['matched']:.0%} |" for r in self.rows]
         )
 
-
+# %% ../nbs/week1_sentences.ipynb #81ac6d45
 def report_sentences(
     contracts: list[Contract], max_chars: int = 1000
 ) -> SentenceReport:  # a row for each category that occurs, best matched first, and one for all

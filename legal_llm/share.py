@@ -60,7 +60,7 @@ class Merged:
     def _repr_markdown_(self):
         return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self.rows())])
 
-
+# %% ../nbs/week4_share.ipynb #d2696fd9
 # and the screen's log odds of their sentences, [sentences, categories]
 def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]:
     "Sentences that no training has seen."
@@ -71,7 +71,7 @@ def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]:
         odds.append(screen.log_odds(c.text, sentences)[:24])
     return windows, np.concatenate(odds)
 
-
+# %% ../nbs/week4_share.ipynb #330f5f0c
 # what the reader adds [sentences, categories], seconds for a sentence
 def _margins(reader, windows) -> tuple[np.ndarray, float]:
     margins, seconds = [], []
@@ -81,7 +81,7 @@ def _margins(reader, windows) -> tuple[np.ndarray, float]:
         seconds.append(time.perf_counter() - start)
     return np.concatenate(margins), float(np.median(seconds[1:]))  # the first one warms up
 
-
+# %% ../nbs/week4_share.ipynb #43ea5360
 def _megabytes(folder: Path) -> float:
     return sum(p.stat().st_size for p in folder.glob('*.safetensors')) / 1e6
 
@@ -173,7 +173,7 @@ def _scores(run: Run) -> dict | None:
             )
     return run.record.get('scores')
 
-
+# %% ../nbs/week4_share.ipynb #52bc83fb
 def _passport(run: Run, base: str | None = None, **more) -> dict:
     seen = run.record.get('seen') or [
         hashlib.sha256(t.encode()).hexdigest()[:16] for t in run.record.get('titles', {}).get('train', ())
@@ -210,7 +210,7 @@ class Licence:
     credit: str = ''  # words to show with the model
     notice: str = ''  # content of a file `Notice`
 
-
+# %% ../nbs/week4_share.ipynb #678e7301
 def licence_of(
     base: str,  # a base model, as in the settings of a run
 ) -> Licence:
@@ -230,7 +230,7 @@ def licence_of(
         )
     return Licence('other')
 
-
+# %% ../nbs/week4_share.ipynb #26c39b86
 def check_name(
     repo: str,  # `owner/name`
     base: str,
@@ -261,7 +261,7 @@ def hub_name(
         )
     return name
 
-
+# %% ../nbs/week4_share.ipynb #ef73c86a
 def _usage(repo: str, merged: bool, layers: int | None) -> str:
     loader, package = ('AutoModel', 'transformers') if merged else ('AutoPeftModelForFeatureExtraction', 'peft')
     few = f', num_hidden_layers={layers}' if layers and not merged else ''
@@ -300,7 +300,7 @@ for sentence in ["This Agreement is governed by the laws of Ohio.", "Neither par
     print(sentence, {{name: round(x, 2) for name, x in zip(names, row.tolist())}})
 ```"""
 
-
+# %% ../nbs/week4_share.ipynb #e4c0e20a
 def _score_section(scores: dict | None) -> str:
     if not scores:
         return 'It was not evaluated.'
@@ -319,7 +319,7 @@ def _score_section(scores: dict | None) -> str:
         f"Every quote is a piece of the contract. {scores['seconds_per_contract']:.1f} s per contract."
     )
 
-
+# %% ../nbs/week4_share.ipynb #3bb835aa
 def _data_of(source: str) -> tuple[str, list[str]]:  # a sentence, and the hub's names of the data sets
     if 'cuad' in source.lower():
         return (
@@ -331,7 +331,7 @@ def _data_of(source: str) -> tuple[str, list[str]]:  # a sentence, and the hub's
         return 'contracts that legal_llm writes itself: **scores on them say nothing about real contracts**', []
     return f'`{source}`', []
 
-
+# %% ../nbs/week4_share.ipynb #7dc7b236
 def card(
     run,  # as for `find_run`
     repo: str = 'owner/name',  # where it will be
@@ -511,7 +511,7 @@ class Push:
             [self._head(), '', '| file | bytes |', '|---|--:|', *(f'| `{f}` | {n:,} |' for f, n in self.files.items())]
         )
 
-
+# %% ../nbs/week4_share.ipynb #a8060459
 def push(
     folder,  # what `export` or `space` wrote
     repo: str,  # owner/name
@@ -599,7 +599,7 @@ def _requirements(four_bit: bool) -> str:
         f"{p.name}=={found[p.name].split('+')[0]}\n" for p in PACKAGES if p.name in found and p.name not in left_out
     )
 
-
+# %% ../nbs/week4_share.ipynb #7a981b3e
 def space(
     run,  # as for `find_run`
     out,  # folder to write

@@ -61,7 +61,7 @@ def _answer_fault(e, url):
         f"{url}: the server answers {e.code} ({e.reason}); check the address, or give the path of a copy"
     ) from None
 
-
+# %% ../nbs/week1_sources.ipynb #a2ae3c38
 def _fetch(url, part, size, timeout, bar):
     "Bring what is missing into `part`. Raises `_Passing`, or `LegalLLMError` for what stays."
     host, have = urlsplit(url).hostname, part.stat().st_size if part.exists() else 0
@@ -133,7 +133,7 @@ def _differs(path, size, sha256):
             digest.update(block)
     return '' if digest.hexdigest() == sha256 else f'SHA-256 {digest.hexdigest()[:12]}… instead of {sha256[:12]}…'
 
-
+# %% ../nbs/week1_sources.ipynb #29e1232a
 def download(
     url: str,
     target: str | Path,  # the file to make; one that is there and right is left alone
@@ -218,7 +218,7 @@ def _zip_holds_cuad(path):
     except (zipfile.BadZipFile, OSError):
         return None
 
-
+# %% ../nbs/week1_sources.ipynb #77835a46
 def _rank(folder, names, damaged):
     """The best form of CUAD that a folder holds, as (rank, path); None where it holds none. Damaged zips are appended
     to `damaged`.
@@ -242,7 +242,7 @@ def _rank(folder, names, damaged):
     if tables:
         return 4, folder if len(tables) > 1 else small[tables[0]]
 
-
+# %% ../nbs/week1_sources.ipynb #4648e121
 def _search(
     folder: Path,
     most: int = 200_000,  # files and folders to look at
@@ -294,7 +294,7 @@ class Place:
     status: str  # 'found', 'not found', or 'skipped'
     why: str = ''
 
-
+# %% ../nbs/week1_sources.ipynb #f7feaaa8
 @dataclass(frozen=True)
 class Source:
     "Where the contracts come from, and where else they were looked for."
@@ -346,7 +346,7 @@ def _given(here, *_):
         _search(folder) if folder.is_dir() else (None, 'LEGAL_LLM_INPUT names a folder that does not exist')
     )
 
-
+# %% ../nbs/week1_sources.ipynb #9a32b055
 def _kaggle_inputs(here, *_):
     folder = here.root / 'kaggle/input'
     if here.platform != 'kaggle':
@@ -364,14 +364,14 @@ def _drive(here, *_):
         else (None, "not mounted: from google.colab import drive; drive.mount('/content/drive')")
     )
 
-
+# %% ../nbs/week1_sources.ipynb #00f00c06
 def offline() -> bool:
     "Whether the hub may not be asked: `HF_HUB_OFFLINE` is set."
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE
 
-
+# %% ../nbs/week1_sources.ipynb #b9fb1197
 def _hub(*_):
     "The file on the hub, from the hub's own cache where it is there."
     from huggingface_hub import constants, hf_hub_download, hf_hub_url
@@ -399,7 +399,7 @@ def _hub(*_):
         )
     return where, path, f"{size:,} bytes, at revision {HUB['revision'][:8]}"
 
-
+# %% ../nbs/week1_sources.ipynb #3ed76b1c
 def _archive(name):
     "How to look for one of `REMOTES`: in the cache, then on the internet."
 
@@ -536,7 +536,7 @@ def _records(path):
                     record[key] = None
         yield i, record, None
 
-
+# %% ../nbs/week1_sources.ipynb #06457917
 def _sheet(path):
     "The rows of the first sheet of an Excel workbook."
     from openpyxl import load_workbook
@@ -560,7 +560,7 @@ def _sheet(path):
         )
     return rows
 
-
+# %% ../nbs/week1_sources.ipynb #7b6a4148
 def _spans(record):
     "(text, title, [(start, end, category)]) of a record of Label Studio, Doccano or Prodigy; None for another."
     if not isinstance(record, dict):
@@ -610,7 +610,7 @@ def _spans(record):
     )
     return text, title, found
 
-
+# %% ../nbs/week1_sources.ipynb #c36ed08b
 _NO_LABEL = object()  # the category of a contract in which a person found nothing
 
 
@@ -652,7 +652,7 @@ def _label_rows(path):
                 None,
             )
 
-
+# %% ../nbs/week1_sources.ipynb #2d98e071
 def are_rows(
     path: str | Path,  # a table or a JSON file
 ) -> bool:
@@ -660,7 +660,7 @@ def are_rows(
     record = next((r for _, r, _ in _records(Path(path))), None)
     return isinstance(record, dict) and set(_SQUAD[2:]) <= record.keys()
 
-
+# %% ../nbs/week1_sources.ipynb #de1ff7b5
 def load_rows(
     path: str | Path,  # a `.csv`, `.xlsx`, `.json` or `.jsonl` file, or a folder that `Dataset.save_to_disk` wrote
     quarantine: list | None = None,  # as in `load_contracts`
@@ -704,7 +704,7 @@ def load_rows(
     _settle(problems, contracts, quarantine, max_bad)
     return contracts
 
-
+# %% ../nbs/week1_sources.ipynb #a69c5a8e
 def _label_text(contract, folder):
     "The text and the file's name of a `contract` field; ('', reason) where it cannot be read."
     if re.fullmatch(r'\S[^\n]{0,400}\.(pdf|docx?|html?|rtf|odt)', contract.strip(), re.I):
@@ -722,7 +722,7 @@ def _label_text(contract, folder):
     except OSError as e:
         return '', f'{contract.strip()!r} cannot be read ({e.strerror})'
 
-
+# %% ../nbs/week1_sources.ipynb #d4221486
 def load_labels(
     # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, or an export of Label Studio, Doccano or Prodigy
     path: str | Path,

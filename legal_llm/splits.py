@@ -90,7 +90,7 @@ class Pair:
     b: str  # title
     containment: float  # share of the shorter one's shingles that the other one has, too
 
-
+# %% ../nbs/week1_splits.ipynb #78ae59c7
 @dataclass(eq=False)
 class Pairs:
     "Pairs of contracts, the most alike first."
@@ -169,7 +169,7 @@ def _components(n, i, j):
             return label
         label = new
 
-
+# %% ../nbs/week1_splits.ipynb #84760395
 def _edges(contracts, pairs):
     "Indices of contracts that belong together: near-duplicates and equal titles."
     first = {}
@@ -385,7 +385,7 @@ def same_text_key(
     "Fingerprint of a contract's words."
     return hashlib.sha256(' '.join(text.split()).encode('utf-8', 'surrogatepass')).hexdigest()
 
-
+# %% ../nbs/week1_splits.ipynb #e6543d37
 def _deal(contracts, edges, shares):
     "Families of contracts dealt out over `shares`; a warning where a family is too large for the shares."
     groups = {}

@@ -1793,7 +1793,7 @@ def _fill(template, facts, dice):
         template = re.sub(r'\{([^{}]*)\}', value, template)
     return template[0].upper() + template[1:]
 
-
+# %% ../nbs/week1_synthetic.ipynb #b198b318
 def _unmark(
     text: str,  # `⟦words⟧` or `⟦Category+Category|words⟧` marks a span
     categories: tuple = (),  # of the marks without names; of the whole text where there is no mark
@@ -1897,7 +1897,7 @@ class _Page:
         self.length += len(text)
         self.since += len(text)
 
-
+# %% ../nbs/week1_synthetic.ipynb #c219fed3
 def _number_styles():
     roman = ['', 'I', 'II', 'III', 'IV', 'V', 'VI', 'VII', 'VIII', 'IX', 'X']
     romans = lambda n: 'X' * (n // 10) + roman[n % 10]
@@ -1930,7 +1930,7 @@ def _table(dice, wordings, facts, rows):
     head = [f"Schedule {dice.pick(facts['letter'])}", f"Price list for {facts['product']}", '']
     return '\n'.join([*head, line('Item', 'Quantity', 'Unit price'), *body])
 
-
+# %% ../nbs/week1_synthetic.ipynb #87f846cf
 def _wrap(text, width):
     "Break long lines by turning spaces into newlines: no character moves, so offsets stay right."
     out = []
@@ -1993,7 +1993,7 @@ def _write_one(i, seed, wordings, words):
     title = f"{facts['nameA']} - {deal} ({wordings} {seed}-{words}-{i:05})"
     return Contract(title, text, _ordered(clauses))
 
-
+# %% ../nbs/week1_synthetic.ipynb #29af3395
 def _signatures(dice, wordings, facts, gap):
     "The signature block."
     closing = dict(

@@ -158,7 +158,7 @@ class TrainSettings:
         if self.keep not in range(2, 6):
             raise LegalLLMError(f"keep={self.keep} checkpoints: give 2 (one to fall back on) to 5")
 
-
+# %% ../nbs/week2_train.ipynb #478b25e5
 def default_lr(
     parameters: int,  # of the base model
 ) -> float:
@@ -175,7 +175,7 @@ class Preset:
     reason: str  # a sentence; {gpu}, {n} and {memory} are filled in
     settings: dict  # of `TrainSettings`
 
-
+# %% ../nbs/week2_train.ipynb #38bb0f58
 LARGE = dict(base='llama3.2-3b', dropout=0.05, save_every=100)
 PRESETS = (  # the first one that fits the machine
     Preset(
@@ -222,7 +222,7 @@ def preset(
         found = replace(found, settings={**found.settings, 'accumulation': len(h.gpus)})
     return found, found.reason.format(gpu=g and g.name, n=len(h.gpus), memory=g and g.memory_gb)
 
-
+# %% ../nbs/week2_train.ipynb #0186bc5e
 def week2_settings(
     data: DataSet,
     machine: Hardware | None = None,  # None: this one
@@ -323,7 +323,7 @@ class Run:
             )
         return '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in rows])
 
-
+# %% ../nbs/week2_train.ipynb #8974870f
 def portable(record: dict) -> dict:
     "The part of a run's record that an adapter takes along wherever it goes: no paths, no titles of contracts."
     kept = 'categories tokenizer dtype four_bit adapter data head packs steps tokens lr minutes best machine versions'
@@ -332,7 +332,7 @@ def portable(record: dict) -> dict:
         {k: record[k] for k in kept.split() if k in record}, settings=settings, source=Path(record['source']).name
     )
 
-
+# %% ../nbs/week2_train.ipynb #bc046d0c
 def open_run(
     path,  # as for `find_run`; or a run that is open
 ) -> Run:
@@ -443,7 +443,7 @@ class Job:
     def __str__(self):
         return f'{self.choices}\n\n{self.plan}'
 
-
+# %% ../nbs/week2_train.ipynb #981df75f
 def in_time(
     hours: float,
     probe: list[Example],  # windows to fit the head on, in the order in which they are to be read
@@ -475,7 +475,7 @@ def in_time(
         )
     return heads, steps * accumulation
 
-
+# %% ../nbs/week2_train.ipynb #50199c0f
 def prepare_training(
     settings: TrainSettings,
     out,  # run folder to be
@@ -544,7 +544,7 @@ def prepare_training(
     warmup = min(50, plan.steps // 10) if s.warmup is None else s.warmup
     return Job(reader, tokenizer, probe, packs, choices, plan, s.lr or default_lr(parameters), warmup, processes)
 
-
+# %% ../nbs/week2_train.ipynb #fda43664
 def agreed(value):
     "What the first of the processes that were started together says; each would measure a little else."
     if int(os.environ.get('WORLD_SIZE', 1)) == 1:
@@ -556,7 +556,7 @@ def agreed(value):
     PartialState(cpu=not torch.cuda.is_available())
     return broadcast_object_list([value])[0]
 
-
+# %% ../nbs/week2_train.ipynb #847e4b7f
 def _check(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
     from legal_llm.reader import check_pack
@@ -605,7 +605,7 @@ def _read_states(
         done += 1
         say(done, len(todo), (time.monotonic() - begun) / done * (len(todo) - done))
 
-
+# %% ../nbs/week2_train.ipynb #d7f8d2e5
 def fit_start(
     job: Job,
     settings: TrainSettings,
@@ -767,7 +767,7 @@ def train(
         _finish(out, record, data, watcher)
     return Run(out, record)
 
-
+# %% ../nbs/week2_train.ipynb #e92d6b0e
 # False where the time was not enough
 def _run(job: Job, s: TrainSettings, out: Path, record: dict, trainer, watcher, progress: bool) -> bool:
     "Fit the head and fine-tune, from where an earlier call was."
@@ -788,7 +788,7 @@ def _run(job: Job, s: TrainSettings, out: Path, record: dict, trainer, watcher, 
         watcher.only_look()
     return not watcher.out_of_time
 
-
+# %% ../nbs/week2_train.ipynb #5703065a
 def _session_hours() -> float | None:  # until this session must have saved; None: no limit
     left = hours_left()
     return left - 0.25 if left and left > 0.25 else None
@@ -866,7 +866,7 @@ def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: 
     trainer.add_callback(callback)
     return trainer, callback
 
-
+# %% ../nbs/week2_train.ipynb #3a7818e7
 def _finish(out: Path, record: dict, data: DataSet, watcher):
     "Write the adapter folder, the curves and the end of the record. All processes call it."
     ((score, _), step), staged = watcher.best, out / '.saving-adapter'
@@ -928,7 +928,7 @@ def processes_in(
         )
     return n, n if kind == 'FSDP' else 1
 
-
+# %% ../nbs/week2_train.ipynb #a08572ec
 def check_gpus(
     processes: int,
     use_cpu: bool = True,  # whether several processes may share a processor where there is no GPU
@@ -948,7 +948,7 @@ def check_gpus(
         f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found or 'none'}: {do}"
     )
 
-
+# %% ../nbs/week2_train.ipynb #0d86e5c1
 def free_gpu(
     most: float = 0.5,  # GiB that may stay in use
 ) -> None:
@@ -968,7 +968,7 @@ def free_gpu(
             "(del job, del reader), or restart the session and train first"
         )
 
-
+# %% ../nbs/week2_train.ipynb #82d29c06
 def train_on(
     processes: int | None,  # one for each GPU; None: as many as `config` says, else as many as there are GPUs
     settings: TrainSettings,
@@ -1058,7 +1058,7 @@ def train_on(
         print(run.record['stopped'], flush=True)
     return run
 
-
+# %% ../nbs/week2_train.ipynb #1114e1ce
 def _new_lines(log: Path, at: int) -> tuple[list[dict], int]:  # what was written since, and where it ends
     "The whole lines of a log behind a position."
     with open(log, 'rb') as f:
@@ -1067,7 +1067,7 @@ def _new_lines(log: Path, at: int) -> tuple[list[dict], int]:  # what was writte
     new = new[: new.rfind(b'\n') + 1]
     return [json.loads(l) for l in new.splitlines()], at + len(new)
 
-
+# %% ../nbs/week2_train.ipynb #dc66481f
 def _follow(out: Path, process, progress: bool):
     "Show the log that a training writes, until it ends."
     log = out / 'log.jsonl'

@@ -246,7 +246,7 @@ class PackTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         self.staged = None
 
-
+# %% ../nbs/week2_trainer.ipynb #664c31a0
 def _no_shards_of_the_model():
     return (
         mock.patch('transformers.trainer.save_fsdp_model', lambda *args, **kwargs: None)
@@ -281,7 +281,7 @@ def dev_examples(
     examples = data.examples('dev', tokenizer, window_tokens, min_probability)
     return random.Random(seed).sample(examples, min(n, len(examples)))
 
-
+# %% ../nbs/week2_trainer.ipynb #c35ac4c7
 def score_examples(
     reader: Reader,
     examples: list[Example],

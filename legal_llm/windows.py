@@ -42,7 +42,7 @@ def encode_sentences(
         t[max(len(t) - context_tokens, 0) :] for t in _encode(tokenizer, [_collapse(t.rstrip()) for t in before])
     ], said
 
-
+# %% ../nbs/week1_windows.ipynb #bfb45373
 @dataclass(frozen=True)
 class Window:
     "A sentence of a contract, behind what comes before it."
@@ -65,7 +65,7 @@ def start_token(tokenizer) -> int:  # its id
         i for i in (between if known else None, tokenizer.bos_token_id, tokenizer.eos_token_id) if i is not None
     )
 
-
+# %% ../nbs/week1_windows.ipynb #3915823c
 def cut_windows(
     text: str,  # a contract
     sentences: np.ndarray,  # [sentences, 2]
@@ -107,7 +107,7 @@ class Example:
     def __len__(self):
         return len(self.window)
 
-
+# %% ../nbs/week1_windows.ipynb #95370548
 def in_doubt(
     odds: np.ndarray,  # [sentences, categories]: log odds
     min_probability: float,  # below which the screen is believed
@@ -119,7 +119,7 @@ def in_doubt(
         raise LegalLLMError(f"min_probability={min_probability} must be in (0, 1)")
     return odds > np.log(min_probability / (1 - min_probability))
 
-
+# %% ../nbs/week1_windows.ipynb #47804742
 def make_examples(
     text: str,  # a contract
     sentences: np.ndarray,  # [sentences, 2]

@@ -70,7 +70,7 @@ def _date(sentence: str, effective: bool) -> tuple[int, int] | None:
         ] or found
     return found[0].span() if found else None
 
-
+# %% ../nbs/week1_words.ipynb #61dab929
 def exact_words(
     sentence: str, category: str
 ) -> tuple[int, int]:  # characters in the sentence; all of it where no rule says otherwise
