@@ -19,6 +19,7 @@ from legal_llm.metrics import ScoreTable
 from legal_llm.screen import fit_screen, save_screen
 from legal_llm.train import open_run
 
+BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct'
 CARD = """---
 license: cc-by-4.0
 library_name: legal_llm
@@ -32,7 +33,7 @@ A linear screen and {reader} that say for each of CUAD's 41 clause categories wh
 
 - **Trained on** the Contract Understanding Atticus Dataset (CUAD v1, The Atticus Project, [arXiv 2103.06268](https://arxiv.org/abs/2103.06268)), licensed under [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/). The screen was fitted on all {contracts} contracts of its training half; {trained}. Of that text, the screen holds single words and pairs of words with their weights, and no sentence.
 - **Base model** SmolLM2-135M-Instruct (Apache-2.0), of which the first {layers} layers are read.
-- **Scores** of the same recipe, fitted on {train} of these contracts and scored on {held_out} others (they chose no model, feature or setting; they have been looked at before, when screen and reader had 70.4 and 71.7: since then the screen's calibration was changed, by cross-validation on training contracts):
+- **Scores** of the same recipe, fitted on {train} of these contracts and scored on {held_out} others (they chose no model, feature or setting; earlier versions were scored on them, too):
 
 {table}
 
@@ -61,8 +62,9 @@ def main(run, source):
         save_file(
             {k: v.to(torch.float16) if 'weight' in k else v for k, v in tensors.items()}, out / f'{name}.safetensors'
         )
-    if tuned:
-        shutil.copy(run.adapter / 'adapter_config.json', out)
+    if tuned:  # without the folder from which this machine loaded the base model
+        config = json.loads((run.adapter / 'adapter_config.json').read_text(encoding='utf-8'))
+        save_json(out / 'adapter_config.json', config | {'base_model_name_or_path': BASE})
     shutil.copy(run.adapter / 'calibration.json', out)
     about = json.loads((run.adapter / 'legal_llm.json').read_text(encoding='utf-8'))
     seen = sorted(hashlib.sha256(c.title.encode()).hexdigest()[:16] for c in train)
