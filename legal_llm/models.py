@@ -5,6 +5,7 @@
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
 import contextlib, functools, hashlib, inspect, json, logging, os, re, shutil, tempfile, warnings
+from dataclasses import fields
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -458,17 +459,21 @@ def load_adapter(
     """Put a saved adapter on a base model; raises LegalLLMError where a file or a key is missing, does not fit, or
     nothing would change.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import LoraConfig, PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
 
     folder = Path(folder)
     for name in ('adapter_config.json', 'adapter_model.safetensors'):
         if not (folder / name).exists():
             raise LegalLLMError(f"can't find {name} in {folder}: copy the whole `adapter` folder of the run")
+    # settings of a newer peft that this one does not know: peft itself leaves them out since 0.14
+    known = {f.name for f in fields(LoraConfig)}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
-            model = PeftModel.from_pretrained(model, folder)
+            said = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
+            config = LoraConfig(**{k: v for k, v in said.items() if k in known})
+            model = PeftModel.from_pretrained(model, folder, config=config)
         except (RuntimeError, ValueError, KeyError) as e:
             raise LegalLLMError(
                 f"the adapter in {folder} does not fit this base model: {str(e).splitlines()[0]}"

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaModel
 
 import legal_llm.models as models
 from legal_llm.env import LegalLLMError
+from legal_llm.extract import default_run
 from legal_llm.models import (
     add_lora,
     choose_dtype,
@@ -20,6 +21,7 @@ from legal_llm.models import (
     tokenizer_hash,
 )
 from legal_llm.rules import Hardware, Situation
+from legal_llm.train import open_run
 
 
 def tiny():
@@ -253,3 +255,13 @@ def test_a_base_model_that_is_not_there(tmp_path):
     from legal_llm.models import check_base
 
     assert check_base(str(tmp_path))[0].status == check_base('nobody/nothing')[0].status == 'red'
+
+
+def test_settings_of_a_newer_peft_are_left_out(tmp_path):
+    "An adapter that a newer peft saved opens under an older one, as the default under the packages of 2024 has to"
+    shutil.copytree(default_run(), tmp_path / 'new')
+    file = tmp_path / 'new/adapter_config.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | {'use_tomorrow': False, 'tomorrow_config': None}))
+    run = open_run(default_run())
+    model = load_base('smollm2', 'float32', num_hidden_layers=run.record['settings']['num_hidden_layers'])
+    assert load_adapter(model, tmp_path / 'new').active_adapters
