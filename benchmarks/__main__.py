@@ -1,14 +1,14 @@
 """Measure, and keep what was measured in nbs/results, where the docs read it.
 
-python -m benchmarks                    all of it
-python -m benchmarks review [--run RUN] screen alone, screen and reader, `generate` for every window and category:
-seconds and memory
-python -m benchmarks training           a sentence for all categories at once, a sequence a pair, TRL on the same pairs:
-pairs and tokens a second
-python -m benchmarks gpu                a 3B model's shape in 4 bits, where there is a GPU: speed and memory of training
-and reading, kill and resume
-python -m benchmarks scale              week 1 on CUAD, where it is at hand, and on 250 to 1,000 written contracts:
-seconds and memory of each stage
+python -m benchmarks                     all of it
+python -m benchmarks review [--run RUN]  screen alone, screen and reader, `generate` for every window and category:
+                                         seconds and memory
+python -m benchmarks training            a sentence for all categories at once, a sequence a pair, TRL on the same
+                                         pairs: pairs and tokens a second
+python -m benchmarks gpu                 a 3B model's shape in 4 bits, where there is a GPU: speed and memory of
+                                         training and reading, kill and resume
+python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 written contracts:
+                                         seconds and memory of each stage
 """
 
 import argparse

@@ -174,35 +174,12 @@ def steps(base: str, examples: list, dtype: str) -> dict:
 def killed_and_resumed(base: str, data: str, folder: Path, dtype: str) -> dict:
     "A training of `STEPS` steps that is killed with -9 and started again with the same command."
     run = folder / 'run'
-    options = [
-        '--max-packs',
-        str(STEPS),
-        '--probe-windows',
-        '512',
-        '--dev-every',
-        str(SAVED),
-        '--save-every',
-        str(SAVED),
-        '--patience',
-        '0',
-        '--check',
-        '--dtype',
-        dtype,
-    ]
-    command = [
-        sys.executable,
-        '-m',
-        'legal_llm.cli',
-        'train',
-        '--data',
-        data,
-        '--base',
-        base,
-        '--out',
-        str(run),
-        *options,
-        '--four-bit',
-    ]
+    options = (
+        f'--max-packs {STEPS} --probe-windows 512 --dev-every {SAVED} --save-every {SAVED} --patience 0 --check '
+        f'--dtype {dtype} --four-bit'
+    )
+    places = ['--data', data, '--base', base, '--out', str(run)]
+    command = [sys.executable, '-m', 'legal_llm.cli', 'train', *places, *options.split()]
 
     def done() -> int:
         log = run / 'log.jsonl'

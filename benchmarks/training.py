@@ -2,10 +2,8 @@
 SFTTrainer on the same pairs as prompts.
 
 A pair is a sentence and a category that the screen leaves in doubt. Each case runs in a process of its own: one step to
-warm up,
-then `TIMED` steps, each on other windows and ending with one update.
-Separate sequences and prompts are timed on `MOST` tokens of a step, drawn at random from its pairs, and scaled by
-tokens from there.
+warm up, then `TIMED` steps, each on other windows and ending with one update. Separate sequences and prompts are timed
+on `MOST` tokens of a step, drawn at random from its pairs, and scaled by tokens from there.
 """
 
 import pickle

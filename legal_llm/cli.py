@@ -387,8 +387,7 @@ def cmd_predict(args):
     part.unlink()
     print(
         f"{len(contracts):,} contracts, {len(predictions):,} questions, {sum(map(len, predictions.values())):,} "
-        f"answers, by {extractor.name}: written "
-        f"to {args.out}"
+        f"answers, by {extractor.name}: written to {args.out}"
     )
 
 # %% ../nbs/cli.ipynb #c49d636e
@@ -439,8 +438,7 @@ def run_weeks(
     run = train_on(1 if sample else None, TrainSettings(data=str(data.path), **chosen), out / 'run')
     print(
         f"the run in {run.path} is finished: {'reused' if done else 'trained'} ({run.record['packs']} packs, "
-        f"{run.record['minutes']:.1f} minutes of "
-        "training)",
+        f"{run.record['minutes']:.1f} minutes of training)",
         flush=True,
     )
 

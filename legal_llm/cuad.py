@@ -31,8 +31,7 @@ class Category:
         "The question as CUAD's files spell it out."
         return (
             f'Highlight the parts (if any) of this contract related to "{self.name}" that should be reviewed by a '
-            'lawyer. '
-            f'Details: {self.question}'
+            f'lawyer. Details: {self.question}'
         )
 
 # %% ../nbs/week1_cuad.ipynb #b76331a3
@@ -49,8 +48,7 @@ CATEGORIES = (
         'Renewal Term',
         "extension after the initial term",
         "What is the renewal term after the initial term expires? This includes automatic extensions and unilateral "
-        "extensions "
-        "with prior notice.",
+        "extensions with prior notice.",
     ),
     Category(
         'Notice Period To Terminate Renewal',
@@ -66,10 +64,8 @@ CATEGORIES = (
         'Most Favored Nation',
         "buyer gets any better terms given to others",
         "Is there a clause that if a third party gets better terms on the licensing or sale of "
-        "technology/goods/services "
-        "described in the contract, the buyer of such technology/goods/services under the contract shall be entitled "
-        "to those "
-        "better terms?",
+        "technology/goods/services described in the contract, the buyer of such technology/goods/services under the "
+        "contract shall be entitled to those better terms?",
     ),
     Category(
         'Competitive Restriction Exception',
@@ -81,32 +77,27 @@ CATEGORIES = (
         'Non-Compete',
         "ban on competing or entering a market",
         "Is there a restriction on the ability of a party to compete with the counterparty or operate in a certain "
-        "geography or "
-        "business or technology sector?",
+        "geography or business or technology sector?",
     ),
     Category(
         'Exclusivity',
         "dealing with one counterparty only; sole supply",
         "Is there an exclusive dealing commitment with the counterparty? This includes a commitment to procure all "
         "“requirements” from one party of certain technology, goods, or services or a prohibition on licensing or "
-        "selling "
-        "technology, goods or services to third parties, or a prohibition on collaborating or working with other "
-        "parties), "
-        "whether during the contract or after the contract ends (or both).",
+        "selling technology, goods or services to third parties, or a prohibition on collaborating or working with "
+        "other parties), whether during the contract or after the contract ends (or both).",
     ),
     Category(
         'No-Solicit Of Customers',
         "no poaching of the counterparty's customers",
         "Is a party restricted from contracting or soliciting customers or partners of the counterparty, whether "
-        "during the "
-        "contract or after the contract ends (or both)?",
+        "during the contract or after the contract ends (or both)?",
     ),
     Category(
         'No-Solicit Of Employees',
         "no poaching of the counterparty's staff",
         "Is there a restriction on a party’s soliciting or hiring employees and/or contractors from the counterparty, "
-        "whether "
-        "during the contract or after the contract ends (or both)?",
+        "whether during the contract or after the contract ends (or both)?",
     ),
     Category(
         'Non-Disparagement',
@@ -123,16 +114,15 @@ CATEGORIES = (
         'Rofr/Rofo/Rofn',
         "right of first refusal, offer or negotiation",
         "Is there a clause granting one party a right of first refusal, right of first offer or right of first "
-        "negotiation to "
-        "purchase, license, market, or distribute equity interest, technology, assets, products or services?",
+        "negotiation to purchase, license, market, or distribute equity interest, technology, assets, products or "
+        "services?",
     ),
     Category(
         'Change Of Control',
         "merger or sale triggers consent, notice, termination",
-        "Does one party have the right to terminate or is consent or notice required of the counterparty if such party "
-        "undergoes a change of control, such as a merger, stock sale, transfer of all or substantially all of its "
-        "assets or "
-        "business, or assignment by operation of law?",
+        "Does one party have the right to terminate or is consent or notice required of the counterparty if such "
+        "party undergoes a change of control, such as a merger, stock sale, transfer of all or substantially all of "
+        "its assets or business, or assignment by operation of law?",
     ),
     Category(
         'Anti-Assignment',
@@ -155,29 +145,25 @@ CATEGORIES = (
         'Minimum Commitment',
         "minimum purchase, order or payment",
         "Is there a minimum order size or minimum amount or units per-time period that one party must buy from the "
-        "counterparty "
-        "under the contract?",
+        "counterparty under the contract?",
     ),
     Category(
         'Volume Restriction',
         "fee or consent once usage exceeds a threshold",
         "Is there a fee increase or consent requirement, etc. if one party’s use of the product/services exceeds "
-        "certain "
-        "threshold?",
+        "certain threshold?",
     ),
     Category(
         'Ip Ownership Assignment',
         "one party's created IP becomes the other's",
         "Does intellectual property created by one party become the property of the counterparty, either per the "
-        "terms of the "
-        "contract or upon the occurrence of certain events?",
+        "terms of the contract or upon the occurrence of certain events?",
     ),
     Category(
         'Joint Ip Ownership',
         "IP owned by both parties together",
         "Is there any clause providing for joint or shared ownership of intellectual property between the parties to "
-        "the "
-        "contract?",
+        "the contract?",
     ),
     Category(
         'License Grant',
@@ -193,8 +179,7 @@ CATEGORIES = (
         'Affiliate License-Licensor',
         "license covering IP of the licensor's affiliates",
         "Does the contract contain a license grant by affiliates of the licensor or that includes intellectual "
-        "property of "
-        "affiliates of the licensor?",
+        "property of affiliates of the licensor?",
     ),
     Category(
         'Affiliate License-Licensee',
@@ -222,8 +207,7 @@ CATEGORIES = (
         'Post-Termination Services',
         "duties after the end: transition, wind-down",
         "Is a party subject to obligations after the termination or expiration of a contract, including any "
-        "post-termination "
-        "transition, payment, transfer of IP, wind-down, last-buy, or similar commitments?",
+        "post-termination transition, payment, transfer of IP, wind-down, last-buy, or similar commitments?",
     ),
     Category(
         'Audit Rights',
@@ -235,29 +219,25 @@ CATEGORIES = (
         'Uncapped Liability',
         "breaches to which no liability limit applies",
         "Is a party’s liability uncapped upon the breach of its obligation in the contract? This also includes uncap "
-        "liability "
-        "for a particular type of breach such as IP infringement or breach of confidentiality obligation.",
+        "liability for a particular type of breach such as IP infringement or breach of confidentiality obligation.",
     ),
     Category(
         'Cap On Liability',
         "maximum recovery, or time limit on claims",
         "Does the contract include a cap on liability upon the breach of a party’s obligation? This includes time "
-        "limitation "
-        "for the counterparty to bring claims or maximum amount for recovery.",
+        "limitation for the counterparty to bring claims or maximum amount for recovery.",
     ),
     Category(
         'Liquidated Damages',
         "fixed sum for breach; termination fee",
         "Does the contract contain a clause that would award either party liquidated damages for breach or a fee upon "
-        "the "
-        "termination of a contract (termination fee)?",
+        "the termination of a contract (termination fee)?",
     ),
     Category(
         'Warranty Duration',
         "how long a defect warranty lasts",
         "What is the duration of any warranty against defects or errors in technology, products, or services provided "
-        "under the "
-        "contract?",
+        "under the contract?",
     ),
     Category(
         'Insurance',
@@ -269,15 +249,13 @@ CATEGORIES = (
         'Covenant Not To Sue',
         "promise not to challenge IP or sue",
         "Is a party restricted from contesting the validity of the counterparty’s ownership of intellectual property "
-        "or "
-        "otherwise bringing a claim against the counterparty for matters unrelated to the contract?",
+        "or otherwise bringing a claim against the counterparty for matters unrelated to the contract?",
     ),
     Category(
         'Third Party Beneficiary',
         "outsider who may enforce the contract",
         "Is there a non-contracting party who is a beneficiary to some or all of the clauses in the contract and "
-        "therefore can "
-        "enforce its rights against a contracting party?",
+        "therefore can enforce its rights against a contracting party?",
     ),
 )
 CATEGORY = {c.name: c for c in CATEGORIES}  # by name
@@ -1179,9 +1157,9 @@ def load_contracts(
     """Read labelled contracts; every answer is verified to be the exact slice at its offset.
 
     Raises `LegalLLMError` where the file is missing, damaged or not in CUAD's layout, and where a record is bad and no
-    quarantine is given.
-    `Contract.split` is set where the source carries the official split: a train and a test file, a `test.json` beside
-    the whole, or a list of titles."""
+    quarantine is given. `Contract.split` is set where the source carries the official split: a train and a test file, a
+    `test.json` beside the whole, or a list of titles.
+    """
     path = Path(path).expanduser()
     if not path.exists():
         raise LegalLLMError(
@@ -1283,8 +1261,7 @@ class CorpusStats:
         return '\n'.join(
             [
                 f'{self.contracts:,} contracts, {self.characters / 1e6:.1f} million characters, {self.questions:,} '
-                'questions, '
-                f'{self.positives:,} of them with an answer ({share:.0%}), {self.spans:,} spans',
+                f'questions, {self.positives:,} of them with an answer ({share:.0%}), {self.spans:,} spans',
                 '',
                 '| category | contracts | share | spans |',
                 '| :--- | ---: | ---: | ---: |',

@@ -350,8 +350,7 @@ def check_text(text: str) -> None:
     if len(text) > MOST:
         raise LegalLLMError(
             f'This text has {len(text):,} characters, and {MOST:,} is the limit: give the contract without its '
-            'annexes, '
-            f'or in parts.'
+            'annexes, or in parts.'
         )
 
 # %% ../nbs/week4_demo.ipynb #703702e7

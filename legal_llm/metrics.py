@@ -285,8 +285,7 @@ def official_scores(
     """The scores of CUAD's evaluate.py (arXiv 2103.06268), to 1e-6, in one sweep.
 
     `precision`, `recall`, `f1` are those of all predictions with a probability above 0, and `max_recall` is that recall
-    again.
-    `questions` counts all ids, `positives` those with a clause, `spans` the gold texts.
+    again. `questions` counts all ids, `positives` those with a clause, `spans` the gold texts.
     Raises LegalLLMError where the id sets differ or a layout is wrong."""
     scores = official_statistic(predictions, gold).value()
     return {
@@ -487,8 +486,8 @@ def span_scores(
     threshold: float = 0.5,  # a prediction counts strictly above it
 ) -> dict[str, float]:
     """Micro precision, recall and F1 of spans at word-set Jaccard >= 0.5, word sets and counts as in the official
-    score,
-    without its exception for ids that contain "Parties"."""
+    score, without its exception for ids that contain "Parties".
+    """
     return span_statistic(predictions, gold, threshold).value()
 
 # %% ../nbs/week3_metrics.ipynb #6f4944b6

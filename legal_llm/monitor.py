@@ -111,8 +111,8 @@ class NonFinite:
         if self.bad > self.patience:
             return (
                 f"the gradient norm was not finite in {self.bad} step{'s' * (self.bad > 1)} in a row, up to step "
-                f"{line['step']}: "
-                f"lower the learning rate (it was {line.get('lr') or 0:.1e}), or train in bfloat16 or float32"
+                f"{line['step']}: lower the learning rate (it was {line.get('lr') or 0:.1e}), or train in bfloat16 or "
+                "float32"
             )
 
 # %% ../nbs/week2_monitor.ipynb #4421bcd1

@@ -378,8 +378,7 @@ def load_head(
             found = tuple(saved[name].shape) if name in saved else 'missing'
             raise LegalLLMError(
                 f"the head in {file} does not fit this base model: {name} is {found}, and {tuple(tensor.shape)} was "
-                "expected; "
-                "was it trained on another base model?"
+                "expected; was it trained on another base model?"
             )
         with torch.no_grad():
             tensor.copy_(saved[name])
@@ -402,8 +401,7 @@ def load_reader(
     if (found := tokenizer_hash(tokenizer)) != about['tokenizer']:
         raise LegalLLMError(
             f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {base} "
-            f"({found}): "
-            "give it the base model that it was trained on"
+            f"({found}): give it the base model that it was trained on"
         )
     model = load_base(base, dtype, about['four_bit'] and not merged, num_hidden_layers=settings['num_hidden_layers'])
     if adapter and about['adapter']:

@@ -138,8 +138,7 @@ def merge(
         if not merged.change <= most:
             raise LegalLLMError(
                 f"the merged model does not answer as the adapter does: log odds change by {merged.change:.2g}, at "
-                f"most {most} is "
-                "rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32"
+                f"most {most} is rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32"
             )
         _take_along(
             run,
@@ -312,11 +311,9 @@ def _score_section(scores: dict | None) -> str:
     )
     return (
         f"{t.markdown()}\n\nPercent, with 95% bootstrap intervals over {t.contracts} {scores['split']} contracts of "
-        f"{scores['source']} "
-        f"({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. AUPR and precision at "
-        "80 and 90% recall are CUAD's "
-        f"official scores. Further: {said}. "
-        f"Every quote is a piece of the contract. {scores['seconds_per_contract']:.1f} s per contract."
+        f"{scores['source']} ({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. "
+        f"AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {said}. Every quote is a piece "
+        f"of the contract. {scores['seconds_per_contract']:.1f} s per contract."
     )
 
 # %% ../nbs/week4_share.ipynb #3bb835aa

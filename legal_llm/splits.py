@@ -430,10 +430,9 @@ def split_contracts(
     """Split contracts so that families (near-duplicates, equal titles) fall on one side, stratified over categories.
 
     The result depends on the contracts and the seed, not on the order of the contracts: they are sorted by a hash
-    first.
-    Where contracts carry CUAD's official split (`Contract.split`), its test contracts are the test set, dev is cut from
-    the rest, and what is a
-    near-duplicate of a test contract is left out of both (`report.left_out`), unless `keep_relatives`.
+    first. Where contracts carry CUAD's official split (`Contract.split`), its test contracts are the test set, dev is
+    cut from the rest, and what is a near-duplicate of a test contract is left out of both (`report.left_out`), unless
+    `keep_relatives`.
     Warns where a family is too large for the shares. Raises `LegalLLMError` where the shares make no sense."""
     if not (0 <= dev < 1 and 0 <= test < 1 and dev + test < 1):
         raise LegalLLMError(f"dev={dev}, test={test}: give shares of at least 0 that leave something to train on")

@@ -569,8 +569,7 @@ def _check(reader, pack, weights, choices):
     if not error <= most:
         raise LegalLLMError(
             f"packs do not give this model the gradients of separate sequences (they differ by {error:.2f}, at most "
-            f"{most} is rounding): "
-            "it does not read from left to right; choose another base model"
+            f"{most} is rounding): it does not read from left to right; choose another base model"
         )
 
 # %% ../nbs/week2_train.ipynb #9b78e85c

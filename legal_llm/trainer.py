@@ -149,8 +149,7 @@ class PackTrainer(Trainer):
         if budget >= size:
             raise LegalLLMError(
                 f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), "
-                "switch checkpointing on, "
-                "or load the base model in 4 bits"
+                "switch checkpointing on, or load the base model in 4 bits"
             )
         said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
         if sharded() > 1:  # all processes must compute equally many parts

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import tiny_settings
 
 from legal_llm import checkpoints
 from legal_llm.checkpoints import SEAL, claim, latest_valid, problem, publish, room_for, rotate, saving
@@ -29,20 +30,9 @@ def names(folder):
 @pytest.fixture(scope='module')
 def run(tiny, tiny_data, tmp_path_factory):
     "A finished training with its last two checkpoints, as transformers' Trainer writes them"
-    from legal_llm.train import TrainSettings, train
+    from legal_llm.train import train
 
-    s = TrainSettings(
-        data=str(tiny_data),
-        base=str(tiny),
-        dtype='float32',
-        window_tokens=96,
-        probe_windows=40,
-        max_packs=6,
-        pack_windows=1,
-        accumulation=2,
-        save_every=1,
-        dev_every=0,
-    )
+    s = tiny_settings(tiny_data, tiny, max_packs=6, pack_windows=1, accumulation=2, save_every=1)
     return s, train(s, tmp_path_factory.mktemp('run') / 'whole', progress=False)
 
 

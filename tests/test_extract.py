@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from tiny import tiny_settings
 
 from legal_llm.cli import main
 from legal_llm.cuad import CATEGORIES
@@ -18,22 +19,14 @@ from legal_llm.models import find_run
 from legal_llm.review import Find, Review, rows_of, save_xlsx
 from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts
-from legal_llm.train import TrainSettings, train
+from legal_llm.train import train
 from legal_llm.windows import encode_sentences
 
 
 @pytest.fixture(scope='module')
 def run(tiny, tiny_data, tmp_path_factory):
     "A run whose model knows nothing: what is tested here does not depend on what it says"
-    settings = TrainSettings(
-        data=str(tiny_data),
-        base=str(tiny),
-        dtype='float32',
-        window_tokens=96,
-        probe_windows=40,
-        max_packs=2,
-        dev_every=0,
-    )
+    settings = tiny_settings(tiny_data, tiny, max_packs=2)
     return train(settings, tmp_path_factory.mktemp('extract') / 'run', progress=False)
 
 

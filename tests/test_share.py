@@ -13,6 +13,7 @@ import time
 
 import pytest
 from hub import Hub
+from tiny import tiny_settings
 
 from legal_llm.cli import main
 from legal_llm.compat import older
@@ -24,7 +25,7 @@ from legal_llm.reader import load_reader, read_windows
 from legal_llm.sentences import split_sentences
 from legal_llm.share import card, check_name, export, licence_of, merge, push, space
 from legal_llm.synthetic import write_contracts
-from legal_llm.train import TrainSettings, open_run, train
+from legal_llm.train import open_run, train
 from legal_llm.windows import cut_windows
 
 TEXT = write_contracts(1, seed=4, words=400)[0].text
@@ -36,16 +37,7 @@ def run(tiny, tiny_data, tmp_path_factory):
     """A run on a base model of its own, which learned next to nothing in four steps, but whose adapter changes what it
     says
     """
-    settings = TrainSettings(
-        data=str(tiny_data),
-        base=str(tiny),
-        dtype='float32',
-        window_tokens=96,
-        probe_windows=40,
-        lr=0.01,
-        max_packs=4,
-        dev_every=0,
-    )
+    settings = tiny_settings(tiny_data, tiny, lr=0.01, max_packs=4)
     return train(settings, tmp_path_factory.mktemp('share') / 'run', progress=False)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import tiny_settings
 
 from legal_llm import reader as reader_module
 from legal_llm import train as train_module
@@ -47,11 +48,9 @@ from legal_llm.train import (
 @pytest.fixture(scope='module')
 def settings(tiny, tiny_data):
     "Three steps of two packs on a tiny model, with dropout, so that random generators matter"
-    return TrainSettings(
-        data=str(tiny_data),
-        base=str(tiny),
-        dtype='float32',
-        window_tokens=96,
+    return tiny_settings(
+        tiny_data,
+        tiny,
         probe_windows=80,
         max_packs=6,
         pack_windows=2,
@@ -59,7 +58,6 @@ def settings(tiny, tiny_data):
         lr=1e-3,
         save_every=1,
         dropout=0.1,
-        dev_every=0,
     )
 
 

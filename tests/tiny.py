@@ -39,6 +39,14 @@ def make_data(folder: Path) -> Path:
     return prepare_data(DataSettings(n=21), folder, progress=False).path
 
 
+def tiny_settings(data, base, **settings):
+    "Settings of a short training on the tiny model, without dev evaluations; `settings` differ, or are more"
+    from legal_llm.train import TrainSettings
+
+    usual = dict(dtype='float32', window_tokens=96, probe_windows=40, dev_every=0)
+    return TrainSettings(data=str(data), base=str(base), **{**usual, **settings})
+
+
 def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
     """Windows of a few written contracts with what is known of them, without a screen: everything has the same odds,
     and what is true is in doubt, and a little more

@@ -31,8 +31,8 @@ def badges(name: str, cfg: dict[str, str] | None = None) -> str:
     path = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{cfg['nbs_path']}/{name}.ipynb"
     return (
         f'{START}(https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{path})\n'
-        '[![Open in '
-        f'Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/{path})'
+        '[![Open in Kaggle]'
+        f'(https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/{path})'
     )
 
 

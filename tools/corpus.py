@@ -1,11 +1,9 @@
-"""Read every document of a folder of test documents, such as that of another project, and say what is refused and what
-is lost.
+"""Read a folder of test documents, such as another project's, and say what is refused and what is lost.
 
     python tools/corpus.py FOLDER
 
 Beside a .docx or .html file, a file of the same name that ends in .native (pandoc's own reading of it) is the
-reference: its words are to be in the text.
-Exit code 1 where a document ends in anything but text or a sentence.
+reference: its words are to be in the text. Exit code 1 where a document ends in anything but text or a sentence.
 """
 
 import argparse

@@ -23,7 +23,7 @@ BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct'
 CARD = """---
 license: cc-by-4.0
 library_name: legal_llm
-base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+base_model: {base}
 datasets: [theatticusproject/cuad-qa]
 language: en
 ---
@@ -74,6 +74,7 @@ def main(run, source):
     settings = run.record['settings']
     (out / 'README.md').write_text(
         CARD.format(
+            base=BASE,
             reader='a reader (a LoRA adapter and a head)'
             if tuned
             else 'a reader (a head on the frozen states of a small language model)',

@@ -3,10 +3,9 @@
     python tools/docs.py
 
 nbdev turns the notebooks into pages (in _proc: signatures, links between functions, hidden cells gone). Quarto lays
-them out where it is
-installed, else smalldocs, which is pure Python and reads the same _quarto.yml; nbdev's own command would stop without
-Quarto.
-Of the notebooks, only imports and exported cells are executed; everything shown is a stored output.
+them out where it is installed, else smalldocs, which is pure Python and reads the same _quarto.yml; nbdev's own
+command would stop without Quarto. Of the notebooks, only imports and exported cells are executed; everything shown is
+a stored output.
 """
 
 import os

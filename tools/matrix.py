@@ -1,14 +1,14 @@
 """Run the tests under both sets of package versions, each in its own virtual environment, and keep what came out.
 
 python tools/matrix.py            all tests but the notebooks, in .venv and .venv-2024 (make matrix)
-python tools/matrix.py --venv V   the core tests in another virtual environment, of another Python for instance (make
-VENV=V PYTHON=python3.12 venv)
+python tools/matrix.py --venv V   the core tests in another virtual environment, of another Python for instance
+                                  (make VENV=V PYTHON=python3.12 venv)
 python tools/matrix.py --between  the core tests in .venv with transformers of between the two sets, such as that of
-Colab's image
+                                  Colab's image
 python tools/matrix.py --clashes  bring about each pair of versions that legal_llm.env.CLASHES names, and keep what it
-says
+                                  says
 python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's
-versions (make old)
+                                  versions (make old)
 """
 
 import argparse

@@ -122,9 +122,8 @@ def tidy_outputs(nb):
     """Make stored outputs steady and free of the machine's paths.
 
     Stream outputs that arrived in pieces are joined; a carriage return overwrites its line, so a progress bar leaves
-    its last state only;
-    the plain text beside a Markdown or HTML table, which nobody sees, goes, and so do widgets: a stored one is a
-    progress bar in its first state.
+    its last state only; the plain text beside a Markdown or HTML table, which nobody sees, goes, and so do widgets: a
+    stored one is a progress bar in its first state.
     """
     nb.metadata.pop('widgets', None)
     for cell in nb.cells:
