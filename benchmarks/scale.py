@@ -10,13 +10,16 @@ SIZES = (250, 500, 1000)
 
 def week1(n: int) -> dict:
     "Week 1 on `n` written contracts, or on CUAD where `n` is 0: what each stage takes."
-    from legal_llm.cuad import CATEGORIES, find_dev_cuad, load_contracts, save_squad
+    from legal_llm.categories import CATEGORIES
     from legal_llm.data import DataSettings, prepare_data
     from legal_llm.models import load_tokenizer
+    from legal_llm.readers import load_contracts
     from legal_llm.screen import fit_screen
     from legal_llm.sentences import split_sentences
     from legal_llm.splits import split_contracts, verify_no_leak
+    from legal_llm.squad import save_squad
     from legal_llm.synthetic import write_contracts
+    from tests.development import find_dev_cuad
 
     tokenizer, stages = load_tokenizer('smollm2'), {}
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +65,7 @@ def week1(n: int) -> dict:
 
 def main(sizes=SIZES, cuad: bool = True) -> None:
     "Measure every size, and keep the results."
-    from legal_llm.cuad import find_dev_cuad
+    from tests.development import find_dev_cuad
 
     rows = []
     for n in ([0] if cuad and find_dev_cuad() else []) + list(sizes):

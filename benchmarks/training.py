@@ -29,12 +29,14 @@ def write_examples(tokenizer, n: int, contracts: int = 60) -> list:
     """`n` training windows, with the pairs that screens leave in doubt which have not seen their contracts: of CUAD
     where it is at hand, else written ones.
     """
+    from legal_llm.categories import CATEGORIES
     from legal_llm.data import MIN_PROBABILITY
-    from legal_llm.cuad import CATEGORIES, find_dev_cuad, load_contracts
+    from legal_llm.readers import load_contracts
     from legal_llm.screen import fit_screen
     from legal_llm.sentences import label_sentences, split_sentences
     from legal_llm.synthetic import write_contracts
     from legal_llm.windows import in_doubt, make_examples
+    from tests.development import find_dev_cuad
 
     source, names, out = find_dev_cuad(), [c.name for c in CATEGORIES], []
     chosen = random.Random(0).sample(load_contracts(source), contracts) if source else write_contracts(contracts)
@@ -83,7 +85,7 @@ def prompts_of(example, tokenizer) -> list[Prompt]:
     """
     import numpy as np
 
-    from legal_llm.cuad import CATEGORIES
+    from legal_llm.categories import CATEGORIES
     from legal_llm.reader import separate
 
     asked = [tokenizer(QUESTION.format(name=c.name), add_special_tokens=False)['input_ids'] for c in CATEGORIES]
@@ -179,8 +181,8 @@ def run_case(
     method: str, examples: str, batch: int, base: str = 'smollm2', dtype: str = 'auto', most: int = MOST
 ) -> dict:
     "Train as `method` does on the windows in the file `examples`: seconds, tokens and pairs of each step, and memory."
-    from legal_llm.env import limit_threads
     from legal_llm.models import add_lora, choose_dtype, load_base, load_tokenizer
+    from legal_llm.platform import limit_threads
     from legal_llm.reader import Reader, separate
 
     limit_threads()
@@ -230,8 +232,8 @@ def gradients(examples: str, base: str = 'smollm2') -> dict:
     "In float32: how far the gradients of a pack of windows are from those of a sequence for each pair (relative)."
     import torch
 
-    from legal_llm.env import limit_threads
     from legal_llm.models import add_lora, load_base
+    from legal_llm.platform import limit_threads
     from legal_llm.reader import Reader, check_pack
 
     limit_threads()
@@ -248,8 +250,8 @@ def main(base: str = 'smollm2', methods=METHODS, **smaller) -> None:
     "Measure every method, and keep the results."
     from importlib.metadata import version
 
-    from legal_llm.cuad import find_dev_cuad
     from legal_llm.models import load_tokenizer
+    from tests.development import find_dev_cuad
 
     about = dict(
         source='CUAD' if find_dev_cuad() else 'written',

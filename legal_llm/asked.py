@@ -4,10 +4,12 @@
 
 # %% ../nbs/week3_asked.ipynb #859b221c
 from __future__ import annotations
+
 import numpy as np
-from .env import LegalLLMError
+
 from .calibration import Scores
-from .cuad import Category
+from .categories import Category
+from .files import LegalLLMError
 from .windows import in_doubt
 
 # %% auto #0
@@ -56,6 +58,7 @@ def ask(
 ) -> np.ndarray:  # float32 [prompts]: log odds of `Yes` against `No`
     "Ask many questions, those of like length together. Raises LegalLLMError as `answer_tokens` does."
     import torch
+
     from legal_llm.reader import split_pack
 
     yes, no = answer_tokens(tokenizer)

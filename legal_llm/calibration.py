@@ -4,11 +4,14 @@
 
 # %% ../nbs/week3_calibration.ipynb #d7c08d9c
 from __future__ import annotations
+
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
 import numpy as np
-from .env import LegalLLMError
+
+from .files import LegalLLMError
 from .metrics import average_precision
 from .screen import fit_logistic
 

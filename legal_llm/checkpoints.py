@@ -4,10 +4,16 @@
 
 # %% ../nbs/week2_checkpoints.ipynb #1b7ad755
 from __future__ import annotations
-import errno, json, os, re, shutil
+
+import errno
+import json
+import os
+import re
+import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from .env import LegalLLMError, free_bytes, save_json, sha256_of
+
+from .files import LegalLLMError, free_bytes, save_json, sha256_of
 
 try:
     import fcntl

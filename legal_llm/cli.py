@@ -4,11 +4,23 @@
 
 # %% ../nbs/cli.ipynb #c5819932
 from __future__ import annotations
-import argparse, hashlib, json, math, os, re, subprocess, sys, tempfile, time
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from .env import LegalLLMError, atomic_write, before_torch, cores, limit_threads, save_json
+
+from .files import LegalLLMError, atomic_write, save_json
+from .platform import before_torch, cores, limit_threads
 
 # %% auto #0
 __all__ = ['QUICK', 'CUAD', 'SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score',
@@ -18,10 +30,10 @@ __all__ = ['QUICK', 'CUAD', 'SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'c
 # %% ../nbs/cli.ipynb #34c10308
 def cmd_doctor(args):
     "What machine this is, what will work, what will not, and the line that mends it."
-    from legal_llm.env import doctor
+    from legal_llm.doctor import doctor
 
     if args.base:
-        from legal_llm.env import Report
+        from legal_llm.doctor import Report
         from legal_llm.models import check_base
 
         report = Report(check_base(args.base))
@@ -167,6 +179,7 @@ def cmd_extract(args):
         for note in d.notes:
             print(note, file=sys.stderr)
     from tqdm.auto import tqdm
+
     from legal_llm.extract import Extractor
     from legal_llm.review import check_xlsx, csv_of, save_xlsx
 
@@ -361,6 +374,7 @@ def cmd_predict(args):
     was interrupted.
     """
     from tqdm.auto import tqdm
+
     from legal_llm.extract import Extractor, run_key
 
     contracts = _contracts(args.source, args.split)
@@ -490,6 +504,7 @@ SOURCES = (
 def _train_options(p):
     "The fields of `TrainSettings` as options; what a field means is the comment beside it."
     import inspect
+
     from legal_llm.train import TrainSettings
 
     source = inspect.getsource(TrainSettings)

@@ -4,11 +4,15 @@
 
 # %% ../nbs/week2_compat.ipynb #15a2a0a4
 from __future__ import annotations
-import contextlib, json
+
+import contextlib
+import json
 from importlib import metadata
 from pathlib import Path
+
 from packaging.version import Version
-from .env import save_json
+
+from .files import save_json
 
 # %% auto #0
 __all__ = ['older', 'dtype_argument', 'load_model', 'unpack_gguf', 'save_for_both', 'readable_checkpoints']
@@ -102,7 +106,8 @@ def save_for_both(
 # %% ../nbs/week2_compat.ipynb #51edd0dd
 def readable_checkpoints():
     "A context in which the random states of a checkpoint can be read."
-    import numpy as np, torch
+    import numpy as np
+    import torch
 
     if not older('transformers', '5'):
         return contextlib.nullcontext()

@@ -4,25 +4,28 @@
 
 # %% ../nbs/week1_data.ipynb #93cb1ab3
 from __future__ import annotations
-import hashlib, json, os, re, shutil, tempfile
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
 import numpy as np
-from .env import Environment, LegalLLMError, atomic_write, environment, folders_with, save_json, short_path
-from legal_llm.cuad import (
-    CATEGORIES,
-    Category,
-    Contract,
-    corpus_stats,
-    fingerprint,
-    load_contracts,
-    save_quarantine,
-    save_squad,
-)
+
+from .categories import CATEGORIES, Category
+from .contracts import Contract, corpus_stats
+from .files import LegalLLMError, atomic_write, save_json, short_path
+from .platform import Environment, environment, folders_with
+from .readers import fingerprint, load_contracts, save_quarantine
 from .screen import Screen, fit_screen, load_screen, save_screen
 from .sentences import label_sentences, split_sentences
 from .sources import SAMPLE, WORDS, Source, are_rows, find_source, label_categories, load_labels, load_rows
 from .splits import split_contracts
+from .squad import save_squad
 from .synthetic import write_contracts
 from .windows import Example, in_doubt, make_examples
 

@@ -4,19 +4,24 @@
 
 # %% ../nbs/week4_demo.ipynb #52955fdb
 from __future__ import annotations
-import base64, html, json, os
+
+import base64
+import html
+import json
+import os
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 
 import legal_llm
-from .compat import older
-from .cuad import CATEGORY, hue
-from .documents import READERS, Document, read_document
-from .env import LegalLLMError, atomic_write
 from .calibration import Calibration
+from .categories import CATEGORY
+from .compat import older
+from .contracts import hue
+from .documents import READERS, Document, read_document
 from .extract import Extractor, run_key
+from .files import LegalLLMError, atomic_write
 from .playbook import Flag, Playbook, load_playbooks
 from .review import COLUMNS, Find, Review, csv_of, xlsx_of
 from .synthetic import write_contracts

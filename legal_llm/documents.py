@@ -4,7 +4,20 @@
 
 # %% ../nbs/week4_documents.ipynb #40d75ffb
 from __future__ import annotations
-import codecs, html, io, json, logging, os, posixpath, re, stat, subprocess, sys, unicodedata, zipfile
+
+import codecs
+import html
+import io
+import json
+import logging
+import os
+import posixpath
+import re
+import stat
+import subprocess
+import sys
+import unicodedata
+import zipfile
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -12,7 +25,7 @@ from html.parser import HTMLParser
 from itertools import accumulate
 from pathlib import Path
 
-from .env import LegalLLMError
+from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['READERS', 'Document', 'decode_text', 'html_text', 'read_document']

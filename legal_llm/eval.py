@@ -4,22 +4,29 @@
 
 # %% ../nbs/week3_eval.ipynb #2e9d01f0
 from __future__ import annotations
-import contextlib, hashlib, html, json, random, warnings
+
+import contextlib
+import hashlib
+import html
+import json
+import random
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
 import numpy as np
-from .env import LegalLLMError, atomic_write, save_json, save_npz, sha256_of
 from tqdm.auto import tqdm
-from .cuad import Contract, gold_answers
-from .data import DataSet, open_data
-from .calibration import LEAST, Calibration, Scores, calibration_error, fit_calibration, plot_reliability
-from .screen import expit
+
 from .asked import ask_contract
+from .calibration import LEAST, Calibration, Scores, calibration_error, fit_calibration, plot_reliability
+from .contracts import Contract, gold_answers
+from .data import DataSet, open_data
 from .extract import Extractor, ExtractSettings
+from .files import LegalLLMError, atomic_write, save_json, save_npz, sha256_of
 from legal_llm.metrics import (
+    Comparison,
     ScoreTable,
     all_scores,
-    Comparison,
     choose_threshold,
     detection_statistic,
     is_among,
@@ -34,6 +41,7 @@ from legal_llm.metrics import (
 )
 from .models import load_base
 from .review import Review
+from .screen import expit
 from .sentences import label_sentences
 from .train import Run, open_run
 
@@ -608,7 +616,7 @@ def keep_results(
     data=None,  # as for `evaluate`
 ) -> Path:
     "Write the settings and scores of an evaluated run, without titles and text."
-    from legal_llm.env import hardware
+    from legal_llm.platform import hardware
 
     run, data = _with_data(path, data)
     file = run.path / f'metrics_{split}.json'

@@ -4,13 +4,18 @@
 
 # %% ../nbs/week3_extract.ipynb #1e67afdb
 from __future__ import annotations
-import hashlib, json, time
+
+import hashlib
+import json
+import time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+
 import numpy as np
-from .env import LegalLLMError
+
 from .calibration import Calibration, Scores, load_calibrations
+from .files import LegalLLMError
 from .review import Find, Review
 from .screen import Screen, expit, load_screen
 from .sentences import split_sentences
@@ -238,7 +243,7 @@ def run_key(
     """Hash of what a run's reviews depend on besides the contract: screen, reader, calibration and settings. Raises
     LegalLLMError where there is no screen.
     """
-    from legal_llm.env import sha256_of
+    from legal_llm.files import sha256_of
 
     folder = _folder(run)
     names = ['screen.npz', 'calibration.json'] + ([] if fast else ['adapter_model.safetensors', 'head.safetensors'])

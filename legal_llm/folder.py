@@ -4,11 +4,14 @@
 
 # %% ../nbs/week3_folder.ipynb #ebb7dd07
 from __future__ import annotations
-import hashlib, json
+
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from .env import LegalLLMError, atomic_write, save_json, sha256_of, short_path
+
+from .files import LegalLLMError, atomic_write, save_json, sha256_of, short_path
 from .review import csv_of, rows_of
 
 # %% auto #0

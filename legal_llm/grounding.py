@@ -4,11 +4,14 @@
 
 # %% ../nbs/week1_grounding.ipynb #6a61076a
 from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+
 import numpy as np
 from rapidfuzz import fuzz
-from .env import LegalLLMError
+
+from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['Normalised', 'normalise', 'locate', 'ground']

@@ -15,7 +15,11 @@ __all__ = ['THRESHOLDS', 'TIERS', 'split_id', 'candidates', 'check_questions', '
            'choose_threshold', 'always_empty', 'all_scores', 'ScoreTable', 'score_table']
 
 # %% ../nbs/week3_metrics.ipynb #7984f425
-import gzip, json, math, re, string
+import gzip
+import json
+import math
+import re
+import string
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .env import LegalLLMError
+from .files import LegalLLMError
 
 # %% ../nbs/week3_metrics.ipynb #6047da37
 def split_id(

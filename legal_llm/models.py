@@ -4,13 +4,27 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, functools, hashlib, inspect, json, logging, os, re, shutil, tempfile, warnings
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import warnings
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+
 from .compat import load_model, save_for_both, unpack_gguf
-from .env import Environment, Finding, LegalLLMError, cache_dir, environment, folders_with, unreachable
+from .doctor import Finding, unreachable
+from .files import LegalLLMError
+from .platform import Environment, cache_dir, environment, folders_with
 from .rules import choose, situation
 from .sources import offline
 
@@ -266,7 +280,7 @@ def check_base(
             )
         )
     from legal_llm.asked import answer_tokens, ask_prompt  # which imports this module
-    from legal_llm.cuad import CATEGORIES
+    from legal_llm.categories import CATEGORIES
 
     try:
         ask_prompt(tokenizer, 'A sentence.', CATEGORIES[0])

@@ -4,12 +4,19 @@
 
 # %% ../nbs/week2_monitor.ipynb #3f471825
 from __future__ import annotations
-import html, json, math, os, sys, time
+
+import html
+import json
+import math
+import os
+import sys
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from .env import LegalLLMError, atomic_write
+
+from .files import LegalLLMError, atomic_write
 
 # %% auto #0
 __all__ = ['KINDS', 'COLORS', 'read_log', 'Log', 'Stopped', 'NonFinite', 'Level', 'Divergence', 'NoLearning', 'Slow', 'series',

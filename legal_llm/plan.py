@@ -4,12 +4,19 @@
 
 # %% ../nbs/week2_plan.ipynb #7b2bcd58
 from __future__ import annotations
-import contextlib, random, threading, time
+
+import contextlib
+import random
+import threading
+import time
 from dataclasses import dataclass
+
 import numpy as np
-from .env import LegalLLMError, free_bytes, hardware, short_path
+
 from .checkpoints import checkpoint_gb
+from .files import LegalLLMError, free_bytes, short_path
 from .monitor import clock
+from .platform import hardware
 from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradients
 from .windows import Example
 
@@ -120,7 +127,8 @@ def unchanged(model):
 # %% ../nbs/week2_plan.ipynb #2eca16dd
 def _memory(device) -> tuple[float, float]:  # GiB
     "Memory in use by this process, and what it can have in all."
-    import psutil, torch
+    import psutil
+    import torch
 
     if device.type == 'cuda':
         used = torch.cuda.memory_reserved(device)

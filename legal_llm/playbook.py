@@ -4,13 +4,14 @@
 
 # %% ../nbs/week4_playbook.ipynb #aad19035
 from __future__ import annotations
+
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import legal_llm
-from .cuad import CATEGORY
-from .env import LegalLLMError
+from .categories import CATEGORY
+from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['RULES', 'PLAYBOOKS', 'Flag', 'Playbook', 'load_playbooks']

@@ -4,14 +4,19 @@
 
 # %% ../nbs/week2_reader.ipynb #cad3ca7f
 from __future__ import annotations
-import contextlib, json, os
+
+import contextlib
+import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+
 import numpy as np
-from .env import LegalLLMError, save_json
+import torch
+
+from .files import LegalLLMError, save_json
 from .models import PORTABLE, START, find_adapter, load_adapter, load_base, load_tokenizer, tokenizer_hash
 from .windows import Example, Window
-import torch
 
 # %% auto #0
 __all__ = ['ABSENT', 'PRESENT', 'HEAD', 'padded', 'split_pack', 'collate', 'Reader', 'read_windows', 'fit_head', 'LossWeights',

@@ -4,12 +4,16 @@
 
 # %% ../nbs/week3_review.ipynb #e6da8d04
 from __future__ import annotations
-import csv, html, io
+
+import csv
+import html
+import io
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from .env import LegalLLMError, atomic_write
-from .cuad import highlight
+
+from .contracts import highlight
+from .files import LegalLLMError, atomic_write
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Find', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of', 'save_xlsx']

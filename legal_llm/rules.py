@@ -4,10 +4,14 @@
 
 # %% ../nbs/week2_rules.ipynb #1fc1fb2d
 from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from .env import PACKAGES, Hardware, LegalLLMError, environment, hardware, versions
+
+from .files import LegalLLMError
+from .packages import PACKAGES, versions
+from .platform import Hardware, environment, hardware
 
 # %% auto #0
 __all__ = ['SHAPES', 'NF4', 'HEAP', 'BNB_GPU', 'BNB_CPU', 'RULES', 'SETTINGS', 'CONFLICTS', 'Shape', 'Situation', 'situation',

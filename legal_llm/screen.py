@@ -4,13 +4,21 @@
 
 # %% ../nbs/week1_screen.ipynb #ac21d528
 from __future__ import annotations
-import hashlib, json, re, warnings
+
+import hashlib
+import json
+import re
+import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
 import numpy as np
-from .env import LegalLLMError, atomic_write, cores, npz_bytes, save_json
-from .cuad import Category, Contract
+
+from .categories import Category
+from .contracts import Contract
+from .files import LegalLLMError, atomic_write, npz_bytes, save_json
+from .platform import cores
 from .sentences import label_sentences, split_sentences
 
 # %% auto #0
@@ -140,6 +148,7 @@ class _Counts:
 
     def __init__(self, texts: list[str], pairs: bool):
         from array import array
+
         from scipy import sparse
 
         number, starts, terms, counts = {}, array('q', [0]), array('i'), array('f')

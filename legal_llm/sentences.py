@@ -4,13 +4,16 @@
 
 # %% ../nbs/week1_sentences.ipynb #812d0107
 from __future__ import annotations
+
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
+
 import numpy as np
-from .env import LegalLLMError
-from .cuad import Clause, Contract
+
+from .contracts import Clause, Contract
+from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['split_sentences', 'label_sentences', 'SentenceReport', 'report_sentences']

@@ -4,17 +4,27 @@
 
 # %% ../nbs/week4_share.ipynb #d9b28c2d
 from __future__ import annotations
-import hashlib, json, re, shutil, sys, time
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
 import numpy as np
+
 import legal_llm
 from .checkpoints import SEAL, writing
 from .compat import save_for_both
-from .env import PACKAGES, LegalLLMError, atomic_write, save_json, unreachable, versions
+from .doctor import unreachable
+from .files import LegalLLMError, atomic_write, save_json
 from .metrics import ScoreTable, percent
 from .models import BASES, REPO, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
+from .packages import PACKAGES, versions
 from .reader import HEAD, Reader, load_head, load_reader, read_windows
 from .rules import Shape
 from .sentences import split_sentences

@@ -4,38 +4,47 @@
 
 # %% ../nbs/week1_sources.ipynb #d9f9ace3
 from __future__ import annotations
-import ast, errno, hashlib, heapq, itertools, json, os, re, shutil, time, warnings, zipfile
-import http.client, urllib.error, urllib.request
+
+import ast
+import errno
+import hashlib
+import heapq
+import http.client
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .env import Environment, LegalLLMError, environment, network_fault, short_path, unreachable
-from legal_llm.cuad import (
-    CATEGORIES,
-    CATEGORY,
+from .categories import CATEGORIES, CATEGORY, Category
+from .contracts import Clause, Contract, _encodable, _problem
+from .doctor import network_fault, unreachable
+from .documents import html_text, read_document
+from .files import LegalLLMError, short_path
+from .grounding import ground, normalise
+from .platform import Environment, environment
+from legal_llm.readers import (
+    MISSING,
     SEPARATE,
     WHOLE,
-    Category,
-    Clause,
-    Contract,
-    MISSING,
-    from_squad,
     _base,
-    _encodable,
-    _fields,
     _flat_answers,
     _letters,
-    _ordered,
-    _problem,
     _settle,
     _table,
     _table_text,
     _utf8,
     _without_absurd,
 )
-from .documents import html_text, read_document
-from .grounding import ground, normalise
+from .squad import _fields, _ordered, from_squad
 
 # %% auto #0
 __all__ = ['REMOTES', 'HUB', 'HUB_SIZE', 'SAMPLE', 'PLACES', 'WORDS', 'FIELDS', 'download', 'Remote', 'Place', 'Source',

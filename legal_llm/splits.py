@@ -7,13 +7,15 @@ __all__ = ['SHINGLE', 'NEAR', 'SPLITS', 'Pair', 'Pairs', 'near_duplicates', 'fam
            'same_text_key', 'split_contracts']
 
 # %% ../nbs/week1_splits.ipynb #5176141d
-import hashlib, re, warnings
+import hashlib
+import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .env import LegalLLMError
+from .files import LegalLLMError
 
 # %% ../nbs/week1_splits.ipynb #73a9c096
 SHINGLE = 8  # words

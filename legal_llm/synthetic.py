@@ -7,12 +7,15 @@ __all__ = ['WORDINGS', 'PREAMBLES', 'DISTRACTORS', 'BOILERPLATE', 'PATTERNS', 'R
            'PREVALENCE', 'CLAUSE_SHARE', 'write_contracts']
 
 # %% ../nbs/week1_synthetic.ipynb #27800774
-import hashlib, random, re
+import hashlib
+import random
+import re
 from pathlib import Path
 
 import legal_llm
-from .cuad import Clause, Contract, _ordered
-from .env import LegalLLMError
+from .contracts import Clause, Contract
+from .files import LegalLLMError
+from .squad import _ordered
 
 # %% ../nbs/week1_synthetic.ipynb #a8c4ed6e
 def _load_wordings() -> dict:  # what `wordings.yml` calls by the names below

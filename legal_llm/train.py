@@ -4,28 +4,28 @@
 
 # %% ../nbs/week2_train.ipynb #eae88dee
 from __future__ import annotations
-import hashlib, json, math, os, shutil, subprocess, sys, tempfile, time
-from dataclasses import asdict, dataclass, field, fields, replace
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+
 import numpy as np
-from .compat import older
-from legal_llm.env import (
-    Environment,
-    Hardware,
-    LegalLLMError,
-    atomic_write,
-    environment,
-    folders_with,
-    hardware,
-    hours_left,
-    limit_threads,
-)
-from .env import save_json, set_seed, sha256_of, short_path, versions
+
+from .categories import Category
 from .checkpoints import claim, latest_valid, publish
-from .cuad import Category
+from .compat import older
 from .data import MIN_PROBABILITY, DataSet, open_data
+from .files import LegalLLMError, atomic_write, save_json, sha256_of, short_path
 from legal_llm.models import (
     PORTABLE,
     START,
@@ -50,7 +50,18 @@ from legal_llm.monitor import (
     read_log,
     view_for,
 )
+from .packages import versions
 from .plan import Measured, Plan, as_trained, make_plan, padded, preflight, some_head
+from legal_llm.platform import (
+    Environment,
+    Hardware,
+    environment,
+    folders_with,
+    hardware,
+    hours_left,
+    limit_threads,
+    set_seed,
+)
 from .rules import Choices, choose, situation
 from .screen import Screen, load_screen
 from .windows import Example
@@ -492,6 +503,7 @@ def prepare_training(
     """
     import torch
     from transformers import AutoConfig
+
     from legal_llm.reader import LossWeights, Reader
 
     s = settings
@@ -617,6 +629,7 @@ def fit_start(
 ) -> dict | None:
     "Fit the head on the frozen model, or take what was fitted before, into the job's reader."
     import torch
+
     from legal_llm.reader import fit_head, head_bytes, load_head
 
     s, file, windows = settings, out / START, [e.window for e in job.probe]
@@ -801,6 +814,7 @@ def _machine() -> dict:
 def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: dict, progress: bool, watch: bool):
     import torch
     from transformers import TrainingArguments
+
     from legal_llm.reader import LossWeights
     from legal_llm.trainer import PackTrainer, Watch, dev_examples, score_examples
 
@@ -954,7 +968,9 @@ def free_gpu(
     """Give back what this process holds of the first GPU, which one of those to be started needs. Raises LegalLLMError
     where something holds more.
     """
-    import gc, torch
+    import gc
+
+    import torch
 
     if not torch.cuda.is_initialized():
         return

@@ -4,19 +4,30 @@
 
 # %% ../nbs/week2_trainer.ipynb #fd5ef859
 from __future__ import annotations
-import contextlib, gc, itertools, math, random, time
+
+import contextlib
+import gc
+import itertools
+import math
+import random
+import time
 from pathlib import Path
 from unittest import mock
-import numpy as np, psutil, torch
-from .env import LegalLLMError, trim_memory  # first: it quiets a warning of tqdm's, which transformers brings
+
+import numpy as np
+import psutil
+import torch
 from transformers import Trainer, TrainerCallback
-from .compat import readable_checkpoints
+
 from .checkpoints import checkpoint_gb, publish, saving
+from .compat import readable_checkpoints
 from .data import MIN_PROBABILITY, DataSet
+from .files import LegalLLMError
 from .metrics import average_precision
-from .monitor import Log, Stopped
 from .models import sharded
+from .monitor import Log, Stopped
 from .plan import too_long, unchanged
+from .platform import trim_memory
 from legal_llm.reader import (
     ABSENT,
     HEAD,
@@ -31,8 +42,8 @@ from legal_llm.reader import (
     read_windows,
     save_reader,
     split_pack,
+    weigh,
 )
-from .reader import weigh
 from .windows import Example
 
 # %% auto #0

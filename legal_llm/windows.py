@@ -4,10 +4,13 @@
 
 # %% ../nbs/week1_windows.ipynb #1ae70d13
 from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+
 import numpy as np
-from .env import LegalLLMError
+
+from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['encode_sentences', 'Window', 'start_token', 'cut_windows', 'Example', 'in_doubt', 'make_examples']

@@ -4,6 +4,7 @@
 
 # %% ../nbs/week1_words.ipynb #fc92d05b
 from __future__ import annotations
+
 import re
 
 # %% auto #0

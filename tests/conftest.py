@@ -21,7 +21,7 @@ WEEKS = ('week1_data', 'week2_train', 'week2_trainer', 'week3_eval', 'week4_demo
 
 
 def pytest_xdist_auto_num_workers(config):
-    from legal_llm.env import cores
+    from legal_llm.platform import cores
 
     return min(cores(), 4)
 
@@ -76,8 +76,8 @@ def tiny_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def screen_run(tmp_path_factory) -> Path:
     "The folder of a screen fitted on written contracts, as it would come with the package"
-    from legal_llm.cuad import CATEGORIES
-    from legal_llm.env import save_json
+    from legal_llm.categories import CATEGORIES
+    from legal_llm.files import save_json
     from legal_llm.screen import fit_screen, save_screen
     from legal_llm.synthetic import write_contracts
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from legal_llm.checkpoints import latest_valid, problem, saving
 
-
 os.fsync = lambda handle: None  # slow, and it changes nothing where only a process stops
 
 

@@ -26,10 +26,10 @@ import peft  # noqa: F401
 import torch  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
 from safetensors.numpy import load_file
+from tiny import make_data, make_tiny
 from transformers import AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments  # noqa: F401
 
 from legal_llm.train import TrainSettings, train
-from tiny import make_data, make_tiny
 
 
 def fork(work, said: Path) -> int:

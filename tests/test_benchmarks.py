@@ -63,8 +63,9 @@ def test_scale():
 
 def test_gpu(tiny, tmp_path, capsys):
     "What is measured on a card, on a model of two layers and this processor"
-    from legal_llm.models import load_tokenizer
     from tiny import make_examples
+
+    from legal_llm.models import load_tokenizer
 
     shape = dict(
         hidden_size=64,

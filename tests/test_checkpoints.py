@@ -14,7 +14,7 @@ from tiny import tiny_settings
 
 from legal_llm import checkpoints
 from legal_llm.checkpoints import SEAL, claim, latest_valid, problem, publish, room_for, rotate, saving
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 
 
 def save(folder, step, content=b'weights'):

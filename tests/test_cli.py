@@ -11,10 +11,12 @@ import subprocess
 import sys
 
 import pytest
+from development import find_dev_cuad
 
+from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main, parser
-from legal_llm.cuad import CATEGORIES, find_dev_cuad, save_squad
 from legal_llm.data import DataSettings, prepare_data
+from legal_llm.squad import save_squad
 from legal_llm.synthetic import write_contracts
 
 
@@ -204,7 +206,7 @@ def test_score(capsys, tmp_path):
     contracts = write_contracts(3)
     gold, nbest = tmp_path / 'test.json', tmp_path / 'nbest.json'
     save_squad(contracts, gold)
-    from legal_llm.cuad import gold_answers
+    from legal_llm.contracts import gold_answers
 
     nbest.write_text(
         json.dumps({k: [{'text': t, 'probability': 0.9} for t in v] for k, v in gold_answers(contracts).items()})

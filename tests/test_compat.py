@@ -13,8 +13,9 @@ from packaging.version import Version
 
 from legal_llm import compat
 from legal_llm.compat import load_model, older, readable_checkpoints
-from legal_llm.env import PROFILES, LegalLLMError, profile, versions
+from legal_llm.files import LegalLLMError
 from legal_llm.models import add_lora, load_base, load_tokenizer, resolve_base
+from legal_llm.packages import PROFILES, profile, versions
 
 TEXT = (
     'This Agreement (the “Agreement”) is made 12/05/2019\n\n  by ©  and between X, Inc. § 7.1 — foo’s naïve <|im_end|>'

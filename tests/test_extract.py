@@ -10,12 +10,13 @@ import psutil
 import pytest
 from tiny import tiny_settings
 
+from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main
-from legal_llm.cuad import CATEGORIES
-from legal_llm.env import LegalLLMError, trim_memory
 from legal_llm.eval import check_adapter, compare_runs, evaluate, keep_results
 from legal_llm.extract import Extractor, ExtractSettings, run_key
+from legal_llm.files import LegalLLMError
 from legal_llm.models import find_run
+from legal_llm.platform import trim_memory
 from legal_llm.review import Find, Review, rows_of, save_xlsx
 from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts

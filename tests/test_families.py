@@ -5,7 +5,7 @@ import pytest
 from families import FAMILIES, make_family
 
 from legal_llm.asked import DATE, answer_tokens, ask, ask_prompt
-from legal_llm.cuad import CATEGORIES
+from legal_llm.categories import CATEGORIES
 from legal_llm.models import check_base, load_base, load_tokenizer
 from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from legal_llm.data import read_source
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 
 LABELS = Path(__file__).parent / 'labels'
 OWN = LABELS / 'own_labels'

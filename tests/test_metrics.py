@@ -8,11 +8,13 @@ from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 from legal_llm.metrics import (
     THRESHOLDS,
+    ScoreTable,
     Statistic,
     all_scores,
     always_empty,
@@ -33,7 +35,6 @@ from legal_llm.metrics import (
     paired_bootstrap,
     plot_curves,
     score_files,
-    ScoreTable,
     score_table,
     similarity,
     similarity_statistic,

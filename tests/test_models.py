@@ -9,8 +9,8 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 
 import legal_llm.models as models
-from legal_llm.env import LegalLLMError
 from legal_llm.extract import default_run
+from legal_llm.files import LegalLLMError
 from legal_llm.models import (
     add_lora,
     choose_dtype,

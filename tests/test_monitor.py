@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from legal_llm import monitor
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 from legal_llm.monitor import (
     KINDS,
     Divergence,

@@ -100,7 +100,7 @@ def test_a_stale_or_edited_module_is_found(tmp_path, root, monkeypatch):
     monkeypatch.setattr(check, 'LIB', lib)
     monkeypatch.setenv('IN_TEST', '1')
     found = check.check_sync()
-    assert 'legal_llm/env.py differs from its notebook: run make prepare' in found
+    assert 'legal_llm/platform.py differs from its notebook: run make prepare' in found
     assert 'legal_llm/gone.py is exported by no notebook: delete it' in found
 
 

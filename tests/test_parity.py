@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from development import find_dev_cuad
 
-from legal_llm.cuad import CATEGORIES, find_dev_cuad, load_contracts
+from legal_llm.categories import CATEGORIES
 from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.reader import (
     LossWeights,
@@ -21,6 +22,7 @@ from legal_llm.reader import (
     split_pack,
     step_gradients,
 )
+from legal_llm.readers import load_contracts
 from legal_llm.sentences import label_sentences, split_sentences
 from legal_llm.synthetic import write_contracts
 from legal_llm.windows import make_examples

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import make_examples
 from transformers import LlamaConfig, LlamaModel
 
 import legal_llm.plan as plan
-from legal_llm.cuad import CATEGORIES
-from legal_llm.env import LegalLLMError
+from legal_llm.categories import CATEGORIES
+from legal_llm.files import LegalLLMError
 from legal_llm.models import add_lora
 from legal_llm.plan import Measured, make_plan, preflight, run_gb
 from legal_llm.reader import LossWeights, Reader, padded, separate, step_gradients
-from tiny import make_examples
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import notebooks
 import pytest
+from development import find_dev_cuad
 
 from legal_llm.compat import older
-from legal_llm.cuad import find_dev_cuad, load_contracts, save_squad
 from legal_llm.models import resolve_base
+from legal_llm.readers import load_contracts
+from legal_llm.squad import save_squad
 from legal_llm.synthetic import write_contracts
 
 # The outcome must not depend on whether this machine has internet.

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from legal_llm.env import Gpu, Hardware, LegalLLMError
+from legal_llm.files import LegalLLMError
+from legal_llm.platform import Gpu, Hardware
 from legal_llm.rules import (
     CONFLICTS,
     RULES,

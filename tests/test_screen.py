@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from legal_llm.cuad import CATEGORIES, Category, Clause, Contract
-from legal_llm.env import LegalLLMError
+from legal_llm.categories import CATEGORIES, Category
+from legal_llm.contracts import Clause, Contract
+from legal_llm.files import LegalLLMError
 from legal_llm.screen import ScreenSettings, fit_screen, load_screen, save_screen, why
 from legal_llm.sentences import label_sentences, split_sentences
 from legal_llm.synthetic import write_contracts

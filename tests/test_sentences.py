@@ -4,13 +4,15 @@ stands for.
 
 import numpy as np
 import pytest
+from development import find_dev_cuad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.cuad import Clause, find_dev_cuad, load_contracts
-from legal_llm.env import LegalLLMError
+from legal_llm.contracts import Clause
+from legal_llm.files import LegalLLMError
 from legal_llm.grounding import ground, normalise
 from legal_llm.models import load_tokenizer
+from legal_llm.readers import load_contracts
 from legal_llm.sentences import label_sentences, report_sentences, split_sentences
 from legal_llm.synthetic import write_contracts
 from legal_llm.windows import cut_windows, encode_sentences, in_doubt, make_examples

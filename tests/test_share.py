@@ -17,9 +17,9 @@ from tiny import tiny_settings
 
 from legal_llm.cli import main
 from legal_llm.compat import older
-from legal_llm.env import LegalLLMError
 from legal_llm.eval import SYSTEMS
 from legal_llm.extract import Extractor
+from legal_llm.files import LegalLLMError
 from legal_llm.metrics import TIERS
 from legal_llm.reader import load_reader, read_windows
 from legal_llm.sentences import split_sentences

@@ -23,32 +23,20 @@ import zipfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from development import find_dev_cuad
 from huggingface_hub import constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.asked import ask_prompt
 from legal_llm import sources
-from legal_llm.cuad import (
-    CATEGORIES,
-    CATEGORY,
-    Category,
-    Clause,
-    Contract,
-    _Finder,
-    corpus_stats,
-    find_dev_cuad,
-    fingerprint,
-    from_csv,
-    gold_answers,
-    load_contracts,
-    save_quarantine,
-    save_squad,
-    to_squad,
-    validate,
-)
-from legal_llm.env import LegalLLMError, environment
+from legal_llm.asked import ask_prompt
+from legal_llm.categories import CATEGORIES, CATEGORY, Category
+from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers, validate
+from legal_llm.files import LegalLLMError
+from legal_llm.platform import environment
+from legal_llm.readers import _Finder, fingerprint, from_csv, load_contracts, save_quarantine
 from legal_llm.sources import Remote, download, find_source, label_categories, load_labels
+from legal_llm.squad import save_squad, to_squad
 from legal_llm.synthetic import write_contracts
 
 SPECIAL = (

@@ -8,12 +8,15 @@ from itertools import combinations
 from random import Random
 
 import pytest
+from development import find_dev_cuad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.cuad import CATEGORIES, Clause, Contract, find_dev_cuad, load_contracts
+from legal_llm.categories import CATEGORIES
+from legal_llm.contracts import Clause, Contract
 from legal_llm.data import read_source
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
+from legal_llm.readers import load_contracts
 from legal_llm.splits import NEAR, SPLITS, families, near_duplicates, split_contracts, verify_no_leak
 from legal_llm.synthetic import write_contracts
 

@@ -12,9 +12,11 @@ import time
 
 import pytest
 
-from legal_llm.cuad import CATEGORIES, corpus_stats, to_squad, validate
-from legal_llm.env import LegalLLMError
+from legal_llm.categories import CATEGORIES
+from legal_llm.contracts import corpus_stats, validate
+from legal_llm.files import LegalLLMError
 from legal_llm.splits import split_contracts
+from legal_llm.squad import to_squad
 from legal_llm.synthetic import BOILERPLATE, DISTRACTORS, PATTERNS, SECTIONS, WORDINGS, write_contracts
 
 # SHA-256 of twenty contracts. A change of any wording changes it: then every score on written contracts changes, too,

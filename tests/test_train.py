@@ -23,10 +23,11 @@ from legal_llm import train as train_module
 from legal_llm import trainer as trainer_module
 from legal_llm.compat import older
 from legal_llm.data import open_data, week1_data
-from legal_llm.env import Gpu, Hardware, LegalLLMError, environment
+from legal_llm.files import LegalLLMError
 from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
 from legal_llm.plan import padded
+from legal_llm.platform import Gpu, Hardware, environment
 from legal_llm.reader import LossWeights, Reader, load_head, load_reader, read_windows, step_gradients
 from legal_llm.train import (
     TrainSettings,

@@ -53,7 +53,7 @@ def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
     """
     import numpy as np
 
-    from legal_llm.cuad import CATEGORIES
+    from legal_llm.categories import CATEGORIES
     from legal_llm.sentences import label_sentences, split_sentences
     from legal_llm.synthetic import write_contracts
     from legal_llm.windows import Example, cut_windows

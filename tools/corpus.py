@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from legal_llm.documents import READERS, read_document
-from legal_llm.env import LegalLLMError
+from legal_llm.files import LegalLLMError
 
 STR = re.compile(r'Str\s+"((?:[^"\\]|\\.)*)"')
 

@@ -1,8 +1,8 @@
 """Execute notebooks, each in a process of its own.
 
 python tools/notebooks.py                    execute all notebooks, store their outputs, clean them
-python tools/notebooks.py env week1_data     these only
-python tools/notebooks.py --dry-run env      execute, store nothing (what the tests do)
+python tools/notebooks.py doctor week1_data   these only
+python tools/notebooks.py --dry-run doctor   execute, store nothing (what the tests do)
 """
 
 import argparse
@@ -17,7 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
-ORDER = '''index env week1_data week1_cuad week1_grounding week1_sources week1_splits week1_sentences week1_windows week1_screen week1_words week1_synthetic
+ORDER = '''index files platform packages doctor week1_data week1_categories week1_contracts week1_squad week1_readers week1_grounding week1_sources week1_splits week1_sentences week1_windows week1_screen week1_words week1_synthetic
 week2_train week2_compat week2_rules week2_plan week2_models week2_reader week2_trainer week2_checkpoints week2_monitor
 week3_eval week3_extract week3_asked week3_review week3_calibration week3_folder week3_metrics
 week4_demo week4_documents week4_playbook week4_share cli challenges benchmarks'''.split()  # noqa: E501
@@ -109,8 +109,8 @@ def execute(path: Path, store: bool = False, instead: dict[str, str] | None = No
     env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'MPLBACKEND')}
     client.execute(env=env)
     if store:
-        from nbdev.clean import clean_nb
         from execnb.nbio import loads, write_nb
+        from nbdev.clean import clean_nb
 
         clean = loads(nbformat.writes(tidy_outputs(nb)))
         clean_nb(clean)

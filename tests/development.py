@@ -1,0 +1,18 @@
+"CUAD on a developer's machine. No contract of CUAD is part of the project."
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def find_dev_cuad() -> Path | None:
+    """CUAD's JSON for development: the file that the variable `LEGAL_LLM_CUAD` names, else
+    `../shared/data/cuad/CUAD_train_408.json.gz`, seen from the project's folder. None where there is none. Raises
+    FileNotFoundError where the variable names no file.
+    """
+    named = os.environ.get('LEGAL_LLM_CUAD')
+    if named and not Path(named).exists():
+        raise FileNotFoundError(f"LEGAL_LLM_CUAD names {named}, which does not exist; correct or unset it")
+    path = Path(named) if named else ROOT.parent / 'shared/data/cuad/CUAD_train_408.json.gz'
+    return path if path.exists() else None
