@@ -17,7 +17,7 @@ _WHERE = dict(
     open_run='train',
     prepare_data='data',
     read_document='documents',
-    score_files='metrics',
+    score_files='tables',
     train_on='train',
 )
 __all__ = list(_WHERE)

@@ -150,7 +150,8 @@ def cmd_compare(args):
 # %% ../nbs/cli.ipynb #21b87e54
 def cmd_score(args):
     "Official CUAD scores of a predictions file, as one JSON object."
-    from legal_llm.metrics import score_files, without_nan
+    from legal_llm.bootstrap import without_nan
+    from legal_llm.tables import score_files
 
     print(json.dumps(without_nan(score_files(args.predictions, args.gold))))
 

@@ -23,22 +23,10 @@ from .contracts import Contract, gold_answers
 from .data import DataSet, open_data
 from .extract import Extractor, ExtractSettings
 from .files import LegalLLMError, atomic_write, save_json, save_npz, sha256_of
-from legal_llm.metrics import (
-    Comparison,
-    ScoreTable,
-    all_scores,
-    choose_threshold,
-    detection_statistic,
-    is_among,
-    official_by_category,
-    official_curve,
-    official_statistic,
-    paired_bootstrap,
-    plot_curves,
-    score_table,
-    span_statistic,
-    without_nan,
-)
+from .bootstrap import Comparison, paired_bootstrap, without_nan
+from .metrics import choose_threshold, detection_statistic, span_statistic
+from .official import is_among, official_curve, official_statistic, plot_curves
+from .tables import ScoreTable, all_scores, official_by_category, score_table
 from .models import load_base
 from .review import Review
 from .screen import expit

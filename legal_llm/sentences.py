@@ -96,7 +96,7 @@ def report_sentences(
     contracts: list[Contract], max_chars: int = 1000
 ) -> SentenceReport:  # a row for each category that occurs, best matched first, and one for all
     "How many spans are sentences."
-    from legal_llm.metrics import same_span, word_set
+    from legal_llm.official import same_span, word_set
 
     spans, inside, matched = Counter(), Counter(), Counter()
     for contract in contracts:

@@ -22,7 +22,8 @@ from .checkpoints import SEAL, writing
 from .compat import save_for_both
 from .doctor import unreachable
 from .files import LegalLLMError, atomic_write, save_json
-from .metrics import ScoreTable, percent
+from .bootstrap import percent
+from .tables import ScoreTable
 from .models import BASES, REPO, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
 from .packages import PACKAGES, versions
 from .reader import HEAD, Reader, load_head, load_reader, read_windows

@@ -12,43 +12,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legal_llm.files import LegalLLMError
+from legal_llm.bootstrap import bootstrap, paired_bootstrap, without_nan
 from legal_llm.metrics import (
-    THRESHOLDS,
-    ScoreTable,
-    Statistic,
-    all_scores,
-    always_empty,
     average_precision,
-    bootstrap,
-    by_contract,
     choose_threshold,
     coverage_scores,
     coverage_statistic,
     detection_scores,
     detection_statistic,
-    load_gold,
-    load_predictions,
-    official_by_category,
-    official_curve,
-    official_scores,
-    official_statistic,
-    paired_bootstrap,
-    plot_curves,
-    score_files,
-    score_table,
     similarity,
     similarity_statistic,
     similarity_tiers,
     span_scores,
     span_statistic,
-    split_id,
     squad_scores,
     squad_statistic,
     squad_words,
     verbatim_rate,
     verbatim_statistic,
-    without_nan,
     word_f1,
+)
+from legal_llm.official import (
+    THRESHOLDS,
+    Statistic,
+    by_contract,
+    official_curve,
+    official_scores,
+    official_statistic,
+    plot_curves,
+    split_id,
+)
+from legal_llm.tables import (
+    ScoreTable,
+    all_scores,
+    always_empty,
+    load_gold,
+    load_predictions,
+    official_by_category,
+    score_files,
+    score_table,
 )
 
 NAN = float("nan")

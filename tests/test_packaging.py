@@ -143,7 +143,7 @@ def test_the_first_cell_of_a_week_installs_the_library(built, tmp_path):
             cwd=tmp_path,
             env={'PATH': os.environ['PATH'], **variables},
         )
-        assert done.stdout.strip() == "legal_llm.files ['legal_llm']", done.stderr
+        assert done.stdout.strip() == "legal_llm.doctor ['legal_llm']", done.stderr
         for wheel in inputs.glob('*.whl'):
             wheel.unlink()  # the second time, there is none
 

@@ -17,10 +17,8 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
-ORDER = '''index files platform packages doctor week1_data week1_categories week1_contracts week1_squad week1_readers week1_grounding week1_sources week1_splits week1_sentences week1_windows week1_screen week1_words week1_synthetic
-week2_train week2_compat week2_rules week2_plan week2_models week2_reader week2_trainer week2_checkpoints week2_monitor
-week3_eval week3_extract week3_asked week3_review week3_calibration week3_folder week3_metrics
-week4_demo week4_documents week4_playbook week4_share cli challenges benchmarks'''.split()  # noqa: E501
+# As the site lists them
+ORDER = re.findall(r'^ *- (\w+)\.ipynb$', (ROOT / '_quarto.yml').read_text(encoding='utf-8'), re.M)
 
 
 # How each of the weeks asks for a training
