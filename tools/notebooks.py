@@ -7,6 +7,7 @@ python tools/notebooks.py --dry-run doctor   execute, store nothing (what the te
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
