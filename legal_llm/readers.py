@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 from .categories import CATEGORIES
 from .contracts import Clause, Contract, _absurd_answer, _absurd_contract, _problem, _warn_of_lost_characters
-from .documents import decode_text
+from .text import decode_text
 from .files import LegalLLMError, atomic_write, short_path
 from .squad import _found, _ordered, _own_categories, from_squad
 

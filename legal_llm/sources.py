@@ -27,7 +27,8 @@ from urllib.parse import urlsplit
 from .categories import CATEGORIES, CATEGORY, Category
 from .contracts import Clause, Contract, _encodable, _problem
 from .doctor import network_fault, unreachable
-from .documents import html_text, read_document
+from .documents import read_document
+from .html import html_text
 from .files import LegalLLMError, short_path
 from .grounding import ground, normalise
 from .platform import Environment, environment

@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from legal_llm.documents import READERS, Document, decode_text, read_document
+from legal_llm.documents import READERS, Document, read_document
+from legal_llm.text import decode_text
 from legal_llm.files import LegalLLMError
 from legal_llm.grounding import ground, normalise
 from legal_llm.synthetic import write_contracts
