@@ -227,7 +227,8 @@ def main(shape: dict = LLAMA, windows: int = 8 * WINDOWS, dtypes: tuple = ('floa
     import numpy as np
     import torch
 
-    from legal_llm.data import DataSettings, prepare_data
+    from legal_llm.data import prepare_data
+    from legal_llm.dataset import DataSettings
     from legal_llm.models import load_tokenizer
 
     if not torch.cuda.is_available():

@@ -11,7 +11,8 @@ SIZES = (250, 500, 1000)
 def week1(n: int) -> dict:
     "Week 1 on `n` written contracts, or on CUAD where `n` is 0: what each stage takes."
     from legal_llm.categories import CATEGORIES
-    from legal_llm.data import DataSettings, prepare_data
+    from legal_llm.data import prepare_data
+    from legal_llm.dataset import DataSettings
     from legal_llm.models import load_tokenizer
     from legal_llm.readers import load_contracts
     from legal_llm.screen import fit_screen

@@ -30,7 +30,7 @@ def write_examples(tokenizer, n: int, contracts: int = 60) -> list:
     where it is at hand, else written ones.
     """
     from legal_llm.categories import CATEGORIES
-    from legal_llm.data import MIN_PROBABILITY
+    from legal_llm.dataset import MIN_PROBABILITY
     from legal_llm.readers import load_contracts
     from legal_llm.screen import fit_screen
     from legal_llm.sentences import label_sentences, split_sentences

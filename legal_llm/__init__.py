@@ -7,18 +7,18 @@ The names that most people need are here; a module is imported when one of its n
 __version__ = "0.1.0"
 
 _WHERE = dict(
-    DataSettings='data',
+    DataSettings='dataset',
     Extractor='extract',
     LegalLLMError='files',
     Review='review',
-    TrainSettings='train',
+    TrainSettings='settings',
     evaluate='eval',
-    open_data='data',
-    open_run='train',
+    open_data='dataset',
+    open_run='runs',
     prepare_data='data',
     read_document='documents',
     score_files='tables',
-    train_on='train',
+    train_on='launch',
 )
 __all__ = list(_WHERE)
 

@@ -47,7 +47,8 @@ def cmd_data(args):
     """Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into sentences and
     screened.
     """
-    from legal_llm.data import DataSettings, prepare_data
+    from legal_llm.data import prepare_data
+    from legal_llm.dataset import DataSettings
 
     print(
         prepare_data(
@@ -59,8 +60,12 @@ def cmd_data(args):
 # %% ../nbs/cli.ipynb #c4658bab
 def cmd_train(args):
     "Fine-tune on prepared data; resumes a run that was interrupted."
-    from legal_llm.data import open_data
-    from legal_llm.train import TrainSettings, prepare_training, processes_in, recorded_settings, train, train_on
+    from legal_llm.dataset import open_data
+    from legal_llm.job import prepare_training
+    from legal_llm.launch import processes_in, train_on
+    from legal_llm.runs import recorded_settings
+    from legal_llm.settings import TrainSettings
+    from legal_llm.train import train
 
     if not args.data and not args.record:
         raise LegalLLMError(
@@ -142,7 +147,7 @@ def cmd_eval(args):
 # %% ../nbs/cli.ipynb #277d4ce6
 def cmd_compare(args):
     "Is one run better than another? Paired bootstrap over the contracts that both were scored on."
-    from legal_llm.eval import compare_runs
+    from legal_llm.evaluation import compare_runs
 
     for c in compare_runs(args.run, args.other, args.split, args.data):
         print(c)
@@ -202,7 +207,7 @@ def cmd_extract(args):
     elif form == '.xlsx':
         save_xlsx(rows, args.out)
     elif form == '.html':
-        from legal_llm.demo import review_file  # which imports no gradio
+        from legal_llm.page import review_file
 
         atomic_write(args.out, review_file(reviews[0], 'html', extractor.name))
     elif form:
@@ -258,7 +263,7 @@ def _extract_folder(args):
 
 # %% ../nbs/cli.ipynb #b688b72c
 def _check_gpus(processes: int, use_cpu: bool):
-    from legal_llm.train import check_gpus
+    from legal_llm.launch import check_gpus
 
     check_gpus(processes, bool(use_cpu))
 
@@ -292,14 +297,15 @@ def cmd_demo(args):
 # %% ../nbs/cli.ipynb #3d505bd7
 def cmd_merge(args):
     "Add the adapter of a run into its base model's weights, and check that the result answers as before."
-    from legal_llm.share import merge
+    from legal_llm.merge import merge
 
     print(merge(args.run, args.out, args.dtype))
 
 # %% ../nbs/cli.ipynb #17dfc5da
 def cmd_share(args):
     "Model card, folder for the hub, Space, and sending them."
-    from legal_llm.share import card, export, push, space
+    from legal_llm.card import card
+    from legal_llm.share import export, push, space
 
     if args.what == 'card':
         print(card(args.run, args.repo, args.base))
@@ -331,7 +337,7 @@ def cmd_share(args):
 # %% ../nbs/cli.ipynb #1dfd9d79
 def _contracts(source: str, split: str) -> list:
     "The contracts of a split of a source, or of prepared data."
-    from legal_llm.data import open_data, read_source
+    from legal_llm.dataset import open_data, read_source
 
     if (Path(source) / 'data.json').exists():
         return [c for s in ('train', 'dev', 'test') if split in (s, 'all') for c in open_data(source).contracts(s)]
@@ -421,12 +427,14 @@ def run_weeks(
     limit: int | None = None,  # contracts to score in each split; None: all of the sample, 10 of CUAD
 ):
     "Week 1 to week 4. Returns the evaluation."
-    from legal_llm.data import DataSettings, prepare_data
+    from legal_llm.data import prepare_data
+    from legal_llm.dataset import DataSettings
     from legal_llm.eval import evaluate
     from legal_llm.extract import Extractor
     from legal_llm.sources import find_source
     from legal_llm.synthetic import write_contracts
-    from legal_llm.train import TrainSettings, preset, train_on
+    from legal_llm.launch import train_on
+    from legal_llm.settings import TrainSettings, preset
 
     found = find_source(source)
     out, sample, begun = Path(out), found.path is None, time.perf_counter()
@@ -506,7 +514,7 @@ def _train_options(p):
     "The fields of `TrainSettings` as options; what a field means is the comment beside it."
     import inspect
 
-    from legal_llm.train import TrainSettings
+    from legal_llm.settings import TrainSettings
 
     source = inspect.getsource(TrainSettings)
     for f in fields(TrainSettings):

@@ -15,7 +15,7 @@ import numpy as np
 
 from .checkpoints import checkpoint_gb
 from .files import LegalLLMError, free_bytes, short_path
-from .monitor import clock
+from .views import clock
 from .platform import hardware
 from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradients
 from .windows import Example

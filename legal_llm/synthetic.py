@@ -7,14 +7,10 @@ __all__ = ['WORDINGS', 'PREAMBLES', 'DISTRACTORS', 'BOILERPLATE', 'PATTERNS', 'R
            'PREVALENCE', 'CLAUSE_SHARE', 'write_contracts']
 
 # %% ../nbs/week1_synthetic.ipynb #27800774
-import hashlib
-import random
-import re
-from pathlib import Path
+import hashlib, random, re
 
-import legal_llm
 from .contracts import Clause, Contract
-from .files import LegalLLMError
+from .files import LegalLLMError, asset
 from .squad import _ordered
 
 # %% ../nbs/week1_synthetic.ipynb #a8c4ed6e
@@ -22,8 +18,7 @@ def _load_wordings() -> dict:  # what `wordings.yml` calls by the names below
     "All words of the writer."
     import yaml  # comes with transformers
 
-    text = (Path(legal_llm.__file__).parent / 'assets' / 'wordings.yml').read_text(encoding='utf-8')
-    return yaml.load(text, getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
+    return yaml.load(asset('wordings.yml'), getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
 
 # %% ../nbs/week1_synthetic.ipynb #a15c4a2c
 _said = _load_wordings()

@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback
 
 from .checkpoints import checkpoint_gb, publish, saving
 from .compat import readable_checkpoints
-from .data import MIN_PROBABILITY, DataSet
+from .dataset import MIN_PROBABILITY, DataSet
 from .files import LegalLLMError
 from .metrics import average_precision
 from .models import sharded

@@ -3,6 +3,7 @@ notebooks come last.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,10 +17,6 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 
 
 # One process a core (`-n auto`), each pinned to its own, so that the numerical libraries of two do not fight for both.
-# share a folder, where one finds what another made
-WEEKS = ('week1_data', 'week2_train', 'week2_trainer', 'week3_eval', 'week4_demo', 'week4_share')
-
-
 def pytest_xdist_auto_num_workers(config):
     from legal_llm.platform import cores
 
@@ -33,6 +30,12 @@ def pytest_configure(config):
         os.sched_setaffinity(0, mine[int(worker[2:]) % len(mine) :: int(os.environ['PYTEST_XDIST_WORKER_COUNT'])])
 
 
+def _shares(notebook: str) -> bool:
+    "Whether a notebook works on the folder that week 1 makes: one process runs all of these, in their order."
+    text = (ROOT / 'nbs' / f'{notebook}.ipynb').read_text(encoding='utf-8')
+    return re.search(r'week1_data\b(?!\.)', text) is not None or notebook == 'week1_data'
+
+
 def pytest_collection_modifyitems(items):
     """In one process, quick tests come first: what is wrong should be known in seconds. In several, the notebooks do,
     since they take longest.
@@ -40,7 +43,9 @@ def pytest_collection_modifyitems(items):
     several = 'PYTEST_XDIST_WORKER' in os.environ
     for item in items:
         name = item.callspec.id if item.originalname == 'test_notebook' else item.path.stem
-        item.add_marker(pytest.mark.xdist_group('weeks' if name in WEEKS else name))
+        item.add_marker(
+            pytest.mark.xdist_group('weeks' if item.originalname == 'test_notebook' and _shares(name) else name)
+        )
     # a stable sort: the rest keeps its order
     items.sort(key=lambda item: (item.path.name == 'test_notebooks.py') != several)
 

@@ -29,7 +29,8 @@ from safetensors.numpy import load_file
 from tiny import make_data, make_tiny
 from transformers import AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments  # noqa: F401
 
-from legal_llm.train import TrainSettings, train
+from legal_llm.settings import TrainSettings
+from legal_llm.train import train
 
 
 def fork(work, said: Path) -> int:

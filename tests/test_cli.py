@@ -15,7 +15,8 @@ from development import find_dev_cuad
 
 from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main, parser
-from legal_llm.data import DataSettings, prepare_data
+from legal_llm.data import prepare_data
+from legal_llm.dataset import DataSettings
 from legal_llm.squad import save_squad
 from legal_llm.synthetic import write_contracts
 
@@ -191,7 +192,7 @@ def test_train_takes_the_fields_of_its_settings(capsys):
     "Each field is an option, described by the comment beside it; none is asked for elsewhere"
     from dataclasses import fields
 
-    from legal_llm.train import TrainSettings
+    from legal_llm.settings import TrainSettings
 
     with pytest.raises(SystemExit):
         main(['train', '--help'])
@@ -227,7 +228,7 @@ def test_data_on_cuad(capsys, tmp_path):
     assert main(['data', '--source', str(source), '--out', str(tmp_path / 'data')]) == 0
     out = capsys.readouterr().out
     assert '408' in out and '16,728' in out and 'screen' in out
-    from legal_llm.data import open_data
+    from legal_llm.dataset import open_data
 
     data = open_data(tmp_path / 'data')
     contracts = [c for s in ('train', 'dev', 'test') for c in data.contracts(s)]
@@ -303,7 +304,7 @@ def test_no_wrong_value_ends_in_a_traceback(capsys, tmp_path, monkeypatch, prepa
     import legal_llm.cli as cli
     import legal_llm.data as data
     import legal_llm.demo as demo
-    import legal_llm.train as train
+    from legal_llm import job, launch, train
 
     class Reached(Exception):
         pass
@@ -313,8 +314,9 @@ def test_no_wrong_value_ends_in_a_traceback(capsys, tmp_path, monkeypatch, prepa
 
     monkeypatch.setattr(cli, 'run_weeks', reached)
     monkeypatch.setattr(data, 'prepare_data', reached)
-    for name in ('train', 'train_on', 'prepare_training'):
-        monkeypatch.setattr(train, name, reached)
+    monkeypatch.setattr(train, 'train', reached)
+    monkeypatch.setattr(launch, 'train_on', reached)
+    monkeypatch.setattr(job, 'prepare_training', reached)
     monkeypatch.setattr(demo.Extractor, 'load', reached)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')

@@ -135,11 +135,11 @@ def test_an_option_that_this_peft_does_not_have_is_refused_by_name(tiny):
 
 def test_the_demo_needs_a_newer_gradio_and_says_so(monkeypatch):
     "gradio 6.17, the last that goes with transformers 4, does not show the results of a first review"
-    from legal_llm import demo
+    from legal_llm import app
 
-    monkeypatch.setattr(demo, 'older', lambda package, version: True)
+    monkeypatch.setattr(app, 'older', lambda package, version: True)
     with pytest.raises(LegalLLMError, match='the demo needs gradio 6.24, and .* is installed.*"transformers>=5,<6"'):
-        demo.make_demo(None, [], '')
+        app.make_demo(None, [], '')
 
 
 def test_this_environment_is_a_tested_set_or_says_so():

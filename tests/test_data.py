@@ -10,7 +10,8 @@ from development import find_dev_cuad
 import legal_llm.data as week1
 from legal_llm.categories import CATEGORIES, Category
 from legal_llm.contracts import Clause, Contract
-from legal_llm.data import DataSettings, doubt_by_category, prepare_data
+from legal_llm.data import prepare_data
+from legal_llm.dataset import DataSettings, doubt_by_category
 from legal_llm.files import LegalLLMError
 from legal_llm.models import load_tokenizer
 from legal_llm.sentences import label_sentences, split_sentences

@@ -17,19 +17,14 @@ import pytest
 from legal_llm.calibration import Calibration
 from legal_llm.categories import CATEGORIES
 from legal_llm.compat import older
-from legal_llm.demo import (
+from legal_llm.app import MOST, confidence_sentence, example_contracts, launch_options, make_demo
+from legal_llm.app import goes_public, read_auth
+from legal_llm.demo import launch_demo
+from legal_llm.page import (
     FLAGGED,
     FORMATS,
-    MOST,
-    confidence_sentence,
     contract_html,
-    example_contracts,
-    goes_public,
-    launch_demo,
-    launch_options,
-    make_demo,
     matches,
-    read_auth,
     save_review,
     segments,
     shown_finds,

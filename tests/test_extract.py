@@ -12,7 +12,10 @@ from tiny import tiny_settings
 
 from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main
-from legal_llm.eval import check_adapter, compare_runs, evaluate, keep_results
+from legal_llm.eval import evaluate
+from legal_llm.evaluation import compare_runs
+from legal_llm.report import keep_results
+from legal_llm.scoring import check_adapter
 from legal_llm.extract import Extractor, ExtractSettings, run_key
 from legal_llm.files import LegalLLMError
 from legal_llm.models import find_run

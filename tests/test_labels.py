@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from legal_llm.data import read_source
+from legal_llm.dataset import read_source
 from legal_llm.files import LegalLLMError
 
 LABELS = Path(__file__).parent / 'labels'

@@ -20,8 +20,9 @@ from legal_llm.models import (
     resolve_base,
     tokenizer_hash,
 )
-from legal_llm.rules import Hardware, Situation
-from legal_llm.train import open_run
+from legal_llm.platform import Hardware
+from legal_llm.rules import Situation
+from legal_llm.runs import open_run
 
 
 def tiny():

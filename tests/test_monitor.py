@@ -14,22 +14,8 @@ import pytest
 
 from legal_llm import monitor
 from legal_llm.files import LegalLLMError
-from legal_llm.monitor import (
-    KINDS,
-    Divergence,
-    Log,
-    NoLearning,
-    NonFinite,
-    NotebookView,
-    Slow,
-    Stopped,
-    TensorBoard,
-    TerminalView,
-    plot_run,
-    read_log,
-    seconds_left,
-    view_for,
-)
+from legal_llm.monitor import KINDS, Divergence, Log, NoLearning, NonFinite, Slow, Stopped, read_log
+from legal_llm.views import NotebookView, TensorBoard, TerminalView, plot_run, seconds_left, view_for
 
 BEGIN, SCREEN = dict(present=1.4, absent=0.25), dict(present=1.6, absent=0.3)
 

@@ -161,20 +161,26 @@ def test_a_failing_cell_fails(tmp_path):
 
 # A test asks whether the notebooks run, with the real model: less training than they show, and fewer contracts, tell
 # that too.
-TRAINED = 'probe_windows=96, max_packs=4, dev_every=2, dev_windows=32'
-LESS = {'week3_eval': {'limit=12': 'limit=3', 'limit=6': 'limit=2'}}
+CHANGES = dict(probe_windows=96, max_packs=4, dev_every=2, dev_windows=32)
+LESS = {'week3_eval': dict(dev_contracts=3, test_contracts=2)}
 
 
 @pytest.mark.parametrize('path', notebooks.notebooks(), ids=lambda p: p.stem)
 def test_notebook(path, outputs, monkeypatch):
     monkeypatch.setenv('LEGAL_LLM_WORKING', str(outputs))
-    notebooks.execute(path, instead=notebooks.trained(path.stem, TRAINED) | LESS.get(path.stem, {}))
+    trains = '\nchanges = {}' in '\n'.join(c.source for c in nbformat.read(path, 4).cells)
+    notebooks.execute(path, **dict(changes=CHANGES) if trains else {}, **LESS.get(path.stem, {}))
 
 
-def test_what_is_run_instead_must_be_there(tmp_path):
-    path = write(tmp_path / 'a.ipynb', '# a\n> b', 'x = 6*7\nassert x == 42')
-    notebooks.execute(path, instead={'6*7': '84//2'})
+def test_parameters_of_a_notebook(tmp_path):
+    path = write(tmp_path / 'a.ipynb', '# a\n> b', 'x = 41', 'assert x == 42')
+    nb = nbformat.read(path, 4)
+    nb.cells[1].metadata['tags'] = ['parameters']
+    nbformat.write(nb, path)
     with pytest.raises(CellExecutionError, match='AssertionError'):
-        notebooks.execute(path, instead={'6*7': '6*8'})
-    with pytest.raises(ValueError, match="a.ipynb has no cell with '6 \\* 7'"):
-        notebooks.execute(path, instead={'6 * 7': '42'})
+        notebooks.execute(path)
+    notebooks.execute(path, x=42)
+    with pytest.raises(ValueError, match='are not stored'):
+        notebooks.execute(path, store=True, x=42)
+    with pytest.raises(ValueError, match="0 cells have the tag parameters, and one is needed for .'x'."):
+        notebooks.execute(write(tmp_path / 'b.ipynb', '# a\n> b', 'x = 42'), x=42)

@@ -35,7 +35,9 @@ from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers, va
 from legal_llm.files import LegalLLMError
 from legal_llm.platform import environment
 from legal_llm.readers import _Finder, fingerprint, from_csv, load_contracts, save_quarantine
-from legal_llm.sources import Remote, download, find_source, label_categories, load_labels
+from legal_llm.download import download
+from legal_llm.labels import label_categories, load_labels
+from legal_llm.sources import Remote, find_source
 from legal_llm.squad import save_squad, to_squad
 from legal_llm.synthetic import write_contracts
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from legal_llm.categories import CATEGORIES
 from legal_llm.contracts import Clause, Contract
-from legal_llm.data import read_source
+from legal_llm.dataset import read_source
 from legal_llm.files import LegalLLMError
 from legal_llm.readers import load_contracts
 from legal_llm.splits import NEAR, SPLITS, families, near_duplicates, split_contracts, verify_no_leak

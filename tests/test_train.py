@@ -19,31 +19,24 @@ from safetensors.torch import load_file
 from tiny import tiny_settings
 
 from legal_llm import reader as reader_module
-from legal_llm import train as train_module
+from legal_llm import fit, launch, probe
+from legal_llm import job as job_module
 from legal_llm import trainer as trainer_module
 from legal_llm.compat import older
-from legal_llm.data import open_data, week1_data
+from legal_llm.weeks import week1_data
+from legal_llm.dataset import open_data
 from legal_llm.files import LegalLLMError
 from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
-from legal_llm.plan import padded
+from legal_llm.reader import padded
 from legal_llm.platform import Gpu, Hardware, environment
 from legal_llm.reader import LossWeights, Reader, load_head, load_reader, read_windows, step_gradients
-from legal_llm.train import (
-    TrainSettings,
-    bring_run,
-    in_time,
-    lay_out,
-    open_run,
-    prepare_training,
-    preset,
-    processes_in,
-    recorded_settings,
-    train,
-    train_on,
-    week2_run,
-    week2_settings,
-)
+from legal_llm.job import in_time, lay_out, prepare_training
+from legal_llm.launch import processes_in, train_on
+from legal_llm.weeks import week2_run
+from legal_llm.runs import bring_run, open_run, recorded_settings
+from legal_llm.settings import TrainSettings, preset, week2_settings
+from legal_llm.train import train
 
 
 @pytest.fixture(scope='module')
@@ -275,7 +268,7 @@ def test_any_watchdog_stops_the_training(settings, tmp_path, monkeypatch):
         def __call__(self, line):
             return 'it smells: give it a bath' if line['step'] == 2 else None
 
-    monkeypatch.setattr(train_module, 'Slow', Dog)
+    monkeypatch.setattr(fit, 'Slow', Dog)
     with pytest.raises(Stopped, match='stopped at step 2: it smells'):
         train(settings, tmp_path / 'run', progress=False)
     assert steps(train(settings, tmp_path / 'run', progress=False, watch=False)) == [1, 2, 3]
@@ -340,7 +333,7 @@ def test_the_reading_goes_on_where_it_was_interrupted(settings, tmp_path, monkey
     """The states are stored in pieces; a training that runs out of time between two goes on, and ends as if nothing had
     been; the head is fitted once
     """
-    monkeypatch.setattr(train_module, 'PIECE', 20)
+    monkeypatch.setattr(probe, 'PIECE', 20)
     alone, read = train(settings, tmp_path / 'alone', progress=False), []
     monkeypatch.setattr(
         reader_module,
@@ -454,7 +447,7 @@ def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, 
     one = train(s, tmp_path / 'one', progress=False)
     tests = str(Path(__file__).parent)
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')])))
-    monkeypatch.setattr(train_module, 'PROGRAM', 'sharded')
+    monkeypatch.setattr(launch, 'PROGRAM', 'sharded')
     two = train_on(None, s, tmp_path / 'two', progress=False, config=tmp_path / 'fsdp.yaml')
     a, b = weights(one), weights(two)
     assert a.keys() == b.keys() and all(a[k].shape == b[k].shape for k in a)
@@ -492,7 +485,7 @@ def test_a_configuration_that_cannot_be_used_is_refused(tmp_path, text, said):
 
 def test_sharing_a_model_needs_a_newer_accelerate(tmp_path, monkeypatch):
     (tmp_path / 'c.yaml').write_text(CONFIG)
-    monkeypatch.setattr(train_module, 'older', lambda package, version: True)
+    monkeypatch.setattr(launch, 'older', lambda package, version: True)
     with pytest.raises(LegalLLMError, match='sharing a model needs accelerate 1.6.*--gpus 2'):
         processes_in(tmp_path / 'c.yaml')
 
@@ -743,12 +736,12 @@ def test_hours_set_the_packs_by_the_speed_that_is_measured(settings):
 
 def test_a_training_in_hours_ends_where_it_was_to_end_although_the_speed_has_changed(settings, tmp_path, monkeypatch):
     s = replace(settings, hours=1.0, probe_windows=40)
-    monkeypatch.setattr(train_module, 'in_time', lambda *args: (20, 4))
+    monkeypatch.setattr(job_module, 'in_time', lambda *args: (20, 4))
     first = train(s, tmp_path / 'run', progress=False, max_hours=1e-9)
     assert (first.record['probe'], first.record['packs'], first.record['head']['windows']) == (20, 4, 20) and steps(
         first
     ) == [1]
-    monkeypatch.setattr(train_module, 'in_time', lambda *args: (40, 6))
+    monkeypatch.setattr(job_module, 'in_time', lambda *args: (40, 6))
     assert steps(train(s, tmp_path / 'run', progress=False)) == [1, 2]
 
 
@@ -837,9 +830,9 @@ GPUS = {
 def test_a_log_is_read_from_where_it_was_read_to(tmp_path):
     log = tmp_path / 'log.jsonl'
     log.write_bytes(b'{"step": 1}\n{"st')
-    assert train_module._new_lines(log, 0) == ([{'step': 1}], 12)
+    assert launch._new_lines(log, 0) == ([{'step': 1}], 12)
     log.write_bytes(b'{"step": 1}\n{"step": 2}\n')
-    assert train_module._new_lines(log, 12) == ([{'step': 2}], 24) and train_module._new_lines(log, 24) == ([], 24)
+    assert launch._new_lines(log, 12) == ([{'step': 2}], 24) and launch._new_lines(log, 24) == ([], 24)
 
 
 def test_the_last_step_is_never_out_of_time(settings, tmp_path):
@@ -851,8 +844,8 @@ def test_the_last_step_is_never_out_of_time(settings, tmp_path):
 @pytest.mark.parametrize('left, hours', [(None, None), (12.0, 11.75), (0.2, None), (0.0, None)])
 def test_a_platform_limits_the_hours(left, hours, monkeypatch):
     "A session that should have ended already is no limit: its beginning was mistaken"
-    monkeypatch.setattr(train_module, 'hours_left', lambda: left)
-    assert train_module._session_hours() == hours
+    monkeypatch.setattr(fit, 'hours_left', lambda: left)
+    assert fit.Deadline(0.0).hours == hours
 
 
 def kaggle(folder):

@@ -34,14 +34,15 @@ def make_tiny(folder: Path) -> Path:
 
 def make_data(folder: Path) -> Path:
     "A prepared data set of a few written contracts"
-    from legal_llm.data import DataSettings, prepare_data
+    from legal_llm.data import prepare_data
+    from legal_llm.dataset import DataSettings
 
     return prepare_data(DataSettings(n=21), folder, progress=False).path
 
 
 def tiny_settings(data, base, **settings):
     "Settings of a short training on the tiny model, without dev evaluations; `settings` differ, or are more"
-    from legal_llm.train import TrainSettings
+    from legal_llm.settings import TrainSettings
 
     usual = dict(dtype='float32', window_tokens=96, probe_windows=40, dev_every=0)
     return TrainSettings(data=str(data), base=str(base), **{**usual, **settings})

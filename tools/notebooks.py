@@ -18,24 +18,22 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
+KEPT = ['tags']  # of a cell's metadata, as settings.ini says
 # As the site lists them
 ORDER = re.findall(r'^ *- (\w+)\.ipynb$', (ROOT / '_quarto.yml').read_text(encoding='utf-8'), re.M)
 
 
-# How each of the weeks asks for a training
-TRAINS = {
-    'week2_train': 'week2_settings(data',
-    'week3_eval': 'week2_run(data, place',
-    'week4_demo': 'week2_run(week1_data(place), place',
-    'week4_share': 'week2_run(week1_data(place), place',
-}
-
-
-def trained(name: str, settings: str) -> dict[str, str]:
-    """What `execute` is to run instead for a notebook's training to have other settings, 'max_packs=24' for example; {}
-    where it trains nothing
+def with_parameters(nb, parameters: dict):
+    """A notebook with a cell of assignments behind the one that is tagged `parameters`, as papermill does it. Raises
+    ValueError where there is none.
     """
-    return {f'{TRAINS[name]})': f'{TRAINS[name]}, {settings})'} if name in TRAINS else {}
+    if parameters:
+        at = [i for i, cell in enumerate(nb.cells) if 'parameters' in cell.metadata.get('tags', ())]
+        if len(at) != 1:
+            raise ValueError(f'{len(at)} cells have the tag parameters, and one is needed for {sorted(parameters)}')
+        source = '\n'.join(f'{name} = {value!r}' for name, value in parameters.items())
+        nb.cells.insert(at[0] + 1, nbformat.v4.new_code_cell(source))
+    return nb
 
 
 def notebooks() -> list[Path]:
@@ -84,19 +82,15 @@ def skip_flags() -> set[str]:
     return set(ini['DEFAULT'].get('tst_flags', '').split())
 
 
-def execute(path: Path, store: bool = False, instead: dict[str, str] | None = None) -> float:
+def execute(path: Path, store: bool = False, **parameters) -> float:
     """Execute a notebook in a fresh process, in its own folder; store the outputs if asked to. Returns seconds; raises
     CellExecutionError.
 
-    `instead` says what is run in place of some text of its code; raises ValueError where no cell has that text."""
+    `parameters` are set behind the notebook's own, and then nothing can be stored."""
+    if store and parameters:
+        raise ValueError('outputs of a notebook with other parameters than its own are not stored')
     start = time.time()
-    nb = nbformat.read(path, as_version=4)
-    for old, new in (instead or {}).items():
-        having = [c for c in nb.cells if c.cell_type == 'code' and old in c.source]
-        if not having:
-            raise ValueError(f'{path.name} has no cell with {old!r}, for which {new!r} is to be run')
-        for cell in having:
-            cell.source = cell.source.replace(old, new)
+    nb = with_parameters(nbformat.read(path, as_version=4), parameters)
     client = Client(
         nb,
         timeout=None,
@@ -112,7 +106,7 @@ def execute(path: Path, store: bool = False, instead: dict[str, str] | None = No
         from nbdev.clean import clean_nb
 
         clean = loads(nbformat.writes(tidy_outputs(nb)))
-        clean_nb(clean)
+        clean_nb(clean, allowed_cell_metadata_keys=KEPT)
         write_nb(clean, path)
     return time.time() - start
 
