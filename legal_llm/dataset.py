@@ -117,8 +117,10 @@ class DataSettings:
     test: float = 0.1  # share for test, where the source has no test split of its own
     seed: int = 42
     n: int = 160  # contracts to write, for the sample
-    least: float = 0.3  # containment from which two contracts are near-duplicates, and stay on one side
-    keep_relatives: bool = False  # keep training contracts that are near-duplicates of an official test contract
+    near_duplicate_threshold: float = (
+        0.3  # containment from which two contracts are near-duplicates, and stay on one side
+    )
+    keep_near_duplicates: bool = False  # keep training contracts that are near-duplicates of an official test contract
 
     def __post_init__(self):
         if self.source not in WORDS and not Path(self.source).expanduser().exists():
@@ -240,7 +242,11 @@ def data_fingerprint(contracts, categories, settings):
     """Hash of what the contracts say, of their official split and of the settings; where they came from, and in which
     form, is no part of it.
     """
-    kept = {k: v for k, v in asdict(settings).items() if k not in ('source', 'n')}
+    s = settings
+    # under the names that they had first, so that a data set keeps its hash
+    kept = dict(
+        dev=s.dev, test=s.test, seed=s.seed, least=s.near_duplicate_threshold, keep_relatives=s.keep_near_duplicates
+    )
     parts = [
         _FORMAT,
         fingerprint(contracts),
@@ -364,11 +370,11 @@ def existing_data(
 def split_data(contracts: list[Contract], settings: DataSettings):  # `Splits`: train, dev and test, verified
     "Split as the settings say. Raises LegalLLMError where a split stays empty."
     s = settings
-    splits = split_contracts(contracts, s.dev, s.test, s.seed, s.least, s.keep_relatives)
+    splits = split_contracts(contracts, s.dev, s.test, s.seed, s.near_duplicate_threshold, s.keep_near_duplicates)
     if empty := [name for name, cs in splits.items() if not cs]:
         raise LegalLLMError(
             f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; "
-            "where many are on one form, raise `least` (legal-llm data --least), so that they count as different"
+            "where many are on one form, raise --near-duplicate-threshold, so that they count as different"
         )
     return splits
 

@@ -169,7 +169,7 @@ def probe_torch() -> dict:  # ready for JSON; 'gpus' holds one dict for each GPU
                 memory_gb=round(p.total_memory / 2**30, 1),
                 bf16=bool(bf16),
                 product=try_product(device),
-                four_bit=try_four_bit(device),
+                load_in_4bit=try_four_bit(device),
             )
         )
     return found | dict(arch_list=torch.cuda.get_arch_list())
@@ -462,7 +462,7 @@ def check_precision(facts: Facts) -> list[Finding]:
             'bfloat16' if all(g['bf16'] for g in gpus) else 'float16 with float32 adapters (bfloat16 would be emulated)'
         )
         out = [Finding('precision', 'green', kind)]
-        fault = next((g['four_bit'] for g in gpus if g['four_bit']), '')
+        fault = next((g['load_in_4bit'] for g in gpus if g['load_in_4bit']), '')
         if fault:
             return [*out, Finding('4-bit', 'amber', f'not working, base models are loaded in 16 bits: {fault}', cure)]
         return [*out, Finding('4-bit', 'green', 'quantised, multiplied and differentiated on the GPU')]

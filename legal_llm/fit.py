@@ -67,15 +67,15 @@ class Deadline:
 def settled(
     run,  # the `Run` that the folder holds, or None
     settings: TrainSettings,
-    change: bool,  # choose anew
+    allow_changes: bool,  # choose anew
 ) -> dict:  # arguments of `prepare_training`
     "What an earlier call has settled for a run that is resumed."
     if run is None:
         return {}
-    if change:
+    if allow_changes:
         return dict(limit=run.record.get('limit'))
     return dict(
-        asked={k: run.record[k] for k in ('dtype', 'four_bit', 'checkpointing', 'budget')},
+        asked={k: run.record[k] for k in ('dtype', 'load_in_4bit', 'gradient_checkpointing', 'max_pack_tokens')},
         limit=run.record.get('limit'),
         size=(run.record['probe'], run.record['packs']) if settings.hours else None,
     )
@@ -100,8 +100,8 @@ def begin_run(
         titles={s: [c.title for c in data.contracts(s)] for s in ('train', 'dev', 'test')},
         tokenizer=tokenizer_hash(job.tokenizer),
         **job.choices.to_dict(),
-        lr=job.lr,
-        warmup=job.warmup,
+        learning_rate=job.learning_rate,
+        warmup_steps=job.warmup_steps,
         probe=len(job.probe),
         packs=len(job.packs),
         steps=job.plan.steps,
@@ -131,15 +131,15 @@ def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: 
     arguments = TrainingArguments(
         output_dir=str(out / 'checkpoints'),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=s.accumulation // job.processes,
+        gradient_accumulation_steps=s.gradient_accumulation_steps // job.processes,
         num_train_epochs=1,
-        learning_rate=job.lr,
+        learning_rate=job.learning_rate,
         lr_scheduler_type='cosine',
-        warmup_steps=job.warmup,
-        max_grad_norm=s.clip,
+        warmup_steps=job.warmup_steps,
+        max_grad_norm=s.max_grad_norm,
         weight_decay=0.0,
         seed=s.seed,
-        save_steps=s.save_every,
+        save_steps=s.save_steps,
         logging_strategy='no',
         logging_nan_inf_filter=False,
         report_to=[],
@@ -163,16 +163,25 @@ def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: 
         for v in views:
             v.note(sentence)
 
-    budget = record.get('limit', job.choices['budget'])
+    budget = record.get('limit', job.choices['max_pack_tokens'])
     trainer = PackTrainer(
-        job.reader, arguments, job.packs, LossWeights(s.present, s.absent), budget, s.head_lr, s.keep, smaller
+        job.reader,
+        arguments,
+        job.packs,
+        LossWeights(s.loss_weight_present, s.loss_weight_absent),
+        budget,
+        s.head_learning_rate,
+        s.save_total_limit,
+        smaller,
     )
-    every = max(50, steps // 8) if s.dev_every is None else s.dev_every
+    every = max(50, steps // 8) if s.eval_steps is None else s.eval_steps
     looked = (
-        dev_examples(data, job.tokenizer, s.window_tokens, s.min_probability, s.dev_windows, s.seed) if every else []
+        dev_examples(data, job.tokenizer, s.window_tokens, s.min_probability, s.eval_windows, s.seed) if every else []
     )
     dogs = (
-        [NonFinite(patience=25 if arguments.fp16 else 0), Divergence(), NoLearning(job.warmup), Slow()] if watch else []
+        [NonFinite(patience=25 if arguments.fp16 else 0), Divergence(), NoLearning(job.warmup_steps), Slow()]
+        if watch
+        else []
     )
     callback = Watch(
         trainer,
@@ -181,7 +190,7 @@ def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: 
         views,
         lambda: score_examples(job.reader, looked, trainer.budget, dtype),
         every if looked else 0,
-        s.patience,
+        s.early_stopping_patience,
     )
     trainer.add_callback(callback)
     return trainer, callback
@@ -245,7 +254,7 @@ def fit_run(
                 save_json(out / 'record.json', {**run.record, 'stopped': said})
             raise
         if enough:
-            early = f"stopped early: no better dev score in {settings.patience} looks"
+            early = f"stopped early: no better dev score in {settings.early_stopping_patience} looks"
             watcher.end(early if watcher.stopped_early else 'done')
             _finish(out, run.record, data, watcher)
             return

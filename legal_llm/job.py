@@ -32,13 +32,13 @@ def lay_out(
     s, rng, order = settings, np.random.default_rng(settings.seed), []
     if s.max_packs == 0:
         return []
-    per_step, wanted = s.pack_windows * s.accumulation, int(s.epochs * len(examples))
+    per_step, wanted = s.pack_windows * s.gradient_accumulation_steps, int(s.num_train_epochs * len(examples))
     if s.max_packs:
         wanted = min(wanted, s.max_packs * s.pack_windows)
     if wanted < per_step:
         raise LegalLLMError(
-            f"{wanted} windows fill no step of {s.accumulation} x {s.pack_windows}: raise --epochs, or lower "
-            "--accumulation or --pack-windows"
+            f"{wanted} windows fill no step of {s.gradient_accumulation_steps} x {s.pack_windows}: raise "
+            "--num-train-epochs, or lower --gradient-accumulation-steps or --pack-windows"
         )
     # backwards: the head is fitted on the first of the same permutation, and these are new to it
     while len(order) < wanted:
@@ -60,8 +60,8 @@ class Job:
     packs: list[list[Example]]
     choices: Choices
     plan: Plan
-    lr: float
-    warmup: int  # steps
+    learning_rate: float
+    warmup_steps: int  # steps
     processes: int
 
     def _repr_markdown_(self):
@@ -75,7 +75,7 @@ def in_time(
     hours: float,
     probe: list[Example],  # windows to fit the head on, in the order in which they are to be read
     packs: list[list[Example]],
-    accumulation: int,  # packs in a step, over all processes
+    gradient_accumulation_steps: int,  # packs in a step, over all processes
     measured: Measured,
     processes: int,
 ) -> tuple[int, int]:  # windows to fit the head on, and packs
@@ -93,21 +93,21 @@ def in_time(
         for measured_at, tokens in ((measured.reading, map(len, probe)), (measured.seconds, map(padded, packs)))
     )
     heads = int(np.searchsorted(read, left / 3, 'right')) if packs else int(np.searchsorted(read, left, 'right'))
-    steps = int(np.searchsorted(step, left - (read[heads - 1] if heads else 0), 'right')) // accumulation
+    steps = int(np.searchsorted(step, left - (read[heads - 1] if heads else 0), 'right')) // gradient_accumulation_steps
     if packs and not steps:
         raise LegalLLMError(
             f"hours={hours:g} is not enough for one step, which takes "
-            f"{clock(step[min(accumulation, len(step)) - 1] / processes)} here: give more, or choose a smaller base "
-            "model"
+            f"{clock(step[min(gradient_accumulation_steps, len(step)) - 1] / processes)} here: give more, or choose a "
+            "smaller base model"
         )
-    return heads, steps * accumulation
+    return heads, steps * gradient_accumulation_steps
 
 # %% ../nbs/week2_job.ipynb #91216d65
 def prepare_training(
     settings: TrainSettings,
     out,  # run folder to be
     asked: dict = {},  # choices that are settled already, by name
-    check: bool = False,  # hold the first pack against separate sequences
+    verify_packing: bool = False,  # hold the first pack against separate sequences
     limit: int | None = None,  # tokens computed at once, at most, where memory has run out before
     processes: int | None = None,  # that will train side by side; None: as many as were started with this one
     shards: int | None = None,  # processes that will share the weights; None: as this one was started
@@ -126,10 +126,10 @@ def prepare_training(
     data = open_data(settings.data)
     processes = processes or int(os.environ.get('WORLD_SIZE', 1))
     shards = shards or sharded()
-    if s.accumulation % processes:
+    if s.gradient_accumulation_steps % processes:
         raise LegalLLMError(
-            f"accumulation={s.accumulation} packs a step cannot be shared by {processes} processes: give a multiple "
-            f"of {processes}"
+            f"gradient_accumulation_steps={s.gradient_accumulation_steps} packs a step cannot be shared by "
+            f"{processes} processes: give a multiple of {processes}"
         )
     if shards > 1 and s.probe_windows is None:
         raise LegalLLMError(
@@ -140,8 +140,8 @@ def prepare_training(
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
     limit_threads()
     set_seed(s.seed)
-    tokenizer = load_tokenizer(s.base)
-    config = AutoConfig.from_pretrained(resolve_base(s.base))
+    tokenizer = load_tokenizer(s.base_model)
+    config = AutoConfig.from_pretrained(resolve_base(s.base_model))
     config.num_hidden_layers = s.num_hidden_layers or config.num_hidden_layers
     examples = data.examples('train', tokenizer, s.window_tokens, s.min_probability)
     if not examples:
@@ -149,28 +149,52 @@ def prepare_training(
             "the screen leaves nothing in doubt, so there is nothing to learn: lower --min-probability, or prepare "
             "more contracts"
         )
-    asked = {**dict(dtype=s.dtype, four_bit=s.four_bit, checkpointing=s.checkpointing, budget=s.budget), **asked}
-    choices = choose(situation(config, s.window_tokens, s.pack_windows, s.r, shards), **asked)
+    asked = {
+        **dict(
+            dtype=s.dtype,
+            load_in_4bit=s.load_in_4bit,
+            gradient_checkpointing=s.gradient_checkpointing,
+            max_pack_tokens=s.max_pack_tokens,
+        ),
+        **asked,
+    }
+    choices = choose(situation(config, s.window_tokens, s.pack_windows, s.lora_r, shards), **asked)
     packs = lay_out(examples, s)
     some = np.random.default_rng(s.seed).permutation(len(examples))[: s.probe_windows]
     if size:
         some, packs = some[: size[0]], packs[: size[1]]
-    base = load_base(s.base, choices['dtype'], choices['four_bit'], shards, s.num_hidden_layers)
-    parameters, weights = base.num_parameters(), LossWeights(s.present, s.absent)
+    base = load_base(s.base_model, choices['dtype'], choices['load_in_4bit'], shards, s.num_hidden_layers)
+    parameters, weights = base.num_parameters(), LossWeights(s.loss_weight_present, s.loss_weight_absent)
     reader = Reader(
-        add_lora(base, s.r, s.alpha, s.dropout, s.seed, choices['checkpointing'], **s.lora), len(data.categories)
+        add_lora(
+            base, s.lora_r, s.lora_alpha, s.lora_dropout, s.seed, choices['gradient_checkpointing'], **s.lora_options
+        ),
+        len(data.categories),
     )
     tried = packs or [examples[: s.pack_windows]]
-    if check:
-        _check(reader, tried[0], weights, choices)
-    measured = preflight(reader, tried, weights, out, s.keep, choices['dtype'], shards == 1, limit or choices['budget'])
+    if verify_packing:
+        _verify_packing(reader, tried[0], weights, choices)
+    measured = preflight(
+        reader,
+        tried,
+        weights,
+        out,
+        s.save_total_limit,
+        choices['dtype'],
+        shards == 1,
+        limit or choices['max_pack_tokens'],
+    )
     if s.hours and not size:
-        heads, n = agreed(in_time(s.hours, [examples[i] for i in some], packs, s.accumulation, measured, processes))
+        heads, n = agreed(
+            in_time(s.hours, [examples[i] for i in some], packs, s.gradient_accumulation_steps, measured, processes)
+        )
         some, packs = some[:heads], packs[:n]
     probe = [examples[i] for i in np.sort(some)]
-    plan = make_plan(packs, probe, s.accumulation // processes, processes, measured)
-    warmup = min(50, plan.steps // 10) if s.warmup is None else s.warmup
-    return Job(reader, tokenizer, probe, packs, choices, plan, s.lr or default_lr(parameters), warmup, processes)
+    plan = make_plan(packs, probe, s.gradient_accumulation_steps // processes, processes, measured)
+    warmup = min(50, plan.steps // 10) if s.warmup_steps is None else s.warmup_steps
+    return Job(
+        reader, tokenizer, probe, packs, choices, plan, s.learning_rate or default_lr(parameters), warmup, processes
+    )
 
 # %% ../nbs/week2_job.ipynb #c7696aa2
 def is_first() -> bool:
@@ -190,11 +214,11 @@ def agreed(value):
     return broadcast_object_list([value])[0]
 
 # %% ../nbs/week2_job.ipynb #7106774b
-def _check(reader, pack, weights, choices):
+def _verify_packing(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
     from legal_llm.reader import check_pack
 
-    most = 1e-3 if choices['dtype'] == 'float32' and not choices['four_bit'] else 0.1
+    most = 1e-3 if choices['dtype'] == 'float32' and not choices['load_in_4bit'] else 0.1
     cast, scale = as_trained(reader.head.weight.device, choices['dtype'])
     with cast, some_head(reader):
         error = check_pack(reader, pack, weights, scale=scale)

@@ -120,16 +120,16 @@ def train_on(
     if processes == 1 and not (config or options):
         return train(settings, out, progress, max_hours=max_hours)
     check_gpus(processes)
-    if settings.accumulation % processes:
+    if settings.gradient_accumulation_steps % processes:
         raise LegalLLMError(
-            f"accumulation={settings.accumulation} packs a step cannot be shared by {processes} processes: give a "
-            f"multiple of {processes}"
+            f"gradient_accumulation_steps={settings.gradient_accumulation_steps} packs a step cannot be shared by "
+            f"{processes} processes: give a multiple of {processes}"
         )
-    run = existing_run(out, settings, open_data(settings.data), '--change' in options)
+    run = existing_run(out, settings, open_data(settings.data), '--allow-changes' in options)
     if run and run.record['finished']:
         return run
     free_gpu()
-    resolve_base(settings.base)  # unpacked once, not by each process
+    resolve_base(settings.base_model)  # unpacked once, not by each process
     with tempfile.TemporaryDirectory() as folder:
         record = save_json(Path(folder) / 'record.json', dict(settings=asdict(settings)))
         said = Path(folder) / 'said.txt'
@@ -153,7 +153,7 @@ def train_on(
             '-m',
             PROGRAM,
             'train',
-            '--record',
+            '--from-record',
             str(record),
             '--out',
             str(out),

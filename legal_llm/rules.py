@@ -131,10 +131,10 @@ def _bytes(dtype: str) -> int:
 def weights_gb(
     shape: Shape,
     dtype: str,  # float32, float16 or bfloat16
-    four_bit: bool,
+    load_in_4bit: bool,
 ) -> float:  # GiB
     "Memory of the frozen weights."
-    return (shape.linear * NF4 + shape.other * 4 if four_bit else shape.parameters * _bytes(dtype)) / 2**30
+    return (shape.linear * NF4 + shape.other * 4 if load_in_4bit else shape.parameters * _bytes(dtype)) / 2**30
 
 # %% ../nbs/week2_rules.ipynb #4092020f
 def layer_bytes(shape: Shape, dtype: str, gpu: bool) -> int:  # bytes
@@ -147,24 +147,24 @@ def activations_gb(
     shape: Shape,
     tokens: int,  # in the pack
     dtype: str,
-    checkpointing: bool,
+    gradient_checkpointing: bool,
     gpu: bool,
 ) -> float:  # GiB
     """Memory that forward and backward over one pack take beside the weights: an estimate, which preflight checks by
     measuring.
     """
     layer = layer_bytes(shape, dtype, gpu)
-    kept = shape.layers * 4 * shape.hidden + layer if checkpointing else shape.layers * layer
+    kept = shape.layers * 4 * shape.hidden + layer if gradient_checkpointing else shape.layers * layer
     return tokens * (kept + layer + 8 * shape.hidden) * (1 if gpu else HEAP) / 2**30
 
 # %% ../nbs/week2_rules.ipynb #aef07188
-def room_gb(s: Situation, dtype: str, four_bit: bool) -> float:  # GiB
+def room_gb(s: Situation, dtype: str, load_in_4bit: bool) -> float:  # GiB
     """What is left for activations beside weights, adapter, optimizer, and what CUDA (1.5 GiB) or Python and its
     libraries (2 GiB) take.
     """
     return (
         s.memory_gb
-        - weights_gb(s.shape, dtype, four_bit) / s.shards
+        - weights_gb(s.shape, dtype, load_in_4bit) / s.shards
         - 16 * s.shape.adapter(s.r) / 2**30
         - (1.5 if s.gpu else 2.0)
     )
@@ -190,21 +190,29 @@ def _numbers(s: Situation, c: dict) -> dict:
         shards=s.shards,
         half=weights_gb(s.shape, 'float16', False),
     )
-    if 'budget' not in c:
+    if 'max_pack_tokens' not in c:
         return said
-    longest = min(c['budget'], s.most)
+    longest = min(c['max_pack_tokens'], s.most)
     needs = {
         name: activations_gb(s.shape, longest, c['dtype'], on, bool(s.gpu))
         for name, on in (('kept', False), ('again', True))
     }
-    return said | needs | dict(budget=c['budget'], longest=longest, room=max(0, room_gb(s, c['dtype'], c['four_bit'])))
+    return (
+        said
+        | needs
+        | dict(
+            max_pack_tokens=c['max_pack_tokens'],
+            longest=longest,
+            room=max(0, room_gb(s, c['dtype'], c['load_in_4bit'])),
+        )
+    )
 
 # %% ../nbs/week2_rules.ipynb #74bd7b12
-def _fits(s: Situation, c: dict, tokens: int, checkpointing: bool = True) -> bool:
+def _fits(s: Situation, c: dict, tokens: int, gradient_checkpointing: bool = True) -> bool:
     "Whether packs of so many tokens hold a window, and the longest can be trained on in the memory that is left."
     return s.window <= tokens and activations_gb(
-        s.shape, min(tokens, s.most), c['dtype'], checkpointing, bool(s.gpu)
-    ) <= room_gb(s, c['dtype'], c['four_bit'])
+        s.shape, min(tokens, s.most), c['dtype'], gradient_checkpointing, bool(s.gpu)
+    ) <= room_gb(s, c['dtype'], c['load_in_4bit'])
 
 
 def _large(s: Situation) -> bool:
@@ -236,63 +244,81 @@ RULES = (
         lambda s, c: s.hardware.cpu_bf16,
     ),
     Rule('dtype', 'float32', "the processor has no 16-bit arithmetic"),
-    Rule('four_bit', False, "on a processor 4 bits save memory, not time: only when asked for", lambda s, c: not s.gpu),
     Rule(
-        'four_bit',
+        'load_in_4bit',
+        False,
+        "on a processor 4 bits save memory, not time: only when asked for",
+        lambda s, c: not s.gpu,
+    ),
+    Rule(
+        'load_in_4bit',
         False,
         "FSDP shares the weights over {shards} processes, and 4-bit ones cannot be shared",
         lambda s, c: s.shards > 1,
     ),
     Rule(
-        'four_bit',
+        'load_in_4bit',
         False,
         "16-bit weights take {half:.1f} GiB, no more than a third of {memory:.1f} GiB",
         lambda s, c: not _large(s),
     ),
     Rule(
-        'four_bit',
+        'load_in_4bit',
         False,
         "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes needs capability 6.0 and {gpu} has "
         "{capability}",
         lambda s, c: s.capability < BNB_GPU,
     ),
     Rule(
-        'four_bit',
+        'load_in_4bit',
         False,
         "16-bit weights take {half:.1f} of {memory:.1f} GiB, but bitsandbytes is not installed",
         lambda s, c: not s.bitsandbytes,
     ),
     Rule(
-        'four_bit',
+        'load_in_4bit',
         True,
         "16-bit weights would take {half:.1f} GiB, more than a third of {memory:.1f} GiB: NF4 with double "
         "quantisation, computed in the number format above",
     ),
     Rule(
-        'budget',
+        'max_pack_tokens',
         16384,
         "{memory:.0f} GiB of GPU memory",
         lambda s, c: s.gpu and s.memory_gb >= 40 and _fits(s, c, 16384),
     ),
     Rule(
-        'budget', 8192, "{memory:.0f} GiB of GPU memory", lambda s, c: s.gpu and s.memory_gb >= 20 and _fits(s, c, 8192)
+        'max_pack_tokens',
+        8192,
+        "{memory:.0f} GiB of GPU memory",
+        lambda s, c: s.gpu and s.memory_gb >= 20 and _fits(s, c, 8192),
     ),
-    Rule('budget', 4096, "{memory:.0f} GiB of memory", lambda s, c: (s.gpu or s.memory_gb >= 16) and _fits(s, c, 4096)),
-    Rule('budget', 2048, "{memory:.0f} GiB of memory", lambda s, c: (s.gpu or s.memory_gb >= 8) and _fits(s, c, 2048)),
     Rule(
-        'budget',
+        'max_pack_tokens',
+        4096,
+        "{memory:.0f} GiB of memory",
+        lambda s, c: (s.gpu or s.memory_gb >= 16) and _fits(s, c, 4096),
+    ),
+    Rule(
+        'max_pack_tokens',
+        2048,
+        "{memory:.0f} GiB of memory",
+        lambda s, c: (s.gpu or s.memory_gb >= 8) and _fits(s, c, 2048),
+    ),
+    Rule(
+        'max_pack_tokens',
         lambda s: max(1536, s.window),
         "the least that is useful and holds a window of {window} tokens; there are {memory:.1f} GiB of memory",
     ),
     Rule(
-        'checkpointing',
+        'gradient_checkpointing',
         False,
         "a pack of {longest:,} tokens keeps about {kept:.1f} GiB, and {room:.1f} GiB are left beside weights and "
         "adapter",
-        lambda s, c: _fits(s, c, c['budget'], False),
+        lambda s, c: _fits(s, c, c['max_pack_tokens'], False),
     ),
     Rule(
-        'checkpointing',
+        'gradient_checkpointing',
         True,
         "a pack of {longest:,} tokens would keep about {kept:.1f} GiB, and {room:.1f} GiB are left; {again:.1f} GiB "
         "when each layer is computed again, for one more forward pass",
@@ -301,7 +327,9 @@ RULES = (
 SETTINGS = tuple(dict.fromkeys(rule.setting for rule in RULES))  # in the order in which they are decided
 
 # %% ../nbs/week2_rules.ipynb #7e42e3d9
-_VALUES = dict(dtype=('float32', 'float16', 'bfloat16'), four_bit=(False, True), checkpointing=(False, True))
+_VALUES = dict(
+    dtype=('float32', 'float16', 'bfloat16'), load_in_4bit=(False, True), gradient_checkpointing=(False, True)
+)
 
 CONFLICTS = (  # (when, what is wrong and what to do)
     (
@@ -313,23 +341,23 @@ CONFLICTS = (  # (when, what is wrong and what to do)
         "dtype=float16 is for GPUs, and there is none: use float32, bfloat16 or auto",
     ),
     (
-        lambda s, c: c['four_bit'] and not s.bitsandbytes,
+        lambda s, c: c['load_in_4bit'] and not s.bitsandbytes,
         "four_bit needs bitsandbytes, which is not installed: pip install \""
         + next(p.spec for p in PACKAGES if p.name == 'bitsandbytes')
         + "\", or leave four_bit out",
     ),
     (
-        lambda s, c: c['four_bit'] and s.shards > 1,
+        lambda s, c: c['load_in_4bit'] and s.shards > 1,
         "four_bit weights cannot be shared over processes (FSDP): leave four_bit out, or leave the configuration file "
         "out and train with --gpus {shards}",
     ),
     (
-        lambda s, c: c['four_bit'] and s.gpu and s.capability < BNB_GPU,
+        lambda s, c: c['load_in_4bit'] and s.gpu and s.capability < BNB_GPU,
         "four_bit needs capability 6.0, and {gpu} has {capability}: leave four_bit out, and choose a smaller base "
         "model if the weights do not fit",
     ),
     (
-        lambda s, c: c['four_bit'] and not s.gpu and _older(s.bitsandbytes, BNB_CPU),
+        lambda s, c: c['load_in_4bit'] and not s.gpu and _older(s.bitsandbytes, BNB_CPU),
         "four_bit on a processor needs bitsandbytes "
         + BNB_CPU
         + ": pip install --upgrade \"bitsandbytes>="
@@ -337,11 +365,11 @@ CONFLICTS = (  # (when, what is wrong and what to do)
         + "\", or leave four_bit out",
     ),
     (
-        lambda s, c: c['budget'] < s.window,
+        lambda s, c: c['max_pack_tokens'] < s.window,
         "budget={budget} holds no window of {window} tokens: give at least {window}, or cut smaller windows",
     ),
     (
-        lambda s, c: weights_gb(s.shape, c['dtype'], c['four_bit']) / s.shards > s.memory_gb,
+        lambda s, c: weights_gb(s.shape, c['dtype'], c['load_in_4bit']) / s.shards > s.memory_gb,
         "the base model's weights take {weights:.1f} GiB, and there are {memory:.1f} GiB: choose a smaller base "
         "model, or four_bit where that is possible",
     ),
@@ -418,6 +446,6 @@ def choose(
     for when, sentence in CONFLICTS:
         if when(s, c):
             raise LegalLLMError(
-                sentence.format(**_numbers(s, c), weights=weights_gb(s.shape, c['dtype'], c['four_bit']))
+                sentence.format(**_numbers(s, c), weights=weights_gb(s.shape, c['dtype'], c['load_in_4bit']))
             )
     return Choices(c, reasons)

@@ -15,7 +15,7 @@ from .models import PORTABLE, find_adapter, find_run
 from .monitor import read_log
 from .platform import Environment, environment, folders_with
 from .screen import Screen, load_screen
-from .settings import TrainSettings
+from .settings import TrainSettings, read_record
 
 # %% auto #0
 __all__ = ['Run', 'portable', 'open_run', 'existing_run', 'bring_run', 'recorded_settings']
@@ -59,8 +59,8 @@ class Run:
         r = self.record
         rows = [
             ('run folder', short_path(self.path)),
-            ('base model', r['settings']['base']),
-            ('number format', r['dtype'] + (', 4-bit weights' if r['four_bit'] else '')),
+            ('base model', r['settings']['base_model']),
+            ('number format', r['dtype'] + (', 4-bit weights' if r['load_in_4bit'] else '')),
         ]
         if h := r.get('head'):
             rows.append(
@@ -73,7 +73,7 @@ class Run:
             ('packs', f"{r['packs']:,}"),
             ('steps', f"{r['steps']:,}"),
             ('tokens', f"{r['tokens']:,}"),
-            ('learning rate', r['lr']),
+            ('learning rate', r['learning_rate']),
             ('minutes', round(r.get('minutes', 0), 1)),
         ]
         if b := r.get('best'):
@@ -89,7 +89,10 @@ class Run:
 # %% ../nbs/week2_runs.ipynb #7e8cc1fb
 def portable(record: dict) -> dict:
     "The part of a run's record that an adapter takes along wherever it goes: no paths, no titles of contracts."
-    kept = 'categories tokenizer dtype four_bit adapter data head packs steps tokens lr minutes best machine versions'
+    kept = (
+        'categories tokenizer dtype load_in_4bit adapter data head packs steps tokens learning_rate minutes best '
+        'machine versions'
+    )
     settings = {k: v for k, v in record['settings'].items() if k != 'data'}
     return dict(
         {k: record[k] for k in kept.split() if k in record}, settings=settings, source=Path(record['source']).name
@@ -107,7 +110,7 @@ def open_run(
         path = path.parent
     for name in ('record.json', PORTABLE):
         if (path / name).exists():
-            return Run(path, json.loads((path / name).read_text(encoding='utf-8')))
+            return Run(path, read_record(path / name))
     if (path / 'adapter_config.json').exists():
         raise LegalLLMError(
             f"{path} is an adapter without {PORTABLE}, which says what it was taught: copy the whole `adapter` folder "
@@ -118,14 +121,14 @@ def open_run(
     )
 
 # %% ../nbs/week2_runs.ipynb #a1baaf28
-_FIXED = ('base', 'num_hidden_layers', 'r', 'alpha', 'lora')
+_FIXED = ('base_model', 'num_hidden_layers', 'lora_r', 'lora_alpha', 'lora_options')
 
 
 def existing_run(
     out,
     settings: TrainSettings,
     data: DataSet,
-    change: bool,  # settings and data may have changed
+    allow_changes: bool,  # settings and data may have changed
 ) -> Run | None:  # None: the folder is empty
     "The run that `out` holds, whole where it is finished. Raises LegalLLMError where it is another one."
     out = Path(out)
@@ -140,10 +143,10 @@ def existing_run(
     said = ', '.join(f"{k} was {old.get(k, 'unknown')} and is {new[k]}" for k in other[:3]) + (
         ', …' if len(other) > 3 else ''
     )
-    if other and not change:
+    if other and not allow_changes:
         raise LegalLLMError(
-            f"{out} holds a run with other settings or other data ({said}): choose another --out, or go on with the "
-            "new ones with --change"
+            f"{out} holds a run with other settings or other data ({said}): choose another --out, or train on with "
+            "the new ones with --allow-changes"
         )
     if other and (run.record['finished'] or set(other) & set(_FIXED)):
         raise LegalLLMError(
@@ -208,7 +211,7 @@ def recorded_settings(
 
     path = Path(record)
     try:
-        r = json.loads(path.read_text(encoding='utf-8'))
+        r = read_record(path)
     except (OSError, ValueError) as e:
         raise LegalLLMError(f"{path} cannot be read as a record ({e}): give the record.json of a run folder") from e
     known = {f.name for f in fields(TrainSettings)}

@@ -69,7 +69,7 @@ SYSTEMS = {
 def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str:  # 16 hex digits
     "What saved scores depend on."
     s = extractor.settings
-    read_by = run.record['settings']['base'] if system == 'asked' else run.adapter_hash
+    read_by = run.record['settings']['base_model'] if system == 'asked' else run.adapter_hash
     parts = [
         read_by,
         sha256_of(run.adapter / 'screen.npz'),
@@ -104,7 +104,7 @@ def score_contracts(
             if not file.exists():
                 if system == 'asked':
                     model = model or load_base(
-                        run.record['settings']['base'], four_bit=run.record['four_bit'], causal=True
+                        run.record['settings']['base_model'], load_in_4bit=run.record['load_in_4bit'], causal=True
                     )
                     s = ask_contract(
                         model, extractor.tokenizer, c.text, Extractor(extractor.screen).score(c.text), run.categories

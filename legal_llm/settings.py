@@ -4,16 +4,18 @@
 
 # %% ../nbs/week2_settings.ipynb #d175d283
 from __future__ import annotations
-import math
+import json, math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from .dataset import MIN_PROBABILITY, DataSet
 from .files import LegalLLMError
 from .platform import Hardware, hardware
 
 # %% auto #0
-__all__ = ['LARGE', 'PRESETS', 'TrainSettings', 'default_lr', 'Preset', 'preset', 'week2_settings']
+__all__ = ['ALIASES', 'SMALL', 'LARGE', 'PRESETS', 'TrainSettings', 'read_record', 'default_lr', 'Preset', 'preset',
+           'week2_settings']
 
 # %% ../nbs/week2_settings.ipynb #5acf25e6
 @dataclass(frozen=True)
@@ -21,97 +23,162 @@ class TrainSettings:
     "What decides the outcome of a training."
 
     data: str  # folder of a prepared data set
-    base: str = 'smollm2'  # base model: a short name, a folder or a hub name
+    base_model: str = 'smollm2'  # a short name, a folder or a hub name
     dtype: str = 'auto'  # number format of the frozen weights; adapter and head are float32 in any case
-    four_bit: bool | None = None  # NF4 weights (QLoRA)
-    checkpointing: bool | None = None  # compute each layer again in the backward pass: less memory, a third more time
+    load_in_4bit: bool | None = None  # NF4 weights (QLoRA)
+    gradient_checkpointing: bool | None = (
+        None  # compute each layer again in the backward pass: less memory, a third more time
+    )
     # layers of the base model that are used, the first ones, which saves time; None: all
     num_hidden_layers: int | None = None
     window_tokens: int = 177  # tokens in a window, at most: a sentence and what comes before it
     # of the screen: a sentence is read if a category of it is at least as probable
     min_probability: float = MIN_PROBABILITY
-    r: int = 16  # LoRA rank
-    alpha: int = 32  # LoRA scale
-    dropout: float = 0.05  # LoRA dropout
+    lora_r: int = 16  # LoRA rank
+    lora_alpha: int = 32  # LoRA scale
+    lora_dropout: float = 0.05  # LoRA dropout
     # further options of peft's LoraConfig, such as use_rslora, layers_to_transform
-    lora: dict = field(default_factory=dict)
-    lr: float | None = None  # learning rate of the adapter; None: 2e-4 below a billion parameters, 1e-4 above
-    head_lr: float | None = None  # learning rate of the head; None: the same
+    lora_options: dict = field(default_factory=dict)
+    learning_rate: float | None = (
+        None  # learning rate of the adapter; None: 2e-4 below a billion parameters, 1e-4 above
+    )
+    head_learning_rate: float | None = None  # learning rate of the head; None: the same
     penalty: float = 300.0  # of the head's squared weights when it is fitted on the frozen model
     # training windows that the head is fitted on, drawn at random; None: all; 0: it begins with zeros
     probe_windows: int | None = None
-    epochs: float = 1.0  # passes over the training windows
+    num_train_epochs: float = 1.0  # passes over the training windows
     max_packs: int | None = None  # stop after so many packs; 0: nothing but the head is fitted
     # that head and fine-tuning may take, on this machine: sets the number of packs by the speed that is measured; None:
     # as many as there are
     hours: float | None = None
     pack_windows: int = 16  # windows in a pack
-    accumulation: int = 1  # packs in an optimiser step, over all processes
+    gradient_accumulation_steps: int = 1  # packs in an optimiser step, over all processes
     # steps over which the learning rate rises, before it falls along a cosine; None: 50, or a tenth of the steps if
     # that is less
-    warmup: int | None = None
-    clip: float = 1.0  # largest gradient norm
-    present: float = 1.0  # loss weight of pairs that are so
-    absent: float = 1.0  # loss weight of pairs that are not
-    budget: int | None = None  # tokens computed at once, at most; a larger pack is computed in parts
-    dev_every: int | None = None  # steps between looks at dev; 0: none. None: an eighth of the training, 50 at least
-    dev_windows: int = 256  # windows in a look
-    patience: int = 3  # looks without a better score after which the training stops; 0: never
-    save_every: int = 50  # steps between checkpoints
-    keep: int = 2  # checkpoints kept, 2 to 5
+    warmup_steps: int | None = None
+    max_grad_norm: float = 1.0  # largest gradient norm
+    loss_weight_present: float = 1.0  # loss weight of pairs that are so
+    loss_weight_absent: float = 1.0  # loss weight of pairs that are not
+    max_pack_tokens: int | None = None  # tokens computed at once, at most; a larger pack is computed in parts
+    eval_steps: int | None = (
+        None  # steps between dev evaluations; 0: none. None: an eighth of the training, 50 at least
+    )
+    eval_windows: int = 256  # windows in a dev evaluation
+    early_stopping_patience: int = 3  # dev evaluations without a better score after which the training stops; 0: never
+    save_steps: int = 50  # steps between checkpoints
+    save_total_limit: int = 2  # checkpoints kept, 2 to 5
     seed: int = 42
 
     def __post_init__(self):
-        for name in ('r', 'alpha', 'pack_windows', 'accumulation', 'save_every', 'dev_windows', 'num_hidden_layers'):
+        for name in (
+            'lora_r',
+            'lora_alpha',
+            'pack_windows',
+            'gradient_accumulation_steps',
+            'save_steps',
+            'eval_windows',
+            'num_hidden_layers',
+        ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give 1 or more")
-        for name in ('epochs', 'clip', 'lr', 'head_lr', 'penalty', 'hours'):
+        for name in ('num_train_epochs', 'max_grad_norm', 'learning_rate', 'head_learning_rate', 'penalty', 'hours'):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise LegalLLMError(f"{name}={getattr(self, name)} is too small: give a number above 0")
-        for name in ('warmup', 'dev_every', 'patience', 'present', 'absent', 'probe_windows', 'max_packs'):
+        for name in (
+            'warmup_steps',
+            'eval_steps',
+            'early_stopping_patience',
+            'loss_weight_present',
+            'loss_weight_absent',
+            'probe_windows',
+            'max_packs',
+        ):
             if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise LegalLLMError(f"{name}={getattr(self, name)} is negative: give 0 or more")
-        if self.max_packs and self.max_packs < self.accumulation:
+        if self.max_packs and self.max_packs < self.gradient_accumulation_steps:
             raise LegalLLMError(
-                f"max_packs={self.max_packs} makes no step of accumulation={self.accumulation} packs: give more "
-                "packs, or a smaller accumulation"
+                f"max_packs={self.max_packs} makes no step of gradient_accumulation_steps="
+                f"{self.gradient_accumulation_steps} packs: give more packs, or fewer of them in a step"
             )
         if self.max_packs == 0 and self.probe_windows == 0:
             raise LegalLLMError("max_packs=0 and probe_windows=0 train nothing: give more of one of them")
-        if taken := {
-            'r',
-            'lora_alpha',
-            'alpha',
-            'lora_dropout',
-            'dropout',
-            'seed',
-            'checkpointing',
-            'model',
-            'task_type',
-        } & set(self.lora):
-            name = min(taken)
+        own = dict(r='lora_r', lora_alpha='lora_alpha', lora_dropout='lora_dropout')
+        for name in (*own, *own.values(), 'seed', 'gradient_checkpointing', 'model', 'task_type'):
+            if name not in self.lora_options:
+                continue
             if name in ('model', 'task_type'):
-                raise LegalLLMError(f"{name} is not to be set: leave it out of lora")
-            own = name.removeprefix('lora_')
+                raise LegalLLMError(f"{name} is not to be set: leave it out of lora_options")
+            name, value = own.get(name, name), self.lora_options[name]
             raise LegalLLMError(
-                f"{name}={self.lora[name]} in lora is an option of its own: give --{own} {self.lora[name]}, or "
-                f"{own}={self.lora[name]} as a setting"
+                f"{name}={value} in lora_options is an option of its own: give --{name.replace('_', '-')} {value}, or "
+                f"{name}={value} as a setting"
             )
-        for name in ('lr', 'head_lr', 'epochs', 'clip', 'present', 'absent', 'penalty', 'hours', 'dropout'):
+        for name in (
+            'learning_rate',
+            'head_learning_rate',
+            'num_train_epochs',
+            'max_grad_norm',
+            'loss_weight_present',
+            'loss_weight_absent',
+            'penalty',
+            'hours',
+            'lora_dropout',
+        ):
             if (value := getattr(self, name)) is not None and not math.isfinite(value):
                 raise LegalLLMError(f"{name}={value} is no finite number: give one")
         if not 0 <= self.seed < 2**32:
             raise LegalLLMError(f"seed={self.seed}: give a whole number from 0 to 4294967295")
-        if not self.present + self.absent:
-            raise LegalLLMError("present=0 and absent=0 weigh nothing: give one of them a weight")
-        if not 0 <= self.dropout < 1:
-            raise LegalLLMError(f"dropout={self.dropout} is no share: give a number from 0 to below 1")
-        if not 0 < self.min_probability < 1:
+        if not self.loss_weight_present + self.loss_weight_absent:
             raise LegalLLMError(
-                f"min_probability={self.min_probability} is no probability: give a number between 0 and 1"
+                "loss_weight_present=0 and loss_weight_absent=0 weigh nothing: give one of them a weight"
             )
-        if self.keep not in range(2, 6):
-            raise LegalLLMError(f"keep={self.keep} checkpoints: give 2 (one to fall back on) to 5")
+        if not 0 <= self.lora_dropout < 1:
+            raise LegalLLMError(f"lora_dropout={self.lora_dropout} must be in [0, 1)")
+        if not 0 < self.min_probability < 1:
+            raise LegalLLMError(f"min_probability={self.min_probability} must be in (0, 1)")
+        if self.save_total_limit not in range(2, 6):
+            raise LegalLLMError(
+                f"save_total_limit={self.save_total_limit} checkpoints: give 2 (one to fall back on) to 5"
+            )
+
+# %% ../nbs/week2_settings.ipynb #9661cac9
+ALIASES = dict(
+    base='base_model',
+    four_bit='load_in_4bit',
+    checkpointing='gradient_checkpointing',
+    r='lora_r',
+    alpha='lora_alpha',
+    dropout='lora_dropout',
+    lora='lora_options',
+    lr='learning_rate',
+    head_lr='head_learning_rate',
+    epochs='num_train_epochs',
+    accumulation='gradient_accumulation_steps',
+    warmup='warmup_steps',
+    clip='max_grad_norm',
+    present='loss_weight_present',
+    absent='loss_weight_absent',
+    budget='max_pack_tokens',
+    dev_every='eval_steps',
+    dev_windows='eval_windows',
+    patience='early_stopping_patience',
+    save_every='save_steps',
+    keep='save_total_limit',
+    least='near_duplicate_threshold',
+    keep_relatives='keep_near_duplicates',
+)
+
+
+def read_record(
+    path,  # record.json, legal_llm.json, or a file of results
+) -> dict:
+    "A record that a run left, under today's names. Raises OSError or ValueError where it cannot be read."
+
+    def renamed(value):
+        return {ALIASES.get(k, k): v for k, v in value.items()}
+
+    record = renamed(json.loads(Path(path).read_text(encoding='utf-8')))
+    return {k: renamed(v) if k in ('settings', 'data_settings', 'training') else v for k, v in record.items()}
 
 # %% ../nbs/week2_settings.ipynb #298f9776
 def default_lr(
@@ -123,43 +190,61 @@ def default_lr(
 # %% ../nbs/week2_settings.ipynb #776fb868
 @dataclass(frozen=True)
 class Preset:
-    "What is trained on a kind of machine."
+    "What is trained on a kind of machine, or of contracts."
 
     name: str
-    when: Callable[[Hardware], bool]
+    when: Callable[[Hardware, bool], bool]  # hardware, and whether the contracts are the embedded sample
     reason: str  # a sentence; {gpu}, {n} and {memory} are filled in
     settings: dict  # of `TrainSettings`
 
 # %% ../nbs/week2_settings.ipynb #25d24313
-LARGE = dict(base='llama3.2-3b', dropout=0.05, save_every=100)
+SMALL = dict(num_hidden_layers=20, lora_dropout=0.0)  # a pass or less needs no dropout
+LARGE = dict(base_model='llama3.2-3b', lora_dropout=0.05, save_steps=100)
 PRESETS = (  # the first one that fits the machine
     Preset(
+        'sample',
+        lambda h, sample: sample,
+        "synthetic contracts: the small model, its first 20 layers, one short pass",
+        dict(SMALL, probe_windows=800, max_packs=32, eval_steps=16, eval_windows=200, save_steps=8),
+    ),
+    Preset(
         'processor',
-        lambda h: not h.gpus,
-        "there is no GPU: the small model, its first 20 layers, a short pass",
-        # one short pass needs no dropout
-        dict(num_hidden_layers=20, probe_windows=800, max_packs=32, dropout=0.0, dev_every=16, dev_windows=200),
+        lambda h, sample: not h.gpus,
+        "there is no GPU: the small model, its first 20 layers, with what was best on dev",
+        dict(
+            SMALL,
+            learning_rate=5e-4,
+            head_learning_rate=1e-5,
+            gradient_accumulation_steps=4,
+            eval_steps=29,
+            eval_windows=1000,
+            early_stopping_patience=0,
+            save_steps=10,
+            hours=2.0,
+        ),
     ),
     Preset(
         'small GPU',
-        lambda h: _weakest(h).memory_gb < 12,
+        lambda h, sample: _weakest(h).memory_gb < 12,
         "{gpu} has {memory:.0f} GiB, too few for Llama 3.2 3B with windows of this length: the small model",
         dict(hours=0.5),
     ),
     Preset(
         'A100, H100, L4',
-        lambda h: _weakest(h).capability >= (8, 0),
+        lambda h, sample: _weakest(h).capability >= (8, 0),
         "{gpu} has native bfloat16",
         dict(LARGE, hours=1.0, pack_windows=32),
     ),
     Preset(
         'T4 x2',
-        lambda h: len(h.gpus) > 1,
+        lambda h, sample: len(h.gpus) > 1,
         "{n} GPUs, each trains a copy on its share of every step",
         dict(LARGE, hours=2.0),
     ),
-    Preset('P100', lambda h: _weakest(h).capability < (7, 0), "{gpu} has no tensor cores", dict(LARGE, hours=3.0)),
-    Preset('T4', lambda h: True, "one {gpu}", dict(LARGE, hours=2.0)),
+    Preset(
+        'P100', lambda h, sample: _weakest(h).capability < (7, 0), "{gpu} has no tensor cores", dict(LARGE, hours=3.0)
+    ),
+    Preset('T4', lambda h, sample: True, "one {gpu}", dict(LARGE, hours=2.0)),
 )
 
 
@@ -169,12 +254,13 @@ def _weakest(h: Hardware):
 
 def preset(
     machine: Hardware | None = None,  # None: this one
+    sample: bool = False,  # the contracts are the embedded sample
 ) -> tuple[Preset, str]:  # and why it was chosen
     "What is trained on a machine where nothing else is asked for."
     h = machine or hardware()
-    found, g = next(p for p in PRESETS if p.when(h)), _weakest(h) if h.gpus else None
-    if len(h.gpus) > 1:
-        found = replace(found, settings={**found.settings, 'accumulation': len(h.gpus)})
+    found, g = next(p for p in PRESETS if p.when(h, sample)), _weakest(h) if h.gpus else None
+    if len(h.gpus) > 1 and not sample:
+        found = replace(found, settings={**found.settings, 'gradient_accumulation_steps': len(h.gpus)})
     return found, found.reason.format(gpu=g and g.name, n=len(h.gpus), memory=g and g.memory_gb)
 
 # %% ../nbs/week2_settings.ipynb #2d515ab3
@@ -184,4 +270,6 @@ def week2_settings(
     **settings,  # that are to differ, of `TrainSettings`
 ) -> TrainSettings:
     "The training of this notebook: the machine's preset."
-    return TrainSettings(**{'data': str(data.path), **preset(machine)[0].settings, **settings})
+    return TrainSettings(
+        **{'data': str(data.path), **preset(machine, data.info['source'] == 'sample')[0].settings, **settings}
+    )

@@ -31,7 +31,7 @@ def export(
 ) -> Path:
     "Write what a repository on the hub should hold. Raises LegalLLMError for a name that the licence does not allow."
     run = open_run(run)
-    short = run.record['settings']['base']
+    short = run.record['settings']['base_model']
     check_name(repo, short)
     named = base or hub_name(short)
     weights = run.adapter
@@ -94,7 +94,7 @@ def push(
         raise LegalLLMError(
             f"{folder} is not a folder to share: write one with `legal-llm share export` or `legal-llm share space`"
         )
-    check_name(repo, json.loads(passport.read_text(encoding='utf-8'))['settings']['base'])
+    check_name(repo, json.loads(passport.read_text(encoding='utf-8'))['settings']['base_model'])
     files = {
         p.relative_to(folder).as_posix(): p.stat().st_size
         for p in sorted(folder.rglob('*'))
@@ -154,10 +154,10 @@ if __name__ == "__main__":
 '''
 
 
-def _requirements(four_bit: bool) -> str:
+def _requirements(load_in_4bit: bool) -> str:
     "What the app imports, exactly as it is installed here."
     # unpacking the embedded model, fitting a screen, and 4-bit weights
-    left_out = {'gguf', 'scikit-learn'} | (set() if four_bit else {'bitsandbytes'})
+    left_out = {'gguf', 'scikit-learn'} | (set() if load_in_4bit else {'bitsandbytes'})
     found = versions()
     return ''.join(
         f"{p.name}=={found[p.name].split('+')[0]}\n" for p in PACKAGES if p.name in found and p.name not in left_out
@@ -177,7 +177,7 @@ def space(
     from huggingface_hub import SpaceCardData
 
     run = open_run(run)
-    short, found = run.record['settings']['base'], versions()
+    short, found = run.record['settings']['base_model'], versions()
     for needed in ('gradio', 'pypdf', 'python-docx'):
         if needed not in found:
             raise LegalLLMError(
@@ -196,7 +196,7 @@ def space(
             ignore=shutil.ignore_patterns('__pycache__', 'default'),
         )
         atomic_write(staged / 'app.py', _APP)
-        atomic_write(staged / 'requirements.txt', _requirements(bool(run.record['four_bit']) and not run.merged))
+        atomic_write(staged / 'requirements.txt', _requirements(bool(run.record['load_in_4bit']) and not run.merged))
         licence = licence_of(short)
         head = SpaceCardData(
             title=title,

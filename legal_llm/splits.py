@@ -48,7 +48,7 @@ def _ranges(start, length):
 
 def _overlaps(
     sets: list[np.ndarray],  # of `_shingle_sets`
-    least: float,  # containment from which a pair counts, above 0
+    near_duplicate_threshold: float,  # containment from which a pair counts, above 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # i, j, containment of each pair; i < j
     "Compare every two sets, exactly. Memory grows with the shingles and the pairs found, not with all pairs."
     n, size = len(sets), np.array([len(s) for s in sets])
@@ -72,7 +72,7 @@ def _overlaps(
         e = by[cuts[i] : cuts[i + 1]]
         both = np.bincount(doc[_ranges(at[e] + 1, later[e])], np.repeat(weight[e], later[e]), n)
         share = both / np.minimum(size, size[i])
-        j = np.flatnonzero(share >= least)
+        j = np.flatnonzero(share >= near_duplicate_threshold)
         found.append((np.full(len(j), i), j, share[j]))
     return tuple(np.concatenate(x) for x in zip(*found))
 
@@ -101,7 +101,7 @@ class Pairs:
     i: np.ndarray  # index of a pair's first contract
     j: np.ndarray  # index of its second
     containment: np.ndarray
-    least: float  # containment from which pairs are listed
+    near_duplicate_threshold: float  # containment from which pairs are listed
 
     def __len__(self):
         return len(self.i)
@@ -110,7 +110,7 @@ class Pairs:
         return (
             isinstance(other, Pairs)
             and self.titles == other.titles
-            and self.least == other.least
+            and self.near_duplicate_threshold == other.near_duplicate_threshold
             and self[:] == other[:]
         )
 
@@ -120,10 +120,12 @@ class Pairs:
         return Pair(self.titles[self.i[n]], self.titles[self.j[n]], float(self.containment[n]))
 
     def _head(self):
-        counts = [f'{(self.containment >= x).sum():,} at {x} or more' for x in (0.5, 0.8) if x > self.least]
+        counts = [
+            f'{(self.containment >= x).sum():,} at {x} or more' for x in (0.5, 0.8) if x > self.near_duplicate_threshold
+        ]
         return (
-            f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of {self.least:g} or more'
-            + ''.join(', ' + c for c in counts)
+            f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of '
+            f'{self.near_duplicate_threshold:g} or more' + ''.join(', ' + c for c in counts)
         )
 
     def __str__(self):
@@ -146,17 +148,20 @@ class Pairs:
 # %% ../nbs/week1_splits.ipynb #4e34fe9c
 def near_duplicates(
     contracts: list,  # `Contract`s
-    least: float = NEAR,  # containment from which a pair is listed
+    near_duplicate_threshold: float = NEAR,  # containment from which a pair is listed
 ) -> Pairs:
     """Pairs of contracts that share words, found exactly: every two are compared. The order of the contracts does not
     matter.
     """
-    if not 0 < least <= 1:
-        raise LegalLLMError(f"least={least}: a containment lies above 0 and is at most 1; {NEAR} is the default")
+    if not 0 < near_duplicate_threshold <= 1:
+        raise LegalLLMError(
+            f"near_duplicate_threshold={near_duplicate_threshold} must be in (0, 1]: it is a containment, and {NEAR} "
+            "is the default"
+        )
     order = np.array(sorted(range(len(contracts)), key=lambda k: (contracts[k].title, contracts[k].text)), int)
-    i, j, share = _overlaps(_shingle_sets([contracts[k].text for k in order]), least)
+    i, j, share = _overlaps(_shingle_sets([contracts[k].text for k in order]), near_duplicate_threshold)
     by = np.argsort(-share, kind='stable')
-    return Pairs([c.title for c in contracts], order[i[by]], order[j[by]], share[by], least)
+    return Pairs([c.title for c in contracts], order[i[by]], order[j[by]], share[by], near_duplicate_threshold)
 
 # %% ../nbs/week1_splits.ipynb #df2ee395
 def _components(n, i, j):
@@ -182,10 +187,10 @@ def _edges(contracts, pairs):
 
 def families(
     contracts: list,  # `Contract`s
-    least: float = NEAR,  # containment from which two contracts are one family
+    near_duplicate_threshold: float = NEAR,  # containment from which two contracts are one family
 ) -> list[list]:  # families of at least two contracts, the largest first
     "Contracts that must stay together: near-duplicates and equal titles, directly or through others."
-    label = _components(len(contracts), *_edges(contracts, near_duplicates(contracts, least)))
+    label = _components(len(contracts), *_edges(contracts, near_duplicates(contracts, near_duplicate_threshold)))
     out = {}
     for k, c in zip(label, contracts):
         out.setdefault(k, []).append(c)
@@ -238,12 +243,16 @@ class SplitReport:
     asked: dict[str, float] = field(default_factory=dict)  # split -> share that was asked for
 
     @property
-    def least(self) -> float:
-        return self.found.least
+    def near_duplicate_threshold(self) -> float:
+        return self.found.near_duplicate_threshold
 
     @property
     def pairs(self) -> dict[float, int]:  # containment -> pairs at or above it
-        return {x: int((self.found.containment >= x).sum()) for x in (self.least, 0.5, 0.8) if x >= self.least}
+        return {
+            x: int((self.found.containment >= x).sum())
+            for x in (self.near_duplicate_threshold, 0.5, 0.8)
+            if x >= self.near_duplicate_threshold
+        }
 
     def deviation(self, category: str, split: str) -> float:
         "Contracts with the category in the split, less what the split's share of all contracts would give it."
@@ -289,11 +298,12 @@ class SplitReport:
             (
                 (
                     f'NO: {self.tolerated:,} leaking pairs across the official split were let through '
-                    '(keep_relatives); else '
+                    '(keep_near_duplicates); else '
                     if self.tolerated
                     else 'yes: '
                 )
-                + f'no two contracts on two sides have a title in common, or {self.least:.0%} of the shorter one\'s '
+                + f'no two contracts on two sides have a title in common, or '
+                f'{self.near_duplicate_threshold:.0%} of the shorter one\'s '
                 f'runs of {SHINGLE} words'
             ),
         )
@@ -323,8 +333,8 @@ class SplitReport:
 # %% ../nbs/week1_splits.ipynb #f243807d
 def verify_no_leak(
     splits: dict,  # split -> `Contract`s
-    least: float = NEAR,  # containment from which two contracts must not be on two sides
-    keep_relatives: bool = False,  # let pairs across CUAD's official split through, and count them
+    near_duplicate_threshold: float = NEAR,  # containment from which two contracts must not be on two sides
+    keep_near_duplicates: bool = False,  # let pairs across CUAD's official split through, and count them
 ) -> SplitReport:
     """Raise `LegalLLMError` where a contract and a copy of it are in two splits: by title or by words, renamed,
     amended, or in part.
@@ -338,10 +348,10 @@ def verify_no_leak(
         other = seen.setdefault(c.title, s)
         if other != s:
             raise LegalLLMError(f"the contract {c.title!r} in '{s}' has the same title as one in '{other}'; {cure}")
-    pairs = near_duplicates(contracts, least)
+    pairs = near_duplicates(contracts, near_duplicate_threshold)
     leak = side[pairs.i] != side[pairs.j]
     official = np.array([c.split == 'test' for c in contracts], bool)
-    allowed = leak & (official[pairs.i] != official[pairs.j]) & keep_relatives
+    allowed = leak & (official[pairs.i] != official[pairs.j]) & keep_near_duplicates
     leaks = np.flatnonzero(leak & ~allowed)
     if len(leaks):
         n, p = leaks[0], pairs[leaks[0]]
@@ -349,7 +359,7 @@ def verify_no_leak(
         raise LegalLLMError(
             f"the contract {p.a!r} in '{side[pairs.i[n]]}' is a near-duplicate of {p.b!r} in '{side[pairs.j[n]]}': "
             f"containment {p.containment:.2f}, "
-            f"and {least:g} is too much{more}; {cure}"
+            f"and {near_duplicate_threshold:g} is too much{more}; {cure}"
         )
     i, j = _edges(contracts, pairs)
     kept = side[i] == side[j]  # together on one side
@@ -401,7 +411,7 @@ def _deal(contracts, edges, shares):
             warnings.warn(
                 f"{s} has {len(out[s])} contracts instead of {want:.0f}, since near-duplicates stay together and the "
                 f"largest family has {largest} "
-                f"of {len(contracts)} contracts; where contracts share a form, raise `least`"
+                f"of {len(contracts)} contracts; where contracts share a form, raise near_duplicate_threshold"
             )
     return out
 
@@ -426,15 +436,15 @@ def split_contracts(
     dev: float = 0.1,  # share of all contracts for choosing settings and calibrating
     test: float = 0.1,  # share for the final score; ignored where the contracts carry an official test split
     seed: int = 42,
-    least: float = NEAR,  # containment from which two contracts are one family
-    keep_relatives: bool = False,  # train on near-duplicates of official test contracts, as published results do
+    near_duplicate_threshold: float = NEAR,  # containment from which two contracts are one family
+    keep_near_duplicates: bool = False,  # train on near-duplicates of official test contracts, as published results do
 ) -> Splits:  # 'train', 'dev', 'test' -> contracts, each list ordered by title
     """Split contracts so that families (near-duplicates, equal titles) fall on one side, stratified over categories.
 
     The result depends on the contracts and the seed, not on the order of the contracts: they are sorted by a hash
     first. Where contracts carry CUAD's official split (`Contract.split`), its test contracts are the test set, dev is
     cut from the rest, and what is a near-duplicate of a test contract is left out of both (`report.left_out`), unless
-    `keep_relatives`.
+    `keep_near_duplicates`.
     Warns where a family is too large for the shares. Raises `LegalLLMError` where the shares make no sense."""
     if not (0 <= dev < 1 and 0 <= test < 1 and dev + test < 1):
         raise LegalLLMError(f"dev={dev}, test={test}: give shares of at least 0 that leave something to train on")
@@ -442,9 +452,9 @@ def split_contracts(
         f'{seed}/{c.title}/{same_text_key(c.text)}'.encode('utf-8', 'surrogatepass')
     ).digest()
     contracts = sorted(contracts, key=mix)
-    pairs = near_duplicates(contracts, least)
+    pairs = near_duplicates(contracts, near_duplicate_threshold)
     official = [c for c in contracts if c.split == 'test']
-    relatives = {} if keep_relatives else _relatives(contracts, pairs)
+    relatives = {} if keep_near_duplicates else _relatives(contracts, pairs)
     rest = [k for k, c in enumerate(contracts) if c.split != 'test' and k not in relatives]
     shares = {'train': 1 - dev - (0 if official else test), 'dev': dev, **({} if official else {'test': test})}
     shares = {s: share for s, share in shares.items() if share > 0}
@@ -456,7 +466,7 @@ def split_contracts(
     if official:
         out['test'] = official
     out = {s: sorted(out.get(s, []), key=lambda c: (c.title, c.text, repr(c.clauses))) for s in SPLITS}
-    report = verify_no_leak(out, least, keep_relatives)
+    report = verify_no_leak(out, near_duplicate_threshold, keep_near_duplicates)
     if not official:
         report.asked = {s: shares.get(s, 0) for s in SPLITS}
     report.left_out = sorted(relatives.values(), key=lambda p: (-p.containment, p.a))

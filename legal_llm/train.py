@@ -19,8 +19,8 @@ def train(
     settings: TrainSettings,
     out,  # run folder
     progress: bool = True,  # show the plan and the course of the training
-    change: bool = False,  # go on with a run although settings or data have changed
-    check: bool = False,  # hold the first pack against separate sequences before the first step
+    allow_changes: bool = False,  # resume a run although settings or data have changed
+    verify_packing: bool = False,  # hold the first pack against separate sequences before the first step
     watch: bool = True,  # let watchdogs stop a training that goes wrong
     # after which it stops, with a checkpoint to go on from; None: where the platform ends sessions, a quarter of an
     # hour before that
@@ -31,10 +31,10 @@ def train(
     """
     started = time.monotonic()
     data = open_data(settings.data)
-    run = existing_run(out, settings, data, change)
+    run = existing_run(out, settings, data, allow_changes)
     if run and run.record['finished']:
         return run
-    job = prepare_training(settings, out, check=check, **settled(run, settings, change))
+    job = prepare_training(settings, out, verify_packing=verify_packing, **settled(run, settings, allow_changes))
     run = begin_run(run, out, job, settings, data)
     fit_run(run, job, settings, data, Deadline(started, max_hours), progress, watch)
     return run

@@ -61,7 +61,7 @@ class PackTrainer(Trainer):
         packs: list[list[Example]],
         weights: LossWeights = LossWeights(),
         budget: int = 10**9,  # tokens computed at once, padding included; halves when memory runs out
-        head_lr: float | None = None,  # learning rate of the head; None: that of the adapter
+        head_learning_rate: float | None = None,  # learning rate of the head; None: that of the adapter
         keep: int = 2,  # checkpoints
         on_smaller=lambda budget, sentence: None,  # called when memory has run out
     ):
@@ -76,7 +76,7 @@ class PackTrainer(Trainer):
             None,
             None,
         )
-        self.rates = [args.learning_rate, head_lr or args.learning_rate]
+        self.rates = [args.learning_rate, head_learning_rate or args.learning_rate]
         for name in ('PrinterCallback', 'ProgressCallback'):
             for c in [c for c in self.callback_handler.callbacks if type(c).__name__ == name]:
                 self.remove_callback(c)
@@ -164,7 +164,9 @@ class PackTrainer(Trainer):
             )
         said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
         if sharded() > 1:  # all processes must compute equally many parts
-            raise LegalLLMError(f"{said} of a model in shards: train again with --budget {budget}, into another --out")
+            raise LegalLLMError(
+                f"{said} of a model in shards: train again with --max-pack-tokens {budget}, into another --out"
+            )
         self.budget = budget
         self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
         if self.args.world_size > 1:  # the other processes wait for this one's gradients

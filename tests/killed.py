@@ -90,19 +90,19 @@ def main():
     alone, run, said = folder / 'alone', folder / 'killed', folder / 'killed.txt'
     settings = TrainSettings(
         data=str(folder / 'data'),
-        base=str(folder / 'base'),
+        base_model=str(folder / 'base'),
         dtype='float32',
-        dropout=0.1,
+        lora_dropout=0.1,
         window_tokens=48,
         probe_windows=100,
         max_packs=2 * args.steps,
         pack_windows=1,
-        accumulation=2,
-        epochs=4.0,
-        dev_every=20,
-        dev_windows=8,
-        patience=0,
-        save_every=2,
+        gradient_accumulation_steps=2,
+        num_train_epochs=4.0,
+        eval_steps=20,
+        eval_windows=8,
+        early_stopping_patience=0,
+        save_steps=2,
     )
 
     def live():

@@ -77,7 +77,7 @@ def test_gpu(tiny, tmp_path, capsys):
     )
     base = gpu.random_base(tmp_path / 'base', load_tokenizer(str(tiny)), **shape)
     made = gpu.steps(str(base), make_examples(3, 64)[: 2 * gpu.WINDOWS], 'float32')
-    assert 0 < made['gradients'] < 1e-3 and [t['checkpointing'] for t in made['training']] == [True, False]
+    assert 0 < made['gradients'] < 1e-3 and [t['gradient_checkpointing'] for t in made['training']] == [True, False]
     assert len({p['pairs'] for p in made['pairs']}) == 1 and all(
         r['tokens_per_second'] > 0 for r in (*made['training'], *made['reading'])
     )

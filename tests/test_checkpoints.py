@@ -32,7 +32,7 @@ def run(tiny, tiny_data, tmp_path_factory):
     "A finished training with its last two checkpoints, as transformers' Trainer writes them"
     from legal_llm.train import train
 
-    s = tiny_settings(tiny_data, tiny, max_packs=6, pack_windows=1, accumulation=2, save_every=1)
+    s = tiny_settings(tiny_data, tiny, max_packs=6, pack_windows=1, gradient_accumulation_steps=2, save_steps=1)
     return s, train(s, tmp_path_factory.mktemp('run') / 'whole', progress=False)
 
 
@@ -294,7 +294,7 @@ def small_disk(tmp_path):
     if not mounted:
         pytest.skip('a small disk cannot be mounted here')
     yield folder
-    subprocess.run(['umount', '-l', folder], check=True)
+    subprocess.run(['umount', '-l', folder], verify_packing=True)
 
 
 @pytest.mark.parametrize('writer', ['torch', 'safetensors', 'python'])

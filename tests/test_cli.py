@@ -363,5 +363,5 @@ def test_gpus_that_are_not_there_are_refused_at_once(capsys, tmp_path, monkeypat
 
 def test_lora_options_that_are_settings_are_named(capsys, tmp_path, prepared):
     for option in ('r=8', 'alpha=8', 'dropout=0', 'seed=1', 'lora_alpha=8'):
-        said = refused(capsys, 'train', '--data', prepared, '--out', tmp_path / 'run', '--lora', option)
+        said = refused(capsys, 'train', '--data', prepared, '--out', tmp_path / 'run', '--lora-options', option)
         assert 'an option of its own' in said or 'as the setting alpha' in said

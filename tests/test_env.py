@@ -30,7 +30,7 @@ CPU_TORCH = dict(torch='2.13.0+cpu', cuda='', arch_list=[], gpus=[], cpu_four_bi
 
 
 def gpu(name, capability, memory, bf16, fault=''):
-    return dict(name=name, capability=list(capability), memory_gb=memory, bf16=bf16, product=fault, four_bit=fault)
+    return dict(name=name, capability=list(capability), memory_gb=memory, bf16=bf16, product=fault, load_in_4bit=fault)
 
 
 def cuda(version, arch_list, *gpus):
@@ -67,7 +67,7 @@ MACHINES = {
         (),
     ),
     'T4, broken bitsandbytes': (
-        replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4 | dict(four_bit='OSError: libnvJitLink.so.13'))),
+        replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, T4 | dict(load_in_4bit='OSError: libnvJitLink.so.13'))),
         True,
         {'4-bit': ('amber', 'libnvJitLink', 'pip install --upgrade "bitsandbytes')},
         (),
@@ -82,7 +82,7 @@ MACHINES = {
         replace(
             LAPTOP,
             platform='kaggle',
-            torch=cuda('2.10.0+cu128', CU128, P100 | dict(product=NO_KERNEL, four_bit=NO_KERNEL)),
+            torch=cuda('2.10.0+cu128', CU128, P100 | dict(product=NO_KERNEL, load_in_4bit=NO_KERNEL)),
         ),
         False,
         {
@@ -220,7 +220,7 @@ MACHINES = {
         (),
     ),
     "2024's versions on a T4 whose 4 bits fail": (
-        replace(LAPTOP, versions=OLD, torch=cuda('2.5.1+cu121', CU126, T4 | dict(four_bit='RuntimeError: x'))),
+        replace(LAPTOP, versions=OLD, torch=cuda('2.5.1+cu121', CU126, T4 | dict(load_in_4bit='RuntimeError: x'))),
         True,
         {'4-bit': ('amber', 'RuntimeError', 'bitsandbytes>=0.44,<0.46')},
         (),
@@ -311,7 +311,7 @@ def test_two_gpus_are_both_judged():
         replace(
             LAPTOP,
             torch=cuda(
-                '2.10.0+cu128', CU128, T4, T4 | dict(product='AcceleratorError: x', four_bit='AcceleratorError: x')
+                '2.10.0+cu128', CU128, T4, T4 | dict(product='AcceleratorError: x', load_in_4bit='AcceleratorError: x')
             ),
         )
     )

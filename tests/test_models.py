@@ -116,7 +116,7 @@ def test_unknown_options_are_refused_by_name(options, said):
 def test_checkpointing_gives_the_same_gradients():
     grads = []
     for on in (False, True):
-        model = add_lora(tiny(), dropout=0.0, checkpointing=on).train()
+        model = add_lora(tiny(), lora_dropout=0.0, gradient_checkpointing=on).train()
         model(input_ids=torch.arange(20)[None]).last_hidden_state.square().mean().backward()
         assert model.base_model.model.is_gradient_checkpointing == on
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad]))
@@ -130,7 +130,7 @@ def test_number_formats_follow_the_rules(monkeypatch):
         with pytest.raises(LegalLLMError, match=said):
             choose_dtype(dtype)
     with pytest.raises(LegalLLMError, match='bitsandbytes, which is not installed'):
-        load_base('smollm2', four_bit=True)
+        load_base('smollm2', load_in_4bit=True)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_whether_a_base_model_will_do(tmp_path, tiny_folder, capsys, template, c
     (folder / 'config.json').write_text(json.dumps({**json.loads((folder / 'config.json').read_text()), **config}))
     found = check_base(str(folder))
     assert found[-1].status == status and re.search(said, found[-1].found), found
-    assert main(['doctor', '--base', str(folder)]) == (status == 'red')
+    assert main(['doctor', '--base-model', str(folder)]) == (status == 'red')
     assert found[-1].found in capsys.readouterr().out.replace('\n', ' ') or status != 'green'
 
 

@@ -29,7 +29,7 @@ def test_own_categories_from_the_table_to_the_page(tmp_path, tiny):
     (tmp_path / 'labels.jsonl').write_text('\n'.join(json.dumps(r) for r in rows))
     data = prepare_data(DataSettings(source=str(tmp_path / 'labels.jsonl')), tmp_path / 'data', progress=False)
     train(
-        TrainSettings(data=str(data.path), base=str(tiny), max_packs=2, dropout=0.0, dtype='float32'),
+        TrainSettings(data=str(data.path), base_model=str(tiny), max_packs=2, lora_dropout=0.0, dtype='float32'),
         tmp_path / 'run',
         progress=False,
     )

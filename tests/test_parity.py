@@ -33,7 +33,7 @@ def reader():
     """The first layers of SmolLM2 in float32 with an adapter and a head that do something; all thirty take a minute a
     test
     """
-    reader = Reader(add_lora(load_base('smollm2', 'float32', num_hidden_layers=8), dropout=0.0), len(CATEGORIES))
+    reader = Reader(add_lora(load_base('smollm2', 'float32', num_hidden_layers=8), lora_dropout=0.0), len(CATEGORIES))
     torch.manual_seed(1)
     for name, p in reader.named_parameters():
         if 'lora_B' in name or name.startswith('head'):
@@ -156,7 +156,7 @@ def test_a_model_with_sliding_attention_needs_no_masks_of_ours():
         num_attention_heads=4,
         num_key_value_heads=2,
     )
-    reader = Reader(add_lora(MistralModel(MistralConfig(sliding_window=8, **size)), dropout=0.0), len(CATEGORIES))
+    reader = Reader(add_lora(MistralModel(MistralConfig(sliding_window=8, **size)), lora_dropout=0.0), len(CATEGORIES))
     for name, p in reader.named_parameters():
         if 'lora_B' in name or name.startswith('head'):
             torch.nn.init.normal_(p, std=0.02)

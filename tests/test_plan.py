@@ -185,7 +185,7 @@ def test_longest_pack_that_does_not_fit(reader, packs, monkeypatch, fault):
         raise fault
 
     monkeypatch.setattr(plan, 'step_gradients', full)
-    with pytest.raises(LegalLLMError, match='do not fit into memory: lower --budget') as e:
+    with pytest.raises(LegalLLMError, match='do not fit into memory: lower --max-pack-tokens') as e:
         preflight(reader, packs)
     assert tried == [max(map(padded, packs))] and e.value.__cause__ is fault
 
@@ -217,7 +217,7 @@ MEASURED = Measured(
 
 
 def test_plan_counts(packs):
-    p = make_plan(packs, packs[0], accumulation=2, processes=1, measured=MEASURED)
+    p = make_plan(packs, packs[0], gradient_accumulation_steps=2, processes=1, measured=MEASURED)
     examples = [e for pack in packs for e in pack]
     alone = [s for e in examples for s in separate(e)]
     assert (p.packs, p.windows, p.pairs, p.steps) == (5, 10, len(alone), 3) and p.present == sum(
@@ -247,7 +247,7 @@ def test_plan_says_whether_it_fits(packs):
     tight = make_plan(packs, packs[0], 4, 1, replace(MEASURED, memory_gb=7.9))
     assert (
         not tight.fits
-        and 'It does not fit: lower --budget' in str(tight)
+        and 'It does not fit: lower --max-pack-tokens' in str(tight)
         and '**It does not fit**' in tight._repr_markdown_()
     )
     for shown in (str(fits), fits._repr_markdown_()):

@@ -124,7 +124,7 @@ def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypat
             assert json.loads((out / 'data/data.json').read_text())['source'] == source
         else:
             record = json.loads((out / 'runs/week2/record.json').read_text())
-            assert (record['settings']['base'], record['finished'], record['source']) == (str(tiny), True, source)
+            assert (record['settings']['base_model'], record['finished'], record['source']) == (str(tiny), True, source)
             # trained once, in week 2, and found again
             assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == record['steps'] > 4
         if name == 'week3_eval':

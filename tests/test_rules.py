@@ -78,9 +78,14 @@ TABLE = [  # machine, shape, dtype, four_bit, budget, checkpointing
     TABLE,
     ids=lambda v: f'{v.parameters / 1e9:.1f}B' if isinstance(v, Shape) else None,
 )
-def test_choices(machine, shape, dtype, four_bit, budget, checkpointing):
+def test_choices(machine, shape, dtype, load_in_4bit, budget, gradient_checkpointing):
     c = choose(on(machine, shape))
-    assert (c['dtype'], c['four_bit'], c['budget'], c['checkpointing']) == (dtype, four_bit, budget, checkpointing)
+    assert (c['dtype'], c['load_in_4bit'], c['max_pack_tokens'], c['gradient_checkpointing']) == (
+        dtype,
+        load_in_4bit,
+        budget,
+        gradient_checkpointing,
+    )
     assert list(c.keys()) == list(SETTINGS) and dict(c) == c.to_dict()
     for why in c.reasons.values():
         assert why and '{' not in why
@@ -89,19 +94,19 @@ def test_choices(machine, shape, dtype, four_bit, budget, checkpointing):
 
 @pytest.mark.parametrize('memory_gb, budget', [(6.0, 1536), (8.0, 2048), (12.0, 2048), (16.0, 4096), (64.0, 4096)])
 def test_budget_of_a_processor_follows_its_memory(memory_gb, budget):
-    assert choose(on('cpu bf16', memory_gb=memory_gb))['budget'] == budget
+    assert choose(on('cpu bf16', memory_gb=memory_gb))['max_pack_tokens'] == budget
 
 
 def test_budget_holds_the_window():
-    assert choose(on('cpu', memory_gb=6.0, window=3000))['budget'] >= 3000
-    assert choose(on('t4', SMALL, window=6000))['budget'] >= 6000
+    assert choose(on('cpu', memory_gb=6.0, window=3000))['max_pack_tokens'] >= 3000
+    assert choose(on('t4', SMALL, window=6000))['max_pack_tokens'] >= 6000
 
 
 def test_reasons_name_what_decided():
     t4 = choose(on('t4', THREE)).reasons
-    assert 'Tesla T4' in t4['dtype'] and 'emulated' in t4['dtype'] and 'a third' in t4['four_bit']
+    assert 'Tesla T4' in t4['dtype'] and 'emulated' in t4['dtype'] and 'a third' in t4['load_in_4bit']
     without = choose(on('t4', THREE, bitsandbytes=None))
-    assert not without['four_bit'] and 'not installed' in without.reasons['four_bit']
+    assert not without['load_in_4bit'] and 'not installed' in without.reasons['load_in_4bit']
 
 
 def test_the_weakest_gpu_decides():
@@ -111,15 +116,16 @@ def test_the_weakest_gpu_decides():
 
 def test_what_is_asked_for_stands_and_is_named():
     s = on('t4', THREE)
-    c = choose(s, budget=2048, checkpointing=False, dtype='auto', four_bit=None)
-    assert (c['budget'], c['checkpointing'], c['four_bit']) == (2048, False, True)
-    assert [n for n in SETTINGS if c.reasons[n] == 'asked for'] == ['budget', 'checkpointing']
+    c = choose(s, max_pack_tokens=2048, gradient_checkpointing=False, dtype='auto', load_in_4bit=None)
+    assert (c['max_pack_tokens'], c['gradient_checkpointing'], c['load_in_4bit']) == (2048, False, True)
+    assert [n for n in SETTINGS if c.reasons[n] == 'asked for'] == ['max_pack_tokens', 'gradient_checkpointing']
     assert (
-        not choose(on('h100', THREE), checkpointing=None)['checkpointing']
-        and choose(on('h100', THREE), checkpointing=True)['checkpointing']
+        not choose(on('h100', THREE), gradient_checkpointing=None)['gradient_checkpointing']
+        and choose(on('h100', THREE), gradient_checkpointing=True)['gradient_checkpointing']
     )
     assert (
-        choose(on('cpu bf16'), four_bit=True)['four_bit'] and choose(on('cpu'), dtype='bfloat16')['dtype'] == 'bfloat16'
+        choose(on('cpu bf16'), load_in_4bit=True)['load_in_4bit']
+        and choose(on('cpu'), dtype='bfloat16')['dtype'] == 'bfloat16'
     )
 
 
@@ -127,26 +133,26 @@ REFUSED = [
     (on('t4'), {'dtype': 'bfloat16'}, 'dtype=bfloat16 is only emulated on Tesla T4'),
     (on('p100'), {'dtype': 'bfloat16'}, 'capability 6.0'),
     (on('cpu bf16'), {'dtype': 'float16'}, 'float16 is for GPUs'),
-    (on('t4', bitsandbytes=None), {'four_bit': True}, 'bitsandbytes, which is not installed: pip install'),
-    (on('cpu', bitsandbytes='0.46.1'), {'four_bit': True}, 'on a processor needs bitsandbytes 0.50'),
+    (on('t4', bitsandbytes=None), {'load_in_4bit': True}, 'bitsandbytes, which is not installed: pip install'),
+    (on('cpu', bitsandbytes='0.46.1'), {'load_in_4bit': True}, 'on a processor needs bitsandbytes 0.50'),
     (
         Situation(Hardware('a processor', 4, 23.0, False, [M40]), bitsandbytes='0.50.2'),
-        {'four_bit': True},
+        {'load_in_4bit': True},
         'Tesla M40 has 5.2',
     ),
-    (on('t4', window=2000), {'budget': 1999}, 'give at least 2000'),
-    (on('t4', EIGHT), {'four_bit': False}, 'smaller base model'),
+    (on('t4', window=2000), {'max_pack_tokens': 1999}, 'give at least 2000'),
+    (on('t4', EIGHT), {'load_in_4bit': False}, 'smaller base model'),
     (on('cpu bf16', THREE, memory_gb=4.0), {}, 'smaller base model'),
     (
         on('t4', EIGHT, shards=2),
-        {'four_bit': True},
+        {'load_in_4bit': True},
         'cannot be shared over processes .FSDP.: leave four_bit out, .* --gpus 2',
     ),
     (on('t4'), {'checkpoint': True}, "did you mean 'checkpointing'"),
     (on('t4'), {'xyzzy': True}, 'there are dtype, four_bit'),
     (on('t4'), {'dtype': 'half'}, 'choose float32, float16, bfloat16'),
-    (on('t4'), {'four_bit': 'yes'}, "four_bit='yes'"),
-    (on('t4'), {'budget': 2048.5}, 'no number of tokens'),
+    (on('t4'), {'load_in_4bit': 'yes'}, "four_bit='yes'"),
+    (on('t4'), {'max_pack_tokens': 2048.5}, 'no number of tokens'),
 ]
 
 
@@ -188,7 +194,7 @@ def test_every_rule_and_every_conflict_is_reached():
 
 
 def _given(s, asked):
-    return {'dtype': 'float32', 'four_bit': False, 'budget': 10**6} | asked
+    return {'dtype': 'float32', 'load_in_4bit': False, 'max_pack_tokens': 10**6} | asked
 
 
 def test_the_last_rule_of_each_setting_always_holds():
@@ -230,7 +236,7 @@ def test_memory_is_what_was_measured_on_a_gpu(root):
             rule = (
                 weights_gb(shape, s['dtype'], True)
                 + 8 * shape.adapter(16) / 2**30
-                + activations_gb(shape, t['longest'], s['dtype'], t['checkpointing'], True)
+                + activations_gb(shape, t['longest'], s['dtype'], t['gradient_checkpointing'], True)
             )
             assert rule == pytest.approx(t['peak_gb'], rel=0.25), (s['dtype'], t, rule)
             seen += 1

@@ -40,7 +40,7 @@ def run(tiny, tiny_data, tmp_path_factory):
     """A run on a base model of its own, which learned next to nothing in four steps, but whose adapter changes what it
     says
     """
-    settings = tiny_settings(tiny_data, tiny, lr=0.01, max_packs=4)
+    settings = tiny_settings(tiny_data, tiny, learning_rate=0.01, max_packs=4)
     return train(settings, tmp_path_factory.mktemp('share') / 'run', progress=False)
 
 
@@ -147,7 +147,7 @@ def as_llama(run, tmp_path):
     "The same run, as if its base had been Llama"
     path = shutil.copytree(run.path, tmp_path / 'llama')
     record = json.loads((path / 'record.json').read_text())
-    record['settings']['base'] = 'meta-llama/Llama-3.2-3B-Instruct'
+    record['settings']['base_model'] = 'meta-llama/Llama-3.2-3B-Instruct'
     (path / 'record.json').write_text(json.dumps(record))
     return path
 
@@ -155,7 +155,7 @@ def as_llama(run, tmp_path):
 def test_the_card(run, tmp_path, monkeypatch):
     import yaml
 
-    with pytest.raises(LegalLLMError, match='say with --base where others get it'):
+    with pytest.raises(LegalLLMError, match='say with --base-model where others get it'):
         card(run)
     metrics = dict(
         split='test',
@@ -230,7 +230,7 @@ def test_there_and_back(hub, run, merged, tiny, tmp_path, monkeypatch, capsys):
     the card's own code
     """
     hub.repos['owner/tiny'] = {p.name: p.read_bytes() for p in tiny.iterdir()}
-    command = ['share', 'push', '--run', str(run.path), '--repo', 'owner/adapter', '--base', 'owner/tiny']
+    command = ['share', 'push', '--run', str(run.path), '--repo', 'owner/adapter', '--base-model', 'owner/tiny']
     assert main([*command, '--dry-run']) == 0 and 'not sent' in capsys.readouterr().out and hub.created == {}
     assert main(command) == 0, capsys.readouterr().err
     assert 'adapter_model.safetensors' in capsys.readouterr().out

@@ -181,10 +181,10 @@ def test_wrong_thresholds(written, least):
     for call in (
         near_duplicates,
         families,
-        lambda c, x: split_contracts(c, least=x),
+        lambda c, x: split_contracts(c, near_duplicate_threshold=x),
         lambda c, x: verify_no_leak({'train': c}, x),
     ):
-        with pytest.raises(LegalLLMError, match='least='):
+        with pytest.raises(LegalLLMError, match='near_duplicate_threshold='):
             call(written[:2], least)
 
 
@@ -286,7 +286,7 @@ def test_a_family_too_large_for_the_shares_is_announced():
     verify_no_leak(splits)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        assert [len(cs) for cs in split_contracts(contracts, least=0.5).values()] == [80, 10, 10]
+        assert [len(cs) for cs in split_contracts(contracts, near_duplicate_threshold=0.5).values()] == [80, 10, 10]
 
 
 def test_the_embedded_sample_is_split_without_losses():
@@ -342,7 +342,7 @@ def test_relatives_of_official_test_contracts_are_left_out(written):
 
 def test_relatives_can_be_kept_and_the_report_says_so(written):
     contracts = official(written)[:-1]
-    splits = split_contracts(contracts, keep_relatives=True)
+    splits = split_contracts(contracts, keep_near_duplicates=True)
     assert (
         sum(map(len, splits.values())) == len(contracts)
         and splits.report.left_out == []
@@ -354,7 +354,7 @@ def test_relatives_can_be_kept_and_the_report_says_so(written):
     # a leak that is not the official split's own
     splits['dev'].append(Contract('planted', splits['train'][0].text, [], 'train'))
     with pytest.raises(LegalLLMError, match='near-duplicate'):
-        verify_no_leak(splits, keep_relatives=True)
+        verify_no_leak(splits, keep_near_duplicates=True)
 
 
 # size and speed

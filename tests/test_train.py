@@ -48,10 +48,10 @@ def settings(tiny, tiny_data):
         probe_windows=80,
         max_packs=6,
         pack_windows=2,
-        accumulation=2,
-        lr=1e-3,
-        save_every=1,
-        dropout=0.1,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-3,
+        save_steps=1,
+        lora_dropout=0.1,
     )
 
 
@@ -120,14 +120,14 @@ def test_finished_run_is_reused(settings, whole):
 
 def test_other_settings_are_refused_unless_asked_for(settings, whole, tmp_path):
     half = interrupt(whole, tmp_path / 'half')
-    other = replace(settings, lr=1e-4, clip=0.5)
+    other = replace(settings, learning_rate=1e-4, max_grad_norm=0.5)
     with pytest.raises(LegalLLMError, match=r'other settings.*lr was 0.001 and is 0.0001.*--change'):
         train(other, half, progress=False)
     with pytest.raises(LegalLLMError, match='cannot go on with another adapter'):
-        train(replace(settings, r=8), half, progress=False, change=True)
+        train(replace(settings, lora_r=8), half, progress=False, allow_changes=True)
     with pytest.raises(LegalLLMError, match='is finished'):
-        train(other, whole.path, progress=False, change=True)
-    changed = train(other, half, progress=False, change=True)
+        train(other, whole.path, progress=False, allow_changes=True)
+    changed = train(other, half, progress=False, allow_changes=True)
     assert changed.record['changes'] == [{'lr': [1e-3, 1e-4], 'clip': [1.0, 0.5]}] and not equal(whole, changed)
     assert [line['lr'] <= 1e-4 for line in changed.log()] == [False, False, True]  # the third step has the new rate
     (tmp_path / 'mine.txt').write_text('mine')
@@ -152,36 +152,51 @@ def gradient_of_the_first_step(settings, path, monkeypatch, **kwargs):
     return seen['gradient'], seen['trainer']
 
 
-def first_step(settings, start, checkpointing=False):
+def first_step(settings, start, gradient_checkpointing=False):
     "The same gradient, by hand, over the packs of the first step, from the head that a run began with"
-    data, tokenizer = open_data(settings.data), load_tokenizer(settings.base)
+    data, tokenizer = open_data(settings.data), load_tokenizer(settings.base_model)
     packs = lay_out(data.examples('train', tokenizer, settings.window_tokens, settings.min_probability), settings)[
-        : settings.accumulation
+        : settings.gradient_accumulation_steps
     ]
     reader = Reader(
-        add_lora(load_base(settings.base, 'float32'), dropout=0.0, checkpointing=checkpointing), len(data.categories)
+        add_lora(
+            load_base(settings.base_model, 'float32'), lora_dropout=0.0, gradient_checkpointing=gradient_checkpointing
+        ),
+        len(data.categories),
     )
     load_head(reader, start)
-    return step_gradients(reader.train(), packs, LossWeights(settings.present, settings.absent))[1]
+    return step_gradients(
+        reader.train(), packs, LossWeights(settings.loss_weight_present, settings.loss_weight_absent)
+    )[1]
 
 
 def near(got, want, tolerance=1e-5):
     return (got - want).norm() <= tolerance * want.norm()
 
 
-@pytest.mark.parametrize('change', [{}, dict(present=3.0, absent=0.5), dict(checkpointing=True), dict(budget=250)])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {},
+        dict(loss_weight_present=3.0, loss_weight_absent=0.5),
+        dict(gradient_checkpointing=True),
+        dict(max_pack_tokens=250),
+    ],
+)
 def test_accumulation_equals_one_step_over_all_packs(settings, tmp_path, monkeypatch, change):
     """The gradient that the optimiser sees after three packs is that of their targets together, whatever the weights,
     the checkpointing and the parts
     """
-    s = replace(settings, dropout=0.0, accumulation=3, clip=1e9, **change)
+    s = replace(settings, lora_dropout=0.0, gradient_accumulation_steps=3, max_grad_norm=1e9, **change)
     got, trainer = gradient_of_the_first_step(s, tmp_path / 'run', monkeypatch)
     assert near(got, first_step(s, tmp_path / 'run' / 'head_start.safetensors')) and got.norm() > 0
-    assert trainer.model.model.base_model.model.is_gradient_checkpointing == (change.get('checkpointing') is True)
+    assert trainer.model.model.base_model.model.is_gradient_checkpointing == (
+        change.get('gradient_checkpointing') is True
+    )
 
 
 def test_the_head_has_a_rate_of_its_own(settings, tmp_path):
-    run = train(replace(settings, head_lr=1e-12, warmup=0), tmp_path / 'run', progress=False)
+    run = train(replace(settings, head_learning_rate=1e-12, warmup_steps=0), tmp_path / 'run', progress=False)
     start = load_file(run.path / 'head_start.safetensors')
     end = load_file(run.adapter / 'head.safetensors')
     assert torch.allclose(start['weight'], end['weight'], atol=1e-9) and any(
@@ -191,10 +206,12 @@ def test_the_head_has_a_rate_of_its_own(settings, tmp_path):
 
 @pytest.mark.parametrize('where', ['forward', 'backward'])
 def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_path, monkeypatch, where):
-    s = replace(settings, dropout=0.0, clip=1e9, pack_windows=4)
+    s = replace(settings, lora_dropout=0.0, max_grad_norm=1e9, pack_windows=4)
     data = open_data(settings.data)
     most = max(
-        e.doubt.sum() for p in lay_out(data.examples('train', load_tokenizer(s.base), s.window_tokens), s) for e in p
+        e.doubt.sum()
+        for p in lay_out(data.examples('train', load_tokenizer(s.base_model), s.window_tokens), s)
+        for e in p
     )
 
     class Full(torch.autograd.Function):
@@ -223,7 +240,7 @@ def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_p
     assert near(got, first_step(s, tmp_path / 'run' / 'head_start.safetensors'))
     record = json.loads((tmp_path / 'run' / 'record.json').read_text())
     assert (
-        record['limit'] == trainer.budget < record['budget']
+        record['limit'] == trainer.budget < record['max_pack_tokens']
         and 'memory ran out in step 1' in record['out_of_memory'][0]
     )
     monkeypatch.undo()
@@ -253,7 +270,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(settings, whole, tmp_
         return weigh(losses, *args) * (float('nan') if len(calls) == 6 else 1)  # the second pack of the third step
 
     monkeypatch.setattr(trainer_module, 'weigh', bad)
-    s = replace(settings, save_every=100)
+    s = replace(settings, save_steps=100)
     with pytest.raises(Stopped, match='step 3.*not finite.*lower the learning rate'):
         train(s, tmp_path / 'run', progress=False)
     assert 'not finite' in json.loads((tmp_path / 'run' / 'record.json').read_text())['stopped']
@@ -283,7 +300,7 @@ def test_early_stopping_keeps_the_best_adapter(settings, tmp_path, monkeypatch):
         return dict(dev_score=next(scores))
 
     monkeypatch.setattr(trainer_module, 'score_examples', scripted)
-    s = replace(settings, max_packs=16, dev_every=1, patience=3, save_every=3)
+    s = replace(settings, max_packs=16, eval_steps=1, early_stopping_patience=3, save_steps=3)
     run = train(s, tmp_path / 'run', progress=False)
     assert (
         run.record['best'] == dict(score=0.5, step=2) and run.record['stopped_early'] and steps(run) == [1, 2, 3, 4, 5]
@@ -299,7 +316,7 @@ def test_fine_tuning_that_only_harms_is_left_out(settings, tmp_path, monkeypatch
     "The best look is the one before the first step: what is kept is the frozen model with its head, and no adapter"
     scores = iter([0.5, 0.4, 0.3, 0.2])
     monkeypatch.setattr(trainer_module, 'score_examples', lambda *args: dict(dev_score=next(scores)))
-    run = train(replace(settings, dev_every=1, patience=0), tmp_path / 'run', progress=False)
+    run = train(replace(settings, eval_steps=1, early_stopping_patience=0), tmp_path / 'run', progress=False)
     assert run.record['best'] == dict(score=0.5, step=0) and not list(run.adapter.glob('adapter_*'))
     reader = load_reader(run, 'float32')[0]
     start = load_file(run.path / 'head_start.safetensors')
@@ -308,7 +325,7 @@ def test_fine_tuning_that_only_harms_is_left_out(settings, tmp_path, monkeypatch
 
 def test_nothing_but_the_head(settings, tmp_path):
     "max_packs=0: the screen and the frozen model's states"
-    run = train(replace(settings, max_packs=0, dev_every=1), tmp_path / 'run', progress=False)
+    run = train(replace(settings, max_packs=0, eval_steps=1), tmp_path / 'run', progress=False)
     assert (
         run.record['finished']
         and run.record['steps'] == 0
@@ -408,7 +425,7 @@ def test_few_layers_are_read(settings, tmp_path):
 def test_two_processes_make_the_updates_of_one(settings, tmp_path):
     "Two gloo processes, started by torchrun, share the packs of each step; the record and the log are written once"
     # more than enough; the two must agree on it
-    s = replace(settings, dropout=0.0, max_packs=8, accumulation=4, hours=1.0)
+    s = replace(settings, lora_dropout=0.0, max_packs=8, gradient_accumulation_steps=4, hours=1.0)
     one = train(s, tmp_path / 'one', progress=False)
     two = train_on(2, s, tmp_path / 'two', progress=False)
     a, b = weights(one), weights(two)
@@ -443,7 +460,7 @@ def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, 
     a stop and a new start
     """
     (tmp_path / 'fsdp.yaml').write_text(CONFIG)
-    s = replace(settings, dropout=0.0, max_packs=8, accumulation=2, dev_every=2, dev_windows=8)
+    s = replace(settings, lora_dropout=0.0, max_packs=8, gradient_accumulation_steps=2, eval_steps=2, eval_windows=8)
     one = train(s, tmp_path / 'one', progress=False)
     tests = str(Path(__file__).parent)
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')])))
@@ -509,16 +526,16 @@ def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
                 'train',
                 '--data',
                 settings.data,
-                '--base',
-                settings.base,
+                '--base-model',
+                settings.base_model,
                 '--max-packs',
                 '6',
                 '--probe-windows',
                 '8',
                 '--out',
                 str(tmp_path / 'run'),
-                '--plan',
-                '--check',
+                '--dry-run',
+                '--verify-packing',
             ]
         )
         == 0
@@ -533,7 +550,7 @@ def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
 
 
 def test_packs_that_fail_the_check_are_refused(settings, tmp_path, monkeypatch, capsys):
-    prepare_training(settings, tmp_path / 'run', check=True)
+    prepare_training(settings, tmp_path / 'run', verify_packing=True)
     assert 'separate sequences to' in capsys.readouterr().out
     states = reader_module.Reader.states
     monkeypatch.setattr(
@@ -542,13 +559,13 @@ def test_packs_that_fail_the_check_are_refused(settings, tmp_path, monkeypatch, 
         lambda self, input_ids, mean: states(self, input_ids, mean).roll(len(mean) - 1, 0),
     )
     with pytest.raises(LegalLLMError, match='do not give this model the gradients of separate sequences'):
-        prepare_training(settings, tmp_path / 'run', check=True)
+        prepare_training(settings, tmp_path / 'run', verify_packing=True)
 
 
 def test_packs_of_a_step_are_alike_and_each_window_comes_once_an_epoch(settings):
-    s = replace(settings, max_packs=None, epochs=2.0, accumulation=2)
+    s = replace(settings, max_packs=None, num_train_epochs=2.0, gradient_accumulation_steps=2)
     data = open_data(settings.data)
-    examples = data.examples('train', load_tokenizer(s.base), s.window_tokens)
+    examples = data.examples('train', load_tokenizer(s.base_model), s.window_tokens)
     packs = lay_out(examples, s)
     again = lay_out(examples, s)
     assert len(packs) == 2 * len(examples) // 4 * 2 and [[id(e) for e in p] for p in packs] == [
@@ -597,32 +614,44 @@ def test_options_reach_the_training(settings, tmp_path):
     options = [
         '--dtype',
         'float32',
-        '--lora',
+        '--lora-options',
         'use_rslora=true',
         '--no-checkpointing',
         '--probe-windows',
         '8',
         '--max-packs',
         '2',
-        '--dev-every',
+        '--eval-steps',
         '0',
-        '--warmup',
+        '--warmup-steps',
         '0',
-        '--r',
+        '--lora-r',
         '4',
         '--quiet',
     ]
     assert (
-        main(['train', '--data', settings.data, '--base', settings.base, '--out', str(tmp_path / 'run'), *options]) == 0
+        main(
+            [
+                'train',
+                '--data',
+                settings.data,
+                '--base-model',
+                settings.base_model,
+                '--out',
+                str(tmp_path / 'run'),
+                *options,
+            ]
+        )
+        == 0
     )
     run = open_run(tmp_path / 'run')
     config = json.loads((run.adapter / 'adapter_config.json').read_text())
-    assert config['use_rslora'] and config['r'] == 4 and run.record['warmup'] == 0 and steps(run) == [1, 2]
+    assert config['use_rslora'] and config['r'] == 4 and run.record['warmup_steps'] == 0 and steps(run) == [1, 2]
     assert (
         main(
             [
                 'train',
-                '--record',
+                '--from-record',
                 str(run.path / 'record.json'),
                 '--seed',
                 '7',
@@ -647,8 +676,8 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
         'train',
         '--data',
         settings.data,
-        '--base',
-        settings.base,
+        '--base-model',
+        settings.base_model,
         '--dtype',
         'float32',
         '--probe-windows',
@@ -657,9 +686,9 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
         '2',
         '--max-packs',
         '40',
-        '--dev-every',
+        '--eval-steps',
         '0',
-        '--save-every',
+        '--save-steps',
         '5',
     ]
     command += ['--no-watch', '--out', str(tmp_path / 'run')]
@@ -753,7 +782,7 @@ def test_the_preset_of_a_machine(tiny_data):
     for gpus in ((), ('T4',), ('T4', 'T4'), ('P100',), ('A100',), ('L4',) * 4, ('GTX',)):
         machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
         s = week2_settings(open_data(tiny_data), machine)
-        chosen[' '.join(gpus)] = (preset(machine)[0].name, s.base, s.hours, s.accumulation)
+        chosen[' '.join(gpus)] = (preset(machine)[0].name, s.base_model, s.hours, s.gradient_accumulation_steps)
     large = 'llama3.2-3b'
     assert chosen == {
         '': ('processor', 'smollm2', None, 1), 'T4': ('T4', large, 2.0, 1), 'T4 T4': ('T4 x2', large, 2.0, 2),
@@ -775,7 +804,7 @@ def test_the_preset_of_a_machine(tiny_data):
         (('GTX',), 1500, 'smollm2', 'float16', False, False, 694, 10),
     ],
 )  # fmt: skip
-def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, four_bit, again, packs, minutes, tiny_data):
+def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, load_in_4bit, again, packs, minutes, tiny_data):
     """From the machine to the plan, for as many windows as CUAD's training contracts have: the base model, its number
     format and weights, one epoch, and minutes, well within the hours that the preset gives
     """
@@ -785,9 +814,11 @@ def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, four_bit, ag
 
     machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
     s = week2_settings(open_data(tiny_data), machine)
-    shape = SHAPES['Llama-3.2-3B' if s.base == 'llama3.2-3b' else 'SmolLM2-135M']
-    c = choose(Situation(machine, shape, s.window_tokens, s.pack_windows, s.r, '0.50.2'))
-    assert (s.base, c['four_bit'], c['checkpointing']) == (base, four_bit, again) and c['dtype'] == dtype
+    shape = SHAPES['Llama-3.2-3B' if s.base_model == 'llama3.2-3b' else 'SmolLM2-135M']
+    c = choose(Situation(machine, shape, s.window_tokens, s.pack_windows, s.lora_r, '0.50.2'))
+    assert (s.base_model, c['load_in_4bit'], c['gradient_checkpointing']) == (base, load_in_4bit, again) and c[
+        'dtype'
+    ] == dtype
     window = Window(np.zeros(69, np.int32), np.array([[17, 69]], np.int32), np.zeros(1, np.int32))
     windows = [Example(window, np.zeros((1, 41), np.float32), np.ones((1, 41), bool), np.zeros((1, 41), bool))] * 11_105
     laid = lay_out(windows, s)
@@ -805,8 +836,8 @@ def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, four_bit, ag
         1.0,
         50.0,
     )
-    heads, n = in_time(s.hours, windows, laid, s.accumulation, measured, len(gpus))
-    plan = make_plan(laid[:n], windows[:heads], s.accumulation // len(gpus), len(gpus), measured)
+    heads, n = in_time(s.hours, windows, laid, s.gradient_accumulation_steps, measured, len(gpus))
+    plan = make_plan(laid[:n], windows[:heads], s.gradient_accumulation_steps // len(gpus), len(gpus), measured)
     assert (heads, plan.packs) == (len(windows), packs) and plan.steps == packs // len(gpus)
     assert (
         round((plan.seconds + plan.probe_seconds) / 60) == pytest.approx(minutes, abs=3)

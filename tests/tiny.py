@@ -44,8 +44,8 @@ def tiny_settings(data, base, **settings):
     "Settings of a short training on the tiny model, without dev evaluations; `settings` differ, or are more"
     from legal_llm.settings import TrainSettings
 
-    usual = dict(dtype='float32', window_tokens=96, probe_windows=40, dev_every=0)
-    return TrainSettings(data=str(data), base=str(base), **{**usual, **settings})
+    usual = dict(dtype='float32', window_tokens=96, probe_windows=40, eval_steps=0)
+    return TrainSettings(data=str(data), base_model=str(base), **{**usual, **settings})
 
 
 def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
