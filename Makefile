@@ -31,7 +31,7 @@ test: $(VENV)/dev.stamp ## quick checks, the tests, and every notebook
 	@$(PY) -m pytest tests -n auto --dist loadgroup
 
 matrix: $(VENV)/dev.stamp $(OLD)/dev.stamp ## the tests under both sets of package versions, today's and 2024's, into nbs/results (half an hour)
-	@$(PY) tools/matrix.py --clashes
+	@$(PY) tools/matrix.py --conflicts
 	@$(PY) tools/matrix.py --between
 	@$(PY) tools/matrix.py
 

@@ -7,7 +7,7 @@ python -m benchmarks training            a sentence for all categories at once, 
                                          pairs: pairs and tokens a second
 python -m benchmarks gpu                 a 3B model's shape in 4 bits, where there is a GPU: speed and memory of
                                          training and reading, kill and resume
-python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 written contracts:
+python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 synthetic contracts:
                                          seconds and memory of each stage
 """
 
@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description='Measure, and keep what was measured in nbs/results')
     parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all')
     parser.add_argument('--run', help='review: a run folder (default: what the package ships)')
-    parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of written contracts')
+    parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of synthetic contracts')
     args = parser.parse_args()
     if unknown := [p for p in args.parts if p not in PARTS]:
         parser.error(f'there is no benchmark {unknown[0]!r}: choose of {", ".join(PARTS)}')

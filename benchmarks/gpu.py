@@ -97,14 +97,14 @@ def steps(base: str, examples: list, dtype: str) -> dict:
     from legal_llm.models import add_lora, load_base
     from legal_llm.plan import as_trained
     from legal_llm.reader import Reader, check_pack, padded, read_windows, separate, step_gradients
-    from legal_llm.rules import Shape, activations_gb, weights_gb
+    from legal_llm.rules import ModelShape, activations_gb, weights_gb
 
     clear()
     start = time.perf_counter()
     model = load_base(base, dtype, load_in_4bit=True)
     out = dict(dtype=dtype, loading=dict(seconds=round(time.perf_counter() - start, 2), peak_gb=peak_gb()))
     reader = Reader(add_lora(model, lora_dropout=0.0), examples[0].doubt.shape[1])
-    shape = Shape.of(AutoConfig.from_pretrained(base))
+    shape = ModelShape.of(AutoConfig.from_pretrained(base))
     torch.nn.init.normal_(reader.head.weight, std=0.02)
     cast, scale = as_trained(reader.head.weight.device, dtype)
     packs = [sorted(examples[i : i + WINDOWS], key=len) for i in range(0, len(examples), WINDOWS)]

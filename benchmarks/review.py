@@ -10,7 +10,7 @@ import time
 
 from benchmarks.measure import Stage, alone, keep
 
-WORDS = (700, 3000, 10_000)  # of a written contract
+WORDS = (700, 3000, 10_000)  # of a synthetic contract
 CONTRACTS = 10  # of dev, where CUAD is at hand
 MAX_TOKENS = 64  # written for a category and window, at most
 BATCH = 8  # questions in a batch of `generate`
@@ -22,7 +22,7 @@ PROMPT = (
 
 
 def contracts_to_review(words=WORDS, most: int = CONTRACTS) -> list[tuple[str, str, str]]:
-    "(kind, title, text) of written contracts, and of dev contracts where CUAD is at hand, each kind from short to long"
+    "(kind, title, text) of synthetic contracts, and of dev contracts where CUAD is at hand, each kind by length"
     from legal_llm.readers import load_contracts
     from legal_llm.splits import split_contracts
     from legal_llm.synthetic import write_contracts

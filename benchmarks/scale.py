@@ -1,4 +1,4 @@
-"Week 1 at scale: seconds and memory of each stage, on CUAD where it is at hand and on more and more written contracts."
+"Week 1 at scale: seconds and memory of each stage, on CUAD where it is at hand, and on synthetic contracts."
 
 import tempfile
 from pathlib import Path
@@ -9,7 +9,7 @@ SIZES = (250, 500, 1000)
 
 
 def week1(n: int) -> dict:
-    "Week 1 on `n` written contracts, or on CUAD where `n` is 0: what each stage takes."
+    "Week 1 on `n` synthetic contracts, or on CUAD where `n` is 0: what each stage takes."
     from legal_llm.categories import CATEGORIES
     from legal_llm.data import prepare_data
     from legal_llm.dataset import DataSettings

@@ -34,7 +34,7 @@ __all__ = ['MOST', 'ALL', 'NO_TYPE', 'PUBLIC', 'example_contracts', 'check_text'
 
 # %% ../nbs/week4_app.ipynb #5879f56d
 def example_contracts() -> list[tuple[str, str]]:  # title, text
-    "Written contracts to try the app on: one in which most categories are absent, and one with about half of them."
+    "Synthetic contracts to try the app on: one in which most categories are absent, and one with about half of them."
     many = write_contracts(2, seed=3, wordings='held_out', words=1200)[1]
     few = write_contracts(2, seed=1, wordings='held_out', words=400)[1]
     return [

@@ -19,7 +19,7 @@ __all__ = ['SOURCES', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_co
 
 # %% ../nbs/cli.ipynb #34c10308
 def cmd_doctor(args):
-    "What machine this is, what will work, what will not, and the line that mends it."
+    "What machine this is, what will work, what will not, and the line that fixes it."
     from legal_llm.doctor import doctor
 
     if args.base_model:
@@ -278,7 +278,7 @@ def _take_gpu():
 
 # %% ../nbs/cli.ipynb #d976dee2
 def print_review(review):
-    "The finds of a review, for a terminal."
+    "The extractions of a review, for a terminal."
     names = {f.category for f in review.found()}
     print(f"\n{review.title}: {len(names)} of {len(review.probabilities)} categories found")
     for f in review.found():
@@ -491,7 +491,7 @@ def cmd_run(args):
 
 # %% ../nbs/cli.ipynb #2afcdae7
 SOURCES = (
-    "sample: written contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched "
+    "sample: synthetic contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched "
     "from there; or a path: "
     "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)"
 )

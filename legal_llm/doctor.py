@@ -6,7 +6,7 @@
 __all__ = ['ASIDE', 'CHOOSE_GPU', 'WHEELS', 'TRIED', 'Finding', 'Report', 'try_product', 'try_four_bit', 'try_imports',
            'probe_torch', 'probe', 'Facts', 'driver', 'network_fault', 'unreachable', 'hub_fault', 'collect',
            'has_kernels', 'check_machine', 'check_packages', 'check_accelerator', 'check_precision', 'check_model',
-           'check_hub', 'doctor', 'ready']
+           'check_hub', 'doctor', 'setup_session']
 
 # %% ../nbs/doctor.ipynb #d78ae6d0
 import http.client
@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .files import LegalLLMError, free_bytes
-from .packages import PACKAGES, _within, clashing, embedded_model, install, profile, versions
+from .packages import PACKAGES, _within, conflicting, embedded_model, install, profile, versions
 from .platform import Environment, _words, before_torch, environment, hardware, tpu
 
 # %% ../nbs/doctor.ipynb #cb9f9418
@@ -33,7 +33,7 @@ class Finding:
     name: str  # what was looked at
     status: str  # 'green' works, 'amber' works with a limit, 'red' does not work
     found: str  # what is there, and what will be done with it
-    cure: str = ''  # the one line that mends it, '' when nothing needs mending
+    fix: str = ''  # the one line that fixes it, '' when nothing needs mending
 
 # %% ../nbs/doctor.ipynb #d66e3b86
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Report:
     def __str__(self) -> str:
         width = max(len(f.name) for f in self.findings)
         lines = [
-            f'{f.status:5}  {f.name:{width}}  {f.found}' + (f"\n{'':{width + 9}}-> {f.cure}" if f.cure else '')
+            f'{f.status:5}  {f.name:{width}}  {f.found}' + (f"\n{'':{width + 9}}-> {f.fix}" if f.fix else '')
             for f in self.findings
         ]
         return '\n'.join([*lines, self.verdict])
@@ -62,12 +62,12 @@ class Report:
     def verdict(self) -> str:
         red, amber = (sum(f.status == s for f in self.findings) for s in ('red', 'amber'))
         if red:
-            return f"{red} {'things' if red > 1 else 'thing'} must be mended before a run"
+            return f"{red} {'things' if red > 1 else 'thing'} must be fixed before a run"
         return 'Ready' + (f", with {amber} {'limits' if amber > 1 else 'limit'}" if amber else '')
 
     def _repr_markdown_(self) -> str:
         sign = dict(green='🟢', amber='🟡', red='🔴')
-        rows = [f"| {sign[f.status]} | {f.name} | {_cell(f.found)} | {_cell(f.cure)} |" for f in self.findings]
+        rows = [f"| {sign[f.status]} | {f.name} | {_cell(f.found)} | {_cell(f.fix)} |" for f in self.findings]
         return '| | checked | found | what to do |\n|---|---|---|---|\n' + '\n'.join(rows) + f'\n\n**{self.verdict}**'
 
 
@@ -230,7 +230,7 @@ def network_fault(
     "A network fault in a few words"
     e = getattr(e, 'reason', e)
     if isinstance(e, socket.gaierror):
-        return f'no internet connection ({host} is not known here)'
+        return f'no internet connection ({host} cannot be resolved)'
     if isinstance(e, TimeoutError):
         return f'{host} does not answer in time'
     if isinstance(e, ConnectionRefusedError):
@@ -325,12 +325,12 @@ def check_machine(facts: Facts) -> list[Finding]:
         machine = Finding('machine', 'green', size)
     place, free = min(facts.disk.items(), key=lambda kv: kv[1])
     told = ', '.join(f'{gb:.1f} GB free in {p}' for p, gb in facts.disk.items())
-    cure = f'free space in {place}, or set LEGAL_LLM_WORKING and LEGAL_LLM_CACHE to folders on a larger disk'
+    fix = f'free space in {place}, or set LEGAL_LLM_WORKING and LEGAL_LLM_CACHE to folders on a larger disk'
     if free < 1:
-        disk = Finding('disk', 'red', f'{told}; a run needs about 1 GB', cure)
+        disk = Finding('disk', 'red', f'{told}; a run needs about 1 GB', fix)
     elif free < 5:
         disk = Finding(
-            'disk', 'amber', f'{told}; enough for the embedded run, not for a 3-billion-parameter model', cure
+            'disk', 'amber', f'{told}; enough for the embedded run, not for a 3-billion-parameter model', fix
         )
     else:
         disk = Finding('disk', 'green', told)
@@ -343,24 +343,24 @@ def check_packages(facts: Facts) -> list[Finding]:
     for p in PACKAGES:
         have = facts.versions.get(p.name)
         status = 'red' if p.required else 'amber'
-        cure = f'pip install "{p.spec}"'
+        fix = f'pip install "{p.spec}"'
         if have is None:
-            out.append(Finding(p.name, status, f'missing; needed for {p.use}', cure))
-        elif p.fault(have) == 'older':
-            out.append(Finding(p.name, status, f'{have}, older than {p.low} ({p.use})', cure))
-        elif p.fault(have) == 'newer':
-            out.append(Finding(p.name, 'amber', f'{have}, not tested ({p.use})', f'{cure}   if something fails'))
-    for c in clashing(facts.versions):
+            out.append(Finding(p.name, status, f'missing; needed for {p.use}', fix))
+        elif p.problem(have) == 'older':
+            out.append(Finding(p.name, status, f'{have}, older than {p.low} ({p.use})', fix))
+        elif p.problem(have) == 'newer':
+            out.append(Finding(p.name, 'amber', f'{have}, not tested ({p.use})', f'{fix}   if something fails'))
+    for c in conflicting(facts.versions):
         found = f'{facts.versions[c.package]} does not work with {c.other} {facts.versions[c.other]}: "{c.says}"'
-        out.append(Finding(c.package, 'red' if c.required else 'amber', found, f'pip install "{c.cure}"'))
-    if fault := facts.torch.get('imports'):
-        name = next((p for p in ASIDE if p in fault), '')
+        out.append(Finding(c.package, 'red' if c.required else 'amber', found, f'pip install "{c.fix}"'))
+    if problem := facts.torch.get('imports'):
+        name = next((p for p in ASIDE if p in problem), '')
         also = ' torchaudio' * (name == 'torchvision')  # built for the same torch
         out.append(
             Finding(
                 name or 'imports',
                 'red',
-                f"{facts.versions.get(name) or 'it'} breaks the import of transformers or peft: {fault}",
+                f"{facts.versions.get(name) or 'it'} breaks the import of transformers or peft: {problem}",
                 f'pip uninstall -y {name}{also}   (legal_llm does not need it)'
                 if name
                 else 'pip install --upgrade transformers peft accelerate',
@@ -390,8 +390,8 @@ WHEELS = 'https://download.pytorch.org/whl/cu126'
 def check_accelerator(facts: Facts) -> list[Finding]:
     "GPU, or what is used instead"
 
-    def finding(status, found, cure):
-        return [Finding('accelerator', status, found, cure)]
+    def finding(status, found, fix):
+        return [Finding('accelerator', status, found, fix)]
 
     probe, choose = facts.torch, CHOOSE_GPU[facts.platform]
     if probe.get('gpus'):
@@ -413,7 +413,7 @@ def check_accelerator(facts: Facts) -> list[Finding]:
     return finding(
         'amber',
         'no GPU: the processor is used, with SmolLM2-135M in float32',
-        f'nothing to mend for the embedded run; for a larger model, {choose}',
+        f'nothing to fix for the embedded run; for a larger model, {choose}',
     )
 
 # %% ../nbs/doctor.ipynb #d0d42080
@@ -427,8 +427,8 @@ def _check_gpu(gpu: dict, facts: Facts) -> Finding:
         f', driver {driver}' if driver else ''
     )
 
-    def finding(status, found='', cure=''):
-        return Finding('accelerator', status, told + found, cure)
+    def finding(status, found='', fix=''):
+        return Finding('accelerator', status, told + found, fix)
 
     if not has_kernels(capability, probe['arch_list']):
         wheel = (
@@ -446,7 +446,7 @@ def _check_gpu(gpu: dict, facts: Facts) -> Finding:
         return finding('red', f": a small multiplication failed: {gpu['product']}", again)
     if capability < (7, 0):
         found = ': works, without torch.compile and Triton, which need capability 7.0'
-        return finding('amber', found, better or 'nothing to mend; a T4 is the better free GPU')
+        return finding('amber', found, better or 'nothing to fix; a T4 is the better free GPU')
     return finding(
         'green', '' if TRIED in gpu['name'] else f'; legal_llm itself has been run on an {TRIED}, on no other GPU yet'
     )
@@ -456,15 +456,15 @@ def check_precision(facts: Facts) -> list[Finding]:
     "The number format that will be used, and 4-bit base models"
     gpus = [g for g in facts.torch.get('gpus', []) if not g['product']]
     old = _within(facts.versions.get('transformers', '5'), '<4.51')
-    cure = 'pip install --upgrade "bitsandbytes' + ('>=0.44,<0.46"' if old else '>=0.46.1,<1"')
+    fix = 'pip install --upgrade "bitsandbytes' + ('>=0.44,<0.46"' if old else '>=0.46.1,<1"')
     if gpus:
         kind = (
             'bfloat16' if all(g['bf16'] for g in gpus) else 'float16 with float32 adapters (bfloat16 would be emulated)'
         )
         out = [Finding('precision', 'green', kind)]
-        fault = next((g['load_in_4bit'] for g in gpus if g['load_in_4bit']), '')
-        if fault:
-            return [*out, Finding('4-bit', 'amber', f'not working, base models are loaded in 16 bits: {fault}', cure)]
+        problem = next((g['load_in_4bit'] for g in gpus if g['load_in_4bit']), '')
+        if problem:
+            return [*out, Finding('4-bit', 'amber', f'not working, base models are loaded in 16 bits: {problem}', fix)]
         return [*out, Finding('4-bit', 'green', 'quantised, multiplied and differentiated on the GPU')]
     # the accelerator's finding says it all
     if facts.torch.get('gpus') or facts.tpu or not facts.torch.get('torch'):
@@ -472,9 +472,9 @@ def check_precision(facts: Facts) -> list[Finding]:
     out = [
         Finding('precision', 'green', 'float32' + (' (the processor has bfloat16 as well)' if facts.cpu_bf16 else ''))
     ]
-    fault = facts.torch.get('cpu_four_bit')
-    if fault:
-        return [*out, Finding('4-bit', 'amber', f'not working, nothing on a processor needs it: {fault}', cure)]
+    problem = facts.torch.get('cpu_four_bit')
+    if problem:
+        return [*out, Finding('4-bit', 'amber', f'not working, nothing on a processor needs it: {problem}', fix)]
     return [*out, Finding('4-bit', 'green', 'quantised, multiplied and differentiated on the processor')]
 
 # %% ../nbs/doctor.ipynb #8c627da0
@@ -496,7 +496,7 @@ def check_hub(facts: Facts) -> list[Finding]:
     "Whether models and data can be fetched from the Hugging Face hub"
     if not facts.hub:
         return [Finding('hub', 'green', 'answers')]
-    cure = dict(
+    fix = dict(
         kaggle='switch Settings > Internet on (it asks for a verified phone number once), or attach model and data as '
         'inputs'
     ).get(
@@ -505,27 +505,27 @@ def check_hub(facts: Facts) -> list[Finding]:
         if 'HF_HUB_OFFLINE' in facts.hub
         else 'check the connection, or set HF_ENDPOINT to a mirror',
     )
-    return [Finding('hub', 'amber', f'not reached: {facts.hub}; the embedded run needs none', cure)]
+    return [Finding('hub', 'amber', f'not reached: {facts.hub}; the embedded run needs none', fix)]
 
 # %% ../nbs/doctor.ipynb #0a3cd682
 def doctor(
     facts: Facts | None = None,  # what to judge; None: this machine
 ) -> Report:  # show it in a notebook, print it in a terminal, or save its `to_dict()`
-    "Look at the machine and say what will work, what will not, and the one line that mends it"
+    "Look at the machine and say what will work, what will not, and the one line that fixes it"
     facts = collect() if facts is None else facts
     checks = (check_machine, check_packages, check_accelerator, check_precision, check_model, check_hub)
     return Report([finding for check in checks for finding in check(facts)], asdict(facts))
 
 # %% ../nbs/doctor.ipynb #8c099365
-def ready(
-    here: Environment | None = None,  # None: found out
+def setup_session(
+    here: Environment | None = None,  # None: auto-detected
 ) -> Report:  # the doctor's table
-    "Make this session fit for a week's notebook. Raises LegalLLMError when a run could not work, with what to mend."
+    "Make this session fit for a week's notebook. Raises LegalLLMError when a run could not work, with what to fix."
     before_torch()
     for line in install(here):
         print(line)
     report = doctor()
-    red = [f'{f.name}: {f.found}. What to do: {f.cure}' for f in report.findings if f.status == 'red']
+    red = [f'{f.name}: {f.found}. What to do: {f.fix}' for f in report.findings if f.status == 'red']
     if red:
         raise LegalLLMError('; '.join(red))
     return report

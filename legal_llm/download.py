@@ -139,7 +139,7 @@ def download(
                 have = part.stat().st_size if part.exists() else 0
                 failures = 1 if have > before else failures + 1
                 if failures >= tries:
-                    kept = f'; {have:,} bytes are kept, and the next try goes on from there' if have else ''
+                    kept = f'; {have:,} bytes are kept, and the next try resumes from there' if have else ''
                     raise LegalLLMError(
                         f"{url}: {e} ({tries} tries){kept}; try again later, or give the path of a copy"
                     ) from None

@@ -16,7 +16,7 @@ import numpy as np
 
 from .calibration import Calibration, Scores, load_calibrations
 from .files import LegalLLMError
-from .review import Find, Review
+from .review import Extraction, Review
 from .screen import Screen, expit, load_screen
 from .sentences import split_sentences
 from .windows import cut_windows, in_doubt
@@ -53,7 +53,7 @@ def find_clauses(
     category: str,
     screen: np.ndarray | None = None,  # float [sentences]: the screen's own log odds; None: nothing else was asked
     s: ExtractSettings = ExtractSettings(),
-) -> list[Find]:  # in reading order
+) -> list[Extraction]:  # in reading order
     "The candidates of one category."
     p, out, runs = expit(odds), [], []
     for i in np.flatnonzero(p > s.min_confidence):
@@ -72,7 +72,7 @@ def find_clauses(
     found += [(int(sentences[r[0], 0]), int(sentences[r[-1], 1]), float(p[r].max()), r, False) for r in longer]
     said = expit(screen) if screen is not None else None
     return [
-        Find(category, text[a:b], a, b, c, None if said is None else float(said[i].max()), part)
+        Extraction(category, text[a:b], a, b, c, None if said is None else float(said[i].max()), part)
         for a, b, c, i, part in sorted(found, key=lambda x: x[:2])
     ]
 
@@ -204,7 +204,7 @@ class Extractor:
         odds, asked = self.calibration.log_odds(scores), ~np.isnan(scores.reader).all(1)
         screen = scores.screen if asked.any() else None
         names = [c.name for c in self.categories]
-        finds = [
+        extractions = [
             f
             for k, name in enumerate(names)
             for f in find_clauses(
@@ -215,7 +215,7 @@ class Extractor:
         return Review(
             title,
             text,
-            finds,
+            extractions,
             probabilities,
             dict(self.calibration.thresholds),
             len(odds),

@@ -16,7 +16,7 @@ warnings.filterwarnings('ignore', message='IProgress not found')
 
 # %% ../nbs/files.ipynb #a4bdc3ff
 class LegalLLMError(Exception):
-    "A fault that the user can mend; its text says what was wrong, where, and what to do"
+    "A fault that the user can fix; its text says what was wrong, where, and what to do"
 
 # %% ../nbs/files.ipynb #e1a276f2
 def atomic_write(

@@ -12,7 +12,7 @@ from pathlib import Path
 from .checkpoints import claim, latest_valid, publish
 from .dataset import DataSet
 from .files import LegalLLMError, save_json
-from .job import Job, is_first
+from .job import TrainingJob, is_first
 from .models import PORTABLE, tokenizer_hash
 from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, read_log
 from .packages import versions
@@ -27,7 +27,7 @@ __all__ = ['Deadline', 'settled', 'begin_run', 'fit_run']
 
 # %% ../nbs/week2_fit.ipynb #44f5d39b
 # False where the time was not enough
-def _run(job: Job, s: TrainSettings, out: Path, record: dict, trainer, watcher, progress: bool) -> bool:
+def _run(job: TrainingJob, s: TrainSettings, out: Path, record: dict, trainer, watcher, progress: bool) -> bool:
     "Fit the head and fine-tune, from where an earlier call was."
     checkpoint = watcher.agree(latest_valid(out / 'checkpoints') if watcher.main else None)
     if checkpoint and watcher.main:
@@ -84,7 +84,7 @@ def settled(
 def begin_run(
     run,  # the `Run` that the folder holds, or None
     out,
-    job: Job,
+    job: TrainingJob,
     settings: TrainSettings,
     data: DataSet,
 ) -> Run:
@@ -118,7 +118,9 @@ def begin_run(
     return Run(Path(out), record)
 
 # %% ../nbs/week2_fit.ipynb #50dbc410
-def _make_trainer(job: Job, s: TrainSettings, data: DataSet, out: Path, record: dict, progress: bool, watch: bool):
+def _make_trainer(
+    job: TrainingJob, s: TrainSettings, data: DataSet, out: Path, record: dict, progress: bool, watch: bool
+):
     import torch
     from transformers import TrainingArguments
 
@@ -226,7 +228,7 @@ def _finish(out: Path, record: dict, data: DataSet, watcher):
 # %% ../nbs/week2_fit.ipynb #de2fc645
 def fit_run(
     run: Run,
-    job: Job,
+    job: TrainingJob,
     settings: TrainSettings,
     data: DataSet,
     deadline: Deadline,
@@ -261,7 +263,7 @@ def fit_run(
         run.record['stopped'] = (
             f"stopped after {(time.monotonic() - deadline.started) / 3600:.1f} hours, at step "
             f"{trainer.state.global_step:,} of {run.record['steps']:,}, "
-            "with everything saved: the same call goes on from there, in this session or the next"
+            "with everything saved: the same call resumes from there, in this session or the next"
         )
         watcher.end(run.record['stopped'])
         if first:

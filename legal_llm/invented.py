@@ -71,7 +71,7 @@ def invent_gold(contracts=60, seed=1, categories=NAMES, spans=(1, 1, 2), words=(
 
 # %% ../nbs/week3_invented.ipynb #674a1a25
 def simulate(gold, skill=0.8, guesses=3, seed=2, words=(4, 30)):
-    """A system that finds a gold span with probability `skill`, cut a little, among false finds; confidence is
+    """A system that finds a gold span with probability `skill`, cut a little, among false extractions; confidence is
     informative, not perfect.
     """
     rng, out = random.Random(seed), {}

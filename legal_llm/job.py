@@ -15,13 +15,13 @@ from .models import add_lora, load_base, load_tokenizer, resolve_base, sharded
 from .plan import Measured, Plan, as_trained, make_plan, preflight, some_head
 from .platform import limit_threads, set_seed
 from .reader import padded
-from .rules import Choices, choose, situation
+from .rules import Choices, choose, hardware_context
 from .settings import TrainSettings, default_lr
 from .views import clock
 from .windows import Example
 
 # %% auto #0
-__all__ = ['lay_out', 'Job', 'in_time', 'prepare_training', 'is_first', 'agreed']
+__all__ = ['lay_out', 'TrainingJob', 'in_time', 'prepare_training', 'is_first', 'agreed']
 
 # %% ../nbs/week2_job.ipynb #d833e3db
 def lay_out(
@@ -51,7 +51,7 @@ def lay_out(
 
 # %% ../nbs/week2_job.ipynb #dd960ec6
 @dataclass
-class Job:
+class TrainingJob:
     "A training that is ready to start."
 
     reader: object  # a `Reader`: base model with adapter, and head
@@ -80,7 +80,7 @@ def in_time(
     processes: int,
 ) -> tuple[int, int]:  # windows to fit the head on, and packs
     """How much of a training fits into some hours, by the speed that was measured: the head gets a third at most, and a
-    tenth stays for looks at dev and saving. Raises LegalLLMError where not even one step does.
+    tenth stays for dev evaluations and saving. Raises LegalLLMError where not even one step does.
     """
     if measured.seconds is None:
         raise LegalLLMError(
@@ -113,7 +113,7 @@ def prepare_training(
     shards: int | None = None,  # processes that will share the weights; None: as this one was started
     # windows for the head and packs, where an earlier call has settled what fits into the hours
     size: tuple[int, int] | None = None,
-) -> Job:  # shows itself as two tables: what was chosen and why, and the plan
+) -> TrainingJob:  # shows itself as two tables: what was chosen and why, and the plan
     """Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not
     work.
     """
@@ -158,7 +158,7 @@ def prepare_training(
         ),
         **asked,
     }
-    choices = choose(situation(config, s.window_tokens, s.pack_windows, s.lora_r, shards), **asked)
+    choices = choose(hardware_context(config, s.window_tokens, s.pack_windows, s.lora_r, shards), **asked)
     packs = lay_out(examples, s)
     some = np.random.default_rng(s.seed).permutation(len(examples))[: s.probe_windows]
     if size:
@@ -192,7 +192,7 @@ def prepare_training(
     probe = [examples[i] for i in np.sort(some)]
     plan = make_plan(packs, probe, s.gradient_accumulation_steps // processes, processes, measured)
     warmup = min(50, plan.steps // 10) if s.warmup_steps is None else s.warmup_steps
-    return Job(
+    return TrainingJob(
         reader, tokenizer, probe, packs, choices, plan, s.learning_rate or default_lr(parameters), warmup, processes
     )
 

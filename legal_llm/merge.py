@@ -16,7 +16,7 @@ from .compat import save_for_both
 from .files import LegalLLMError, save_json
 from .models import PORTABLE, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
 from .reader import HEAD, Reader, load_head, load_reader, read_windows
-from .rules import Shape
+from .rules import ModelShape
 from .runs import Run, open_run, portable
 from .sentences import split_sentences
 from .synthetic import write_contracts
@@ -152,7 +152,7 @@ def merge(
 def _small(base: str) -> bool:
     from transformers import AutoConfig
 
-    return Shape.of(AutoConfig.from_pretrained(resolve_base(base))).parameters < 1e9
+    return ModelShape.of(AutoConfig.from_pretrained(resolve_base(base))).parameters < 1e9
 
 # %% ../nbs/week4_merge.ipynb #cb2537ae
 def _scores(run: Run) -> dict | None:

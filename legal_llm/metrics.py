@@ -107,7 +107,7 @@ def one_space(text: str) -> str:
 def above_threshold(
     predictions: dict, gold: dict, threshold: float
 ) -> dict[str, list[str]]:  # question id -> texts, most probable first (equal ones in the order given)
-    "The finds that count at a threshold."
+    "The extractions that count at a threshold."
     return {
         i: [text for text, p in sorted(guesses.items(), key=lambda pair: -pair[1]) if p > threshold]
         for i, guesses in check_questions(predictions, gold).items()
@@ -129,15 +129,15 @@ def coverage_statistic(predictions: dict, gold: dict, threshold: float = 0.5) ->
     "Coverage precision, recall and F1 as a function of contracts."
     values = []
     for i, texts in above_threshold(predictions, gold, threshold).items():
-        finds = [one_space(t) for t in texts]
-        covered = bool(gold[i]) and all(any(one_space(g) in t for t in finds) for g in gold[i])
-        values.append((covered, not gold[i] and bool(finds), bool(gold[i]) and not covered))
+        extractions = [one_space(t) for t in texts]
+        covered = bool(gold[i]) and all(any(one_space(g) in t for t in extractions) for g in gold[i])
+        values.append((covered, not gold[i] and bool(extractions), bool(gold[i]) and not covered))
     contracts, counts = sum_by_contract(gold, values)
     return from_counts(contracts, counts, lambda sums: precision_recall_f1(*sums.T))
 
 # %% ../nbs/week3_metrics.ipynb #a302bf95
 def coverage_scores(predictions: dict, gold: dict, threshold: float = 0.5) -> dict[str, float]:
-    "Precision, recall and F1 of pairs whose gold spans are all contained in some find, whitespace collapsed."
+    "Precision, recall and F1 of pairs whose gold spans are all contained in some extraction, whitespace collapsed."
     return coverage_statistic(predictions, gold, threshold).value()
 
 # %% ../nbs/week3_metrics.ipynb #f603f59c
@@ -177,7 +177,7 @@ def squad_statistic(predictions: dict, gold: dict, threshold: float = 0.5) -> St
 
 # %% ../nbs/week3_metrics.ipynb #cf82606e
 def squad_scores(predictions: dict, gold: dict, threshold: float = 0.5) -> dict[str, float]:
-    "SQuAD 2.0 exact match and F1 of the most probable find, over all pairs and over those that have a clause."
+    "SQuAD 2.0 exact match and F1 of the most probable extraction, over all pairs and over those that have a clause."
     return squad_statistic(predictions, gold, threshold).value()
 
 # %% ../nbs/week3_metrics.ipynb #fb4bc251
@@ -209,7 +209,7 @@ def similarity_statistic(predictions: dict, gold: dict, threshold: float = 0.5) 
 
 # %% ../nbs/week3_metrics.ipynb #de929d6f
 def similarity_tiers(predictions: dict, gold: dict, threshold: float = 0.5) -> dict[str, float]:
-    """Share of answerable pairs whose most probable find is more than 0.9, 0.7, 0.5 similar to a gold span
+    """Share of answerable pairs whose most probable extraction is more than 0.9, 0.7, 0.5 similar to a gold span
     (SequenceMatcher, autojunk off).
     """
     return similarity_statistic(predictions, gold, threshold).value()
@@ -232,8 +232,8 @@ def verbatim_statistic(
     same = one_space if collapse else str
     sources, values = {t: same(x) for t, x in texts.items()}, []
     for i, answers in predictions.items():
-        finds = [t for t, p in candidates(i, answers).items() if p > threshold]
-        values.append((len(finds), sum(same(t) in sources[split_id(i)[0]] for t in finds)))
+        extractions = [t for t, p in candidates(i, answers).items() if p > threshold]
+        values.append((len(extractions), sum(same(t) in sources[split_id(i)[0]] for t in extractions)))
     contracts, counts = sum_by_contract(predictions, values)
     return from_counts(contracts, counts, lambda s: {"verbatim_rate": ratio(s[:, 1], s[:, 0])})
 

@@ -25,7 +25,7 @@ from .compat import load_model, save_for_both, unpack_gguf
 from .doctor import Finding, unreachable
 from .files import LegalLLMError
 from .platform import Environment, cache_dir, environment, folders_with
-from .rules import choose, situation
+from .rules import choose, hardware_context
 from .sources import offline
 
 # %% auto #0
@@ -153,7 +153,7 @@ def choose_dtype(
     """The number format of the frozen base weights on this machine, by the hardware rules. Raises LegalLLMError for one
     that the machine does not have.
     """
-    return choose(situation(), dtype=dtype)['dtype']
+    return choose(hardware_context(), dtype=dtype)['dtype']
 
 # %% ../nbs/week2_models.ipynb #0fce35d6
 def sharded() -> int:  # 1: each process holds the whole model
@@ -194,7 +194,7 @@ def load_base(
 
     # each pack has its own length: the 1,024 kernels that torch keeps on a CPU would fill gigabytes
     os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')
-    dtype = getattr(torch, choose(situation(), dtype=dtype, load_in_4bit=load_in_4bit)['dtype'])
+    dtype = getattr(torch, choose(hardware_context(), dtype=dtype, load_in_4bit=load_in_4bit)['dtype'])
     kwargs = dict(num_hidden_layers=num_hidden_layers, causal=causal)
     if load_in_4bit:
         kwargs['quantization_config'] = BitsAndBytesConfig(
@@ -229,8 +229,8 @@ def check_base(
     "Whether a base model will do, and why not. Reads its configuration and its tokenizer, no weights."
     from transformers import AutoConfig
 
-    def finding(status, found, cure=''):
-        return Finding('base model', status, f'{name}: {found}', cure)
+    def finding(status, found, fix=''):
+        return Finding('base model', status, f'{name}: {found}', fix)
 
     other = 'choose an instruct model such as smollm2, llama3.2-3b or Qwen/Qwen3-0.6B'
     try:
@@ -416,7 +416,7 @@ def find_run(
     # a run folder, an adapter, a merged model; the name of one in Kaggle's inputs or on Drive; or a repository of the
     # hub, `owner/name`
     path,
-    here: Environment | None = None,  # the platform and its folders; None: found out
+    here: Environment | None = None,  # the platform and its folders; None: auto-detected
 ) -> Path:  # the folder
     "Where a trained model is. Raises LegalLLMError that lists what was searched, and the runs that were there."
     given, here = Path(path).expanduser(), here or environment()

@@ -35,7 +35,7 @@ def made_up_log(
     slows: int | None = None,  # the step from which only a fifth of the speed is left
     spikes: float = 0.01,  # share of the steps that are very bad
     noise: float = 0.5,  # standard deviation of the logarithm of a loss
-    dev: int | None = None,  # steps between looks at dev
+    dev: int | None = None,  # steps between dev evaluations
 ) -> list[dict]:  # a line for each step, as the log has them
     "The lines of a made-up training."
     rng, hit, seconds, lines = np.random.default_rng(seed), 0.0, 0.0, []
@@ -168,7 +168,7 @@ class NonFinite:
 
     def __call__(self, line: dict) -> str | None:
         if 'loss' not in line:
-            return None  # a look at dev
+            return None  # a dev evaluation
         if not _finite(line['loss']):
             return (
                 f"the loss of step {line['step']} is not finite: lower the learning rate (it was "

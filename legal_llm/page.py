@@ -13,27 +13,30 @@ from .categories import CATEGORY
 from .contracts import hue
 from .files import asset, atomic_write
 from .playbook import Flag, Playbook
-from .review import COLUMNS, Find, Review, csv_of, xlsx_of
+from .review import COLUMNS, Extraction, Review, csv_of, xlsx_of
 
 # %% auto #0
-__all__ = ['POSSIBLE', 'STYLE', 'STATUSES', 'EVERY', 'FLAGGED', 'NOT_ADVICE', 'FORMATS', 'Segment', 'segments', 'shown_finds',
-           'contract_html', 'Row', 'table_rows', 'matches', 'table_html', 'summary_html', 'review_file', 'save_review']
+__all__ = ['POSSIBLE', 'STYLE', 'STATUSES', 'EVERY', 'FLAGGED', 'NOT_ADVICE', 'FORMATS', 'Segment', 'segments',
+           'shown_extractions', 'contract_html', 'Row', 'table_rows', 'matches', 'table_html', 'summary_html',
+           'review_file', 'save_review']
 
 # %% ../nbs/week4_page.ipynb #895d766d
 @dataclass(frozen=True)
 class Segment:
-    "A piece of a text that is covered by the same finds throughout."
+    "A piece of a text that is covered by the same extractions throughout."
 
     start: int
     end: int
-    finds: tuple[int, ...]  # positions in the list of finds, in its order; empty where nothing was found
+    extractions: tuple[int, ...]  # positions in the list of extractions, in its order; empty where nothing was found
 
 # %% ../nbs/week4_page.ipynb #610161d4
-def segments(text: str, finds: list[Find]) -> list[Segment]:  # in order, without gaps: their texts add up to `text`
-    "Cut a text at the starts and ends of all finds."
-    cuts = sorted({0, len(text)} | {x for f in finds for x in (f.start, f.end)})
+def segments(
+    text: str, extractions: list[Extraction]
+) -> list[Segment]:  # in order, without gaps: their texts add up to `text`
+    "Cut a text at the starts and ends of all extractions."
+    cuts = sorted({0, len(text)} | {x for f in extractions for x in (f.start, f.end)})
     return [
-        Segment(a, b, tuple(i for i, f in enumerate(finds) if f.start <= a and b <= f.end))
+        Segment(a, b, tuple(i for i, f in enumerate(extractions) if f.start <= a and b <= f.end))
         for a, b in zip(cuts, cuts[1:])
     ]
 
@@ -42,12 +45,12 @@ def segments(text: str, finds: list[Find]) -> list[Segment]:  # in order, withou
 POSSIBLE = 0.1
 
 
-def shown_finds(review: Review) -> list[Find]:  # in reading order
+def shown_extractions(review: Review) -> list[Extraction]:  # in reading order
     "What a reader should look at: all that was found and, of each other category, the likeliest candidate."
     found = review.found()
     likeliest = {
         f.category: f
-        for f in sorted(review.finds, key=lambda f: f.confidence)
+        for f in sorted(review.extractions, key=lambda f: f.confidence)
         if f.confidence >= POSSIBLE and not f.part
     }
     for f in found:
@@ -62,41 +65,46 @@ def contract_html(
     review: Review,
     category: str | None = None,  # mark this one only; all by default
 ) -> str:  # an HTML element; show it together with `STYLE`
-    """The contract, escaped, with its finds marked. Number `i` of `shown_finds(review)` has the anchor `ll-i`; its
-    label leads to its row, `ll-q-i`.
+    """The contract, escaped, with its extractions marked. Number `i` of `shown_extractions(review)` has the anchor
+    `ll-i`; its label leads to its row, `ll-q-i`.
     """
-    finds, out = shown_finds(review), []
-    starts = {}  # offset -> finds that begin there
-    for i, f in enumerate(finds):
+    extractions, out = shown_extractions(review), []
+    starts = {}  # offset -> extractions that begin there
+    for i, f in enumerate(extractions):
         starts.setdefault(f.start, []).append(i)
-    for s in segments(review.text, finds):  # every find has its anchor, marked or not
-        cover = [i for i in s.finds if category in (None, finds[i].category)]
-        piece = ''.join(_anchor(i, finds[i], i in cover) for i in starts.get(s.start, [])) + html.escape(
+    for s in segments(review.text, extractions):  # every extraction has its anchor, marked or not
+        cover = [i for i in s.extractions if category in (None, extractions[i].category)]
+        piece = ''.join(_anchor(i, extractions[i], i in cover) for i in starts.get(s.start, [])) + html.escape(
             review.text[s.start : s.end]
         )
         out.append(
-            _mark(piece, cover, finds, all(finds[i].confidence <= review.threshold(finds[i].category) for i in cover))
+            _mark(
+                piece,
+                cover,
+                extractions,
+                all(extractions[i].confidence <= review.threshold(extractions[i].category) for i in cover),
+            )
             if cover
             else piece
         )
     return f'<div class="ll-contract" tabindex="0" role="region" aria-label="Contract">{"".join(out)}</div>'
 
 # %% ../nbs/week4_page.ipynb #70264212
-def _anchor(i, find, marked):
+def _anchor(i, extraction, marked):
     "Where a find begins; with a label that leads to the table, if it is marked."
     if not marked:
         return f'<a class="ll-at" id="ll-{i}"></a>'
-    name = html.escape(find.category)
+    name = html.escape(extraction.category)
     return (
-        f'<a class="ll-at" id="ll-{i}" href="#ll-q-{i}" style="--h:{_degrees(find.category)}" data-label="{name}" '
-        f'aria-label="{name}, {find.confidence:.0%}: show in the table"></a>'
+        f'<a class="ll-at" id="ll-{i}" href="#ll-q-{i}" style="--h:{_degrees(extraction.category)}" '
+        f'data-label="{name}" aria-label="{name}, {extraction.confidence:.0%}: show in the table"></a>'
     )
 
 # %% ../nbs/week4_page.ipynb #832a5fca
-def _mark(piece, cover, finds, unclear):
-    "A piece of HTML under the finds `cover`, none of which was found where it is unclear."
-    hues = [_degrees(finds[i].category) for i in cover]
-    title = '\n'.join(f'{finds[i].category} ({finds[i].confidence:.0%})' for i in cover)
+def _mark(piece, cover, extractions, unclear):
+    "A piece of HTML under the extractions `cover`, none of which was found where it is unclear."
+    hues = [_degrees(extractions[i].category) for i in cover]
+    title = '\n'.join(f'{extractions[i].category} ({extractions[i].confidence:.0%})' for i in cover)
     return (
         f'<mark{" class=ll-maybe" if unclear else ""} style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" '
         f'data-finds="{" ".join(map(str, cover))}" '
@@ -118,8 +126,8 @@ class Row:
     category: str
     status: str  # one of `STATUSES`
     confidence: float  # that the contract has it
-    # position in `shown_finds(review)`, the find, its page (None where there are no pages)
-    quotes: tuple[tuple[int, Find, int | None], ...]
+    # position in `shown_extractions(review)`, the find, its page (None where there are no pages)
+    quotes: tuple[tuple[int, Extraction, int | None], ...]
     flag: Flag | None = None  # what the playbook says about it
 
 # %% ../nbs/week4_page.ipynb #e63e10df
@@ -128,11 +136,11 @@ def table_rows(
     playbook: Playbook | None = None,  # of the contract type
 ) -> list[Row]:  # one for each category asked: found ones first, then unclear ones, in CUAD's order
     "Sort a review by category."
-    finds = list(enumerate(shown_finds(review)))
+    extractions = list(enumerate(shown_extractions(review)))
     found = {f.category for f in review.found()}
     out = []
     for c, p in review.probabilities.items():
-        quotes = tuple((i, f, review.page(f)) for i, f in finds if f.category == c)
+        quotes = tuple((i, f, review.page(f)) for i, f in extractions if f.category == c)
         out.append(Row(c, 'found' if c in found else 'unclear' if quotes else 'not found', p, quotes))
     flags = {f.category: f for f in playbook.flags({r.category: r.status for r in out})} if playbook else {}
     return sorted((replace(r, flag=flags.get(r.category)) for r in out), key=lambda r: STATUSES.index(r.status))
@@ -202,12 +210,12 @@ def _row_html(row, shown):
     )
 
 # %% ../nbs/week4_page.ipynb #37f5be3f
-def _quote_html(i, find, page):
-    where = f'page {page}' if page else f'character {find.start:,}'
-    said = f'confidence {find.confidence:.0%}'
-    if find.screen is not None:
-        alone = f'{find.screen:.0%}'
-        if abs(find.confidence - find.screen) > 0.1:
+def _quote_html(i, extraction, page):
+    where = f'page {page}' if page else f'character {extraction.start:,}'
+    said = f'confidence {extraction.confidence:.0%}'
+    if extraction.screen is not None:
+        alone = f'{extraction.screen:.0%}'
+        if abs(extraction.confidence - extraction.screen) > 0.1:
             said += f' · screen alone {alone}'
         said = (
             f'<span title="The linear screen alone, which counts words, gives {alone}; the rest is the reader’s, a '
@@ -215,7 +223,7 @@ def _quote_html(i, find, page):
         )
     return (
         f'<li><a id="ll-q-{i}" href="#ll-{i}" title="show in the '
-        f'contract">{html.escape(find.quote)}</a><small>{where} · {said}</small></li>'
+        f'contract">{html.escape(extraction.quote)}</a><small>{where} · {said}</small></li>'
     )
 
 # %% ../nbs/week4_page.ipynb #5fa0abbc
@@ -231,10 +239,10 @@ def summary_html(
     def tile(colour, n, what):
         return f'<li style="--c:var(--ll-{colour})"><b>{n}</b>{what}</li>'
 
-    rows, finds = table_rows(review, playbook), review.found()
+    rows, extractions = table_rows(review, playbook), review.found()
     read = f', {review.read:,} of them read by the language model,' if review.read else ''
     said = [
-        count(len(finds), 'quote'),
+        count(len(extractions), 'quote'),
         f"{count(review.sentences, 'sentence')}{read} in {sum(review.seconds.values()):.1f} s",
     ]
     tiles = [

@@ -208,22 +208,22 @@ def _try_part(reader: Reader, part: list[Example], weights: LossWeights, scale: 
     """
     import torch
 
-    loss, fault = float('nan'), None
+    loss, problem = float('nan'), None
     try:
         loss, _ = step_gradients(reader, [part], weights, scale)
     except (RuntimeError, AttributeError) as e:  # out of memory; or a gradient that is not there
         if isinstance(e, torch.OutOfMemoryError) or 'allocate memory' in str(e):
             raise LegalLLMError(too_long(part)) from e
-        fault = e
+        problem = e
     trainable = [(n, p) for n, p in reader.named_parameters() if p.requires_grad]
     lost = [n for n, p in trainable if p.grad is None]
     if lost:
         raise LegalLLMError(
             f"no gradient reaches {len(lost)} of {len(trainable)} trainable weights, such as {lost[0]}: "
             "leave these layers out of target_modules, or switch checkpointing off"
-        ) from fault
-    if fault:
-        raise fault
+        ) from problem
+    if problem:
+        raise problem
     wild = [n for n, p in trainable if not p.grad.isfinite().all()]
     if wild or not np.isfinite(loss):
         raise LegalLLMError(

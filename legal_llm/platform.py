@@ -143,7 +143,7 @@ KAGGLE_GB = 19.5  # that /kaggle/working holds, by Kaggle's documentation of not
 
 
 def hours_left(
-    here: Environment | None = None,  # None: found out
+    here: Environment | None = None,  # None: auto-detected
 ) -> float | None:  # hours; None where the platform sets no limit
     "How long this session can still last, at most. It began when this machine's first process did."
     import psutil

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .files import atomic_write
-from .job import Job
+from .job import TrainingJob
 from .models import START, sharded
 from .settings import TrainSettings
 from .views import clock
@@ -52,7 +52,7 @@ def _read_states(
 
 # %% ../nbs/week2_probe.ipynb #9d3dfdbc
 def fit_start(
-    job: Job,
+    job: TrainingJob,
     settings: TrainSettings,
     out: Path,  # run folder
     trainer,  # whose processes take part

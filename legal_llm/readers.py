@@ -509,10 +509,10 @@ def _settle(problems, contracts, quarantine, max_bad):
     if problems and (quarantine is None or share > max_bad or not contracts):
         p = problems[0]
         more = f' ({len(problems)} such problems)' if len(problems) > 1 else ''
-        cure = (
+        fix = (
             f"{share:.0%} of the records are bad" if share > max_bad else "pass quarantine=[] to set bad records aside"
         )
-        raise LegalLLMError(f"{p['file']}: {p['record']}: {p['reason']}{more}; {cure}")
+        raise LegalLLMError(f"{p['file']}: {p['record']}: {p['reason']}{more}; {fix}")
     if quarantine is not None:
         quarantine += problems
 

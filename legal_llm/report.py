@@ -22,7 +22,7 @@ from .tables import ScoreTable, official_by_category
 
 # %% auto #0
 __all__ = ['plot_evaluation', 'by_category', 'plot_categories', 'Errors', 'errors', 'write_report', 'save_evaluation',
-           'keep_results', 'show_results']
+           'export_results', 'show_results']
 
 # %% ../nbs/week3_report.ipynb #ab50a8ff
 def plot_evaluation(evaluation: Evaluation):  # matplotlib figure
@@ -68,8 +68,8 @@ def plot_categories(evaluation: Evaluation):  # matplotlib figure
 # %% ../nbs/week3_report.ipynb #328c1b00
 @dataclass
 class Errors:
-    """What went wrong, row by row: missed clauses, least confident first; wrong words and false finds, most confident
-    first. Shows itself as a table to search.
+    """What went wrong, row by row: missed clauses, least confident first; wrong words and false extractions, most
+    confident first. Shows itself as a table to search.
     """
 
     rows: list[dict]  # kind, category, contract, confidence, gold, said
@@ -108,14 +108,14 @@ class Errors:
 
 # %% ../nbs/week3_report.ipynb #65d36ccf
 def errors(evaluation: Evaluation) -> Errors:
-    "Every missed clause, wrong quote and false find of the fine-tuned model."
+    "Every missed clause, wrong quote and false extraction of the fine-tuned model."
     missed, words, false = [], [], []
     for title, review in evaluation.reviews[evaluation.best].items():
         for c in evaluation.run.categories:
-            gold, finds = evaluation.gold[f'{title}__{c.name}'], review.found(c.name)
+            gold, extractions = evaluation.gold[f'{title}__{c.name}'], review.found(c.name)
             row = dict(category=c.name, contract=title)
-            lost = [g for g in gold if not is_among(g, [f.quote for f in finds])]
-            wrong = [f for f in finds if not is_among(f.quote, gold)]
+            lost = [g for g in gold if not is_among(g, [f.quote for f in extractions])]
+            wrong = [f for f in extractions if not is_among(f.quote, gold)]
             if lost and wrong:
                 words += [
                     dict(row, kind='words', confidence=f.confidence, gold=' ‖ '.join(lost), said=f.quote) for f in wrong
@@ -241,7 +241,7 @@ def save_evaluation(evaluation: Evaluation, data: DataSet) -> None:
     write_report(e)
 
 # %% ../nbs/week3_report.ipynb #8e7147b7
-def keep_results(
+def export_results(
     path,  # run folder, evaluated
     out,  # JSON file to write
     split: str = 'test',
@@ -297,7 +297,7 @@ def keep_results(
 
 # %% ../nbs/week3_report.ipynb #d26ecbef
 def show_results(
-    file,  # what `keep_results` wrote
+    file,  # what `export_results` wrote
 ):  # shows itself as a table
     "The score table of a kept result."
     from IPython.display import Markdown

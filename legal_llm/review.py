@@ -16,11 +16,11 @@ from .contracts import highlight
 from .files import LegalLLMError, atomic_write
 
 # %% auto #0
-__all__ = ['COLUMNS', 'Find', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of', 'save_xlsx']
+__all__ = ['COLUMNS', 'Extraction', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of', 'save_xlsx']
 
 # %% ../nbs/week3_review.ipynb #ea869a45
 @dataclass(frozen=True)
-class Find:
+class Extraction:
     "A clause: a slice of the contract."
 
     category: str
@@ -38,7 +38,7 @@ class Review:
 
     title: str
     text: str
-    finds: list[Find]  # all candidates, the confident ones and the others
+    extractions: list[Extraction]  # all candidates, the confident ones and the others
     probabilities: dict[str, float]  # category -> probability that the contract has it
     # category -> confidence above which a candidate counts as found; .5 for others
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Review:
     def found(
         self,
         category: str | None = None,  # one category; all by default
-    ) -> list[Find]:  # in reading order
-        "The finds above their category's threshold."
+    ) -> list[Extraction]:  # in reading order
+        "The extractions above their category's threshold."
         return sorted(
             (
                 f
-                for f in self.finds
+                for f in self.extractions
                 if not f.part and f.confidence > self.threshold(f.category) and category in (None, f.category)
             ),
             key=lambda f: (f.start, -f.confidence),
@@ -71,8 +71,8 @@ class Review:
         "The review with another threshold."
         return self if threshold is None else replace(self, thresholds=dict.fromkeys(self.probabilities, threshold))
 
-    def page(self, find: Find) -> int | None:  # counted from 1; None where the document has no pages
-        return None if len(self.pages) == 1 else bisect_right(self.pages, find.start)
+    def page(self, extraction: Extraction) -> int | None:  # counted from 1; None where the document has no pages
+        return None if len(self.pages) == 1 else bisect_right(self.pages, extraction.start)
 
     def absent(self) -> dict[str, float]:  # category -> probability that the contract does not have it
         "The categories that were not found."
@@ -80,10 +80,10 @@ class Review:
 
     def to_dict(self) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
         def row(category):
-            finds = self.found(category)
+            extractions = self.found(category)
             return dict(
                 category=category,
-                found=bool(finds),
+                found=bool(extractions),
                 confidence=round(self.probabilities[category], 4),
                 threshold=round(self.threshold(category), 4),
                 quotes=[
@@ -95,7 +95,7 @@ class Review:
                         confidence=round(f.confidence, 4),
                         screen=f.screen and round(f.screen, 4),
                     )
-                    for f in finds
+                    for f in extractions
                 ],
             )
 
@@ -132,7 +132,7 @@ class Review:
     ) -> dict[str, list[dict]]:
         "The layout of CUAD's nbest_predictions_.json."
         out = {f'{self.title}__{c}': [] for c in self.probabilities}
-        for f in sorted(self.found() if found else self.finds, key=lambda f: -f.confidence):
+        for f in sorted(self.found() if found else self.extractions, key=lambda f: -f.confidence):
             said = out[f'{self.title}__{f.category}']
             # the scorer would take the last, which is the least sure
             if all(f.quote != x['text'] for x in said):
@@ -162,7 +162,7 @@ class Review:
         category: str | None = None,  # mark this one only; all by default
         height: int = 480,  # pixels, at most
     ):  # shows itself in a notebook
-        "The contract with its finds marked, a colour for each category."
+        "The contract with its extractions marked, a colour for each category."
         from IPython.display import HTML
 
         marked = highlight(self.text, self.found(category))

@@ -14,12 +14,12 @@ from .packages import PACKAGES, versions
 from .platform import Hardware, environment, hardware
 
 # %% auto #0
-__all__ = ['SHAPES', 'NF4', 'HEAP', 'BNB_GPU', 'BNB_CPU', 'RULES', 'SETTINGS', 'CONFLICTS', 'Shape', 'Situation', 'situation',
-           'weights_gb', 'layer_bytes', 'activations_gb', 'room_gb', 'Rule', 'Choices', 'choose']
+__all__ = ['SHAPES', 'NF4', 'HEAP', 'BNB_GPU', 'BNB_CPU', 'RULES', 'SETTINGS', 'CONFLICTS', 'ModelShape', 'HardwareContext',
+           'hardware_context', 'weights_gb', 'layer_bytes', 'activations_gb', 'room_gb', 'Rule', 'Choices', 'choose']
 
 # %% ../nbs/week2_rules.ipynb #e484fd39
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     "The sizes of a Llama-like model; SmolLM2-135M's when nothing is given."
 
     layers: int = 30
@@ -33,7 +33,7 @@ class Shape:
     def of(
         cls,
         config,  # a model's configuration, as transformers' `AutoConfig` gives it
-    ) -> Shape:
+    ) -> ModelShape:
         "The shape that a configuration describes."
         head = getattr(config, 'head_dim', None) or config.hidden_size // config.num_attention_heads
         keys = (getattr(config, 'num_key_value_heads', None) or config.num_attention_heads) * head
@@ -66,19 +66,19 @@ class Shape:
 
 
 SHAPES = {
-    'SmolLM2-135M': Shape(),
-    'Llama-3.2-1B': Shape(16, 2048, 8192, 512, 128256),
-    'Llama-3.2-3B': Shape(28, 3072, 8192, 1024, 128256),
-    'Llama-3.1-8B': Shape(32, 4096, 14336, 1024, 128256, tied=False),
+    'SmolLM2-135M': ModelShape(),
+    'Llama-3.2-1B': ModelShape(16, 2048, 8192, 512, 128256),
+    'Llama-3.2-3B': ModelShape(28, 3072, 8192, 1024, 128256),
+    'Llama-3.1-8B': ModelShape(32, 4096, 14336, 1024, 128256, tied=False),
 }
 
 # %% ../nbs/week2_rules.ipynb #cab5b03a
 @dataclass(frozen=True)
-class Situation:
+class HardwareContext:
     "What the rules decide from."
 
     hardware: Hardware
-    shape: Shape = Shape()  # of the base model
+    shape: ModelShape = ModelShape()  # of the base model
     window: int = 177  # tokens in a window
     windows: int = 16  # in a pack
     r: int = 16  # LoRA rank
@@ -104,16 +104,16 @@ class Situation:
         return self.window * self.windows
 
 # %% ../nbs/week2_rules.ipynb #1eeee7cc
-def situation(
+def hardware_context(
     config=None,  # the base model's configuration; None: SmolLM2-135M's
     window: int = 177,  # tokens in a window
     windows: int = 16,  # in a pack
     r: int = 16,  # LoRA rank
     shards: int = 1,  # processes that share the weights (FSDP)
-) -> Situation:
+) -> HardwareContext:
     "This machine with a base model. Starts CUDA in this process where there is a GPU."
-    shape = Shape() if config is None else Shape.of(config)
-    return Situation(
+    shape = ModelShape() if config is None else ModelShape.of(config)
+    return HardwareContext(
         hardware(), shape, window, windows, r, versions().get('bitsandbytes'), environment().platform, shards
     )
 
@@ -129,7 +129,7 @@ def _bytes(dtype: str) -> int:
 
 
 def weights_gb(
-    shape: Shape,
+    shape: ModelShape,
     dtype: str,  # float32, float16 or bfloat16
     load_in_4bit: bool,
 ) -> float:  # GiB
@@ -137,14 +137,14 @@ def weights_gb(
     return (shape.linear * NF4 + shape.other * 4 if load_in_4bit else shape.parameters * _bytes(dtype)) / 2**30
 
 # %% ../nbs/week2_rules.ipynb #4092020f
-def layer_bytes(shape: Shape, dtype: str, gpu: bool) -> int:  # bytes
+def layer_bytes(shape: ModelShape, dtype: str, gpu: bool) -> int:  # bytes
     "What one layer keeps of one token for the backward pass."
     h, m, w = shape.hidden, shape.intermediate, _bytes(dtype)
     return ((w if gpu else 4) + (1 if gpu else 4)) * (6 * h + m) + 8 * h + w * (2 * h + 2 * shape.keys + 3 * m)
 
 # %% ../nbs/week2_rules.ipynb #25c24f4d
 def activations_gb(
-    shape: Shape,
+    shape: ModelShape,
     tokens: int,  # in the pack
     dtype: str,
     gradient_checkpointing: bool,
@@ -158,7 +158,7 @@ def activations_gb(
     return tokens * (kept + layer + 8 * shape.hidden) * (1 if gpu else HEAP) / 2**30
 
 # %% ../nbs/week2_rules.ipynb #aef07188
-def room_gb(s: Situation, dtype: str, load_in_4bit: bool) -> float:  # GiB
+def room_gb(s: HardwareContext, dtype: str, load_in_4bit: bool) -> float:  # GiB
     """What is left for activations beside weights, adapter, optimizer, and what CUDA (1.5 GiB) or Python and its
     libraries (2 GiB) take.
     """
@@ -175,12 +175,12 @@ class Rule:
     "One line of the table."
 
     setting: str
-    value: object  # or a function of the situation
+    value: object  # or a function of the hardware_context
     reason: str  # a sentence; {names} are filled in from `_numbers`
-    when: Callable[[Situation, dict], bool] = lambda s, c: True  # `c`: what is chosen so far
+    when: Callable[[HardwareContext, dict], bool] = lambda s, c: True  # `c`: what is chosen so far
 
 # %% ../nbs/week2_rules.ipynb #e0f418f0
-def _numbers(s: Situation, c: dict) -> dict:
+def _numbers(s: HardwareContext, c: dict) -> dict:
     "The numbers that reasons quote."
     said = dict(
         gpu=s.gpu,
@@ -208,14 +208,14 @@ def _numbers(s: Situation, c: dict) -> dict:
     )
 
 # %% ../nbs/week2_rules.ipynb #74bd7b12
-def _fits(s: Situation, c: dict, tokens: int, gradient_checkpointing: bool = True) -> bool:
+def _fits(s: HardwareContext, c: dict, tokens: int, gradient_checkpointing: bool = True) -> bool:
     "Whether packs of so many tokens hold a window, and the longest can be trained on in the memory that is left."
     return s.window <= tokens and activations_gb(
         s.shape, min(tokens, s.most), c['dtype'], gradient_checkpointing, bool(s.gpu)
     ) <= room_gb(s, c['dtype'], c['load_in_4bit'])
 
 
-def _large(s: Situation) -> bool:
+def _large(s: HardwareContext) -> bool:
     return weights_gb(s.shape, 'float16', False) > s.memory_gb / 3
 
 
@@ -429,7 +429,7 @@ class Choices:
 
 # %% ../nbs/week2_rules.ipynb #56393b6a
 def choose(
-    s: Situation,
+    s: HardwareContext,
     **asked,  # settings that are asked for; None or 'auto' leaves one to the rules
 ) -> Choices:
     "Decide every setting. Raises LegalLLMError for an unknown setting and for what contradicts the hardware."

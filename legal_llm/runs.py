@@ -18,7 +18,7 @@ from .screen import Screen, load_screen
 from .settings import TrainSettings, read_record
 
 # %% auto #0
-__all__ = ['Run', 'portable', 'open_run', 'existing_run', 'bring_run', 'recorded_settings']
+__all__ = ['Run', 'portable', 'open_run', 'existing_run', 'restore_run', 'recorded_settings']
 
 # %% ../nbs/week2_runs.ipynb #bdb8710a
 @dataclass
@@ -52,7 +52,7 @@ class Run:
             raise LegalLLMError(f"{self.path} was trained by an earlier version of legal_llm: train again")
         return tuple(Category(**c) for c in self.record['categories'])
 
-    def log(self) -> list[dict]:  # a dict for each step, and for each look at dev
+    def log(self) -> list[dict]:  # a dict for each step, and for each dev evaluation
         return read_log(self.path / 'log.jsonl')
 
     def _repr_markdown_(self):
@@ -151,7 +151,7 @@ def existing_run(
     if other and (run.record['finished'] or set(other) & set(_FIXED)):
         raise LegalLLMError(
             f"{out} holds a run that "
-            + ('is finished' if run.record['finished'] else 'cannot go on with another adapter')
+            + ('is finished' if run.record['finished'] else 'cannot be resumed with another adapter')
             + f" ({said}): choose another --out"
         )
     if other:
@@ -161,9 +161,9 @@ def existing_run(
     return run
 
 # %% ../nbs/week2_runs.ipynb #20f58664
-def bring_run(
+def restore_run(
     name: str,  # of the run folder
-    here: Environment | None = None,  # the platform and its folders; None: found out
+    here: Environment | None = None,  # the platform and its folders; None: auto-detected
 ) -> Path:  # where it is, or will be trained: `runs/<name>` in the working folder
     """A run that an earlier session left in an input, copied to where it can be gone on with. On a platform, says what
     it found, or where it looked.

@@ -121,7 +121,7 @@ def _search(
     return best[1] if best else None, why
 
 # %% ../nbs/week1_sources.ipynb #54788862
-SAMPLE = 'SAMPLE: written contracts, NOT CUAD. Scores on them say nothing about real contracts.'
+SAMPLE = 'SAMPLE: synthetic contracts, NOT CUAD. Scores on them say nothing about real contracts.'
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ WORDS = 'auto', 'hub', 'release', 'zenodo', 'sample'
 def find_source(
     # `auto`: all places in order; `hub`, `release`, `zenodo` or `sample`: this one; else a path
     source: str | Path = 'auto',
-    here: Environment | None = None,  # the platform and its folders; None: found out
+    here: Environment | None = None,  # the platform and its folders; None: auto-detected
     progress: bool = True,
 ) -> Source:  # show it in a notebook, print it in a terminal; its `path` is for `load_contracts`
     """Find CUAD. Raises `LegalLLMError` where a source that was named is not to be had; `auto` ends with the embedded

@@ -342,12 +342,12 @@ def verify_no_leak(
     The message names both contracts, their splits and their containment; of several leaks the closest pair."""
     contracts = [c for cs in splits.values() for c in cs]
     side = np.array([s for s, cs in splits.items() for _ in cs])
-    cure = "a score on it would mean nothing. Split again with split_contracts, or remove one of the two"
+    fix = "a score on it would mean nothing. Split again with split_contracts, or remove one of the two"
     seen = {}
     for c, s in zip(contracts, side):
         other = seen.setdefault(c.title, s)
         if other != s:
-            raise LegalLLMError(f"the contract {c.title!r} in '{s}' has the same title as one in '{other}'; {cure}")
+            raise LegalLLMError(f"the contract {c.title!r} in '{s}' has the same title as one in '{other}'; {fix}")
     pairs = near_duplicates(contracts, near_duplicate_threshold)
     leak = side[pairs.i] != side[pairs.j]
     official = np.array([c.split == 'test' for c in contracts], bool)
@@ -359,7 +359,7 @@ def verify_no_leak(
         raise LegalLLMError(
             f"the contract {p.a!r} in '{side[pairs.i[n]]}' is a near-duplicate of {p.b!r} in '{side[pairs.j[n]]}': "
             f"containment {p.containment:.2f}, "
-            f"and {near_duplicate_threshold:g} is too much{more}; {cure}"
+            f"and {near_duplicate_threshold:g} is too much{more}; {fix}"
         )
     i, j = _edges(contracts, pairs)
     kept = side[i] == side[j]  # together on one side

@@ -22,7 +22,7 @@ def train(
     allow_changes: bool = False,  # resume a run although settings or data have changed
     verify_packing: bool = False,  # hold the first pack against separate sequences before the first step
     watch: bool = True,  # let watchdogs stop a training that goes wrong
-    # after which it stops, with a checkpoint to go on from; None: where the platform ends sessions, a quarter of an
+    # after which it stops, with a checkpoint to resume from; None: where the platform ends sessions, a quarter of an
     # hour before that
     max_hours: float | None = None,
 ) -> Run:  # not finished where the time was not enough

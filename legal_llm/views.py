@@ -72,7 +72,7 @@ def _told(lines: list[dict]) -> str:
 
 # %% ../nbs/week2_views.ipynb #4ea64285
 def _told_dev(line: dict) -> str:
-    "A look at dev in one line of text."
+    "A dev evaluation in one line of text."
     named = dict(dev_ap='average precision', screen_ap='screen alone', dev_score='gain', dev_loss='loss')
     return f"dev after step {line['step']}: " + ' · '.join(
         f'{name} {line[k]:.3f}' for k, name in named.items() if _finite(line.get(k))
@@ -154,7 +154,7 @@ def _polyline(
 
 # %% ../nbs/week2_views.ipynb #4189601b
 def _draw_losses(
-    lines: list[dict],  # of steps and of looks at dev
+    lines: list[dict],  # of steps and of dev evaluations
     steps: int,  # in all
 ) -> str:
     "Inline SVG of the losses: smoothed curves, and rings for dev."

@@ -13,13 +13,13 @@ from .dataset import DataSet, DataSettings, open_data
 from .files import LegalLLMError, short_path
 from .launch import train_on
 from .platform import Environment, environment, folders_with
-from .runs import Run, bring_run, open_run
+from .runs import Run, restore_run, open_run
 from .settings import week2_settings
 from .sources import default_source
 
 # %% ../nbs/week2_weeks.ipynb #fa874ef3
 def find_data(
-    here: Environment | None = None,  # the platform and its folders; None: found out
+    here: Environment | None = None,  # the platform and its folders; None: auto-detected
 ) -> Path | None:  # the folder; None where there is none
     "A prepared data set: `data` in the working folder, else the first one among the inputs."
     here = here or environment()
@@ -33,7 +33,7 @@ def find_data(
 
 # %% ../nbs/week2_weeks.ipynb #4e503dfa
 def week1_data(
-    here: Environment | None = None,  # None: found out
+    here: Environment | None = None,  # None: auto-detected
 ) -> DataSet:
     "The data set of week 1: what this session or an earlier one has prepared, else prepared now."
     here = here or environment()
@@ -44,13 +44,13 @@ def week1_data(
 # %% ../nbs/week2_weeks.ipynb #248c7260
 def week2_run(
     data: DataSet,
-    here: Environment | None = None,  # None: found out
+    here: Environment | None = None,  # None: auto-detected
     **settings,  # as for `week2_settings`, where it is trained now
 ) -> Run:
     """The run of week 2: what this session or an earlier one has trained, else trained now. Raises LegalLLMError where
     it was trained on other data.
     """
-    out = bring_run('week2', here)
+    out = restore_run('week2', here)
     if (out / 'record.json').exists():
         run = open_run(out)
         if run.record['data'] != data.info['fingerprint']:

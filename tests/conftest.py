@@ -80,12 +80,12 @@ def tiny_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session')
 def screen_run(tmp_path_factory) -> Path:
-    "The folder of a screen fitted on written contracts, as it would come with the package"
+    "The folder of a screen fitted on synthetic contracts, as it would come with the package"
     from legal_llm.categories import CATEGORIES
     from legal_llm.files import save_json
     from legal_llm.screen import fit_screen, save_screen
     from legal_llm.synthetic import write_contracts
 
     folder = save_screen(fit_screen(write_contracts(60), CATEGORIES)[0], tmp_path_factory.mktemp('screen') / 'written')
-    save_json(folder / 'legal_llm.json', dict(name='the screen of written contracts'))
+    save_json(folder / 'legal_llm.json', dict(name='the screen of synthetic contracts'))
     return folder

@@ -1,7 +1,7 @@
 """Tokenizers built as those of model families are: how text is split, which special tokens there are, and what their
 chat templates do.
 
-The vocabularies are learned here from written contracts; real ones are not needed to see whether a family's way of
+The vocabularies are learned here from synthetic contracts; real ones are not needed to see whether a family's way of
 doing things is borne.
 """
 

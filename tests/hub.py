@@ -171,4 +171,4 @@ class Hub:
                     id=repo, modelId=repo, sha=sha, private=False, tags=[], siblings=[dict(rfilename=k) for k in files]
                 ),
             )
-        return 404, {}, dict(error=f'{command} {path} is not known here')
+        return 404, {}, dict(error=f'{command} {path} cannot be resolved')

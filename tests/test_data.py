@@ -28,7 +28,7 @@ def tokenizer():
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    "A data set of 40 written contracts"
+    "A data set of 40 synthetic contracts"
     folder = tmp_path_factory.mktemp('data')
     save_squad(write_contracts(40, seed=5, words=500), folder / 'contracts.json')
     return prepare_data(DataSettings(source=str(folder / 'contracts.json')), folder / 'data', progress=False)

@@ -27,7 +27,7 @@ from legal_llm.page import (
     matches,
     save_review,
     segments,
-    shown_finds,
+    shown_extractions,
     summary_html,
     table_html,
     table_rows,
@@ -35,7 +35,7 @@ from legal_llm.page import (
 from legal_llm.files import LegalLLMError
 from legal_llm.grounding import locate
 from legal_llm.playbook import Playbook, load_playbooks
-from legal_llm.review import Find, Review
+from legal_llm.review import Extraction, Review
 from legal_llm.synthetic import write_contracts
 
 if older('gradio', '6.24'):
@@ -76,22 +76,22 @@ class Written:
             if progress:
                 progress(i + 1, 3)
         self.running -= 1
-        finds = []
+        extractions = []
         if text.split() == WRITTEN.text.split():  # as written, or with the lines of a PDF
             for i, c in enumerate(WRITTEN.clauses):
                 start, end = (c.start, c.end) if text == WRITTEN.text else locate(c.text, text)
-                finds.append(Find(c.category, text[start:end], start, end, 0.35 + 0.02 * i, 0.4))
-            finds.append(Find(UNCLEAR, text[:9], 0, 9, 0.2, 0.15))
+                extractions.append(Extraction(c.category, text[start:end], start, end, 0.35 + 0.02 * i, 0.4))
+            extractions.append(Extraction(UNCLEAR, text[:9], 0, 9, 0.2, 0.15))
         if '<script>' in text:
             at, end = text.index('<script>'), text.index(' & ')
-            finds += [
-                Find('Parties', text[at:end], at, end, 0.9),
-                Find('Insurance', text[at + 8 :], at + 8, len(text), 0.8),
+            extractions += [
+                Extraction('Parties', text[at:end], at, end, 0.9),
+                Extraction('Insurance', text[at + 8 :], at + 8, len(text), 0.8),
             ]
         sure = {c.name: 0.04 for c in CATEGORIES}
-        for f in finds:
+        for f in extractions:
             sure[f.category] = max(sure[f.category], f.confidence)
-        return Review(title, text, finds, sure, OWN, 300, 30, dict(screen=0.2, reader=0.1), pages)
+        return Review(title, text, extractions, sure, OWN, 300, 30, dict(screen=0.2, reader=0.1), pages)
 
 
 @pytest.fixture(scope='module')
@@ -111,7 +111,7 @@ PLAYBOOK = Playbook(
 
 def serve(extractor, **launch):
     demo = make_demo(
-        extractor, [*example_contracts(), ('the written contract', WRITTEN.text)], MODEL, {'Test': PLAYBOOK}
+        extractor, [*example_contracts(), ('the synthetic contract', WRITTEN.text)], MODEL, {'Test': PLAYBOOK}
     )
     demo.launch(share=False, quiet=True, prevent_thread_lock=True, inline=False, **launch_options(), **launch)
     return demo
@@ -194,10 +194,10 @@ def start(page):
 def marks(page):
     "Find number -> the text of all marks that show it"
     out = {}
-    for text, finds in page.evaluate(
+    for text, extractions in page.evaluate(
         '[...document.querySelectorAll(".ll-contract mark")].map(m => [m.textContent, m.dataset.finds])'
     ):
-        for i in finds.split():
+        for i in extractions.split():
             out[int(i)] = out.get(int(i), '') + text
     return out
 
@@ -208,8 +208,8 @@ def reviewed(threshold=None):
 
 
 def expected(threshold=None):
-    "Find number -> quote, for the written contract"
-    return {i: f.quote for i, f in enumerate(shown_finds(reviewed(threshold)))}
+    "Find number -> quote, for the synthetic contract"
+    return {i: f.quote for i, f in enumerate(shown_extractions(reviewed(threshold)))}
 
 
 def slide(page, value):
@@ -229,7 +229,7 @@ def test_an_example_from_start_to_slider(app, page):
     extractor, _ = app
     head = page.inner_text('.ll-head')
     assert 'Not legal advice' in head and MODEL in head and confidence_sentence(Written.calibration) in head
-    choose(page, 'the written contract')
+    choose(page, 'the synthetic contract')
     assert page.input_value('#ll-text textarea') == WRITTEN.text, 'the text is shown before anything runs'
     calls = extractor.calls
     start(page)
@@ -269,7 +269,7 @@ def test_an_example_from_start_to_slider(app, page):
     counts = {t: len(reviewed(t).found()) for t in (None, 0.05, 0.5, 0.8)}
     assert 0 < counts[0.8] < counts[0.5] < counts[None] < counts[0.05] == len(WRITTEN.clauses) + 1
     assert page.is_checked('#ll-own input')
-    slide(page, 0.8)  # fewer finds, and the model is not asked again; it counts for all from now on
+    slide(page, 0.8)  # fewer extractions, and the model is not asked again; it counts for all from now on
     found(page, counts[0.8])
     page.wait_for_function(f'document.querySelectorAll(".ll-contract a[href]").length === {len(expected(0.8))}')
     assert (
@@ -302,7 +302,7 @@ def test_between_table_and_contract(page):
     """A click anywhere on a row leads to its first mark, a click on a mark to its row, even where the search has hidden
     it; marked words can be selected
     """
-    choose(page, 'the written contract')
+    choose(page, 'the synthetic contract')
     start(page)
     last = page.locator('.ll-table tr:has(a)').last
     i = last.locator('a').first.get_attribute('id').rpartition('-')[2]
@@ -331,7 +331,7 @@ def test_between_table_and_contract(page):
 @browser_test
 def test_search_filter_and_flags(app, page):
     extractor, _ = app
-    choose(page, 'the written contract')
+    choose(page, 'the synthetic contract')
     start(page)
     calls = extractor.calls
     rows = table_rows(reviewed(), PLAYBOOK)
@@ -375,7 +375,7 @@ def test_downloads(page, cache, tmp_path):
     "Each file opens, agrees with what is shown, and is nowhere on the server"
     from openpyxl import load_workbook
 
-    choose(page, 'the written contract')
+    choose(page, 'the synthetic contract')
     start(page)
     pick(page, 'Contract type', 'Test')
     page.wait_for_selector('.ll-flags')
@@ -471,12 +471,12 @@ def test_by_keyboard_alone(app, page):
     tab_to('#ll-json', 80)
     with page.expect_download() as download:
         page.keyboard.press('Enter')
-    assert json.loads(download.value.path().read_bytes())['title'] == 'the written contract'
+    assert json.loads(download.value.path().read_bytes())['title'] == 'the synthetic contract'
 
 
 @browser_test
 def test_a_pasted_text_is_shown_as_text(page):
-    "HTML in a contract is shown, not obeyed; overlapping finds write no word twice"
+    "HTML in a contract is shown, not obeyed; overlapping extractions write no word twice"
     page.fill('#ll-text textarea', PASTED)
     start(page)
     assert page.eval_on_selector('.ll-contract', 'e => e.textContent') == PASTED
@@ -590,7 +590,7 @@ def test_the_page_fits_and_can_be_read(app, chromium, scheme):
     """
     page = chromium.new_page(viewport=dict(width=1280, height=850), color_scheme=scheme)
     page.goto(app[1])
-    choose(page, 'the written contract')
+    choose(page, 'the synthetic contract')
     start(page)
     pick(page, 'Contract type', 'Test')
     page.wait_for_selector('.ll-flags')
@@ -639,7 +639,7 @@ def test_two_people_and_a_program_at_once(app, chromium, page):
     other.goto(url)
     other.wait_for_selector('#ll-review')
     client = Client(url, verbose=False)
-    choose(page, 'the written contract')
+    choose(page, 'the synthetic contract')
     other.fill('#ll-text textarea', PASTED)
     extractor.pause, extractor.most_at_once = 0.3, 0
     page.click('#ll-review')
@@ -737,7 +737,7 @@ def test_login_and_public_address(chromium, cache):
 
 
 def test_segments_tile_any_text():
-    """Random finds: the segments follow each other without gap or overlap, and each knows exactly the finds that cover
+    """Random extractions: the segments follow each other without gap or overlap, and each knows exactly those that cover
     it
     """
     import random
@@ -746,12 +746,12 @@ def test_segments_tile_any_text():
     for _ in range(300):
         n = dice.randint(1, 40)
         spans = [sorted(dice.sample(range(n + 1), 2)) for _ in range(dice.randint(0, 6))]
-        finds = [Find('Parties', 'x', a, b, 0.9) for a, b in spans]
-        cut = segments('x' * n, finds)
+        extractions = [Extraction('Parties', 'x', a, b, 0.9) for a, b in spans]
+        cut = segments('x' * n, extractions)
         assert [s.start for s in cut] == [0] + [s.end for s in cut[:-1]] and cut[-1].end == n
         for s in cut:
             for k in range(s.start, s.end):
-                assert s.finds == tuple(i for i, (a, b) in enumerate(spans) if a <= k < b)
+                assert s.extractions == tuple(i for i, (a, b) in enumerate(spans) if a <= k < b)
 
 
 def test_thresholds_alone_decide_what_is_found():
@@ -759,12 +759,15 @@ def test_thresholds_alone_decide_what_is_found():
     counts = [sum(r.status == 'found' for r in table_rows(review.at(t))) for t in (0.1, 0.5, 0.7, 0.95)]
     assert (
         counts == sorted(counts, reverse=True)
-        and counts[0] == len({f.category for f in review.finds})
+        and counts[0] == len({f.category for f in review.extractions})
         and counts[-1] == 0
     )
     low = review.at(0.95)
-    shown = shown_finds(low)
-    best = {c: max(f.confidence for f in review.finds if f.category == c) for c in {f.category for f in review.finds}}
+    shown = shown_extractions(low)
+    best = {
+        c: max(f.confidence for f in review.extractions if f.category == c)
+        for c in {f.category for f in review.extractions}
+    }
     assert {f.category: f.confidence for f in shown} == best and len(shown) == len(best), (
         'each category that was not found has its likeliest candidate'
     )
@@ -772,7 +775,7 @@ def test_thresholds_alone_decide_what_is_found():
         '<mark class=ll-maybe'
     ) > 0 and '<b>0 found<' in summary_html(low)
     assert table_html(table_rows(low)).count('<tr') == 42 and '<mark' not in contract_html(
-        Review('t', 'x y', [Find('Parties', 'x', 0, 1, 0.05)], {'Parties': 0.05})
+        Review('t', 'x y', [Extraction('Parties', 'x', 0, 1, 0.05)], {'Parties': 0.05})
     )
     pages = [(f.start, p) for r in table_rows(review) for _, f, p in r.quotes]
     assert {p for _, p in pages} == {1, 2} and all(p == 1 + (start >= 6000) for start, p in pages)

@@ -29,8 +29,10 @@ OLD, NEW = (
 CPU_TORCH = dict(torch='2.13.0+cpu', cuda='', arch_list=[], gpus=[], cpu_four_bit='')
 
 
-def gpu(name, capability, memory, bf16, fault=''):
-    return dict(name=name, capability=list(capability), memory_gb=memory, bf16=bf16, product=fault, load_in_4bit=fault)
+def gpu(name, capability, memory, bf16, problem=''):
+    return dict(
+        name=name, capability=list(capability), memory_gb=memory, bf16=bf16, product=problem, load_in_4bit=problem
+    )
 
 
 def cuda(version, arch_list, *gpus):
@@ -289,17 +291,17 @@ def test_doctor(name):
     report = doctor(facts)
     found = {f.name: f for f in report.findings}
     assert report.ok is ok, report
-    for finding, (status, what, cure) in expected.items():
+    for finding, (status, what, fix) in expected.items():
         f = found[finding]
-        assert (f.status, what in f.found, cure in f.cure) == (status, True, True), f
+        assert (f.status, what in f.found, fix in f.fix) == (status, True, True), f
     assert not found.keys() & set(absent)
     for f in report.findings:
-        assert f.status in ('green', 'amber', 'red') and f.found and '\n' not in f.found + f.cure
-        assert bool(f.cure) is (f.status != 'green'), (
-            f'a finding that is not green needs one line that mends it, and no other: {f}'
+        assert f.status in ('green', 'amber', 'red') and f.found and '\n' not in f.found + f.fix
+        assert bool(f.fix) is (f.status != 'green'), (
+            f'a finding that is not green needs one line that fixes it, and no other: {f}'
         )
     assert json.loads(json.dumps(report.to_dict()))['ok'] is ok
-    assert str(report).count('\n') == len(report.findings) + sum(bool(f.cure) for f in report.findings)
+    assert str(report).count('\n') == len(report.findings) + sum(bool(f.fix) for f in report.findings)
     assert report._repr_markdown_().count('\n| ') == len(report.findings)
 
 
@@ -603,9 +605,9 @@ def test_ready_stops_where_a_run_could_not_work(session, monkeypatch):
         match='no kernels for it.*What to do: choose Settings > Accelerator > GPU T4 x2.* or: pip install '
         '--force-reinstall torch==2.10.0 torchvision torchaudio -i https',
     ):
-        doctor_module.ready(session[0])
+        doctor_module.setup_session(session[0])
     monkeypatch.setattr(doctor_module, 'collect', lambda: LAPTOP)
-    assert doctor_module.ready(session[0]).ok
+    assert doctor_module.setup_session(session[0]).ok
 
 
 def test_colab_by_its_module(tmp_path, monkeypatch):
@@ -789,4 +791,4 @@ def test_a_package_that_breaks_an_import_is_found(tmp_path, package, version, co
         env={**os.environ, 'PYTHONPATH': str(tmp_path), 'HF_HUB_OFFLINE': '1'},
     )
     found = next(f for f in json.loads(done.stdout)['findings'] if f['name'] == package)
-    assert done.returncode == 1 and found['status'] == 'red' and found['cure'].startswith(said), found
+    assert done.returncode == 1 and found['status'] == 'red' and found['fix'].startswith(said), found

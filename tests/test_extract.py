@@ -14,13 +14,13 @@ from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main
 from legal_llm.eval import evaluate
 from legal_llm.evaluation import compare_runs
-from legal_llm.report import keep_results
+from legal_llm.report import export_results
 from legal_llm.scoring import check_adapter
 from legal_llm.extract import Extractor, ExtractSettings, run_key
 from legal_llm.files import LegalLLMError
 from legal_llm.models import find_run
 from legal_llm.platform import trim_memory
-from legal_llm.review import Find, Review, rows_of, save_xlsx
+from legal_llm.review import Extraction, Review, rows_of, save_xlsx
 from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts
 from legal_llm.train import train
@@ -82,7 +82,7 @@ def test_awkward_texts_are_reviewed(extractor, text):
     assert list(review.probabilities) == [c.name for c in CATEGORIES] and all(
         0 <= p <= 1 for p in review.probabilities.values()
     )
-    assert all(text[f.start : f.end] == f.quote and f.quote.strip() and 0 <= f.screen <= 1 for f in review.finds)
+    assert all(text[f.start : f.end] == f.quote and f.quote.strip() and 0 <= f.screen <= 1 for f in review.extractions)
     assert (
         json.loads(json.dumps(review.to_dict()))
         and review._repr_html_()
@@ -270,7 +270,7 @@ def test_an_adapter_that_left_its_run(run, extractor, tmp_path, monkeypatch):
         got = Extractor.load(place, **options)
         assert (
             got.settings == extractor.settings
-            and got.extract(text).finds == want.finds
+            and got.extract(text).extractions == want.extractions
             and run_key(place) == run_key(run.path)
         )
     monkeypatch.setenv('LEGAL_LLM_INPUT', str(tmp_path / 'inputs'))
@@ -292,7 +292,8 @@ def test_a_run_is_scored_where_its_data_was_moved(run, tiny_data, tmp_path):
     with pytest.raises(LegalLLMError, match='not in nowhere/data: give its folder with --data'):
         evaluate(moved, **options)
     assert (
-        evaluate(moved, data=data, **options).scores and keep_results(moved, tmp_path / 'kept.json', data=data).exists()
+        evaluate(moved, data=data, **options).scores
+        and export_results(moved, tmp_path / 'kept.json', data=data).exists()
     )
     assert len(compare_runs(moved, moved, data=data)) == 4
     with pytest.raises(LegalLLMError, match='without its run folder'):
@@ -307,7 +308,7 @@ def test_excel(tmp_path):
     review = Review(
         'a contract',
         ' '.join(quotes),
-        [Find('Parties', q, i, i + len(q), 0.9) for i, q in enumerate(quotes)],
+        [Extraction('Parties', q, i, i + len(q), 0.9) for i, q in enumerate(quotes)],
         {'Parties': 0.9, 'Insurance': 0.2},
     )
     sheet = load_workbook(save_xlsx(rows_of(review.to_dict()), tmp_path / 'x.xlsx')).active

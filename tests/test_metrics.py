@@ -341,7 +341,7 @@ def test_strictly_above_and_zero_never_counts():
 def test_equal_texts_count_once_with_the_last_probability():
     answers = [{"text": "x", "probability": 0.9}, {"text": "no", "probability": 0.5}, {"text": "x", "probability": 0.3}]
     scores = official_scores({"A__T": answers}, {"A__T": ["x"]})
-    assert scores["aupr"] == pytest.approx(0.5) and scores["precision"] == 0.5  # the false find comes first
+    assert scores["aupr"] == pytest.approx(0.5) and scores["precision"] == 0.5  # the false extraction comes first
     assert official_scores({"A__T": answers[:2]}, {"A__T": ["x"]})["aupr"] == 1
 
 
@@ -473,7 +473,7 @@ def test_coverage_by_hand():
         "recall": pytest.approx(1 / 3),
         "f1": pytest.approx(0.4),
     }
-    assert coverage_scores(predictions, gold, 0.85)["recall"] == 0  # "three" is no longer among the finds
+    assert coverage_scores(predictions, gold, 0.85)["recall"] == 0  # "three" is no longer among the extractions
 
 
 def test_squad_by_hand():
@@ -578,7 +578,7 @@ def test_chosen_threshold_has_the_best_span_f1(case):
 
 def test_chosen_threshold_weighs_all_finds():
     answers = said(("a", 0.9), ("b", 0.8), ("junk", 0.7), ("more junk", 0.6), ("c", 0.5))
-    # five gold texts: F1 is 4/7 after two finds, 6/10 after all five
+    # five gold texts: F1 is 4/7 after two extractions, 6/10 after all five
     assert choose_threshold({"A__T": answers}, {"A__T": ["a", "b", "c", "d", "e"]}) == pytest.approx(0.25)
     assert choose_threshold({"A__T": answers}, {"A__T": ["a", "b", "c", "d"]}) == pytest.approx(
         0.75

@@ -21,7 +21,7 @@ from legal_llm.models import (
     tokenizer_hash,
 )
 from legal_llm.platform import Hardware
-from legal_llm.rules import Situation
+from legal_llm.rules import HardwareContext
 from legal_llm.runs import open_run
 
 
@@ -124,7 +124,7 @@ def test_checkpointing_gives_the_same_gradients():
 
 
 def test_number_formats_follow_the_rules(monkeypatch):
-    monkeypatch.setattr(models, 'situation', lambda: Situation(Hardware('a processor', 2, 8.0, True)))
+    monkeypatch.setattr(models, 'situation', lambda: HardwareContext(Hardware('a processor', 2, 8.0, True)))
     assert choose_dtype() == 'bfloat16' and choose_dtype('float32') == 'float32'
     for dtype, said in (('float16', 'for GPUs'), ('half', 'not known: choose float32')):
         with pytest.raises(LegalLLMError, match=said):

@@ -161,7 +161,7 @@ def test_few_slow_steps_are_normal():
 
 @pytest.mark.parametrize('at', [1, 30, 90, 125])
 def test_resumed_watchdogs_bark_at_the_same_step(at, tmp_path):
-    "State comes from the log alone, looks at dev and rounding included"
+    "State comes from the log alone, dev evaluations and rounding included"
     lines = course(300, diverges=120)
     log = Log(tmp_path)
     for line in lines[:at]:
@@ -296,7 +296,7 @@ def displayed(monkeypatch):
 
 def test_notebook_view_is_one_small_display(displayed):
     send(NotebookView(every=1000), course(5000, seed=1))
-    # at the beginning, for each look at dev, the note and the end; no step was due
+    # at the beginning, for each dev evaluation, the note and the end; no step was due
     assert len(displayed) == 1 + 100 + 2
     page = displayed[-1]['text/html']
     assert len(page) < 40_000 and '\n' not in page

@@ -177,17 +177,17 @@ def test_nothing_is_differentiated_at_all(reader, packs):
     ],
     ids=['gpu', 'cpu'],
 )
-def test_longest_pack_that_does_not_fit(reader, packs, monkeypatch, fault):
+def test_longest_pack_that_does_not_fit(reader, packs, monkeypatch, problem):
     tried = []
 
     def full(reader, some, *args):
         tried.append(padded(some[0]))
-        raise fault
+        raise problem
 
     monkeypatch.setattr(plan, 'step_gradients', full)
     with pytest.raises(LegalLLMError, match='do not fit into memory: lower --max-pack-tokens') as e:
         preflight(reader, packs)
-    assert tried == [max(map(padded, packs))] and e.value.__cause__ is fault
+    assert tried == [max(map(padded, packs))] and e.value.__cause__ is problem
 
 
 def test_other_errors_are_not_renamed(reader, packs, monkeypatch):

@@ -13,8 +13,8 @@ from legal_llm.rules import (
     SETTINGS,
     SHAPES,
     Rule,
-    Shape,
-    Situation,
+    ModelShape,
+    HardwareContext,
     activations_gb,
     choose,
     room_gb,
@@ -30,7 +30,7 @@ MACHINES = {'t4': [T4], 't4 x2': [T4, T4], 'p100': [P100], 'a100': [A100], 'h100
 
 
 def on(machine, shape=SMALL, memory_gb=23.0, bitsandbytes='0.50.2', **kwargs):
-    return Situation(
+    return HardwareContext(
         Hardware('a processor', 4, memory_gb, 'bf16' in machine, MACHINES[machine]),
         shape,
         bitsandbytes=bitsandbytes,
@@ -48,7 +48,7 @@ def test_shape_and_adapter_are_those_of_the_real_model():
 
     from legal_llm.models import add_lora, load_base, resolve_base
 
-    shape = Shape.of(AutoConfig.from_pretrained(resolve_base('smollm2')))
+    shape = ModelShape.of(AutoConfig.from_pretrained(resolve_base('smollm2')))
     model = load_base('smollm2', 'float32')
     assert shape == SMALL and shape.parameters == model.num_parameters()
     assert shape.adapter(16) == sum(p.numel() for p in add_lora(model).parameters() if p.requires_grad)
@@ -76,7 +76,7 @@ TABLE = [  # machine, shape, dtype, four_bit, budget, checkpointing
 @pytest.mark.parametrize(
     'machine, shape, dtype, four_bit, budget, checkpointing',
     TABLE,
-    ids=lambda v: f'{v.parameters / 1e9:.1f}B' if isinstance(v, Shape) else None,
+    ids=lambda v: f'{v.parameters / 1e9:.1f}B' if isinstance(v, ModelShape) else None,
 )
 def test_choices(machine, shape, dtype, load_in_4bit, budget, gradient_checkpointing):
     c = choose(on(machine, shape))
@@ -110,7 +110,7 @@ def test_reasons_name_what_decided():
 
 
 def test_the_weakest_gpu_decides():
-    s = Situation(Hardware('a processor', 4, 23.0, True, [H100, T4]))
+    s = HardwareContext(Hardware('a processor', 4, 23.0, True, [H100, T4]))
     assert choose(s)['dtype'] == 'float16' and s.memory_gb == 14.7
 
 
@@ -136,7 +136,7 @@ REFUSED = [
     (on('t4', bitsandbytes=None), {'load_in_4bit': True}, 'bitsandbytes, which is not installed: pip install'),
     (on('cpu', bitsandbytes='0.46.1'), {'load_in_4bit': True}, 'on a processor needs bitsandbytes 0.50'),
     (
-        Situation(Hardware('a processor', 4, 23.0, False, [M40]), bitsandbytes='0.50.2'),
+        HardwareContext(Hardware('a processor', 4, 23.0, False, [M40]), bitsandbytes='0.50.2'),
         {'load_in_4bit': True},
         'Tesla M40 has 5.2',
     ),
@@ -165,7 +165,7 @@ def test_contradictions_are_refused_by_name(s, asked, said):
 
 def test_every_rule_and_every_conflict_is_reached():
     "A line of the table that nothing can reach is a mistake: each one decides in some situation of this file."
-    bare = Situation(Hardware('a processor', 4, 23.0, False, [M40]), EIGHT)
+    bare = HardwareContext(Hardware('a processor', 4, 23.0, False, [M40]), EIGHT)
     situations = [
         on(m, s, memory_gb=g, window=w)
         for m in MACHINES

@@ -62,7 +62,7 @@ def test_what_is_stored_screens_alike_and_needs_neither_sklearn_nor_torch(fitted
         "import sys; from pathlib import Path; from legal_llm.extract import Extractor; from legal_llm.screen import "
         "load_screen\n"
         f"r = Extractor(load_screen(r'{tmp_path / 'all'}')).extract(Path(r'{tmp_path / 'c.txt'}').read_text()); "
-        "assert r.finds\n"
+        "assert r.extractions\n"
         "print(sorted({'torch', 'sklearn', 'scipy', 'transformers', 'joblib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
@@ -142,5 +142,5 @@ def test_a_review_is_the_same_again(fitted):
 
     extractor, c = Extractor(fitted[0]), write_contracts(1, seed=79, words=500)[0]
     one, two = (extractor.extract(c.text, c.title) for _ in range(2))
-    assert one.finds == two.finds and one.probabilities == two.probabilities
-    assert all(f.quote == c.text[f.start : f.end] for f in one.finds)
+    assert one.extractions == two.extractions and one.probabilities == two.probabilities
+    assert all(f.quote == c.text[f.start : f.end] for f in one.extractions)

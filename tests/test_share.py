@@ -87,8 +87,8 @@ def test_a_merged_model_answers_as_before(run, merged):
         and whole.calibrations == parts.calibrations
     )
     a, b = whole.extract(TEXT), parts.extract(TEXT)
-    assert [(f.category, f.start, f.quote) for f in a.finds] == [
-        (f.category, f.start, f.quote) for f in b.finds
+    assert [(f.category, f.start, f.quote) for f in a.extractions] == [
+        (f.category, f.start, f.quote) for f in b.extractions
     ] and a.read == b.read == b.sentences
     assert all(abs(a.probabilities[c] - b.probabilities[c]) < 1e-4 for c in a.probabilities)
     reader, _ = load_reader(run, 'float32', adapter=False)
@@ -242,8 +242,8 @@ def test_there_and_back(hub, run, merged, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for repo in ('owner/adapter', 'owner/whole'):
         got = Extractor.load(repo, **OPTIONS).extract(TEXT)
-        assert [(f.category, f.start, f.quote) for f in got.finds] == [
-            (f.category, f.start, f.quote) for f in want.finds
+        assert [(f.category, f.start, f.quote) for f in got.extractions] == [
+            (f.category, f.start, f.quote) for f in want.extractions
         ]
         (tmp_path / 'contract.txt').write_text(' '.join(TEXT.split()[:60]))
         blocks = re.findall(r'```python\n(.*?)```', hub.repos[repo]['README.md'].decode(), re.S)

@@ -50,8 +50,8 @@ HALF = 3  # contracts in the test half
 
 @pytest.fixture(scope='module')
 def written():
-    """Six written contracts; each ends in the tier of special characters. Each clause is the first place of its words,
-    as in CUAD, since a table without offsets can say no other
+    """Six synthetic contracts; each ends in the tier of special characters. Each clause is the first place of its
+    words, as in CUAD, since a table without offsets can say no other
     """
     contracts = write_contracts(6, words=400)
     for c in contracts:
@@ -695,7 +695,7 @@ def test_no_internet_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, 'getaddrinfo', unknown)
     for name in [k for k in os.environ if k.lower().endswith('_proxy')]:
         monkeypatch.delenv(name)
-    with pytest.raises(LegalLLMError, match=r'no internet connection \(cuad.invalid is not known here\) \(4 tries\)'):
+    with pytest.raises(LegalLLMError, match=r'no internet connection \(cuad.invalid cannot be resolved\) \(4 tries\)'):
         download('https://cuad.invalid/data.zip', tmp_path / 'data.zip', wait=0, progress=False)
 
 
@@ -985,7 +985,7 @@ def test_named_sources_and_the_sample(tmp_path, written, offline):
         and 'NOT CUAD' in sample._repr_markdown_()
     )
     assert given.kind == 'path' and len(load_contracts(given.path)) == 6
-    with pytest.warns(UserWarning, match='CUAD was found in no place. SAMPLE: written contracts, NOT CUAD'):
+    with pytest.warns(UserWarning, match='CUAD was found in no place. SAMPLE: synthetic contracts, NOT CUAD'):
         nothing = find_source(here=here)
     assert (
         nothing.kind == 'sample'

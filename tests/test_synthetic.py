@@ -19,7 +19,7 @@ from legal_llm.splits import split_contracts
 from legal_llm.squad import to_squad
 from legal_llm.synthetic import BOILERPLATE, DISTRACTORS, PATTERNS, SECTIONS, WORDINGS, write_contracts
 
-# SHA-256 of twenty contracts. A change of any wording changes it: then every score on written contracts changes, too,
+# SHA-256 of twenty contracts. A change of any wording changes it: then every score on synthetic contracts changes, too,
 # so say so in the change's description.
 FINGERPRINT = '3e788d6dba407f475cf90c9420f0728b9973ab8222b4c21f0dfef7a233638df3'
 

@@ -34,7 +34,7 @@ from legal_llm.reader import LossWeights, Reader, load_head, load_reader, read_w
 from legal_llm.job import in_time, lay_out, prepare_training
 from legal_llm.launch import processes_in, train_on
 from legal_llm.weeks import week2_run
-from legal_llm.runs import bring_run, open_run, recorded_settings
+from legal_llm.runs import restore_run, open_run, recorded_settings
 from legal_llm.settings import TrainSettings, preset, week2_settings
 from legal_llm.train import train
 
@@ -123,7 +123,7 @@ def test_other_settings_are_refused_unless_asked_for(settings, whole, tmp_path):
     other = replace(settings, learning_rate=1e-4, max_grad_norm=0.5)
     with pytest.raises(LegalLLMError, match=r'other settings.*lr was 0.001 and is 0.0001.*--change'):
         train(other, half, progress=False)
-    with pytest.raises(LegalLLMError, match='cannot go on with another adapter'):
+    with pytest.raises(LegalLLMError, match='cannot be resumed with another adapter'):
         train(replace(settings, lora_r=8), half, progress=False, allow_changes=True)
     with pytest.raises(LegalLLMError, match='is finished'):
         train(other, whole.path, progress=False, allow_changes=True)
@@ -262,7 +262,7 @@ def test_one_window_that_does_not_fit_is_said(settings, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(settings, whole, tmp_path, monkeypatch):
-    "Weights and random generators are saved as they were before the bad step: mended, the run ends like one without it"
+    "Weights and random generators are saved as they were before the bad step: fixed, the run ends like one without it"
     weigh, calls = reader_module.weigh, []
 
     def bad(losses, *args):
@@ -456,8 +456,8 @@ num_processes: 2
 
 @pytest.mark.skipif(older('accelerate', '1.6'), reason='FSDP needs accelerate 1.6')
 def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, monkeypatch):
-    """FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, looks at dev, checkpoints,
-    a stop and a new start
+    """FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, dev evaluations,
+    checkpoints, a stop and a new start
     """
     (tmp_path / 'fsdp.yaml').write_text(CONFIG)
     s = replace(settings, lora_dropout=0.0, max_packs=8, gradient_accumulation_steps=2, eval_steps=2, eval_windows=8)
@@ -716,7 +716,7 @@ def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings,
     whole = train(settings, tmp_path / 'whole', progress=False)
     first = train(settings, tmp_path / 'run', progress=False, max_hours=1e-9)
     said = capsys.readouterr().out
-    assert 'at step 1 of 3, with everything saved: the same call goes on from there' in said
+    assert 'at step 1 of 3, with everything saved: the same call resumes from there' in said
     assert (
         not first.record['finished']
         and open_run(tmp_path / 'run').record['stopped'] == first.record['stopped']
@@ -809,13 +809,13 @@ def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, load_in_4bit
     format and weights, one epoch, and minutes, well within the hours that the preset gives
     """
     from legal_llm.plan import Measured, make_plan
-    from legal_llm.rules import SHAPES, Situation, choose
+    from legal_llm.rules import SHAPES, HardwareContext, choose
     from legal_llm.windows import Example, Window
 
     machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
     s = week2_settings(open_data(tiny_data), machine)
     shape = SHAPES['Llama-3.2-3B' if s.base_model == 'llama3.2-3b' else 'SmolLM2-135M']
-    c = choose(Situation(machine, shape, s.window_tokens, s.pack_windows, s.lora_r, '0.50.2'))
+    c = choose(HardwareContext(machine, shape, s.window_tokens, s.pack_windows, s.lora_r, '0.50.2'))
     assert (s.base_model, c['load_in_4bit'], c['gradient_checkpointing']) == (base, load_in_4bit, again) and c[
         'dtype'
     ] == dtype
@@ -889,7 +889,7 @@ def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole
     had been
     """
     # nothing to bring: it is trained there
-    assert bring_run('week2', kaggle(tmp_path)) == tmp_path / 'kaggle/working/runs/week2'
+    assert restore_run('week2', kaggle(tmp_path)) == tmp_path / 'kaggle/working/runs/week2'
     assert capsys.readouterr().out == 'There is no run week2 yet; looked in /kaggle/working\n'
     earlier = tmp_path / 'kaggle/input/week-2-output/runs/week2'
     earlier.parent.mkdir(parents=True)
@@ -900,7 +900,7 @@ def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole
     shutil.copytree(earlier, tmp_path / 'kaggle/input/a-first-output/runs/week2')
     (tmp_path / 'kaggle/input/a-first-output/runs/week2/log.jsonl').chmod(0o644)
     (tmp_path / 'kaggle/input/a-first-output/runs/week2/log.jsonl').write_text('')  # an output that had come less far
-    out = bring_run('week2', kaggle(tmp_path))
+    out = restore_run('week2', kaggle(tmp_path))
     assert capsys.readouterr().out == 'The run week2 is that of /kaggle/input/week-2-output/runs/week2\n'
     assert (
         out == tmp_path / 'kaggle/working/runs/week2'
@@ -909,7 +909,7 @@ def test_a_run_of_an_earlier_session_is_brought_and_gone_on_with(settings, whole
     assert all(p.stat().st_mode & 0o200 for p in (out, *out.rglob('*')))
     assert equal(whole, train(settings, out, progress=False))
     # what is here already stays
-    assert bring_run('week2', kaggle(tmp_path)) == out and open_run(out).record['finished']
+    assert restore_run('week2', kaggle(tmp_path)) == out and open_run(out).record['finished']
     assert not [p for p in out.parent.iterdir() if p.name.startswith('.')]
 
 

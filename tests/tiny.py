@@ -33,7 +33,7 @@ def make_tiny(folder: Path) -> Path:
 
 
 def make_data(folder: Path) -> Path:
-    "A prepared data set of a few written contracts"
+    "A prepared data set of a few synthetic contracts"
     from legal_llm.data import prepare_data
     from legal_llm.dataset import DataSettings
 
@@ -49,7 +49,7 @@ def tiny_settings(data, base, **settings):
 
 
 def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
-    """Windows of a few written contracts with what is known of them, without a screen: everything has the same odds,
+    """Windows of a few synthetic contracts with what is known of them, without a screen: everything has the same odds,
     and what is true is in doubt, and a little more
     """
     import numpy as np

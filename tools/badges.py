@@ -41,14 +41,14 @@ def install_cell(cfg: dict[str, str] | None = None) -> str:
     there, it does nothing.
     """
     cfg = cfg or settings()
-    return f"""{INSTALL}, from a wheel among the inputs or from its repository; `ready` does the rest
+    return f"""{INSTALL}, from a wheel among the inputs or from its repository
 import importlib.util, pathlib, subprocess, sys
 
 if importlib.util.find_spec({cfg['lib_name']!r}) is None:
     wheels = sorted(map(str, pathlib.Path('/kaggle/input').rglob('{cfg['lib_name']}-*.whl')))
     source = wheels[-1] if wheels else 'git+https://github.com/{cfg['user']}/{cfg['repo']}@{cfg['branch']}'
     subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', source], check=True)
-from {cfg['lib_name']}.doctor import ready"""
+from {cfg['lib_name']}.doctor import setup_session"""
 
 
 def renew(name: str, write: bool = True, cfg: dict[str, str] | None = None) -> bool:

@@ -5,7 +5,7 @@ python tools/matrix.py --venv V   the core tests in another virtual environment,
                                   (make VENV=V PYTHON=python3.12 venv)
 python tools/matrix.py --between  the core tests in .venv with transformers of between the two sets, such as that of
                                   Colab's image
-python tools/matrix.py --clashes  bring about each pair of versions that legal_llm.packages.CLASHES names, and keep
+python tools/matrix.py --conflicts  bring about each pair of versions that legal_llm.packages.CONFLICTS names, and keep
                                   what it says
 python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's
                                   versions (make old)
@@ -63,9 +63,9 @@ print(json.dumps([said[:300], found]))
 """  # noqa: E501
 
 
-def clashes() -> list[dict]:
+def conflicts() -> list[dict]:
     "For each pair: what a training step and a 4-bit model say, and whether the doctor names the package"
-    from legal_llm.packages import CLASHES
+    from legal_llm.packages import CONFLICTS
 
     out = []
     for package, version, profile in TRIED:
@@ -84,7 +84,7 @@ def clashes() -> list[dict]:
                 cwd=folder,
             )
             said, found = json.loads(done.stdout.strip().splitlines()[-1])
-        named = [c.says for c in CLASHES if c.package == package and c.says in said]
+        named = [c.says for c in CONFLICTS if c.package == package and c.says in said]
         says = named[0] if named else ' '.join(said.replace(folder, '').split())[:140]
         out.append(
             dict(
@@ -200,8 +200,8 @@ def main() -> int:
         print(*core())
         return 0
     results = json.loads(OUT.read_text()) if OUT.exists() else {}
-    if args.clashes:
-        results['clashes'] = clashes()
+    if args.conflicts:
+        results['clashes'] = conflicts()
         OUT.write_text(json.dumps(results, indent=1) + '\n')
         return 0 if all(c['expected'] and c['doctor'] != 'green' for c in results['clashes']) else 1
     if args.between:
