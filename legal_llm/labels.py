@@ -13,7 +13,8 @@ from .documents import read_document
 from .files import LegalLLMError
 from .grounding import ground, normalise
 from .html import html_text
-from .readers import MISSING, _flat_answers, _letters, _settle, _table, _table_text, _utf8, _without_absurd
+from .clauses import MISSING, _flat_answers, _letters, _table
+from .readers import _settle, _table_text, _utf8, _without_absurd
 from .squad import _fields, _ordered, from_squad
 
 # %% auto #0

@@ -370,7 +370,7 @@ def _in_layers(model, layers_to_transform, target_modules=None, **options) -> di
     return dict(options, target_modules=found)
 
 # %% ../nbs/week2_models.ipynb #29be973f
-_OURS = dict(r='lora_r', lora_alpha='lora_alpha', lora_dropout='lora_dropout', task_type='')  # set by add_lora itself
+_OURS = dict(r='lora_r', task_type='')  # set by add_lora itself
 
 
 def _lora_options(options: dict) -> dict:

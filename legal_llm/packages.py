@@ -36,7 +36,7 @@ class Package:
     def spec(self) -> str:
         return f'{self.name}>={self.low}' + (f',<{self.high}' if self.high else '')
 
-    def fault(self, version: str) -> str:  # '' for a version in range
+    def problem(self, version: str) -> str:  # '' for a version in range
         from packaging.version import Version
 
         if Version(version) < Version(self.low):

@@ -26,9 +26,8 @@ class TrainSettings:
     base_model: str = 'smollm2'  # a short name, a folder or a hub name
     dtype: str = 'auto'  # number format of the frozen weights; adapter and head are float32 in any case
     load_in_4bit: bool | None = None  # NF4 weights (QLoRA)
-    gradient_checkpointing: bool | None = (
-        None  # compute each layer again in the backward pass: less memory, a third more time
-    )
+    # compute each layer again in the backward pass: less memory, a third more time
+    gradient_checkpointing: bool | None = None
     # layers of the base model that are used, the first ones, which saves time; None: all
     num_hidden_layers: int | None = None
     window_tokens: int = 177  # tokens in a window, at most: a sentence and what comes before it
@@ -39,9 +38,8 @@ class TrainSettings:
     lora_dropout: float = 0.05  # LoRA dropout
     # further options of peft's LoraConfig, such as use_rslora, layers_to_transform
     lora_options: dict = field(default_factory=dict)
-    learning_rate: float | None = (
-        None  # learning rate of the adapter; None: 2e-4 below a billion parameters, 1e-4 above
-    )
+    # learning rate of the adapter; None: 2e-4 below a billion parameters, 1e-4 above
+    learning_rate: float | None = None
     head_learning_rate: float | None = None  # learning rate of the head; None: the same
     penalty: float = 300.0  # of the head's squared weights when it is fitted on the frozen model
     # training windows that the head is fitted on, drawn at random; None: all; 0: it begins with zeros
@@ -60,9 +58,8 @@ class TrainSettings:
     loss_weight_present: float = 1.0  # loss weight of pairs that are so
     loss_weight_absent: float = 1.0  # loss weight of pairs that are not
     max_pack_tokens: int | None = None  # tokens computed at once, at most; a larger pack is computed in parts
-    eval_steps: int | None = (
-        None  # steps between dev evaluations; 0: none. None: an eighth of the training, 50 at least
-    )
+    # steps between dev evaluations; 0: none. None: an eighth of the training, 50 at least
+    eval_steps: int | None = None
     eval_windows: int = 256  # windows in a dev evaluation
     early_stopping_patience: int = 3  # dev evaluations without a better score after which the training stops; 0: never
     save_steps: int = 50  # steps between checkpoints

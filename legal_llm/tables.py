@@ -238,7 +238,7 @@ class ScoreTable:
             f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
             f"{self.questions:,} questions, {self.positives:,} with a clause. "
             f"Span, detection and similarity scores at {at}; the official scores need none. "
-            f"> {TIERS[0]}: share of questions with a clause whose likeliest extraction is more similar than that to one."
+            f"> {TIERS[0]}: share of the questions with a clause whose likeliest extraction is that similar to it."
         )
 
     def _repr_markdown_(self) -> str:

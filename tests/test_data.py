@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from development import find_dev_cuad
 
-import legal_llm.data as week1
+import legal_llm.dataset as dataset
 from legal_llm.categories import CATEGORIES, Category
 from legal_llm.contracts import Clause, Contract
 from legal_llm.data import prepare_data
@@ -81,7 +81,7 @@ def test_what_is_left_of_an_interrupted_preparation_is_nothing(data, tmp_path, m
     def fail(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(week1, '_write_sentences', fail)
+    monkeypatch.setattr(dataset, 'write_sentences', fail)
     with pytest.raises(KeyboardInterrupt):
         prepare_data(DataSettings(**data.info['settings']), tmp_path / 'half', progress=False)
     assert not list(tmp_path.iterdir())

@@ -14,12 +14,21 @@ from importlib.util import find_spec
 
 import pytest
 
+from legal_llm.app import (
+    MOST,
+    confidence_sentence,
+    example_contracts,
+    goes_public,
+    launch_options,
+    make_demo,
+    read_auth,
+)
 from legal_llm.calibration import Calibration
 from legal_llm.categories import CATEGORIES
 from legal_llm.compat import older
-from legal_llm.app import MOST, confidence_sentence, example_contracts, launch_options, make_demo
-from legal_llm.app import goes_public, read_auth
 from legal_llm.demo import launch_demo
+from legal_llm.files import LegalLLMError
+from legal_llm.grounding import locate
 from legal_llm.page import (
     FLAGGED,
     FORMATS,
@@ -32,8 +41,6 @@ from legal_llm.page import (
     table_html,
     table_rows,
 )
-from legal_llm.files import LegalLLMError
-from legal_llm.grounding import locate
 from legal_llm.playbook import Playbook, load_playbooks
 from legal_llm.review import Extraction, Review
 from legal_llm.synthetic import write_contracts
@@ -737,7 +744,7 @@ def test_login_and_public_address(chromium, cache):
 
 
 def test_segments_tile_any_text():
-    """Random extractions: the segments follow each other without gap or overlap, and each knows exactly those that cover
+    """Random extractions: the segments follow each other without gap or overlap, and each knows which ones cover
     it
     """
     import random

@@ -28,10 +28,10 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from legal_llm.documents import READERS, Document, read_document
-from legal_llm.text import decode_text
 from legal_llm.files import LegalLLMError
 from legal_llm.grounding import ground, normalise
 from legal_llm.synthetic import write_contracts
+from legal_llm.text import decode_text
 
 
 def write_pdf(path, pages, header='', footer='', last=False):

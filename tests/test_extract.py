@@ -14,13 +14,13 @@ from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main
 from legal_llm.eval import evaluate
 from legal_llm.evaluation import compare_runs
-from legal_llm.report import export_results
-from legal_llm.scoring import check_adapter
 from legal_llm.extract import Extractor, ExtractSettings, run_key
 from legal_llm.files import LegalLLMError
 from legal_llm.models import find_run
 from legal_llm.platform import trim_memory
+from legal_llm.report import export_results
 from legal_llm.review import Extraction, Review, rows_of, save_xlsx
+from legal_llm.scoring import check_adapter
 from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts
 from legal_llm.train import train

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.files import LegalLLMError
 from legal_llm.bootstrap import bootstrap, paired_bootstrap, without_nan
+from legal_llm.files import LegalLLMError
 from legal_llm.metrics import (
     average_precision,
     choose_threshold,

@@ -104,8 +104,7 @@ def test_an_adapter_sits_in_the_layers_that_are_named_and_in_no_others(tmp_path)
         ({'use_rs_lora': True}, "no option 'use_rs_lora': did you mean 'use_rslora'"),
         ({'usedora': True}, "did you mean 'use_dora'"),
         ({'zzz': 1}, "no option 'zzz': leave it out"),
-        ({'lora_alpha': 64}, "called 'alpha' here"),
-        ({'lora_dropout': 0.1}, "called 'dropout' here"),
+        ({'r': 8}, "called 'lora_r' here"),
     ],
 )
 def test_unknown_options_are_refused_by_name(options, said):
@@ -124,7 +123,7 @@ def test_checkpointing_gives_the_same_gradients():
 
 
 def test_number_formats_follow_the_rules(monkeypatch):
-    monkeypatch.setattr(models, 'situation', lambda: HardwareContext(Hardware('a processor', 2, 8.0, True)))
+    monkeypatch.setattr(models, 'hardware_context', lambda: HardwareContext(Hardware('a processor', 2, 8.0, True)))
     assert choose_dtype() == 'bfloat16' and choose_dtype('float32') == 'float32'
     for dtype, said in (('float16', 'for GPUs'), ('half', 'not known: choose float32')):
         with pytest.raises(LegalLLMError, match=said):

@@ -6,13 +6,13 @@ import pytest
 
 from legal_llm.data import prepare_data
 from legal_llm.dataset import DataSettings
-from legal_llm.page import table_html, table_rows
 from legal_llm.eval import evaluate
-from legal_llm.report import by_category
 from legal_llm.extract import Extractor
-from legal_llm.synthetic import write_contracts
+from legal_llm.page import table_html, table_rows
+from legal_llm.report import by_category
 from legal_llm.runs import open_run
 from legal_llm.settings import TrainSettings
+from legal_llm.synthetic import write_contracts
 from legal_llm.train import train
 
 NAMES = ['Parties', 'Applicable law']

@@ -30,7 +30,7 @@ def reader():
         num_attention_heads=4,
         num_key_value_heads=2,
     )
-    return Reader(add_lora(LlamaModel(config), r=4), len(CATEGORIES))
+    return Reader(add_lora(LlamaModel(config), lora_r=4), len(CATEGORIES))
 
 
 @pytest.fixture(scope='module')
@@ -170,7 +170,7 @@ def test_nothing_is_differentiated_at_all(reader, packs):
 
 
 @pytest.mark.parametrize(
-    'fault',
+    'problem',
     [
         torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),

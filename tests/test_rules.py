@@ -12,9 +12,9 @@ from legal_llm.rules import (
     RULES,
     SETTINGS,
     SHAPES,
-    Rule,
-    ModelShape,
     HardwareContext,
+    ModelShape,
+    Rule,
     activations_gb,
     choose,
     room_gb,
@@ -74,7 +74,7 @@ TABLE = [  # machine, shape, dtype, four_bit, budget, checkpointing
 
 
 @pytest.mark.parametrize(
-    'machine, shape, dtype, four_bit, budget, checkpointing',
+    'machine, shape, dtype, load_in_4bit, budget, gradient_checkpointing',
     TABLE,
     ids=lambda v: f'{v.parameters / 1e9:.1f}B' if isinstance(v, ModelShape) else None,
 )

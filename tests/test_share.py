@@ -15,19 +15,19 @@ import pytest
 from hub import Hub
 from tiny import tiny_settings
 
+from legal_llm.card import card, check_name, licence_of
 from legal_llm.cli import main
 from legal_llm.compat import older
-from legal_llm.scoring import SYSTEMS
 from legal_llm.extract import Extractor
 from legal_llm.files import LegalLLMError
+from legal_llm.merge import merge
 from legal_llm.metrics import TIERS
 from legal_llm.reader import load_reader, read_windows
+from legal_llm.runs import open_run
+from legal_llm.scoring import SYSTEMS
 from legal_llm.sentences import split_sentences
-from legal_llm.card import card, check_name, licence_of
-from legal_llm.merge import merge
 from legal_llm.share import export, push, space
 from legal_llm.synthetic import write_contracts
-from legal_llm.runs import open_run
 from legal_llm.train import train
 from legal_llm.windows import cut_windows
 

@@ -31,12 +31,13 @@ from hypothesis import strategies as st
 from legal_llm import sources
 from legal_llm.asked import ask_prompt
 from legal_llm.categories import CATEGORIES, CATEGORY, Category
+from legal_llm.clauses import _Finder, from_csv
 from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers, validate
-from legal_llm.files import LegalLLMError
-from legal_llm.platform import environment
-from legal_llm.readers import _Finder, fingerprint, from_csv, load_contracts, save_quarantine
 from legal_llm.download import download
+from legal_llm.files import LegalLLMError
 from legal_llm.labels import label_categories, load_labels
+from legal_llm.platform import environment
+from legal_llm.readers import fingerprint, load_contracts, save_quarantine
 from legal_llm.sources import Remote, find_source
 from legal_llm.squad import save_squad, to_squad
 from legal_llm.synthetic import write_contracts

@@ -281,7 +281,9 @@ def test_shares_and_categories_are_kept_with_families(written):
 
 def test_a_family_too_large_for_the_shares_is_announced():
     contracts = write_contracts(100, words=2500)  # so long that all have most wordings in common
-    with pytest.warns(UserWarning, match=r'instead of 10.*largest family has 9\d of 100 contracts.*raise `least`'):
+    with pytest.warns(
+        UserWarning, match=r'instead of 10.*largest family has 9\d of 100 contracts.*raise near_duplicate_threshold'
+    ):
         splits = split_contracts(contracts)
     verify_no_leak(splits)
     with warnings.catch_warnings():

@@ -18,25 +18,23 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_settings
 
-from legal_llm import reader as reader_module
 from legal_llm import fit, launch, probe
 from legal_llm import job as job_module
+from legal_llm import reader as reader_module
 from legal_llm import trainer as trainer_module
 from legal_llm.compat import older
-from legal_llm.weeks import week1_data
-from legal_llm.dataset import open_data
-from legal_llm.files import LegalLLMError
-from legal_llm.models import add_lora, load_base, load_tokenizer
-from legal_llm.monitor import Stopped
-from legal_llm.reader import padded
-from legal_llm.platform import Gpu, Hardware, environment
-from legal_llm.reader import LossWeights, Reader, load_head, load_reader, read_windows, step_gradients
+from legal_llm.dataset import DataSettings, open_data
+from legal_llm.files import LegalLLMError, save_json
 from legal_llm.job import in_time, lay_out, prepare_training
 from legal_llm.launch import processes_in, train_on
-from legal_llm.weeks import week2_run
-from legal_llm.runs import restore_run, open_run, recorded_settings
-from legal_llm.settings import TrainSettings, preset, week2_settings
+from legal_llm.models import add_lora, load_base, load_tokenizer
+from legal_llm.monitor import Stopped
+from legal_llm.platform import Gpu, Hardware, environment
+from legal_llm.reader import LossWeights, Reader, load_head, load_reader, padded, read_windows, step_gradients
+from legal_llm.runs import open_run, recorded_settings, restore_run
+from legal_llm.settings import ALIASES, TrainSettings, preset, week2_settings
 from legal_llm.train import train
+from legal_llm.weeks import week1_data, week2_run
 
 
 @pytest.fixture(scope='module')
@@ -793,7 +791,7 @@ def test_the_preset_of_a_machine(tiny_data):
 
 
 @pytest.mark.parametrize(
-    'gpus, speed, base, dtype, four_bit, again, packs, minutes',
+    'gpus, speed, base, dtype, load_in_4bit, again, packs, minutes',
     [  # tokens/s of a step on each GPU, first guesses but for what was measured on an H200
         (('T4',), 700, 'llama3.2-3b', 'float16', True, True, 694, 22), (('T4', 'T4'), 700, 'llama3.2-3b',
             'float16', True, True, 694, 11),
@@ -925,3 +923,23 @@ def test_a_run_on_other_data_is_not_taken_for_this_one(settings, whole, tmp_path
     (tmp_path / 'kaggle/input/w1/data/data.json').write_text(json.dumps({**data.info, 'fingerprint': 'another'}))
     with pytest.raises(LegalLLMError, match="was trained on other contracts .*attach week 1's output"):
         week2_run(week1_data(here), here)
+
+
+OLD = dict(
+    base='smollm2', four_bit=True, checkpointing=False, r=8, alpha=16, dropout=0.1, lora={}, lr=1e-3, head_lr=1e-5,
+    epochs=2.0, accumulation=4, warmup=3, clip=0.5, present=2.0, absent=1.0, budget=2048, dev_every=7, dev_windows=9,
+    patience=1, save_every=11, keep=3,
+)  # fmt: skip
+
+
+def test_a_record_with_earlier_names_is_read_under_todays(tmp_path):
+    "An old run folder opens, and gives the settings that it was trained with; what is stored stays as it was"
+    record = dict(settings=dict(OLD, data='x', seed=5), four_bit=True, budget=2048, lr=1e-3, finished=True)
+    path = save_json(tmp_path / 'run/record.json', dict(record, data_settings=dict(least=0.4, keep_relatives=True)))
+    stored = path.read_bytes()
+    read = open_run(path.parent).record
+    known = TrainSettings(**read['settings'])
+    assert [getattr(known, ALIASES[k]) for k in OLD] == list(OLD.values()) and known.seed == 5
+    assert (read['load_in_4bit'], read['max_pack_tokens'], read['learning_rate']) == (True, 2048, 1e-3)
+    assert DataSettings(**read['data_settings']).near_duplicate_threshold == 0.4 and path.read_bytes() == stored
+    assert set(ALIASES.values()) >= {ALIASES[k] for k in OLD} and not set(ALIASES) & set(ALIASES.values())

@@ -15,10 +15,10 @@ from legal_llm.categories import CATEGORIES
 from legal_llm.dataset import open_data
 from legal_llm.extract import default_run
 from legal_llm.files import save_json
-from legal_llm.tables import ScoreTable
 from legal_llm.readers import load_contracts
-from legal_llm.screen import fit_screen, save_screen
 from legal_llm.runs import open_run
+from legal_llm.screen import fit_screen, save_screen
+from legal_llm.tables import ScoreTable
 
 BASE = 'HuggingFaceTB/SmolLM2-135M-Instruct'
 CARD = """---
