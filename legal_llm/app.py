@@ -26,6 +26,7 @@ from legal_llm.page import (
     table_rows,
 )
 from .playbook import Playbook, load_playbooks
+from .review import Review
 from .synthetic import write_contracts
 
 # %% auto #0
@@ -42,10 +43,10 @@ def example_contracts() -> list[tuple[str, str]]:  # title, text
         for c, n in ((few, 'few'), (many, 'many'))
     ]
 
-# %% ../nbs/week4_app.ipynb #8d08e70f
+# %% ../nbs/week4_app.ipynb #ced7a7bb
 MOST = 1_000_000  # characters of a contract; CUAD's longest has a third of that
 
-
+# %% ../nbs/week4_app.ipynb #c575aba2
 def check_text(text: str) -> None:
     "Raise LegalLLMError for what is no contract, or too long to be one."
     if not text or not text.strip():
@@ -56,14 +57,14 @@ def check_text(text: str) -> None:
             'annexes, or in parts.'
         )
 
-# %% ../nbs/week4_app.ipynb #845b5a5a
+# %% ../nbs/week4_app.ipynb #0327c110
 _SCRIPT = f"<script>\n{asset('app.js')}</script>"
 
 _SAVE = asset('save.js')
 
 _PAGE_STYLE = f"<style>\n{asset('app.css')}</style>"
 
-
+# %% ../nbs/week4_app.ipynb #accfb40a
 def _no_proxy():
     "Let no proxy stand between this machine and itself: Gradio asks its own app whether it answers."
     for name in 'no_proxy', 'NO_PROXY':
@@ -71,7 +72,7 @@ def _no_proxy():
             dict.fromkeys([*filter(None, os.environ.get(name, '').split(',')), 'localhost', '127.0.0.1', '0.0.0.0'])
         )
 
-
+# %% ../nbs/week4_app.ipynb #73fc0f6f
 def launch_options() -> dict:
     "For `launch`: style and script, the limit of an upload, and no record of runs in the browser."
     _no_proxy()
@@ -88,7 +89,7 @@ def launch_options() -> dict:
         run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT
     )
 
-# %% ../nbs/week4_app.ipynb #86e6e048
+# %% ../nbs/week4_app.ipynb #830b6e28
 def confidence_sentence(calibration: Calibration) -> str:
     "What the confidence means, for those who read it."
     n = calibration.contracts
@@ -99,7 +100,7 @@ def confidence_sentence(calibration: Calibration) -> str:
         'was fitted to.'
     )
 
-
+# %% ../nbs/week4_app.ipynb #0713aa0d
 def _head_html(model, sentence):
     what = 'Finds the clauses of each category in a commercial contract, in the contract’s own words.'
     return (
@@ -107,7 +108,7 @@ def _head_html(model, sentence):
         f'<p class="ll-advice">{NOT_ADVICE}</p></div><div class="ll-bar">Not legal advice · {html.escape(model)}</div>'
     )
 
-# %% ../nbs/week4_app.ipynb #25272247
+# %% ../nbs/week4_app.ipynb #1c60ebb2
 ALL, NO_TYPE = 'all categories', 'not chosen'
 PUBLIC = (
     'This page has a public address: whoever knows it can use the app, and what is sent passes through the servers of '
@@ -115,12 +116,13 @@ PUBLIC = (
     'Give it no contract that must stay in your house.'
 )
 
-
+# %% ../nbs/week4_app.ipynb #09b09ac6
 def make_demo(
     extractor,  # an `Extractor`: its extract, name and calibration are used
     examples: list[tuple[str, str]],  # title, text
     model: str = '',  # what the page and the files call it; by default its name
     playbooks: dict[str, Playbook] | None = None,  # by contract type; None: those of the library
+    opened: Review | None = None,  # a review that the page shows when it opens
 ):
     """The app, as a `gradio.Blocks` to launch with `demo.launch(**launch_options())`. Raises LegalLLMError for a gradio
     that is too old.
@@ -238,7 +240,9 @@ def make_demo(
     )
 
     with gr.Blocks(title='Contract review', analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        document, review = gr.State(None), gr.State(None)
+        document = gr.State(opened and Document(opened.text, opened.title, opened.pages))
+        review = gr.State(opened)
+        marked, *listed = show(opened, True, 0.5, NO_TYPE, '', EVERY, ALL) if opened else ('', '', '')
         gr.HTML(_head_html(model, confidence_sentence(extractor.calibration)), apply_default_css=False)
         notice = gr.HTML(apply_default_css=False)
         with gr.Row(equal_height=True):
@@ -255,17 +259,19 @@ def make_demo(
                 for title in texts
             ]
         text = gr.Textbox(
+            value=opened.text if opened else '',
             label='Contract',
             lines=12,
             max_lines=12,
             elem_id='ll-text',
             placeholder='Paste a contract here, upload a file, or choose an invented example',
+            info='An invented contract, reviewed below. Paste your own over it, or upload a file.' if opened else None,
         )
         with gr.Row():
             button = gr.Button('Review', variant='primary', elem_id='ll-review', scale=4, min_width=160)
             empty = gr.Button('Clear', elem_id='ll-clear', scale=1, min_width=100)
-        summary = gr.HTML(elem_id='ll-summary', min_height=60, apply_default_css=False)
-        with gr.Column(visible=False) as results:
+        summary = gr.HTML(listed[0], elem_id='ll-summary', min_height=60, apply_default_css=False)
+        with gr.Column(visible=opened is not None) as results:
             with gr.Row():
                 with gr.Column(min_width=300):
                     own = gr.Checkbox(
@@ -300,10 +306,15 @@ def make_demo(
                         status = gr.Radio(
                             [EVERY, *STATUSES, FLAGGED], value=EVERY, label='Show', min_width=300, elem_id='ll-status'
                         )
-                    table = gr.HTML(elem_id='ll-table', apply_default_css=False)
+                    table = gr.HTML(listed[1], elem_id='ll-table', apply_default_css=False)
                 with gr.Column(scale=5, min_width=400):
-                    category = gr.Dropdown([ALL], value=ALL, label='Mark in the contract', elem_id='ll-category')
-                    contract = gr.HTML(elem_id='ll-contract', apply_default_css=False)
+                    category = gr.Dropdown(
+                        [ALL, *(opened.probabilities if opened else ())],
+                        value=ALL,
+                        label='Mark in the contract',
+                        elem_id='ll-category',
+                    )
+                    contract = gr.HTML(marked, elem_id='ll-contract', apply_default_css=False)
             with gr.Row():
                 saves = {
                     form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140)
@@ -387,6 +398,8 @@ def serve(
     block: bool = True,
 ) -> None:
     "Launch an app, with a warning where that makes it public. Raises LegalLLMError where it does not start or answer."
+    if port is not None and not 0 < port < 65536:
+        raise LegalLLMError(f"port {port}: give a number from 1 to 65535")
     if goes_public(share):
         print('Warning: ' + PUBLIC + ('' if users else ' Give --auth USER:PASSWORD to ask for a login.'), flush=True)
     try:

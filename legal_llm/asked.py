@@ -15,12 +15,12 @@ from .windows import in_doubt
 # %% auto #0
 __all__ = ['QUESTION', 'DATE', 'NEVER', 'ask_prompt', 'answer_tokens', 'ask', 'ask_contract']
 
-# %% ../nbs/week3_asked.ipynb #7708a28b
+# %% ../nbs/week3_asked.ipynb #f203e011
 QUESTION = 'Is the sentence below, from a contract, a clause on "{name}" ({gloss})? Answer Yes or No.\n\n{sentence}'
 # Llama 3.2's template prints today's date unless it is given one: a prompt must not change overnight
 DATE = '26 Jul 2024'
 
-
+# %% ../nbs/week3_asked.ipynb #f1fbc87f
 def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # token ids, up to where the answer begins
     "The question about one sentence, in the model's own chat format. Raises LegalLLMError for a tokenizer without one."
     if not getattr(tokenizer, 'chat_template', None):
@@ -80,10 +80,10 @@ def ask(
             said += (states @ (weight[yes] - weight[no]).float()).tolist()
     return np.array(said, np.float32)[np.argsort(order)]
 
-# %% ../nbs/week3_asked.ipynb #960ed5e2
+# %% ../nbs/week3_asked.ipynb #172e4976
 NEVER = -20.0  # log odds
 
-
+# %% ../nbs/week3_asked.ipynb #16a296e7
 def ask_contract(
     model,
     tokenizer,

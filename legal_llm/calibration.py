@@ -4,12 +4,12 @@
 
 # %% ../nbs/week3_calibration.ipynb #d7c08d9c
 from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .files import LegalLLMError
 from .metrics import average_precision
@@ -29,7 +29,7 @@ class Scores:
     reader: np.ndarray  # float32 [sentences, categories]: what the reader adds; NaN where it was not asked
     seconds: dict = field(default_factory=dict)  # by stage
 
-# %% ../nbs/week3_calibration.ipynb #ff878990
+# %% ../nbs/week3_calibration.ipynb #76d88f4e
 @dataclass(frozen=True)
 class Calibration:
     "How screen and reader make one confidence."
@@ -43,13 +43,17 @@ class Calibration:
     # average precision over the screen's on those contracts, cross-fitted; None where there was no reader
     gain: float | None = None
 
-    def log_odds(self, scores: Scores) -> np.ndarray:  # float64 [sentences, categories]
-        "Both opinions as one. Where a reader was not asked about a pair, the screen's stands."
-        both = self.screen * scores.screen + self.reader * np.nan_to_num(scores.reader) + self.bias
-        return np.where(np.isnan(scores.reader), scores.screen, both).astype(np.float64)
+# %% ../nbs/week3_calibration.ipynb #b9279698
+@patch
+def log_odds(self: Calibration, scores: Scores) -> np.ndarray:  # float64 [sentences, categories]
+    "Both opinions as one. Where a reader was not asked about a pair, the screen's stands."
+    both = self.screen * scores.screen + self.reader * np.nan_to_num(scores.reader) + self.bias
+    return np.where(np.isnan(scores.reader), scores.screen, both).astype(np.float64)
 
-    def to_dict(self) -> dict:
-        return asdict(self)
+# %% ../nbs/week3_calibration.ipynb #710227be
+@patch
+def to_dict(self: Calibration) -> dict:
+    return asdict(self)
 
 # %% ../nbs/week3_calibration.ipynb #c11e42b9
 def load_calibrations(
@@ -66,10 +70,10 @@ def load_calibrations(
             f"{path} holds no calibration of this version: make it again with `legal-llm eval --split dev`"
         ) from e
 
-# %% ../nbs/week3_calibration.ipynb #8853e0a3
+# %% ../nbs/week3_calibration.ipynb #9829a980
 LEAST = 10  # contracts that a calibration is fitted on
 
-
+# %% ../nbs/week3_calibration.ipynb #a271664b
 def _pairs(scores: list[Scores], labels: list[np.ndarray]):  # features [pairs, 2], what is so [pairs], contract [pairs]
     asked = [~np.isnan(s.reader) for s in scores]
     x = [np.stack([s.screen[a], s.reader[a]], 1) for s, a in zip(scores, asked)]

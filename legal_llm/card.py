@@ -65,10 +65,10 @@ def check_name(
             f"the licence of {base} asks for a name that begins with {prefix!r}: give {owner}/{prefix}-{name}"
         )
 
-# %% ../nbs/week4_card.ipynb #84a0c92a
+# %% ../nbs/week4_card.ipynb #4d9102f2
 _HUB_NAMES = {'smollm2': 'HuggingFaceTB/SmolLM2-135M-Instruct'}
 
-
+# %% ../nbs/week4_card.ipynb #027b1454
 def hub_name(
     base: str,  # as in the settings of a run
 ) -> str:

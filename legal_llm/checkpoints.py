@@ -24,7 +24,7 @@ except ImportError:
 __all__ = ['SEAL', 'seal', 'problem', 'latest_valid', 'publish', 'rotate', 'checkpoint_gb', 'room_for', 'saving', 'writing',
            'claim']
 
-# %% ../nbs/week2_checkpoints.ipynb #16fa79f2
+# %% ../nbs/week2_checkpoints.ipynb #9d9700ab
 SEAL = 'seal.json'
 
 
@@ -33,7 +33,7 @@ def _files(folder: Path) -> dict[str, Path]:
         p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob('*')) if p.is_file() and p != folder / SEAL
     }
 
-
+# %% ../nbs/week2_checkpoints.ipynb #7890a6cc
 def seal(
     folder,  # a checkpoint whose files are all written
 ) -> Path:  # the manifest: size and SHA-256 of each file
@@ -71,14 +71,14 @@ def problem(
         except OSError:
             return f'{name} cannot be read'
 
-# %% ../nbs/week2_checkpoints.ipynb #07b04c59
+# %% ../nbs/week2_checkpoints.ipynb #4b1cc6dd
 def _newest_first(folder) -> list[Path]:
     steps = [
         (int(m[1]), p) for p in Path(folder).glob('checkpoint-*') if (m := re.fullmatch(r'checkpoint-([0-9]+)', p.name))
     ]
     return [p for _, p in sorted(steps, reverse=True)]
 
-
+# %% ../nbs/week2_checkpoints.ipynb #7967aa7e
 def latest_valid(
     folder,  # where the checkpoints are, as `checkpoint-<step>`
     say=print,  # called with a line for each checkpoint that is passed over
@@ -116,14 +116,14 @@ def _delete(path: Path) -> None:
     else:
         path.unlink(missing_ok=True)
 
-# %% ../nbs/week2_checkpoints.ipynb #d29bea87
+# %% ../nbs/week2_checkpoints.ipynb #48b3db45
 def _put_aside(path: Path) -> Path:  # where it is now
     "Take a checkpoint's name from it in one step, so that it is never seen half deleted."
     aside = path.with_name(f'.old-{path.name}')
     _delete(aside)
     return path.rename(aside)
 
-
+# %% ../nbs/week2_checkpoints.ipynb #b0b2a177
 def publish(
     staged,  # folder on the same disk whose files are all written
     final,  # its name from now on; whatever has that name is replaced
@@ -141,18 +141,18 @@ def publish(
         _delete(old)
     return final
 
-# %% ../nbs/week2_checkpoints.ipynb #4b9fc695
+# %% ../nbs/week2_checkpoints.ipynb #ccad21c9
 def _tidy(folder: Path) -> None:
     "Delete what an earlier process left half written or half deleted."
     for left in (*folder.glob('.saving-*'), *folder.glob('.old-*')):
         _delete(left)
 
-
+# %% ../nbs/week2_checkpoints.ipynb #3c916ffc
 def _check_keep(keep: int) -> None:
     if keep not in range(2, 6):
         raise LegalLLMError(f"keep={keep} checkpoints: give 2 (one to fall back on) to 5")
 
-
+# %% ../nbs/week2_checkpoints.ipynb #51937fa3
 def rotate(
     folder,  # where the checkpoints are; only one process may write there, see `claim`
     keep: int = 2,  # whole checkpoints to keep, 2 to 5
@@ -177,10 +177,10 @@ def checkpoint_gb(
     "Disk space of one checkpoint: the adapter and Adam's two moments for it, in float32."
     return 12 * trainable / 1e9
 
-# %% ../nbs/week2_checkpoints.ipynb #5264e244
+# %% ../nbs/week2_checkpoints.ipynb #37a4d18e
 _AGAIN = 'delete what is not needed there and run again'
 
-
+# %% ../nbs/week2_checkpoints.ipynb #49ef2b97
 def room_for(
     folder,  # what is to be written lies in here
     gb: float,  # how much that will be

@@ -36,17 +36,17 @@ def _table(text, label):
         rows = [(i, r[1:]) for i, r in rows]
     return rows
 
-# %% ../nbs/week1_clauses.ipynb #10d1c8db
+# %% ../nbs/week1_clauses.ipynb #7cb3821c
 def _stem(name):
     "A file's name without folder, ending, and quotes at its end, in NFC."
     name = re.sub(r'\.(txt|pdf)\s*$', '', unicodedata.normalize('NFC', name).rpartition('/')[2], flags=re.I)
     return re.sub(r'["\'“”’]+$', '', name)
 
-
+# %% ../nbs/week1_clauses.ipynb #9eb91280
 def _letters(name):
     return re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', name).casefold())
 
-
+# %% ../nbs/week1_clauses.ipynb #723f0604
 def _match_names(
     wanted: list[str],  # names in the table
     have: list[str],  # paths of text files
@@ -59,10 +59,10 @@ def _match_names(
     out = {n: exact.get(_stem(n)) or loose.get(_letters(_stem(n)), []) for n in wanted}
     return {n: paths[0] for n, paths in out.items() if len(paths) == 1}
 
-# %% ../nbs/week1_clauses.ipynb #e6fb99c6
+# %% ../nbs/week1_clauses.ipynb #49660671
 MISSING = 'nan', 'none', 'null', 'n/a', '<na>'  # what programs write for an empty cell
 
-
+# %% ../nbs/week1_clauses.ipynb #e0f36862
 def _pieces(cell):
     "The quotes in a cell, split where something is left out; None where the cell is not a list."
     cell = cell.strip()

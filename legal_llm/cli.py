@@ -29,14 +29,14 @@ from .platform import before_torch
 # %% auto #0
 __all__ = ['SOURCES', 'COMMANDS', 'field_help', 'parser', 'main']
 
-# %% ../nbs/cli.ipynb #447b6992
+# %% ../nbs/cli.ipynb #85fdd4b8
 SOURCES = (
     "sample: synthetic contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched "
     "from there; or a path: "
     "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)"
 )
 
-
+# %% ../nbs/cli.ipynb #8f83d2c8
 def field_help(settings: type) -> dict[str, str]:  # field -> text
     "What the fields of a dataclass of settings mean: the comment beside each, or above it."
     import inspect
@@ -52,7 +52,7 @@ def field_help(settings: type) -> dict[str, str]:  # field -> text
             above = []
     return {f.name: said[f.name] for f in fields(settings)}
 
-
+# %% ../nbs/cli.ipynb #53c524be
 def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
     "The fields of a dataclass of settings as options, with its help and defaults."
     said = field_help(settings)
@@ -113,12 +113,12 @@ def _file(text):
         raise argparse.ArgumentTypeError(f"{text or 'an empty name'} is no file to write: give its name")
     return text
 
-# %% ../nbs/cli.ipynb #a78eb392
+# %% ../nbs/cli.ipynb #67ae6fd6
 class _Format(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action):
         return action.help if action.default is None else super()._get_help_string(action)
 
-
+# %% ../nbs/cli.ipynb #89afa108
 def _model_options(p):
     p.add_argument(
         '--run',
@@ -348,7 +348,7 @@ def _demo_options(p):
         'distribution, license and services)',
     )
 
-# %% ../nbs/cli.ipynb #043bbad3
+# %% ../nbs/cli.ipynb #d6d22a20
 COMMANDS = dict(
     doctor=(cmd_doctor, _doctor_options),
     run=(cmd_run, _run_options),
@@ -364,7 +364,7 @@ COMMANDS = dict(
     demo=(cmd_demo, _demo_options),
 )
 
-
+# %% ../nbs/cli.ipynb #e562cf59
 def parser(
     # the one that is meant; the options of `train` are there for it only, since they take torch
     command: str | None = None,

@@ -119,11 +119,11 @@ def cmd_train(args):
             f"{run.record['minutes']:.1f} minutes"
         )
 
-# %% ../nbs/commands.ipynb #650571d2
+# %% ../nbs/commands.ipynb #7eaf99e2
 # in a configuration of accelerate
 _CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', re.I | re.M)
 
-
+# %% ../nbs/commands.ipynb #613d9695
 def _option(text: str):  # 'use_rslora=true' -> ('use_rslora', True)
     name, equals, value = text.partition('=')
     if not equals:
@@ -259,13 +259,13 @@ def _extract_folder(args):
     print(report)
     return 1 if report.failed or failed else 0
 
-# %% ../nbs/commands.ipynb #cfe7b74b
+# %% ../nbs/commands.ipynb #e49f2b90
 def _check_gpus(processes: int, use_cpu: bool):
     from legal_llm.launch import check_gpus
 
     check_gpus(processes, bool(use_cpu))
 
-
+# %% ../nbs/commands.ipynb #5d7cd778
 def _take_gpu():
     "Use the GPU, or the share of the processor's cores, that is this process's own."
     import torch
@@ -347,11 +347,11 @@ def _contracts(source: str, split: str) -> list:
         )
     return out
 
-# %% ../nbs/commands.ipynb #511e55b4
+# %% ../nbs/commands.ipynb #c3538046
 def _hash(title: str) -> str:
     return hashlib.sha256(title.encode()).hexdigest()[:16]
 
-
+# %% ../nbs/commands.ipynb #e51452ed
 def _check_unseen(run, contracts: list):
     "Raise LegalLLMError for contracts that a run has learned from."
     from legal_llm.extract import _folder

@@ -7,14 +7,13 @@ __all__ = ['LENGTHS', 'Clause', 'hue', 'highlight', 'Contract', 'example_contrac
            'CorpusStats', 'corpus_stats']
 
 # %% ../nbs/week1_contracts.ipynb #029b46f1
-import colorsys
-import html
-import warnings
-import zlib
+import colorsys, html, warnings, zlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .categories import _ORDER, CATEGORIES, CATEGORY, Category
+from fastcore.basics import patch
+
+from .categories import CATEGORIES, CATEGORY, _ORDER, Category
 from .files import LegalLLMError
 
 # %% ../nbs/week1_contracts.ipynb #37a50eb2
@@ -62,7 +61,7 @@ def highlight(
         out.append(f'<span title="{html.escape(", ".join(names))}" style="{style}">{tag}{piece}</span>')
     return ''.join(out)
 
-# %% ../nbs/week1_contracts.ipynb #333470b0
+# %% ../nbs/week1_contracts.ipynb #4d444c84
 @dataclass
 class Contract:
     "A contract with its labelled clauses."
@@ -72,40 +71,49 @@ class Contract:
     clauses: list[Clause] = field(default_factory=list)  # ordered by category (official order), then by offset
     split: str | None = None  # 'train' or 'test' where the source says so (CUAD's official split), else None
 
-    def spans(
-        self,
-        category: str | Category,  # one of the 41 by its name, or any `Category`
-    ) -> list[Clause]:  # in order of appearance; empty where the contract has none
-        """The clauses of one category. A name that is neither one of the 41 nor in the contract is refused: it is
-        probably misspelt.
-        """
-        name = getattr(category, 'name', category)
-        found = [c for c in self.clauses if c.category == name]
-        if found or name is not category or name in CATEGORY:
-            return found
-        raise LegalLLMError(
-            f"{name!r} is not one of the 41 categories (legal_llm.categories.CATEGORIES); pass a Category of your own"
-        )
+# %% ../nbs/week1_contracts.ipynb #f9e17adc
+@patch
+def spans(
+    self: Contract,
+    category: str | Category,  # one of the 41 by its name, or any `Category`
+) -> list[Clause]:  # in order of appearance; empty where the contract has none
+    """The clauses of one category. A name that is neither one of the 41 nor in the contract is refused: it is
+    probably misspelt.
+    """
+    name = getattr(category, 'name', category)
+    found = [c for c in self.clauses if c.category == name]
+    if found or name is not category or name in CATEGORY:
+        return found
+    raise LegalLLMError(
+        f"{name!r} is not one of the 41 categories (legal_llm.categories.CATEGORIES); pass a Category of your own"
+    )
 
-    @property
-    def categories(self) -> set[str]:
-        "Names of the categories that the contract has."
-        return {c.category for c in self.clauses}
+# %% ../nbs/week1_contracts.ipynb #e9568eaf
+@patch(as_prop=True)
+def categories(self: Contract) -> set[str]:
+    "Names of the categories that the contract has."
+    return {c.category for c in self.clauses}
 
-    def question_id(self, category: str) -> str:
-        "The id of a question about this contract, as CUAD forms it."
-        return f'{self.title}__{category}'
+# %% ../nbs/week1_contracts.ipynb #167682e8
+@patch
+def question_id(self: Contract, category: str) -> str:
+    "The id of a question about this contract, as CUAD forms it."
+    return f'{self.title}__{category}'
 
-    def __repr__(self):
-        return f'Contract({self.title!r}, {len(self.text):,} characters, {len(self.clauses)} clauses)'
+# %% ../nbs/week1_contracts.ipynb #3f3cff27
+@patch
+def __repr__(self: Contract):
+    return f'Contract({self.title!r}, {len(self.text):,} characters, {len(self.clauses)} clauses)'
 
-    def _repr_html_(self):
-        head = f'{len(self.text):,} characters, {len(self.clauses)} clauses in {len(self.categories)} categories'
-        style = 'white-space:pre-wrap;max-height:30em;overflow:auto;border:1px solid #8888;padding:.6em'
-        return (
-            f'<div><b>{html.escape(self.title)}</b>: {head}<div '
-            f'style="{style}">{highlight(self.text, self.clauses)}</div></div>'
-        )
+# %% ../nbs/week1_contracts.ipynb #d1ef22ed
+@patch
+def _repr_html_(self: Contract):
+    head = f'{len(self.text):,} characters, {len(self.clauses)} clauses in {len(self.categories)} categories'
+    style = 'white-space:pre-wrap;max-height:30em;overflow:auto;border:1px solid #8888;padding:.6em'
+    return (
+        f'<div><b>{html.escape(self.title)}</b>: {head}<div '
+        f'style="{style}">{highlight(self.text, self.clauses)}</div></div>'
+    )
 
 # %% ../nbs/week1_contracts.ipynb #c7f713df
 def example_contract() -> Contract:
@@ -146,7 +154,7 @@ def clause_problem(
         else f"the answer is not the contract's text at offset {c.start}: {c.text[:40]!r} against {there[:40]!r}"
     )
 
-# %% ../nbs/week1_contracts.ipynb #eeb20ffe
+# %% ../nbs/week1_contracts.ipynb #e4ecc674
 LENGTHS = dict(
     words=50,  # least words of a contract
     characters=5_000_000,  # most characters of a contract
@@ -154,7 +162,7 @@ LENGTHS = dict(
     share=0.5,  # most that an answer may be of its contract
 )
 
-
+# %% ../nbs/week1_contracts.ipynb #88171a4e
 def _absurd_contract(text):
     "What is absurd about the length of a contract, None where it is plausible."
     if len(text) > LENGTHS['characters']:
@@ -163,7 +171,7 @@ def _absurd_contract(text):
     if n < LENGTHS['words']:
         return f"the contract has {n} words, fewer than {LENGTHS['words']}"
 
-
+# %% ../nbs/week1_contracts.ipynb #433594a6
 def _absurd_answer(text, answer):
     "What is absurd about the length of an answer, None where it is plausible."
     if len(answer) > LENGTHS['answer']:
@@ -171,14 +179,14 @@ def _absurd_answer(text, answer):
     if len(answer) > LENGTHS['share'] * len(text):
         return f"the answer is {len(answer) / len(text):.0%} of the contract"
 
-# %% ../nbs/week1_contracts.ipynb #7619be12
+# %% ../nbs/week1_contracts.ipynb #9e7980e7
 def _encodable(text):
     try:
         return bool(text.encode('utf-8')) or True
     except UnicodeEncodeError:
         return False
 
-
+# %% ../nbs/week1_contracts.ipynb #3a8c822e
 def _warn_of_lost_characters(contracts, file):
     "Warn of contracts in which a program has put U+FFFD for characters that it could not read."
     bad = [c for c in contracts if '\ufffd' in c.text]
@@ -189,11 +197,11 @@ def _warn_of_lost_characters(contracts, file):
             "they came here"
         )
 
-# %% ../nbs/week1_contracts.ipynb #747c2f33
+# %% ../nbs/week1_contracts.ipynb #484c2856
 def _problem(file, record, reason):
     return dict(file=str(file), record=str(record), reason=reason)
 
-
+# %% ../nbs/week1_contracts.ipynb #4951f8cd
 def validate(
     contracts: list,  # `Contract`s
     file: str = '',  # where they came from, for the report

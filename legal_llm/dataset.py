@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .categories import CATEGORIES, Category
 from .contracts import Contract, corpus_stats
@@ -27,10 +28,10 @@ from .windows import Example, in_doubt, make_examples
 __all__ = ['MIN_PROBABILITY', 'read_source', 'DataSettings', 'DataSet', 'data_fingerprint', 'write_sentences', 'open_data',
            'existing_data', 'split_data', 'write_data', 'doubt_by_category']
 
-# %% ../nbs/week1_dataset.ipynb #9aa48225
+# %% ../nbs/week1_dataset.ipynb #f993664f
 _TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson'
 
-
+# %% ../nbs/week1_dataset.ipynb #5d714c96
 def _only_table(folder):
     "The one table of labels in a folder that has nothing else to read, or the folder itself."
     names = [
@@ -67,13 +68,13 @@ def _form(path):
         return 'cuad'
     return 'rows' if are_rows(path) else 'labels'
 
-# %% ../nbs/week1_dataset.ipynb #9ea13525
+# %% ../nbs/week1_dataset.ipynb #dbaf93d4
 def _is_clauses(path):
     "Whether a table is CUAD's own, of clauses."
     with open(path, 'rb') as f:
         return bool(re.match(rb'\W*(?:sep=.\W+)?Filename\W', f.read(100), re.I))
 
-
+# %% ../nbs/week1_dataset.ipynb #0fc99c5f
 def read_source(
     # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
     source: str | Path | Source = 'sample',
@@ -103,10 +104,10 @@ def read_source(
         return contracts, label_categories(contracts)
     return load_contracts(path, quarantine, named=named), tuple(named) or CATEGORIES
 
-# %% ../nbs/week1_dataset.ipynb #8b0dbb15
+# %% ../nbs/week1_dataset.ipynb #9f8f5694
 MIN_PROBABILITY = 0.05  # of the screen, below which a category of a sentence is not in doubt
 
-
+# %% ../nbs/week1_dataset.ipynb #c9747041
 @dataclass(frozen=True)
 class DataSettings:
     "What decides the content of a data set."
@@ -133,7 +134,7 @@ class DataSettings:
                 f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1"
             )
 
-# %% ../nbs/week1_dataset.ipynb #6839936e
+# %% ../nbs/week1_dataset.ipynb #90bd1ba5
 @dataclass
 class DataSet:
     "A prepared data set: where it is and what is in it."
@@ -142,102 +143,117 @@ class DataSet:
     info: dict  # the content of data.json
     reused: bool = False  # whether it was there already
 
-    @property
-    def categories(self) -> tuple[Category, ...]:  # in the order in which they are numbered
-        return tuple(Category(**c) for c in self.info['categories'])
+# %% ../nbs/week1_dataset.ipynb #041cea77
+@patch(as_prop=True)
+def categories(self: DataSet) -> tuple[Category, ...]:  # in the order in which they are numbered
+    return tuple(Category(**c) for c in self.info['categories'])
 
-    def contracts(
-        self,
-        split: str,  # train, dev or test
-    ) -> list[Contract]:
-        if split not in ('train', 'dev', 'test'):
-            raise LegalLLMError(f"there is no split {split!r}: choose train, dev or test")
-        return load_contracts(self.path / f'{split}.json')
+# %% ../nbs/week1_dataset.ipynb #49b63cd4
+@patch
+def contracts(
+    self: DataSet,
+    split: str,  # train, dev or test
+) -> list[Contract]:
+    if split not in ('train', 'dev', 'test'):
+        raise LegalLLMError(f"there is no split {split!r}: choose train, dev or test")
+    return load_contracts(self.path / f'{split}.json')
 
-    def screen(self) -> Screen:  # fitted on the training contracts
-        return load_screen(self.path / 'screen')
+# %% ../nbs/week1_dataset.ipynb #f12fe684
+@patch
+def screen(self: DataSet) -> Screen:  # fitted on the training contracts
+    return load_screen(self.path / 'screen')
 
-    def sentences(self):
-        """The training contracts' sentences: an Arrow table with title, start, end, label (numbers of categories) and
-        odds (the screen's log odds, out of fold).
-        """
-        from datasets import load_from_disk
+# %% ../nbs/week1_dataset.ipynb #7da7a0b8
+@patch
+def sentences(self: DataSet):
+    """The training contracts' sentences: an Arrow table with title, start, end, label (numbers of categories) and
+    odds (the screen's log odds, out of fold).
+    """
+    from datasets import load_from_disk
 
-        return load_from_disk(str(self.path / 'sentences'))
+    return load_from_disk(str(self.path / 'sentences'))
 
-    def examples(
-        self,
-        split: str,  # train, with odds out of fold; dev or test, with those of the screen
-        tokenizer,
-        window_tokens: int = 177,
-        min_probability: float = MIN_PROBABILITY,  # of the screen, below which a category of a sentence is not in doubt
-        limit: int | None = None,  # contracts, at most
-    ) -> list[Example]:  # in the contracts' order
-        "The windows of a split, with what is known of their sentences."
-        contracts = self.contracts(split)[:limit]
-        if split == 'train':
-            known = _known(self.sentences(), contracts, len(self.categories))
-        else:
-            screen, names = self.screen(), [c.name for c in self.categories]
-            known = (
-                (s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names))
-                for c in contracts
-                for s in [split_sentences(c.text)]
-            )
-        return [
-            e
-            for c, (s, odds, label) in zip(contracts, known)
-            for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability)
-        ]
-
-    def rows(self):
-        i = self.info
-        yield 'source', SAMPLE if i['source'] == 'sample' else i['source']
-        yield (
-            'contracts',
-            f"{i['contracts']:,}, of which train {i['splits']['train']:,}, dev {i['splits']['dev']:,}, test "
-            f"{i['splits']['test']:,}",
+# %% ../nbs/week1_dataset.ipynb #692511f1
+@patch
+def examples(
+    self: DataSet,
+    split: str,  # train, with odds out of fold; dev or test, with those of the screen
+    tokenizer,
+    window_tokens: int = 177,
+    min_probability: float = MIN_PROBABILITY,  # of the screen, below which a category of a sentence is not in doubt
+    limit: int | None = None,  # contracts, at most
+) -> list[Example]:  # in the contracts' order
+    "The windows of a split, with what is known of their sentences."
+    contracts = self.contracts(split)[:limit]
+    if split == 'train':
+        known = _known(self.sentences(), contracts, len(self.categories))
+    else:
+        screen, names = self.screen(), [c.name for c in self.categories]
+        known = (
+            (s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names))
+            for c in contracts
+            for s in [split_sentences(c.text)]
         )
-        yield (
-            'set aside',
-            f"{i['quarantined']:,} bad records"
-            + (f", in {short_path(self.path / 'quarantine.jsonl')}" if i['quarantined'] else ''),
-        )
-        if i['left_out']:
-            yield (
-                'left out',
-                f"{i['left_out']:,} training contracts that are near-duplicates of an official test contract, see "
-                f"{short_path(self.path / 'split.md')}",
-            )
-        yield (
-            'questions',
-            f"{i['questions']:,}"
-            + (
-                ''
-                if self.categories == CATEGORIES
-                else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}"
-            ),
-        )
-        yield 'positives', f"{i['positives']:,} ({i['positives'] / i['questions']:.1%}), with {i['spans']:,} spans"
-        yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
-        yield (
-            'screen',
-            f"in doubt above {i['min_probability']:g}: {i['doubtful']:,} sentences with {i['pairs']:,} categories, "
-            f"{i['kept']:.1%} of those that are right among them",
-        )
-        yield 'folder', short_path(self.path) + (' (was there already)' if self.reused else '')
+    return [
+        e
+        for c, (s, odds, label) in zip(contracts, known)
+        for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability)
+    ]
 
-    def __str__(self):
-        return '\n'.join(f"{k:<18} {v}" for k, v in self.rows())
+# %% ../nbs/week1_dataset.ipynb #a04ce81f
+@patch
+def rows(self: DataSet):
+    i = self.info
+    yield 'source', SAMPLE if i['source'] == 'sample' else i['source']
+    yield (
+        'contracts',
+        f"{i['contracts']:,}, of which train {i['splits']['train']:,}, dev {i['splits']['dev']:,}, test "
+        f"{i['splits']['test']:,}",
+    )
+    yield (
+        'set aside',
+        f"{i['quarantined']:,} bad records"
+        + (f", in {short_path(self.path / 'quarantine.jsonl')}" if i['quarantined'] else ''),
+    )
+    if i['left_out']:
+        yield (
+            'left out',
+            f"{i['left_out']:,} training contracts that are near-duplicates of an official test contract, see "
+            f"{short_path(self.path / 'split.md')}",
+        )
+    yield (
+        'questions',
+        f"{i['questions']:,}"
+        + (
+            ''
+            if self.categories == CATEGORIES
+            else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}"
+        ),
+    )
+    yield 'positives', f"{i['positives']:,} ({i['positives'] / i['questions']:.1%}), with {i['spans']:,} spans"
+    yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
+    yield (
+        'screen',
+        f"in doubt above {i['min_probability']:g}: {i['doubtful']:,} sentences with {i['pairs']:,} categories, "
+        f"{i['kept']:.1%} of those that are right among them",
+    )
+    yield 'folder', short_path(self.path) + (' (was there already)' if self.reused else '')
 
-    def _repr_markdown_(self):
-        return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
+# %% ../nbs/week1_dataset.ipynb #5b71a997
+@patch
+def __str__(self: DataSet):
+    return '\n'.join(f"{k:<18} {v}" for k, v in self.rows())
 
-# %% ../nbs/week1_dataset.ipynb #62cf488b
+# %% ../nbs/week1_dataset.ipynb #05071fb4
+@patch
+def _repr_markdown_(self: DataSet):
+    return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
+
+# %% ../nbs/week1_dataset.ipynb #e1e59a1b
 # raised when sentences, splits or the folder's layout change, so that an older folder is not taken for the same
 _FORMAT = 3
 
-
+# %% ../nbs/week1_dataset.ipynb #94e64902
 def data_fingerprint(contracts, categories, settings):
     """Hash of what the contracts say, of their official split and of the settings; where they came from, and in which
     form, is no part of it.
@@ -318,13 +334,13 @@ def open_data(
         )
     return DataSet(path, info, reused=True)
 
-# %% ../nbs/week1_dataset.ipynb #ed3ce85e
+# %% ../nbs/week1_dataset.ipynb #a741dc33
 def _counts(contracts, categories):
     "What the data set holds, in numbers."
     stats = corpus_stats(contracts, categories)
     return dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans)
 
-
+# %% ../nbs/week1_dataset.ipynb #2b4909ed
 def _split_page(report):
     "The report of a split, with its near-duplicates by name, as Markdown."
     rows = [f"| {p.a.replace('|', ' ')} | {p.b.replace('|', ' ')} | {p.containment:.2f} |" for p in report.found]

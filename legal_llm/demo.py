@@ -9,7 +9,6 @@ __all__ = ['launch_demo']
 from .app import example_contracts, make_demo, read_auth, serve
 from .categories import CATEGORY
 from .extract import Extractor, run_key
-from .files import LegalLLMError
 from .playbook import load_playbooks
 
 # %% ../nbs/week4_demo.ipynb #98aab439
@@ -27,13 +26,14 @@ def launch_demo(
     """Load a run and serve the app. Raises LegalLLMError where the run cannot be loaded or the port is taken. Returns
     the `gradio.Blocks`.
     """
-    if port is not None and not 0 < port < 65536:
-        raise LegalLLMError(f"port {port}: give a number from 1 to 65535")
     users, extractor = read_auth(auth), Extractor.load(run, fast)
     playbooks = load_playbooks(playbook, [*CATEGORY, *(c.name for c in extractor.categories)])
     model = f"{extractor.name}{', screen alone' * (extractor.reader is None)} · {run_key(run, fast)[:8]}"
     if wrap:
         extractor.extract = wrap(extractor.extract)
-    demo = make_demo(extractor, example_contracts(), model, playbooks)
+    examples = example_contracts()
+    title, text = examples[0]
+    opened = None if wrap else extractor.extract(text, title)  # nothing to wait for; a lent GPU answers only who asks
+    demo = make_demo(extractor, examples, model, playbooks, opened)
     serve(demo, share, port, users, browser, block)
     return demo

@@ -35,7 +35,7 @@ class Finding:
     found: str  # what is there, and what will be done with it
     fix: str = ''  # the one line that fixes it, '' when nothing needs mending
 
-# %% ../nbs/doctor.ipynb #d66e3b86
+# %% ../nbs/doctor.ipynb #34095489
 @dataclass(frozen=True)
 class Report:
     "The doctor's findings"
@@ -70,11 +70,11 @@ class Report:
         rows = [f"| {sign[f.status]} | {f.name} | {_cell(f.found)} | {_cell(f.fix)} |" for f in self.findings]
         return '| | checked | found | what to do |\n|---|---|---|---|\n' + '\n'.join(rows) + f'\n\n**{self.verdict}**'
 
-
+# %% ../nbs/doctor.ipynb #427dbbe1
 def _cell(text: str) -> str:
     return text.replace('|', '\\|').replace('\n', ' ')
 
-# %% ../nbs/doctor.ipynb #1c73243d
+# %% ../nbs/doctor.ipynb #d6eecfb7
 def try_product(
     device: str,  # 'cpu', 'cuda:0', …
 ) -> str:  # '' when it worked, else what went wrong, in one line
@@ -88,7 +88,7 @@ def try_product(
     except Exception as e:
         return _one_line(e)
 
-
+# %% ../nbs/doctor.ipynb #141d3ab6
 def _one_line(e: BaseException) -> str:
     lines = str(e).strip().splitlines()
     return f'{type(e).__name__}: {lines[0]}' if lines else type(e).__name__
@@ -209,11 +209,11 @@ class Facts:
     cpu_bf16: bool = False
     torch: dict = field(default_factory=dict)  # as `probe_torch()`
 
-# %% ../nbs/doctor.ipynb #77a00e57
+# %% ../nbs/doctor.ipynb #3caf2e3f
 def _size_gb(folder: Path) -> float:
     return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file() and not p.is_symlink()) / 1e9
 
-
+# %% ../nbs/doctor.ipynb #cdb7e30d
 def driver(
     root: str | os.PathLike = '/',  # the file system to look at
 ) -> str:  # '580.82.07'; 'unknown' where there is a GPU's device file and nothing more; '' without one
@@ -376,7 +376,7 @@ def check_packages(facts: Facts) -> list[Finding]:
         )
     ]
 
-# %% ../nbs/doctor.ipynb #327238ef
+# %% ../nbs/doctor.ipynb #3f1396c6
 CHOOSE_GPU = dict(
     kaggle='choose Settings > Accelerator > GPU T4 x2',
     colab='choose Runtime > Change runtime type > T4 GPU',
@@ -386,7 +386,7 @@ CHOOSE_GPU = dict(
 # the builds for CUDA 12.6, which have code for every card since 2014
 WHEELS = 'https://download.pytorch.org/whl/cu126'
 
-
+# %% ../nbs/doctor.ipynb #e8b120a3
 def check_accelerator(facts: Facts) -> list[Finding]:
     "GPU, or what is used instead"
 
@@ -416,10 +416,10 @@ def check_accelerator(facts: Facts) -> list[Finding]:
         f'nothing to fix for the embedded run; for a larger model, {choose}',
     )
 
-# %% ../nbs/doctor.ipynb #d0d42080
+# %% ../nbs/doctor.ipynb #15fdd53f
 TRIED = 'NVIDIA H200'  # what the figures of the benchmarks come from
 
-
+# %% ../nbs/doctor.ipynb #c88426ff
 def _check_gpu(gpu: dict, facts: Facts) -> Finding:
     capability, probe, driver = tuple(gpu['capability']), facts.torch, facts.driver
     better = f"{CHOOSE_GPU['kaggle']}, which is free as well, and faster" if facts.platform == 'kaggle' else ''

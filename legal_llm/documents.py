@@ -38,7 +38,7 @@ class Document:
             raise LegalLLMError(f"{self.title}: there is no character {offset} in a text of {len(self.text)}")
         return bisect_right(self.pages, offset)
 
-# %% ../nbs/week1_documents.ipynb #1a91c4ba
+# %% ../nbs/week1_documents.ipynb #52834764
 _BEGINNINGS = {
     rb'\{\\rtf': 'RTF',
     rb'\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP': 'a picture',
@@ -81,7 +81,7 @@ _REMEDY = {
     'a file with a password': 'open it in Word and save it as .docx without one',
 }
 
-
+# %% ../nbs/week1_documents.ipynb #a4fdc3fc
 def _what_it_is(raw):
     "What the first bytes of a file, or the parts of a packed one, say it is; '' where they say nothing."
     for beginning, what in _BEGINNINGS.items():
@@ -107,7 +107,7 @@ def _what_it_is(raw):
     head = raw[:4000].lstrip(b'\xef\xbb\xbf\xff\xfe').replace(b'\0', b'').decode('latin-1')
     return next((what for pattern, what in _MARKED.items() if re.match(pattern, head, re.I | re.S)), '')
 
-# %% ../nbs/week1_documents.ipynb #93a589d2
+# %% ../nbs/week1_documents.ipynb #9e4b70b0
 def _is_text(raw):
     try:
         decode_text(raw)
@@ -115,7 +115,7 @@ def _is_text(raw):
         return False
     return True
 
-
+# %% ../nbs/week1_documents.ipynb #302289cd
 def _check_kind(raw, ending, name):
     "Raises LegalLLMError where a file is something else than its name says."
     ours, what = _OURS.get(ending), _what_it_is(raw)
@@ -131,11 +131,11 @@ def _check_kind(raw, ending, name):
     )
     raise LegalLLMError(f"{name} is {what}{f', not {ours}' * bool(ours)}: {remedy}")
 
-# %% ../nbs/week1_documents.ipynb #b53ab10f
+# %% ../nbs/week1_documents.ipynb #bc472595
 _SECONDS, _MEMORY = 30.0, 2000  # MB
 _CHILD = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from legal_llm.documents import _child; _child()'
 
-
+# %% ../nbs/week1_documents.ipynb #3bcae5cf
 def _limit_process(seconds):
     try:
         import resource
@@ -212,7 +212,7 @@ def _read_apart(ending, raw, name, seconds):
     text, notes = answer['read']
     return text, tuple(notes)
 
-# %% ../nbs/week1_documents.ipynb #7ba21fed
+# %% ../nbs/week1_documents.ipynb #990c1f3c
 def _read_text(raw, name):
     text, notes = decode_text(raw, name)
     if not PRINTED.search(raw):
@@ -220,7 +220,7 @@ def _read_text(raw, name):
     found, more = submission_text(text, name)
     return found, notes + more
 
-
+# %% ../nbs/week1_documents.ipynb #7a1f70cc
 READERS = {
     '.txt': _read_text,
     '.md': _read_text,
@@ -230,7 +230,7 @@ READERS = {
     '.htm': read_html,
 }
 
-
+# %% ../nbs/week1_documents.ipynb #19218d69
 def _check_file(path, name):
     "Raises LegalLLMError for what is no regular file: a pipe would never end, and a device might not."
     try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import io, posixpath, re, zipfile
 from collections import Counter, defaultdict
 
+from fastcore.basics import patch
+
 from .files import LegalLLMError
 from .numbering import GLYPHS, W, Numbering, find_element, font_of, is_on, symbols_of, value_of
 from .text import MAX_CHARACTERS, STRUCK, quoted, too_long
@@ -14,7 +16,7 @@ from .text import MAX_CHARACTERS, STRUCK, quoted, too_long
 # %% auto #0
 __all__ = ['merge_blank_pages', 'read_docx']
 
-# %% ../nbs/week1_docx.ipynb #b78b23f2
+# %% ../nbs/week1_docx.ipynb #48259337
 _MARKUP = {
     W + 'tab': '\t',
     W + 'ptab': '\t',
@@ -34,7 +36,7 @@ _ALTERNATIVES = '{http://schemas.openxmlformats.org/markup-compatibility/2006}Al
 _ART = '{urn:schemas-microsoft-com:vml}textpath'
 _REFERENCES = {W + 'footnoteReference': 'Footnote', W + 'endnoteReference': 'Endnote'}
 
-
+# %% ../nbs/week1_docx.ipynb #e26db423
 def _parts(element):
     "The elements in one; of alternatives that show the same, the first."
     for child in element.iterchildren('*'):
@@ -57,7 +59,7 @@ def _choice(field):
     if (found := next(field.iterfind(f'{W}sdtPr/{{*}}checkbox/{{*}}checked'), None)) is not None:
         return '☒' if next(iter(found.values()), '1') in ('1', 'true', 'on') else '☐'
 
-# %% ../nbs/week1_docx.ipynb #9e585453
+# %% ../nbs/week1_docx.ipynb #319ee827
 class _Word:
     "Collects the text of a Word document."
 
@@ -71,118 +73,132 @@ class _Word:
         # of the paragraph being read: its style; for each open field, whether its choice was read already
         self.style, self.fields = None, []
 
-    def words(
-        self,
-        element,
-        behind,  # list that gets the text boxes and the references to footnotes
-    ):
-        "The text of a paragraph or of a part of one."
-        tag = element.tag
-        if tag in _LEFT_OUT:
-            return ''
-        if tag == W + 'fldChar':
-            return self.field(element)
-        if any(self.fields):
-            return ''.join(self.words(e, []) for e in _parts(element)) if tag not in _TEXT else ''
-        if tag in _TEXT:
-            return symbols_of(element.text or '', font_of(element.getparent()))
-        if tag == W + 'sym':
-            return self.symbol(element)
-        if tag == _BOX or tag == _ART or tag in _REFERENCES:
-            behind.append(element)
-            return ''
-        if tag == W + 'r' and (why := self.unseen(element)):
-            text = ''.join(self.words(e, []) for e in _parts(element))
-            if text.strip() or why == 'hidden':
-                setattr(self, why, True)
-            return '\f' * text.count('\f')
-        page_break = tag == W + 'br' and element.get(W + 'type') == 'page'
-        text = _MARKUP.get(tag, '') + '\f' * page_break + ''.join(self.words(e, behind) for e in _parts(element))
-        return text if text or tag != W + 'sdt' else _choice(element) or ''
+# %% ../nbs/week1_docx.ipynb #fca517a3
+@patch
+def words(
+    self: _Word,
+    element,
+    behind,  # list that gets the text boxes and the references to footnotes
+):
+    "The text of a paragraph or of a part of one."
+    tag = element.tag
+    if tag in _LEFT_OUT:
+        return ''
+    if tag == W + 'fldChar':
+        return self.field(element)
+    if any(self.fields):
+        return ''.join(self.words(e, []) for e in _parts(element)) if tag not in _TEXT else ''
+    if tag in _TEXT:
+        return symbols_of(element.text or '', font_of(element.getparent()))
+    if tag == W + 'sym':
+        return self.symbol(element)
+    if tag == _BOX or tag == _ART or tag in _REFERENCES:
+        behind.append(element)
+        return ''
+    if tag == W + 'r' and (why := self.unseen(element)):
+        text = ''.join(self.words(e, []) for e in _parts(element))
+        if text.strip() or why == 'hidden':
+            setattr(self, why, True)
+        return '\f' * text.count('\f')
+    page_break = tag == W + 'br' and element.get(W + 'type') == 'page'
+    text = _MARKUP.get(tag, '') + '\f' * page_break + ''.join(self.words(e, behind) for e in _parts(element))
+    return text if text or tag != W + 'sdt' else _choice(element) or ''
 
-    def field(self, element):
-        "The choice that a field begins with; what is shown in its place is not read again."
-        kind = element.get(W + 'fldCharType')
-        if kind == 'end' and self.fields:
-            self.fields.pop()
-        if kind != 'begin':
-            return ''
-        choice, inside = _choice(element), any(self.fields)
-        self.fields.append(choice is not None)
-        return '' if inside else choice or ''
+# %% ../nbs/week1_docx.ipynb #befbe337
+@patch
+def field(self: _Word, element):
+    "The choice that a field begins with; what is shown in its place is not read again."
+    kind = element.get(W + 'fldCharType')
+    if kind == 'end' and self.fields:
+        self.fields.pop()
+    if kind != 'begin':
+        return ''
+    choice, inside = _choice(element), any(self.fields)
+    self.fields.append(choice is not None)
+    return '' if inside else choice or ''
 
-    def symbol(self, element):
-        code = int(element.get(W + 'char') or '0', 16)
-        font = (element.get(W + 'font') or '').lower()
-        if font in GLYPHS:
-            return (
-                symbols_of(chr(code if code >= 0xF000 else code + 0xF000), font)
-                if code < 0x100 or 0xF020 <= code <= 0xF0FF
-                else chr(code)
-            )
-        return '\ufffd' if 0xE000 <= code <= 0xF8FF or code < 32 or code > 0xFFFF else chr(code)
+# %% ../nbs/week1_docx.ipynb #b0adecb5
+@patch
+def symbol(self: _Word, element):
+    code = int(element.get(W + 'char') or '0', 16)
+    font = (element.get(W + 'font') or '').lower()
+    if font in GLYPHS:
+        return (
+            symbols_of(chr(code if code >= 0xF000 else code + 0xF000), font)
+            if code < 0x100 or 0xF020 <= code <= 0xF0FF
+            else chr(code)
+        )
+    return '\ufffd' if 0xE000 <= code <= 0xF8FF or code < 32 or code > 0xFFFF else chr(code)
 
-    def unseen(self, run):
-        "Why a run is left out: 'hidden', 'struck', or ''."
-        if self.numbering.is_on(run, self.style, 'vanish'):
-            return 'hidden'
-        return 'struck' if any(self.numbering.is_on(run, self.style, tag) for tag in ('strike', 'dstrike')) else ''
+# %% ../nbs/week1_docx.ipynb #eeaf791a
+@patch
+def unseen(self: _Word, run):
+    "Why a run is left out: 'hidden', 'struck', or ''."
+    if self.numbering.is_on(run, self.style, 'vanish'):
+        return 'hidden'
+    return 'struck' if any(self.numbering.is_on(run, self.style, tag) for tag in ('strike', 'dstrike')) else ''
 
-    def paragraph(
-        self,
-        p,
-        joined=(),  # paragraphs before it whose ends a tracked change removes
-    ):
-        "Its lines: number and words, then what hangs on it."
-        behind, text, struck, self.struck = [], '', self.struck, False
-        for each in (*joined, p):
-            self.style, self.fields = value_of(each, 'pPr/pStyle') or self.numbering.default, []
-            text += self.words(each, behind)
-        number = '' if _ended(p) else self.numbering.number(p)
-        if self.struck and not text.strip():
-            number = ''  # struck through as a whole; it counts all the same
-        self.struck |= struck
-        if text or not _ended(p):
-            yield '\f' * is_on(p, 'pPr/pageBreakBefore') + ' '.join(filter(None, (number, text)))
-        for element in behind:
-            if element.tag == _BOX:
-                yield from self.blocks(element)
-            elif element.tag == _ART:
-                yield element.get('string') or ''
-            else:
-                yield from self.footnote(_REFERENCES[element.tag], element.get(W + 'id'))
-        for each in (*joined, p):
-            section = find_element(each, 'pPr/sectPr')
-            if section is not None and value_of(section, 'type') not in ('continuous', 'nextColumn'):
-                yield '\f'
+# %% ../nbs/week1_docx.ipynb #d73749cb
+@patch
+def paragraph(
+    self: _Word,
+    p,
+    joined=(),  # paragraphs before it whose ends a tracked change removes
+):
+    "Its lines: number and words, then what hangs on it."
+    behind, text, struck, self.struck = [], '', self.struck, False
+    for each in (*joined, p):
+        self.style, self.fields = value_of(each, 'pPr/pStyle') or self.numbering.default, []
+        text += self.words(each, behind)
+    number = '' if _ended(p) else self.numbering.number(p)
+    if self.struck and not text.strip():
+        number = ''  # struck through as a whole; it counts all the same
+    self.struck |= struck
+    if text or not _ended(p):
+        yield '\f' * is_on(p, 'pPr/pageBreakBefore') + ' '.join(filter(None, (number, text)))
+    for element in behind:
+        if element.tag == _BOX:
+            yield from self.blocks(element)
+        elif element.tag == _ART:
+            yield element.get('string') or ''
+        else:
+            yield from self.footnote(_REFERENCES[element.tag], element.get(W + 'id'))
+    for each in (*joined, p):
+        section = find_element(each, 'pPr/sectPr')
+        if section is not None and value_of(section, 'type') not in ('continuous', 'nextColumn'):
+            yield '\f'
 
-    def footnote(self, kind, key):
-        self.referred[kind] += 1
-        if (note := self.footnotes.get((kind, key))) is not None:
-            yield f"{kind} {self.referred[kind]}: {' '.join(' '.join(self.blocks(note)).split())}"
+# %% ../nbs/week1_docx.ipynb #f5a70841
+@patch
+def footnote(self: _Word, kind, key):
+    self.referred[kind] += 1
+    if (note := self.footnotes.get((kind, key))) is not None:
+        yield f"{kind} {self.referred[kind]}: {' '.join(' '.join(self.blocks(note)).split())}"
 
-    def blocks(self, element):
-        "The lines of a body, a table, a cell, a text box or a footnote, in document order."
-        joined = []
-        for child in _parts(element):
-            if child.tag == W + 'p':
-                if _ended(child):
-                    joined.append(child)
-                    continue
-                yield from self.paragraph(child, joined)
-                joined = []
-            elif child.tag not in _LEFT_OUT and len(child):
-                if joined:
-                    yield from self.paragraph(joined[-1], joined[:-1])
-                joined = []
-                if child.tag != W + 'tr':
-                    yield from self.blocks(child)
-                elif find_element(child, 'trPr/del') is None:
-                    yield '\t'.join(' '.join(filter(None, self.blocks(cell))) for cell in _cells(child))
-        if joined:
-            yield from self.paragraph(joined[-1], joined[:-1])
+# %% ../nbs/week1_docx.ipynb #88b0e535
+@patch
+def blocks(self: _Word, element):
+    "The lines of a body, a table, a cell, a text box or a footnote, in document order."
+    joined = []
+    for child in _parts(element):
+        if child.tag == W + 'p':
+            if _ended(child):
+                joined.append(child)
+                continue
+            yield from self.paragraph(child, joined)
+            joined = []
+        elif child.tag not in _LEFT_OUT and len(child):
+            if joined:
+                yield from self.paragraph(joined[-1], joined[:-1])
+            joined = []
+            if child.tag != W + 'tr':
+                yield from self.blocks(child)
+            elif find_element(child, 'trPr/del') is None:
+                yield '\t'.join(' '.join(filter(None, self.blocks(cell))) for cell in _cells(child))
+    if joined:
+        yield from self.paragraph(joined[-1], joined[:-1])
 
-# %% ../nbs/week1_docx.ipynb #952e7dfe
+# %% ../nbs/week1_docx.ipynb #50f56013
 def _ended(p):
     """Whether a paragraph runs on into the next one: a tracked change removes its end, or it is the first letter, set
     large.
@@ -194,16 +210,16 @@ def _ended(p):
         or any(find_element(p, f'pPr/rPr/{tag}') is not None for tag in ('del', 'moveFrom'))
     )
 
-
+# %% ../nbs/week1_docx.ipynb #fbc3bf79
 def _cells(row):
     return [
         e for e in _parts(row) if e.tag not in (W + 'trPr', W + 'tblPrEx') and find_element(e, 'tcPr/cellDel') is None
     ]
 
-# %% ../nbs/week1_docx.ipynb #3d4a3d99
+# %% ../nbs/week1_docx.ipynb #84d62d38
 _UNPACKED, _PARTS = 200, 5000  # MB in all parts of a .docx file; how many there may be
 
-
+# %% ../nbs/week1_docx.ipynb #d3b96cde
 def _check_docx(raw, name):
     "Raises LegalLLMError for a zip that is large, dangerous or no Word file."
     with zipfile.ZipFile(io.BytesIO(raw)) as z:
@@ -254,14 +270,14 @@ def _limited(lines, name):
             raise too_long(name)
         yield line
 
-# %% ../nbs/week1_docx.ipynb #efb07523
+# %% ../nbs/week1_docx.ipynb #bc326080
 _STRICT = (
     (b'http://purl.oclc.org/ooxml/wordprocessingml/main', W[1:-1].encode()),  # and what most files say instead
     (b'http://purl.oclc.org/ooxml/officeDocument', b'http://schemas.openxmlformats.org/officeDocument/2006'),
     (b'http://purl.oclc.org/ooxml/drawingml', b'http://schemas.openxmlformats.org/drawingml/2006'),
 )
 
-
+# %% ../nbs/week1_docx.ipynb #f83e7b30
 class _Package:
     "The parts of a Word file. A relationship to a part that is not there is none: Word opens such files too."
 
@@ -269,29 +285,33 @@ class _Package:
         self.zip = zipfile.ZipFile(io.BytesIO(raw))
         self.names = {n.replace('\\', '/').lstrip('/').lower(): n for n in self.zip.namelist()}
 
-    def xml(self, name):
-        "The root of a part, with the names of the strict form of the format put into the usual ones."
-        from docx.oxml import parse_xml
-        from lxml import etree
+# %% ../nbs/week1_docx.ipynb #8d7d2328
+@patch
+def xml(self: _Package, name):
+    "The root of a part, with the names of the strict form of the format put into the usual ones."
+    from docx.oxml import parse_xml
+    from lxml import etree
 
-        content = self.zip.read(self.names[name])
-        root = parse_xml(content)
-        if b'purl.oclc.org/ooxml' not in content.replace(b'\0', b''):
-            return root
-        content = etree.tostring(root, encoding='utf-8')
-        for strict, usual in _STRICT:
-            content = content.replace(strict, usual)
-        return parse_xml(content)
+    content = self.zip.read(self.names[name])
+    root = parse_xml(content)
+    if b'purl.oclc.org/ooxml' not in content.replace(b'\0', b''):
+        return root
+    content = etree.tostring(root, encoding='utf-8')
+    for strict, usual in _STRICT:
+        content = content.replace(strict, usual)
+    return parse_xml(content)
 
-    def related(self, name):
-        "Kind and name of each part that a part refers to; the part '' is the file itself."
-        folder, _, last = name.rpartition('/')
-        rels = posixpath.join(folder, '_rels', f'{last}.rels')
-        for rel in self.xml(rels) if rels in self.names else ():
-            target = rel.get('Target') or ''
-            part = posixpath.normpath(posixpath.join('/', folder, target)).lstrip('/').lower()
-            if rel.get('TargetMode') != 'External' and part in self.names:
-                yield (rel.get('Type') or '').rpartition('/')[2], part
+# %% ../nbs/week1_docx.ipynb #7baa2b39
+@patch
+def related(self: _Package, name):
+    "Kind and name of each part that a part refers to; the part '' is the file itself."
+    folder, _, last = name.rpartition('/')
+    rels = posixpath.join(folder, '_rels', f'{last}.rels')
+    for rel in self.xml(rels) if rels in self.names else ():
+        target = rel.get('Target') or ''
+        part = posixpath.normpath(posixpath.join('/', folder, target)).lstrip('/').lower()
+        if rel.get('TargetMode') != 'External' and part in self.names:
+            yield (rel.get('Type') or '').rpartition('/')[2], part
 
 # %% ../nbs/week1_docx.ipynb #8877b94d
 def _open_docx(raw):

@@ -14,7 +14,7 @@ from .files import LegalLLMError
 # %% auto #0
 __all__ = ['download']
 
-# %% ../nbs/week1_download.ipynb #cd67e694
+# %% ../nbs/week1_download.ipynb #441234f0
 class _Passing(Exception):
     "A fault that may pass: try again, after `wait` seconds where the server says so."
 
@@ -22,7 +22,7 @@ class _Passing(Exception):
         super().__init__(why)
         self.wait = wait
 
-
+# %% ../nbs/week1_download.ipynb #80ce484f
 def _answer_fault(e, url):
     "Raise for an answer that is not the file: `_Passing` where it may be another one next time."
     if e.code in (408, 425, 429) or e.code >= 500:

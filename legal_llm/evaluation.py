@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .bootstrap import Comparison, paired_bootstrap
 from .calibration import Calibration, Scores
@@ -27,7 +28,7 @@ from .tables import ScoreTable, all_scores, score_table
 # %% auto #0
 __all__ = ['Evaluation', 'run_with_data', 'held_out', 'summarise', 'compare_predictions', 'compare_runs']
 
-# %% ../nbs/week3_evaluation.ipynb #7d69fc7a
+# %% ../nbs/week3_evaluation.ipynb #c31f4653
 @dataclass
 class Evaluation:
     "The scores of a run on one split, and where everything was written."
@@ -45,33 +46,42 @@ class Evaluation:
     against: dict[str, list[Comparison]]
     moved: float | None = None  # by how much the adapter changes a decision's log odds, at most
 
-    @property
-    def best(self) -> str:
-        return next(reversed(self.reviews))  # the system with the run's reader
+# %% ../nbs/week3_evaluation.ipynb #012ce67e
+@patch(as_prop=True)
+def best(self: Evaluation) -> str:
+    return next(reversed(self.reviews))  # the system with the run's reader
 
-    @property
-    def report(self) -> Path:
-        return self.run.path / f'report_{self.split}.html'
+# %% ../nbs/week3_evaluation.ipynb #a06dd60f
+@patch(as_prop=True)
+def report(self: Evaluation) -> Path:
+    return self.run.path / f'report_{self.split}.html'
 
-    @property
-    def seconds(self) -> float:  # that the reader's review of a contract took, on average
-        reviews = self.reviews[self.best].values()
-        return sum(sum(r.seconds.values()) for r in reviews) / len(reviews)
+# %% ../nbs/week3_evaluation.ipynb #ea65213e
+@patch(as_prop=True)
+def seconds(self: Evaluation) -> float:  # that the reader's review of a contract took, on average
+    reviews = self.reviews[self.best].values()
+    return sum(sum(r.seconds.values()) for r in reviews) / len(reviews)
 
-    def verdict(self) -> str:  # a sentence
-        "What the reader adds to the screen."
-        aupr = self.against[self.best][0]
-        weight = self.calibrations['fine-tuned'].reader
-        if not weight:
-            return "The reader did not help on dev: it has weight 0, and reviews are the screen's."
-        better = 'adds to' if aupr.p_value < 0.05 and aupr.difference.value > 0 else 'is not shown to add to'
-        return f"The reader {better} the screen: {aupr}."
+# %% ../nbs/week3_evaluation.ipynb #b5547986
+@patch
+def verdict(self: Evaluation) -> str:  # a sentence
+    "What the reader adds to the screen."
+    aupr = self.against[self.best][0]
+    weight = self.calibrations['fine-tuned'].reader
+    if not weight:
+        return "The reader did not help on dev: it has weight 0, and reviews are the screen's."
+    better = 'adds to' if aupr.p_value < 0.05 and aupr.difference.value > 0 else 'is not shown to add to'
+    return f"The reader {better} the screen: {aupr}."
 
-    def __str__(self):
-        return f'{self.table}\n{self.verdict()}'
+# %% ../nbs/week3_evaluation.ipynb #87157e95
+@patch
+def __str__(self: Evaluation):
+    return f'{self.table}\n{self.verdict()}'
 
-    def _repr_markdown_(self):
-        return f'{self.table._repr_markdown_()}\n\n{self.verdict()}'
+# %% ../nbs/week3_evaluation.ipynb #1d0e31d2
+@patch
+def _repr_markdown_(self: Evaluation):
+    return f'{self.table._repr_markdown_()}\n\n{self.verdict()}'
 
 # %% ../nbs/week3_evaluation.ipynb #549bb815
 def run_with_data(path, data) -> tuple[Run, DataSet]:
@@ -170,7 +180,7 @@ def compare_predictions(a, a_found, b, b_found, gold) -> list[Comparison]:
     ]
     return [replace(paired_bootstrap(x, y, key), name=name) for x, y, key, name in rows]
 
-# %% ../nbs/week3_evaluation.ipynb #66efd834
+# %% ../nbs/week3_evaluation.ipynb #257d1f1f
 def compare_runs(
     a,
     b,  # run folders, evaluated on the same contracts
@@ -201,7 +211,7 @@ def compare_runs(
     found = [_above(p, m['calibrations']['fine-tuned']['thresholds']) for _, m, p in said]
     return compare_predictions(said[0][2], found[0], said[1][2], found[1], gold)
 
-
+# %% ../nbs/week3_evaluation.ipynb #978119f9
 def _above(predictions, thresholds):  # what counts as found
     return {
         i: [p for p in said if p['probability'] > thresholds.get(i.rpartition('__')[2], 0.5)]

@@ -4,15 +4,13 @@
 
 # %% ../nbs/week3_extract.ipynb #1e67afdb
 from __future__ import annotations
-
-import hashlib
-import json
-import time
+import hashlib, json, time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .calibration import Calibration, Scores, load_calibrations
 from .files import LegalLLMError
@@ -94,7 +92,7 @@ def _folder(run) -> Path:  # that holds the screen, and the adapter where there 
         f"there is no screen in {path}: give a run folder of this version of legal_llm, or its adapter folder"
     )
 
-# %% ../nbs/week3_extract.ipynb #f47d93f2
+# %% ../nbs/week3_extract.ipynb #46d858f2
 class Extractor:
     "Reviews contracts."
 
@@ -120,119 +118,125 @@ class Extractor:
             'screen' if reader is None else 'fine-tuned', Calibration()
         )
 
-    @classmethod
-    def load(
-        cls,
-        # run folder, adapter, or where one is, as for `find_run`; or what `train` returned; None: what comes with the
-        # package
-        run=None,
-        fast: bool = False,  # the screen alone: no language model is loaded, and no torch
-        dtype: str = 'auto',  # number format of the base weights
-        heard: bool = False,  # load the reader even where it has no weight
-        **settings,  # of `ExtractSettings`; by default those that the run was trained with
-    ) -> Extractor:
-        "Load what a run holds. Raises LegalLLMError where there is no screen, or its reader does not fit."
-        folder = _folder(run)
-        screen = load_screen(folder)
-        calibrations = load_calibrations(folder / 'calibration.json')
-        about = (
-            json.loads((folder / 'legal_llm.json').read_text(encoding='utf-8'))
-            if (folder / 'legal_llm.json').exists()
-            else {}
+# %% ../nbs/week3_extract.ipynb #143b1c89
+@patch(cls_method=True)
+def load(
+    cls: Extractor,
+    # run folder, adapter, or where one is, as for `find_run`; or what `train` returned; None: what comes with the
+    # package
+    run=None,
+    fast: bool = False,  # the screen alone: no language model is loaded, and no torch
+    dtype: str = 'auto',  # number format of the base weights
+    heard: bool = False,  # load the reader even where it has no weight
+    **settings,  # of `ExtractSettings`; by default those that the run was trained with
+) -> Extractor:
+    "Load what a run holds. Raises LegalLLMError where there is no screen, or its reader does not fit."
+    folder = _folder(run)
+    screen = load_screen(folder)
+    calibrations = load_calibrations(folder / 'calibration.json')
+    about = (
+        json.loads((folder / 'legal_llm.json').read_text(encoding='utf-8'))
+        if (folder / 'legal_llm.json').exists()
+        else {}
+    )
+    trained = {k: about['settings'][k] for k in ('window_tokens', 'min_probability') if k in about.get('settings', {})}
+    reader = tokenizer = None
+    worth = heard or calibrations.get('fine-tuned', Calibration()).reader
+    if worth and not fast and (folder / 'head.safetensors').exists():
+        from legal_llm.reader import load_reader
+
+        reader, tokenizer = load_reader(folder, dtype)
+    return cls(
+        screen,
+        reader,
+        tokenizer,
+        calibrations,
+        ExtractSettings(**{**trained, **settings}),
+        about.get('name') or folder.parent.name,
+    )
+
+# %% ../nbs/week3_extract.ipynb #4c83b117
+@patch(as_prop=True)
+def categories(self: Extractor):
+    return self.screen.categories
+
+# %% ../nbs/week3_extract.ipynb #0911563d
+@patch
+def score(
+    self: Extractor,
+    text: str,  # a contract
+    progress=None,  # called with (windows read, windows in all) as the reader goes on
+) -> Scores:
+    "Screen a contract and read what is in doubt. Raises LegalLLMError for a text without any words."
+    s, begun = self.settings, time.perf_counter()
+    sentences = split_sentences(text)
+    odds = self.screen.log_odds(text, sentences)
+    seconds = dict(screen=time.perf_counter() - begun)
+    reader = np.full(odds.shape, np.nan, np.float32)
+    if self.reader is not None:
+        from legal_llm.reader import read_windows
+
+        begun = time.perf_counter()
+        doubt = in_doubt(odds, s.min_probability).any(1)
+        done = 0
+        windows = cut_windows(text, sentences, self.tokenizer, s.window_tokens, doubt)
+
+        def tell(n):
+            nonlocal done
+            done += n
+            if progress:
+                progress(done, len(windows))
+
+        margins = read_windows(self.reader, windows, s.max_pack_tokens, progress=tell)
+        if windows:
+            reader[np.concatenate([w.sentences for w in windows])] = margins
+        seconds['reader'] = time.perf_counter() - begun
+    return Scores(sentences, odds, reader, seconds)
+
+# %% ../nbs/week3_extract.ipynb #09cc8cb2
+@patch
+def review(
+    self: Extractor,
+    text: str,
+    scores: Scores,  # of this text
+    title: str = 'contract',
+    pages: tuple[int, ...] = (0,),  # offset of the first character of each page
+) -> Review:
+    "What the scores of a contract mean."
+    odds, asked = self.calibration.log_odds(scores), ~np.isnan(scores.reader).all(1)
+    screen = scores.screen if asked.any() else None
+    names = [c.name for c in self.categories]
+    extractions = [
+        f
+        for k, name in enumerate(names)
+        for f in find_clauses(
+            text, scores.sentences, odds[:, k], name, None if screen is None else screen[:, k], self.settings
         )
-        trained = {
-            k: about['settings'][k] for k in ('window_tokens', 'min_probability') if k in about.get('settings', {})
-        }
-        reader = tokenizer = None
-        worth = heard or calibrations.get('fine-tuned', Calibration()).reader
-        if worth and not fast and (folder / 'head.safetensors').exists():
-            from legal_llm.reader import load_reader
+    ]
+    probabilities = {name: float(expit(odds[:, k].max())) for k, name in enumerate(names)}
+    return Review(
+        title,
+        text,
+        extractions,
+        probabilities,
+        dict(self.calibration.thresholds),
+        len(odds),
+        int(asked.sum()),
+        dict(scores.seconds),
+        tuple(pages),
+    )
 
-            reader, tokenizer = load_reader(folder, dtype)
-        return cls(
-            screen,
-            reader,
-            tokenizer,
-            calibrations,
-            ExtractSettings(**{**trained, **settings}),
-            about.get('name') or folder.parent.name,
-        )
-
-    @property
-    def categories(self):
-        return self.screen.categories
-
-    def score(
-        self,
-        text: str,  # a contract
-        progress=None,  # called with (windows read, windows in all) as the reader goes on
-    ) -> Scores:
-        "Screen a contract and read what is in doubt. Raises LegalLLMError for a text without any words."
-        s, begun = self.settings, time.perf_counter()
-        sentences = split_sentences(text)
-        odds = self.screen.log_odds(text, sentences)
-        seconds = dict(screen=time.perf_counter() - begun)
-        reader = np.full(odds.shape, np.nan, np.float32)
-        if self.reader is not None:
-            from legal_llm.reader import read_windows
-
-            begun = time.perf_counter()
-            doubt = in_doubt(odds, s.min_probability).any(1)
-            done = 0
-            windows = cut_windows(text, sentences, self.tokenizer, s.window_tokens, doubt)
-
-            def tell(n):
-                nonlocal done
-                done += n
-                if progress:
-                    progress(done, len(windows))
-
-            margins = read_windows(self.reader, windows, s.max_pack_tokens, progress=tell)
-            if windows:
-                reader[np.concatenate([w.sentences for w in windows])] = margins
-            seconds['reader'] = time.perf_counter() - begun
-        return Scores(sentences, odds, reader, seconds)
-
-    def review(
-        self,
-        text: str,
-        scores: Scores,  # of this text
-        title: str = 'contract',
-        pages: tuple[int, ...] = (0,),  # offset of the first character of each page
-    ) -> Review:
-        "What the scores of a contract mean."
-        odds, asked = self.calibration.log_odds(scores), ~np.isnan(scores.reader).all(1)
-        screen = scores.screen if asked.any() else None
-        names = [c.name for c in self.categories]
-        extractions = [
-            f
-            for k, name in enumerate(names)
-            for f in find_clauses(
-                text, scores.sentences, odds[:, k], name, None if screen is None else screen[:, k], self.settings
-            )
-        ]
-        probabilities = {name: float(expit(odds[:, k].max())) for k, name in enumerate(names)}
-        return Review(
-            title,
-            text,
-            extractions,
-            probabilities,
-            dict(self.calibration.thresholds),
-            len(odds),
-            int(asked.sum()),
-            dict(scores.seconds),
-            tuple(pages),
-        )
-
-    def extract(
-        self,
-        text: str,  # a contract
-        title: str = 'contract',
-        progress=None,  # called with (windows read, windows in all)
-        pages: tuple[int, ...] = (0,),  # offset of the first character of each page
-    ) -> Review:
-        "Review a contract of any length for all categories. Raises LegalLLMError for a text without any words."
-        return self.review(text, self.score(text, progress), title, pages)
+# %% ../nbs/week3_extract.ipynb #ba024da0
+@patch
+def extract(
+    self: Extractor,
+    text: str,  # a contract
+    title: str = 'contract',
+    progress=None,  # called with (windows read, windows in all)
+    pages: tuple[int, ...] = (0,),  # offset of the first character of each page
+) -> Review:
+    "Review a contract of any length for all categories. Raises LegalLLMError for a text without any words."
+    return self.review(text, self.score(text, progress), title, pages)
 
 # %% ../nbs/week3_extract.ipynb #309263c7
 def run_key(

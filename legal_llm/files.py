@@ -18,7 +18,7 @@ warnings.filterwarnings('ignore', message='IProgress not found')
 class LegalLLMError(Exception):
     "A fault that the user can fix; its text says what was wrong, where, and what to do"
 
-# %% ../nbs/files.ipynb #e1a276f2
+# %% ../nbs/files.ipynb #343867ca
 def atomic_write(
     path: str | os.PathLike,  # the file to write; its folder is created when missing
     data: str | bytes,  # text is stored as UTF-8
@@ -40,7 +40,7 @@ def atomic_write(
         raise
     return path
 
-
+# %% ../nbs/files.ipynb #381c9268
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

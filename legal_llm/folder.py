@@ -4,12 +4,12 @@
 
 # %% ../nbs/week3_folder.ipynb #ebb7dd07
 from __future__ import annotations
-
-import hashlib
-import json
+import hashlib, json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from fastcore.basics import patch
 
 from .files import LegalLLMError, atomic_write, save_json, sha256_of, short_path
 from .review import csv_of, rows_of
@@ -38,11 +38,11 @@ def _files(source, besides=None):
         p for p in source.rglob('*') if wanted(p) and not (besides and Path(besides).resolve() in p.resolve().parents)
     )
 
-# %% ../nbs/week3_folder.ipynb #42acc24d
+# %% ../nbs/week3_folder.ipynb #5937e575
 def _sources(sources):
     return map(Path, [sources] if isinstance(sources, (str, Path)) else sources)
 
-
+# %% ../nbs/week3_folder.ipynb #ca22472d
 def find_documents(
     sources,  # files and folders
     endings: Iterable[str],  # of the files to take from folders, such as '.pdf'
@@ -80,7 +80,7 @@ def find_others(
         if p.suffix.lower() not in endings
     ]
 
-# %% ../nbs/week3_folder.ipynb #86996801
+# %% ../nbs/week3_folder.ipynb #7ade7064
 @dataclass
 class FolderReport:
     "What became of the documents."
@@ -91,31 +91,39 @@ class FolderReport:
     failed: dict[str, str] = field(default_factory=dict)  # name -> what was wrong
     left_out: list[str] = field(default_factory=list)  # files that are no documents by their names
 
-    def _rows(self):
-        rows = [
-            ('reviewed', len(self.done) + len(self.reused)),
-            ('could not be reviewed', len(self.failed)),
-            ('results', short_path(self.out)),
+# %% ../nbs/week3_folder.ipynb #3fa586bd
+@patch
+def _rows(self: FolderReport):
+    rows = [
+        ('reviewed', len(self.done) + len(self.reused)),
+        ('could not be reviewed', len(self.failed)),
+        ('results', short_path(self.out)),
+    ]
+    return rows[:2] + [('left out', len(self.left_out))] * bool(self.left_out) + rows[2:]
+
+# %% ../nbs/week3_folder.ipynb #300d5c3e
+@patch
+def _reasons(self: FolderReport):
+    return [*self.failed.items(), *((name, f'left out: {_left_out(name)}') for name in self.left_out)]
+
+# %% ../nbs/week3_folder.ipynb #b22319e8
+@patch
+def __str__(self: FolderReport):
+    return '\n'.join(
+        [*(f'{k:22} {v}' for k, v in self._rows()), *(f'  {name}: {why}' for name, why in self._reasons())]
+    )
+
+# %% ../nbs/week3_folder.ipynb #a0235cf1
+@patch
+def _repr_markdown_(self: FolderReport):
+    return '\n'.join(
+        [
+            '| | |',
+            '|---|---|',
+            *(f'| {k} | {v} |' for k, v in self._rows()),
+            *(f'| `{name}` | {why} |' for name, why in self._reasons()),
         ]
-        return rows[:2] + [('left out', len(self.left_out))] * bool(self.left_out) + rows[2:]
-
-    def _reasons(self):
-        return [*self.failed.items(), *((name, f'left out: {_left_out(name)}') for name in self.left_out)]
-
-    def __str__(self):
-        return '\n'.join(
-            [*(f'{k:22} {v}' for k, v in self._rows()), *(f'  {name}: {why}' for name, why in self._reasons())]
-        )
-
-    def _repr_markdown_(self):
-        return '\n'.join(
-            [
-                '| | |',
-                '|---|---|',
-                *(f'| {k} | {v} |' for k, v in self._rows()),
-                *(f'| `{name}` | {why} |' for name, why in self._reasons()),
-            ]
-        )
+    )
 
 # %% ../nbs/week3_folder.ipynb #4d8242d8
 def _left_out(name):
@@ -178,24 +186,24 @@ def review_documents(
             _fail(report, name, target, failure, e)  # one document must not stop the others
     return report
 
-# %% ../nbs/week3_folder.ipynb #1cba3073
+# %% ../nbs/week3_folder.ipynb #2b70d81c
 def _fail(report, name, target, failure, e):
     report.failed[name] = str(e) if isinstance(e, LegalLLMError) else f'{type(e).__name__}: {e}'
     target.unlink(missing_ok=True)  # of an earlier version of the document
     save_json(failure, dict(file=name, error=report.failed[name]))
 
-
+# %% ../nbs/week3_folder.ipynb #2b44e2e8
 def _key(path: Path, model: str) -> str:
     return hashlib.sha256(f'{model}\0{sha256_of(path)}'.encode()).hexdigest()[:16]
 
-
+# %% ../nbs/week3_folder.ipynb #c0186dc2
 def _key_of(path: Path) -> str | None:
     try:
         return json.loads(path.read_text(encoding='utf-8'))['key']
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
-
+# %% ../nbs/week3_folder.ipynb #f5a13025
 def gather(
     documents: dict[str, Path],
     out,  # folder of the results

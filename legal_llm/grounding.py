@@ -4,11 +4,11 @@
 
 # %% ../nbs/week1_grounding.ipynb #6a61076a
 from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 
 import numpy as np
+from fastcore.basics import patch
 from rapidfuzz import fuzz
 
 from .files import LegalLLMError
@@ -16,7 +16,7 @@ from .files import LegalLLMError
 # %% auto #0
 __all__ = ['Normalised', 'normalise', 'locate', 'ground']
 
-# %% ../nbs/week1_grounding.ipynb #910c8cc0
+# %% ../nbs/week1_grounding.ipynb #77188be9
 @dataclass(frozen=True)
 class Normalised:
     "Text with every run of white space as one space, and the way back to the source's characters."
@@ -25,36 +25,40 @@ class Normalised:
     text: str  # without line breaks; no leading or trailing white space
     offsets: np.ndarray  # [len(text)] int32: index in `source` of each character of `text`
 
-    def to_source(
-        self,
-        start: int,  # first character in `text`
-        end: int,  # one past the last character in `text`
-    ) -> tuple[int, int]:  # the same span in `source`, so that `source[a:b]` is what stands there
-        "Map a span of the normalised text to the source."
-        if not 0 <= start < end <= len(self.text):
-            raise LegalLLMError(
-                f"span {start}:{end} lies outside the text of {len(self.text)} characters; give 0 <= start < end"
-            )
-        return int(self.offsets[start]), int(self.offsets[end - 1]) + 1
+# %% ../nbs/week1_grounding.ipynb #f69ce1e2
+@patch
+def to_source(
+    self: Normalised,
+    start: int,  # first character in `text`
+    end: int,  # one past the last character in `text`
+) -> tuple[int, int]:  # the same span in `source`, so that `source[a:b]` is what stands there
+    "Map a span of the normalised text to the source."
+    if not 0 <= start < end <= len(self.text):
+        raise LegalLLMError(
+            f"span {start}:{end} lies outside the text of {len(self.text)} characters; give 0 <= start < end"
+        )
+    return int(self.offsets[start]), int(self.offsets[end - 1]) + 1
 
-    def from_source(
-        self,
-        start: int,  # first character in `source`
-        end: int,  # one past the last character in `source`
-        # the same span in `text`, without white space at its ends; empty if there is nothing but white space
-    ) -> tuple[int, int]:
-        "Map a span of the source to the normalised text."
-        a, b = (int(i) for i in np.searchsorted(self.offsets, (start, end)))
-        while a < b and self.text[a] == ' ':
-            a += 1
-        while a < b and self.text[b - 1] == ' ':
-            b -= 1
-        return a, b
+# %% ../nbs/week1_grounding.ipynb #5e8e3081
+@patch
+def from_source(
+    self: Normalised,
+    start: int,  # first character in `source`
+    end: int,  # one past the last character in `source`
+    # the same span in `text`, without white space at its ends; empty if there is nothing but white space
+) -> tuple[int, int]:
+    "Map a span of the source to the normalised text."
+    a, b = (int(i) for i in np.searchsorted(self.offsets, (start, end)))
+    while a < b and self.text[a] == ' ':
+        a += 1
+    while a < b and self.text[b - 1] == ' ':
+        b -= 1
+    return a, b
 
-# %% ../nbs/week1_grounding.ipynb #63d9967a
+# %% ../nbs/week1_grounding.ipynb #c2142b9e
 _SPACES = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint32)
 
-
+# %% ../nbs/week1_grounding.ipynb #dad76694
 def normalise(
     text: str,  # any text
 ) -> Normalised:  # one line of text and its offsets
@@ -71,10 +75,10 @@ def normalise(
     out = np.where(space[offsets], np.uint32(32), np.where(half[offsets], np.uint32(0xFFFD), codes[offsets]))
     return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), offsets)
 
-# %% ../nbs/week1_grounding.ipynb #d1881b9b
+# %% ../nbs/week1_grounding.ipynb #01fa5690
 _OMISSION = re.compile(r'\s*(?:\[\s*)?(?:\.\s?\.\s?\.|…)(?:\s*\])?\s*')
 
-
+# %% ../nbs/week1_grounding.ipynb #46be70f9
 def locate(
     quote: str,  # as somebody typed it
     text: str,  # normalised text to find it in

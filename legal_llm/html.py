@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
+from fastcore.basics import patch
+
 from .docx import merge_blank_pages
 from .numbering import numeral
 from .pdf import join_words, without_running_lines
@@ -17,7 +19,7 @@ from .text import STRUCK, decode_text, printable, quoted, tidy
 # %% auto #0
 __all__ = ['PRINTED', 'html_text', 'read_html', 'submission_text']
 
-# %% ../nbs/week1_html.ipynb #dd875a25
+# %% ../nbs/week1_html.ipynb #c299e5af
 _VOID = frozenset('area base br col embed hr img input link meta page param source track wbr'.split())  # page: of EDGAR
 _UNSEEN = frozenset(
     'script style template title noscript noframes noembed select datalist iframe object audio video canvas'.split()
@@ -42,7 +44,7 @@ _DECORATION = re.compile(r'text-decoration(?:-line)?\s*:([^;]*)')
 _BREAK = re.compile(r'(?:page-)?break-(before|after)\s*:\s*(?:always|page)', re.I)
 _LIST_KINDS = {'a': 'lowerLetter', 'A': 'upperLetter', 'i': 'lowerRoman', 'I': 'upperRoman'}
 
-
+# %% ../nbs/week1_html.ipynb #61ed1a2c
 @dataclass
 class _Element:
     tag: str
@@ -53,7 +55,7 @@ class _Element:
     kind: str = ''  # of the numbers, for a list
     next: int = 1  # number of its next item, for a list
 
-# %% ../nbs/week1_html.ipynb #3edb47a6
+# %% ../nbs/week1_html.ipynb #e9701a4d
 class _Page(HTMLParser):
     "Collects the text that a browser would show."
 
@@ -66,162 +68,182 @@ class _Page(HTMLParser):
         # pieces of a style sheet; name, .class, name.class or #id -> whether it is struck through
         self.sheet, self.struck = [], {t: True for t in ('del', 's', 'strike')}
 
-    def end_line(self):
-        text, self.line = ''.join(self.line), []
-        if not self.open['pre']:
-            text = re.sub('[ \t\n\r]+', ' ', text).strip(' ')
-        if text:
-            self.lines[-1].append(text)
+# %% ../nbs/week1_html.ipynb #f911493a
+@patch
+def end_line(self: _Page):
+    text, self.line = ''.join(self.line), []
+    if not self.open['pre']:
+        text = re.sub('[ \t\n\r]+', ' ', text).strip(' ')
+    if text:
+        self.lines[-1].append(text)
 
-    def depth_of(self, tags, within):
-        """Place in the stack of the innermost open element of these names that no element named in `within` hides; else
-        None.
-        """
-        if not any(self.open[t] for t in tags):
+# %% ../nbs/week1_html.ipynb #c9db34d4
+@patch
+def depth_of(self: _Page, tags, within):
+    """Place in the stack of the innermost open element of these names that no element named in `within` hides; else
+    None.
+    """
+    if not any(self.open[t] for t in tags):
+        return None
+    for i in range(len(self.stack) - 1, -1, -1):
+        if self.stack[i].tag in tags:
+            return i
+        if self.stack[i].tag in within:
             return None
-        for i in range(len(self.stack) - 1, -1, -1):
-            if self.stack[i].tag in tags:
-                return i
-            if self.stack[i].tag in within:
-                return None
 
-    def close_to(self, depth):
-        "Close open elements, down to a place in the stack."
-        while depth is not None and len(self.stack) > depth:
-            element = self.stack[-1]
-            if element.tag in _BLOCKS:
-                self.end_line()
-            if element.tag == 'style':
-                self.end_sheet()
-            if element.tag in _CELLS:
-                self.rows[-1].append(self.lines.pop())
-            if element.tag == 'tr':
-                self.end_row(self.rows.pop())
-            if element.tag in ('ol', 'ul'):
-                self.lists.pop()
-            if element.breaks:
-                self.line.append('\f')
-            self.open[self.stack.pop().tag] -= 1
-
-    def end_sheet(self):
-        for selectors, rules in re.findall(
-            r'([^{}]*)\{([^{}]*)\}', re.sub(r'/\*.*?\*/|<!--|-->', '', ''.join(self.sheet), flags=re.S)
-        ):
-            found = _DECORATION.findall(rules.lower())
-            for selector in selectors.lower().split(',') if found else ():
-                self.struck[selector.strip()] = 'line-through' in found[-1]
-        self.sheet = []
-
-    def is_struck(self, tag, attrs, style):
-        "Whether an element is struck through: by its own style, else by the most special rule, else by its name."
-        if found := _DECORATION.findall(style.lower()):
-            return 'line-through' in found[-1] or tag == 'del'
-        classes = [f'.{c}' for c in attrs.get('class', '').lower().split()]
-        rules = [
-            self.struck[r]
-            for r in (f"#{attrs.get('id', '').lower()}", *(tag + c for c in classes), *classes, tag)
-            if r in self.struck
-        ]
-        return bool(rules) and rules[0] or tag == 'del'
-
-    def end_row(self, cells):
-        "A row with one cell that has words is layout, and its lines stay; others are one line."
-        filled = [cell for cell in cells if cell]
-        if len(filled) > 1:
-            self.lines[-1].append('\t'.join(' '.join(cell) for cell in cells))
-        elif filled:
-            self.lines[-1].extend(filled[0])
-
-    def handle_starttag(self, tag, attrs):
-        attrs = {k: v or '' for k, v in reversed(attrs)}  # the first of two counts
-        ends, within = _ENDS.get(tag, ((), ()))
-        self.close_to(self.depth_of(ends, within))
-        if tag in _BLOCKS:
-            self.close_to(self.depth_of({'p'}, _CELLS | {'table', 'caption'}))
-        if tag in _CELLS and self.depth_of({'tr'}, {'table'}) is None:
-            self.handle_starttag('tr', [])
-        style = attrs.get('style', '')
-        hidden = (
-            'code'
-            if tag in _UNSEEN
-            else 'hidden'
-            if 'hidden' in attrs or _HIDDEN.search(style)
-            else 'struck'
-            if self.is_struck(tag, attrs, style)
-            else ''
-        )
-        breaks = set(_BREAK.findall(style.lower()))
-        if tag in _BLOCKS or tag == 'br':
+# %% ../nbs/week1_html.ipynb #0c17adaf
+@patch
+def close_to(self: _Page, depth):
+    "Close open elements, down to a place in the stack."
+    while depth is not None and len(self.stack) > depth:
+        element = self.stack[-1]
+        if element.tag in _BLOCKS:
             self.end_line()
-        if 'before' in breaks or tag == 'page':
+        if element.tag == 'style':
+            self.end_sheet()
+        if element.tag in _CELLS:
+            self.rows[-1].append(self.lines.pop())
+        if element.tag == 'tr':
+            self.end_row(self.rows.pop())
+        if element.tag in ('ol', 'ul'):
+            self.lists.pop()
+        if element.breaks:
             self.line.append('\f')
-        if tag in _VOID:
-            self.line.extend('\f' * ('after' in breaks))
-            return
-        self.start(_Element(tag, self.stack and self.stack[-1].hidden or hidden, 'after' in breaks), attrs, style)
+        self.open[self.stack.pop().tag] -= 1
 
-    def start(self, element, attrs, style):
-        tag = element.tag
-        if tag == 'tr':
-            self.rows.append([])
-        if tag in _CELLS:
-            self.lines.append([])
-        if tag in ('ol', 'ul'):
-            plain = re.search(r'list-style(?:-type)?\s*:\s*none', style, re.I)
-            element.kind = (
-                'none' if plain else 'bullet' if tag == 'ul' else _LIST_KINDS.get(attrs.get('type'), 'decimal')
-            )
-            if re.fullmatch(r'-?\d{1,6}', attrs.get('start', '')):
-                element.next = int(attrs['start'])
-            self.lists.append(element)
-        if tag == 'li' and self.lists and element.hidden in ('', 'struck'):  # one that is struck through counts
-            marker = self.marker(self.lists[-1], attrs.get('value', ''))
-            if not element.hidden:
-                self.line.append(marker)
-        self.stack.append(element)
-        self.open[tag] += 1
+# %% ../nbs/week1_html.ipynb #0fb4a6ac
+@patch
+def end_sheet(self: _Page):
+    for selectors, rules in re.findall(
+        r'([^{}]*)\{([^{}]*)\}', re.sub(r'/\*.*?\*/|<!--|-->', '', ''.join(self.sheet), flags=re.S)
+    ):
+        found = _DECORATION.findall(rules.lower())
+        for selector in selectors.lower().split(',') if found else ():
+            self.struck[selector.strip()] = 'line-through' in found[-1]
+    self.sheet = []
 
-    def marker(self, of, value):
-        if of.kind == 'none':
-            return ''
-        if of.kind == 'bullet':
-            return '• '
-        if re.fullmatch(r'-?\d{1,6}', value):
-            of.next = int(value)
-        of.next += 1
-        return numeral(of.next - 1, of.kind) + '. '
+# %% ../nbs/week1_html.ipynb #80309cb4
+@patch
+def is_struck(self: _Page, tag, attrs, style):
+    "Whether an element is struck through: by its own style, else by the most special rule, else by its name."
+    if found := _DECORATION.findall(style.lower()):
+        return 'line-through' in found[-1] or tag == 'del'
+    classes = [f'.{c}' for c in attrs.get('class', '').lower().split()]
+    rules = [
+        self.struck[r]
+        for r in (f"#{attrs.get('id', '').lower()}", *(tag + c for c in classes), *classes, tag)
+        if r in self.struck
+    ]
+    return bool(rules) and rules[0] or tag == 'del'
 
-    def handle_endtag(self, tag):
-        if tag in _TABLE:
-            within = {'table'} - {tag} if tag not in ('body', 'html') else ()
-        else:
-            within = _CELLS | {'table', 'caption'}
-        self.close_to(self.depth_of({tag}, within))
+# %% ../nbs/week1_html.ipynb #5893ee35
+@patch
+def end_row(self: _Page, cells):
+    "A row with one cell that has words is layout, and its lines stay; others are one line."
+    filled = [cell for cell in cells if cell]
+    if len(filled) > 1:
+        self.lines[-1].append('\t'.join(' '.join(cell) for cell in cells))
+    elif filled:
+        self.lines[-1].extend(filled[0])
 
-    def handle_data(self, data):
-        data, hidden = data.replace('\f', ' '), self.stack and self.stack[-1].hidden
-        if hidden:
-            if self.stack[-1].tag == 'style':
-                self.sheet.append(data)
-            if data.strip():
-                self.left_out.add(hidden)
-        elif not self.open['pre']:
-            self.line.append(data)
-        else:
-            *ended, data = data.split('\n')
-            for line in ended:
-                self.line.append(line)
-                self.end_line()
-            self.line.append(data)
+# %% ../nbs/week1_html.ipynb #892c3c3b
+@patch
+def handle_starttag(self: _Page, tag, attrs):
+    attrs = {k: v or '' for k, v in reversed(attrs)}  # the first of two counts
+    ends, within = _ENDS.get(tag, ((), ()))
+    self.close_to(self.depth_of(ends, within))
+    if tag in _BLOCKS:
+        self.close_to(self.depth_of({'p'}, _CELLS | {'table', 'caption'}))
+    if tag in _CELLS and self.depth_of({'tr'}, {'table'}) is None:
+        self.handle_starttag('tr', [])
+    style = attrs.get('style', '')
+    hidden = (
+        'code'
+        if tag in _UNSEEN
+        else 'hidden'
+        if 'hidden' in attrs or _HIDDEN.search(style)
+        else 'struck'
+        if self.is_struck(tag, attrs, style)
+        else ''
+    )
+    breaks = set(_BREAK.findall(style.lower()))
+    if tag in _BLOCKS or tag == 'br':
+        self.end_line()
+    if 'before' in breaks or tag == 'page':
+        self.line.append('\f')
+    if tag in _VOID:
+        self.line.extend('\f' * ('after' in breaks))
+        return
+    self.start(_Element(tag, self.stack and self.stack[-1].hidden or hidden, 'after' in breaks), attrs, style)
 
-# %% ../nbs/week1_html.ipynb #e8c38ace
+# %% ../nbs/week1_html.ipynb #8d907ec3
+@patch
+def start(self: _Page, element, attrs, style):
+    tag = element.tag
+    if tag == 'tr':
+        self.rows.append([])
+    if tag in _CELLS:
+        self.lines.append([])
+    if tag in ('ol', 'ul'):
+        plain = re.search(r'list-style(?:-type)?\s*:\s*none', style, re.I)
+        element.kind = 'none' if plain else 'bullet' if tag == 'ul' else _LIST_KINDS.get(attrs.get('type'), 'decimal')
+        if re.fullmatch(r'-?\d{1,6}', attrs.get('start', '')):
+            element.next = int(attrs['start'])
+        self.lists.append(element)
+    if tag == 'li' and self.lists and element.hidden in ('', 'struck'):  # one that is struck through counts
+        marker = self.marker(self.lists[-1], attrs.get('value', ''))
+        if not element.hidden:
+            self.line.append(marker)
+    self.stack.append(element)
+    self.open[tag] += 1
+
+# %% ../nbs/week1_html.ipynb #fb594dfe
+@patch
+def marker(self: _Page, of, value):
+    if of.kind == 'none':
+        return ''
+    if of.kind == 'bullet':
+        return '• '
+    if re.fullmatch(r'-?\d{1,6}', value):
+        of.next = int(value)
+    of.next += 1
+    return numeral(of.next - 1, of.kind) + '. '
+
+# %% ../nbs/week1_html.ipynb #ffcf08b9
+@patch
+def handle_endtag(self: _Page, tag):
+    if tag in _TABLE:
+        within = {'table'} - {tag} if tag not in ('body', 'html') else ()
+    else:
+        within = _CELLS | {'table', 'caption'}
+    self.close_to(self.depth_of({tag}, within))
+
+# %% ../nbs/week1_html.ipynb #c46b324f
+@patch
+def handle_data(self: _Page, data):
+    data, hidden = data.replace('\f', ' '), self.stack and self.stack[-1].hidden
+    if hidden:
+        if self.stack[-1].tag == 'style':
+            self.sheet.append(data)
+        if data.strip():
+            self.left_out.add(hidden)
+    elif not self.open['pre']:
+        self.line.append(data)
+    else:
+        *ended, data = data.split('\n')
+        for line in ended:
+            self.line.append(line)
+            self.end_line()
+        self.line.append(data)
+
+# %% ../nbs/week1_html.ipynb #1ab5eb6a
 _CHARSET = re.compile(
     rb'''<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]+)''', re.I
 )
 # as Python names them
 _CODECS = re.compile(r'cp125\d|cp932|cp949|iso8859-\d+|koi8-\w|mac-roman|shift_jis|euc_\w+|gb\w+|big5\w*')
 
-
+# %% ../nbs/week1_html.ipynb #fa9cb981
 def _declared(raw):
     "The encoding that an HTML file names, as browsers understand the name; '' for none."
     found = _CHARSET.search(raw[:4096])
@@ -238,7 +260,7 @@ def html_text(
     "The text that a browser would show."
     return _html_text(text, 'a page')[0].replace('\f', '')
 
-# %% ../nbs/week1_html.ipynb #d01fd9ba
+# %% ../nbs/week1_html.ipynb #658967f0
 def _html_text(text, name):
     "The text that a browser would show, notes."
     page, notes = _Page(), ()
@@ -255,20 +277,20 @@ def _html_text(text, name):
         notes += (f'{name}: headers, footers and page numbers are left out: {quoted(left_out)}',)
     return '\n\f'.join(pages).replace('\xad', ''), notes
 
-
+# %% ../nbs/week1_html.ipynb #463ff7d6
 def read_html(raw, name):
     text, notes = decode_text(raw, name, _declared(raw))
     found, more = submission_text(text, name) if _SUBMISSION.search(raw) else _html_text(text, name)
     return found, notes + more
 
-# %% ../nbs/week1_html.ipynb #14607d73
+# %% ../nbs/week1_html.ipynb #e8ef9dd4
 _SUBMISSION = re.compile(rb'^[ \t]*<(?:SEC-)?DOCUMENT>', re.M)
 PRINTED = re.compile(rb'^[ \t]*<(?:(?:SEC-)?DOCUMENT|TEXT|PAGE)>', re.M)  # in a text file
 _HTML_TAGS = re.compile(r'<(?:!doctype html|html|head|body|div|p|br|font|span|td|tr|center|hr)[\s>/]', re.I)
 _PRINT_TAGS = re.compile(r'</?(?:TABLE|CAPTION|S|C|FN|F\d{1,2}|TEXT|DOCUMENT|R)>', re.I)
 _OTHER_DATA = re.compile(r'\s*(?:<XBRL>\s*)?(?:<PDF>|<XML>|begin \d{3,4} \S|<\?xml)', re.I)
 
-
+# %% ../nbs/week1_html.ipynb #41fd6ab8
 def _printed_text(text, name):
     "The text of a document that EDGAR has set for a printer, notes."
     lines = [_PRINT_TAGS.sub('', line) if '<' in line else line for line in text.split('\n')]

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
+from fastcore.basics import patch
 
 from .dataset import open_data
 from .files import LegalLLMError
@@ -49,7 +50,7 @@ def lay_out(
         packs += [step[i : i + s.pack_windows] for i in range(0, per_step, s.pack_windows)]
     return packs
 
-# %% ../nbs/week2_job.ipynb #dd960ec6
+# %% ../nbs/week2_job.ipynb #f85f6253
 @dataclass
 class TrainingJob:
     "A training that is ready to start."
@@ -64,11 +65,15 @@ class TrainingJob:
     warmup_steps: int  # steps
     processes: int
 
-    def _repr_markdown_(self):
-        return self.choices._repr_markdown_() + '\n\n' + self.plan._repr_markdown_()
+# %% ../nbs/week2_job.ipynb #d8f1ec3d
+@patch
+def _repr_markdown_(self: TrainingJob):
+    return self.choices._repr_markdown_() + '\n\n' + self.plan._repr_markdown_()
 
-    def __str__(self):
-        return f'{self.choices}\n\n{self.plan}'
+# %% ../nbs/week2_job.ipynb #a560a8ac
+@patch
+def __str__(self: TrainingJob):
+    return f'{self.choices}\n\n{self.plan}'
 
 # %% ../nbs/week2_job.ipynb #a0867730
 def in_time(

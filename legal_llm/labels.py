@@ -20,7 +20,7 @@ from .squad import _fields, _ordered, from_squad
 # %% auto #0
 __all__ = ['FIELDS', 'are_rows', 'load_rows', 'load_labels', 'label_categories']
 
-# %% ../nbs/week1_labels.ipynb #177cc996
+# %% ../nbs/week1_labels.ipynb #4d02c9c7
 FIELDS = 'contract', 'category', 'quote', 'title'
 
 _SQUAD = 'id', 'title', 'context', 'answers'
@@ -29,7 +29,7 @@ _EXPECTED = (
     "export of Label Studio, Doccano or Prodigy"
 )
 
-
+# %% ../nbs/week1_labels.ipynb #ef49156c
 def _records(path):
     "(number of the line or record, record or None, what is wrong with it) of a table or a JSON file."
     kind = path.suffix.lower()
@@ -157,10 +157,10 @@ def _spans(record):
     )
     return text, title, found
 
-# %% ../nbs/week1_labels.ipynb #dab298b8
+# %% ../nbs/week1_labels.ipynb #ef235108
 _NO_LABEL = object()  # the category of a contract in which a person found nothing
 
-
+# %% ../nbs/week1_labels.ipynb #96342fb2
 def _label_rows(path):
     """(number of the line, row or None, what is wrong with it) of each label: a row has the fields, and `start` where
     the label's place is known.

@@ -22,10 +22,10 @@ from .views import view_for
 # %% auto #0
 __all__ = ['PROGRAM', 'processes_in', 'check_gpus', 'free_gpu', 'train_on']
 
-# %% ../nbs/week2_launch.ipynb #35d265cc
+# %% ../nbs/week2_launch.ipynb #41076517
 PROGRAM = 'legal_llm.cli'  # what each process runs
 
-
+# %% ../nbs/week2_launch.ipynb #3a11a330
 def processes_in(
     config,  # a configuration file of accelerate, as `accelerate config` writes it
 ) -> tuple[int, int]:  # processes that it starts, and how many of them share the weights

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .checkpoints import writing
 from .compat import save_for_both
@@ -25,7 +26,7 @@ from .windows import Window, cut_windows
 # %% auto #0
 __all__ = ['Merged', 'merge']
 
-# %% ../nbs/week4_merge.ipynb #7b6f9c4c
+# %% ../nbs/week4_merge.ipynb #5c6f3d4f
 @dataclass
 class Merged:
     "A merged model, and how near it is to the base model with its adapter."
@@ -38,26 +39,28 @@ class Merged:
     megabytes: dict[str, float]  # of the files: adapter, merged
     seconds: dict[str, float]  # for a sentence, the median: adapter, merged
 
-    def rows(self) -> list[tuple[str, str]]:
-        change = (
-            f'{self.pairs:,} compared, {self.flips} came out the other way; log odds change by {self.change:.2g} '
-            'at most'
-        )
-        return [
-            ('merged model', f'{self.path.name}, {self.dtype}'),
-            ('decisions', change),
-            ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
-            (
-                'a sentence',
-                f"{self.seconds['merged']:.3f} s; with the adapter beside it {self.seconds['adapter']:.3f} s",
-            ),
-        ]
+# %% ../nbs/week4_merge.ipynb #74b2050c
+@patch
+def rows(self: Merged) -> list[tuple[str, str]]:
+    change = (
+        f'{self.pairs:,} compared, {self.flips} came out the other way; log odds change by {self.change:.2g} at most'
+    )
+    return [
+        ('merged model', f'{self.path.name}, {self.dtype}'),
+        ('decisions', change),
+        ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
+        ('a sentence', f"{self.seconds['merged']:.3f} s; with the adapter beside it {self.seconds['adapter']:.3f} s"),
+    ]
 
-    def __str__(self):
-        return '\n'.join(f'{k:14} {v}' for k, v in self.rows())
+# %% ../nbs/week4_merge.ipynb #66ff9335
+@patch
+def __str__(self: Merged):
+    return '\n'.join(f'{k:14} {v}' for k, v in self.rows())
 
-    def _repr_markdown_(self):
-        return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self.rows())])
+# %% ../nbs/week4_merge.ipynb #d8a8c3be
+@patch
+def _repr_markdown_(self: Merged):
+    return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self.rows())])
 
 # %% ../nbs/week4_merge.ipynb #5ff47c7c
 # and the screen's log odds of their sentences, [sentences, categories]
@@ -80,11 +83,11 @@ def _margins(reader, windows) -> tuple[np.ndarray, float]:
         seconds.append(time.perf_counter() - start)
     return np.concatenate(margins), float(np.median(seconds[1:]))  # the first one warms up
 
-# %% ../nbs/week4_merge.ipynb #cb450028
+# %% ../nbs/week4_merge.ipynb #c9de0234
 def _megabytes(folder: Path) -> float:
     return sum(p.stat().st_size for p in folder.glob('*.safetensors')) / 1e6
 
-
+# %% ../nbs/week4_merge.ipynb #aaf94133
 def merge(
     run,  # as for `find_run`
     out,  # folder to write
@@ -148,7 +151,7 @@ def merge(
         )
     return merged
 
-
+# %% ../nbs/week4_merge.ipynb #6a0facaa
 def _small(base: str) -> bool:
     from transformers import AutoConfig
 
@@ -171,7 +174,7 @@ def _scores(run: Run) -> dict | None:
             )
     return run.record.get('scores')
 
-# %% ../nbs/week4_merge.ipynb #519882ac
+# %% ../nbs/week4_merge.ipynb #e6f1e5d8
 def _passport(run: Run, base: str | None = None, **more) -> dict:
     seen = run.record.get('seen') or [
         hashlib.sha256(t.encode()).hexdigest()[:16] for t in run.record.get('titles', {}).get('train', ())
@@ -189,7 +192,7 @@ def _passport(run: Run, base: str | None = None, **more) -> dict:
         said['settings']['base_model'] = base
     return said
 
-
+# %% ../nbs/week4_merge.ipynb #43364122
 def _take_along(run: Run, folder: Path, base: str | None = None, **more):
     "Write what lies beside the weights."
     save_json(folder / PORTABLE, _passport(run, base, **more))

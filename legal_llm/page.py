@@ -40,11 +40,11 @@ def segments(
         for a, b in zip(cuts, cuts[1:])
     ]
 
-# %% ../nbs/week4_page.ipynb #2e0d9805
+# %% ../nbs/week4_page.ipynb #0dc892ee
 # confidence from which the likeliest candidate of a category is shown, although it does not count as found
 POSSIBLE = 0.1
 
-
+# %% ../nbs/week4_page.ipynb #3230a607
 def shown_extractions(review: Review) -> list[Extraction]:  # in reading order
     "What a reader should look at: all that was found and, of each other category, the likeliest candidate."
     found = review.found()
@@ -100,7 +100,7 @@ def _anchor(i, extraction, marked):
         f'data-label="{name}" aria-label="{name}, {extraction.confidence:.0%}: show in the table"></a>'
     )
 
-# %% ../nbs/week4_page.ipynb #832a5fca
+# %% ../nbs/week4_page.ipynb #2eb4e6d8
 def _mark(piece, cover, extractions, unclear):
     "A piece of HTML under the extractions `cover`, none of which was found where it is unclear."
     hues = [_degrees(extractions[i].category) for i in cover]
@@ -111,14 +111,14 @@ def _mark(piece, cover, extractions, unclear):
         f'title="{html.escape(title)}">{piece}</mark>'
     )
 
-
+# %% ../nbs/week4_page.ipynb #21f742ca
 def _degrees(category):
     return round(360 * hue(category))
 
-# %% ../nbs/week4_page.ipynb #24e6500c
+# %% ../nbs/week4_page.ipynb #ab1b7d3f
 STATUSES = 'found', 'unclear', 'not found'
 
-
+# %% ../nbs/week4_page.ipynb #b312e2fa
 @dataclass(frozen=True)
 class Row:
     "What the table says about a category."
@@ -145,14 +145,14 @@ def table_rows(
     flags = {f.category: f for f in playbook.flags({r.category: r.status for r in out})} if playbook else {}
     return sorted((replace(r, flag=flags.get(r.category)) for r in out), key=lambda r: STATUSES.index(r.status))
 
-# %% ../nbs/week4_page.ipynb #529c1e5e
+# %% ../nbs/week4_page.ipynb #d570a5c9
 EVERY, FLAGGED = 'all', 'flagged'
 
 
 def _gloss(category):
     return CATEGORY[category].gloss if category in CATEGORY else ''
 
-
+# %% ../nbs/week4_page.ipynb #52527028
 def matches(
     row: Row,
     words: str = '',  # all of them occur in its category, gloss, quotes or flag, in any order and case
@@ -165,18 +165,18 @@ def matches(
     chosen = status in (EVERY, row.status) or (status == FLAGGED and row.flag is not None)
     return chosen and all(w in said for w in words.casefold().split())
 
-# %% ../nbs/week4_page.ipynb #b835d78d
+# %% ../nbs/week4_page.ipynb #3f9f605e
 _STATUS = {
     'found': ('ll-found', '✓ found'),
     'unclear': ('ll-unclear', '? unclear'),
     'not found': ('ll-absent', 'not found'),
 }
 
-
+# %% ../nbs/week4_page.ipynb #c69461a0
 def _row_id(category):
     return 'll-c-' + ''.join(c if c.isalnum() else '-' for c in category)
 
-
+# %% ../nbs/week4_page.ipynb #35b0c695
 def table_html(
     rows: list[Row],
     words: str = '',  # show those only that match, as for `matches`
@@ -226,7 +226,7 @@ def _quote_html(i, extraction, page):
         f'contract">{html.escape(extraction.quote)}</a><small>{where} · {said}</small></li>'
     )
 
-# %% ../nbs/week4_page.ipynb #5fa0abbc
+# %% ../nbs/week4_page.ipynb #5cb25ddf
 def summary_html(
     review: Review,
     playbook: Playbook | None = None,  # of the contract type
@@ -264,17 +264,17 @@ def summary_html(
         + '</div>'
     )
 
-
+# %% ../nbs/week4_page.ipynb #da7c3a78
 def _flag_html(flag):
     return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}</li>'
 
-# %% ../nbs/week4_page.ipynb #3cd30c89
+# %% ../nbs/week4_page.ipynb #80542977
 NOT_ADVICE = (
     'Not legal advice: a small model made this, and it overlooks clauses and misreads others. A lawyer must check it.'
 )
 FORMATS = 'json', 'csv', 'xlsx', 'html'
 
-
+# %% ../nbs/week4_page.ipynb #70ef531e
 def review_file(
     review: Review,  # what it found is written
     form: str,  # one of `FORMATS`

@@ -7,6 +7,8 @@ from __future__ import annotations
 import html, io, logging, re
 from collections import defaultdict
 
+from fastcore.basics import patch
+
 from .files import LegalLLMError
 from .numbering import GLYPHS, roman_numeral, symbols_of
 from .text import MAX_CHARACTERS, quoted, tidy, too_long
@@ -19,10 +21,10 @@ _EDGE = 4  # lines at the top and at the bottom of a page that may be its header
 _PAGE_NUMBER = re.compile(r'[-–—|\s]*(?:page *)?\0-?\d+(?: ?(?:of|/) ?\d+)?[-–—|\s]*', re.I)
 _HEADING = re.compile(r'(?:article|section|clause|schedule|exhibit|annex|appendix|attachment|part)\W*$', re.I)
 
-# %% ../nbs/week1_pdf.ipynb #80018e08
+# %% ../nbs/week1_pdf.ipynb #d0f573e5
 _ROMAN = {roman_numeral(n): n for n in range(1, 100)}
 
-
+# %% ../nbs/week1_pdf.ipynb #a4adec61
 def _forms(line, page):
     "A line as it would stand on other pages: as it is, and with each number counted from the page."
     line = ' '.join(line.split())
@@ -72,7 +74,7 @@ def without_running_lines(pages):
             pages[i] = kept[::-1]  # what was the bottom is the top of the next turn, and that turn puts it right
     return ['\n'.join(lines).strip('\n ') for lines in pages], list(left_out.values())
 
-# %% ../nbs/week1_pdf.ipynb #5118d15b
+# %% ../nbs/week1_pdf.ipynb #a1645417
 _DIVIDED = re.compile(r'(?<!\w)(\w+)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')
 # that keep their hyphen in most English contracts
 _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split())
@@ -80,7 +82,7 @@ _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'
 _CLOSED = set('here there where with under any some every not'.split())
 _LIGATURES = {0xFB00: 'ff', 0xFB01: 'fi', 0xFB02: 'fl', 0xFB03: 'ffi', 0xFB04: 'ffl', 0xFB05: 'st', 0xFB06: 'st'}
 
-
+# %% ../nbs/week1_pdf.ipynb #c5a9dc57
 def join_words(text):
     "Put words together that were divided at the end of a line; soft hyphens go."
     known = set(re.findall(r'[^\W\d_]+(?:-[^\W\d_]+)*', _DIVIDED.sub(' ', text).lower()))
@@ -100,11 +102,11 @@ def join_words(text):
 
     return _DIVIDED.sub(join, text).replace('\xad', '')
 
-# %% ../nbs/week1_pdf.ipynb #5fe3bac7
+# %% ../nbs/week1_pdf.ipynb #cc9ae006
 _AGAIN = re.compile('\ufdd0[^\ufdd1]*\ufdd1')  # a string that is drawn again
 _MOVES = {b'Td', b'TD', b'Tm', b'T*', b'BT', b"'", b'"'}
 
-
+# %% ../nbs/week1_pdf.ipynb #27638521
 class _Drawn:
     "Hears what `pypdf` reads on a page."
 
@@ -114,60 +116,66 @@ class _Drawn:
         # size of the font; what was drawn since the last move; the forms that are being drawn; how many there were
         self.em, self.run, self.forms, self.drawn = 0.0, 0, [0], 0
 
-    def before(self, operator, operands, cm, tm):
-        """Mark a string that stands within a tenth of an em of the same one. Where it is in the middle of a line, its
-        width counts.
-        """
-        if operator == b'Tf' and len(operands) == 2 and isinstance(operands[1], (int, float)):
-            self.em = float(operands[1])
-        if operator in _MOVES:
-            self.run = 0
-        if operator == b'Do':
-            self.drawn += 1
-            self.forms.append(self.drawn)
-        if operator not in (b'Tj', b'TJ', b"'", b'"') or not operands:
-            return
-        strings, first = (
-            (operands[0], 0) if operator == b'TJ' and isinstance(operands[0], list) else (operands, len(operands) - 1)
-        )
-        shown = [i for i in range(first, len(strings)) if isinstance(strings[i], bytes) and strings[i]]
-        self.run = hash((self.run, *(strings[i] for i in shown)))
-        x, y, size = self.place(cm, tm)
-        limit = size * self.em / 10
-        if not shown or not 1e-3 < limit < 1e3 or not abs(x) + abs(y) < 1e6:
-            return
-        # those two move first
-        i = round(x / limit)
-        j = round(y / limit)
-        key = (self.forms[-1], self.run, operator in (b"'", b'"'), round(limit, 3))
-        if any((*key, i + a, j + b) in self.places for a in (-1, 0, 1) for b in (-1, 0, 1)):
-            for at in shown:
-                strings[at] = _letters(strings[at])
-            strings[shown[0]] = '\ufdd0' + strings[shown[0]]
-            strings[shown[-1]] += '\ufdd1'
-        else:
-            self.places.add((*key, i, j))
-
-    def after(self, operator, operands, cm, tm):
-        if operator == b'Do':
-            self.forms.pop()
-
     @staticmethod
     def place(cm, tm):  # x, y, points in an em of size 1
         m = [tm[i] * cm[j] + tm[i + 1] * cm[j + 2] for i in (2, 4) for j in (0, 1)]
         return m[2] + cm[4], m[3] + cm[5], (m[0] ** 2 + m[1] ** 2) ** 0.5
 
-    def text(self, text, cm, tm, font, size):
-        if text:
-            self.pieces.append([text, *self.place(cm, tm)[:2], font])
+# %% ../nbs/week1_pdf.ipynb #30bfc764
+@patch
+def before(self: _Drawn, operator, operands, cm, tm):
+    """Mark a string that stands within a tenth of an em of the same one. Where it is in the middle of a line, its
+    width counts.
+    """
+    if operator == b'Tf' and len(operands) == 2 and isinstance(operands[1], (int, float)):
+        self.em = float(operands[1])
+    if operator in _MOVES:
+        self.run = 0
+    if operator == b'Do':
+        self.drawn += 1
+        self.forms.append(self.drawn)
+    if operator not in (b'Tj', b'TJ', b"'", b'"') or not operands:
+        return
+    strings, first = (
+        (operands[0], 0) if operator == b'TJ' and isinstance(operands[0], list) else (operands, len(operands) - 1)
+    )
+    shown = [i for i in range(first, len(strings)) if isinstance(strings[i], bytes) and strings[i]]
+    self.run = hash((self.run, *(strings[i] for i in shown)))
+    x, y, size = self.place(cm, tm)
+    limit = size * self.em / 10
+    if not shown or not 1e-3 < limit < 1e3 or not abs(x) + abs(y) < 1e6:
+        return
+    # those two move first
+    i = round(x / limit)
+    j = round(y / limit)
+    key = (self.forms[-1], self.run, operator in (b"'", b'"'), round(limit, 3))
+    if any((*key, i + a, j + b) in self.places for a in (-1, 0, 1) for b in (-1, 0, 1)):
+        for at in shown:
+            strings[at] = _letters(strings[at])
+        strings[shown[0]] = '\ufdd0' + strings[shown[0]]
+        strings[shown[-1]] += '\ufdd1'
+    else:
+        self.places.add((*key, i, j))
 
-# %% ../nbs/week1_pdf.ipynb #ddf755b0
+# %% ../nbs/week1_pdf.ipynb #91f14fb6
+@patch
+def after(self: _Drawn, operator, operands, cm, tm):
+    if operator == b'Do':
+        self.forms.pop()
+
+# %% ../nbs/week1_pdf.ipynb #4b9ffea3
+@patch
+def text(self: _Drawn, text, cm, tm, font, size):
+    if text:
+        self.pieces.append([text, *self.place(cm, tm)[:2], font])
+
+# %% ../nbs/week1_pdf.ipynb #9f08866a
 def _letters(raw):
     "Characters about as wide as those that a string shows; none of them is read."
     wide = len(raw) % 2 == 0 and max(raw[::2]) < 16  # two bytes a letter
     return re.sub('[\ufdd0\ufdd1]', ' ', raw.decode('utf-16-be' if wide else 'latin-1', 'replace'))
 
-
+# %% ../nbs/week1_pdf.ipynb #c164d43b
 def _says_letters(font):
     "Whether a font's dictionary says which letters its codes show."
     from fontTools import agl  # Adobe's list of glyph names
@@ -187,13 +195,13 @@ def _says_letters(font):
     )
     return 2 * sum(bool(agl.toUnicode(n[1:])) for n in names) >= len(names)
 
-# %% ../nbs/week1_pdf.ipynb #0d096564
+# %% ../nbs/week1_pdf.ipynb #f88db09c
 # flags of an annotation and of a field (PDF 32000-1, 12.5.3 and 12.7.4.2)
 _HIDDEN_NOTE = 0b100010
 _BUTTON = 1 << 16
 _BLANK = re.compile(r'_{3,}|\.{6,}|…{2,}')
 
-
+# %% ../nbs/week1_pdf.ipynb #f72fda4c
 def _inherited(field, key):
     "An entry of a field, or of one that it belongs to."
     for _ in range(20):
@@ -298,10 +306,10 @@ def _page_text(page):
 
 _REMARKS = ('/Text', '/Highlight', '/Underline', '/Squiggly', '/Caret', '/Stamp')
 
-# %% ../nbs/week1_pdf.ipynb #4cfb8de1
+# %% ../nbs/week1_pdf.ipynb #a41ffbab
 _PAGES = 3000  # at most
 
-
+# %% ../nbs/week1_pdf.ipynb #61a93474
 def _open_pdf(raw, name):
     from pypdf import PdfReader
 
@@ -360,11 +368,11 @@ def _pdf_pages(reader, name):
             unread.append(len(pages))
     return pages, partial, unread, filled, remarks
 
-# %% ../nbs/week1_pdf.ipynb #aa6198c1
+# %% ../nbs/week1_pdf.ipynb #bf937134
 def _some_pages(numbers):
     return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}" + (', …' if len(numbers) > 10 else '')
 
-
+# %% ../nbs/week1_pdf.ipynb #77e38724
 def read_pdf(raw, name):
     reader = _open_pdf(raw, name)
     pages, partial, unread, filled, remarks = _pdf_pages(reader, name)

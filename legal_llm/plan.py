@@ -4,20 +4,17 @@
 
 # %% ../nbs/week2_plan.ipynb #7b2bcd58
 from __future__ import annotations
-
-import contextlib
-import random
-import threading
-import time
+import contextlib, random, threading, time
 from dataclasses import dataclass
 
 import numpy as np
+from fastcore.basics import patch
 
 from .checkpoints import checkpoint_gb
 from .files import LegalLLMError, free_bytes, short_path
-from .views import clock
 from .platform import hardware
 from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradients
+from .views import clock
 from .windows import Example
 
 # %% auto #0
@@ -306,7 +303,7 @@ def _second_time(work, device) -> float:  # seconds
             torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
-# %% ../nbs/week2_plan.ipynb #e5a2f2b2
+# %% ../nbs/week2_plan.ipynb #05d4b39c
 @dataclass(frozen=True)
 class Plan:
     "What a training will do and take."
@@ -324,97 +321,106 @@ class Plan:
     probe_tokens: int  # in them
     measured: Measured
 
-    @property
-    def steps(self) -> int:
-        return -(-self.packs // (self.gradient_accumulation_steps * self.processes))
+# %% ../nbs/week2_plan.ipynb #5a3b20d9
+@patch(as_prop=True)
+def steps(self: Plan) -> int:
+    return -(-self.packs // (self.gradient_accumulation_steps * self.processes))
 
-    @property
-    # to read the windows that the head is fitted on; None where no step was timed
-    def probe_seconds(self) -> float | None:
-        return (
-            None
-            if self.measured.reading is None
-            else self.probe_tokens * self.measured.reading / self.measured.tokens / self.processes
+# %% ../nbs/week2_plan.ipynb #61ed51ca
+# to read the windows that the head is fitted on; None where no step was timed
+@patch(as_prop=True)
+def probe_seconds(self: Plan) -> float | None:
+    return (
+        None
+        if self.measured.reading is None
+        else self.probe_tokens * self.measured.reading / self.measured.tokens / self.processes
+    )
+
+# %% ../nbs/week2_plan.ipynb #60ebab56
+@patch(as_prop=True)
+def seconds(self: Plan) -> float | None:  # of the steps; None where none was timed
+    return (
+        None
+        if self.measured.seconds is None
+        else self.computed * self.measured.seconds / self.measured.tokens / self.processes
+    )
+
+# %% ../nbs/week2_plan.ipynb #c2fa5626
+@patch(as_prop=True)
+def adapter_gb(self: Plan) -> float:  # GiB: weights and gradients, and Adam's two moments
+    return 16 * self.measured.trainable / 2**30
+
+# %% ../nbs/week2_plan.ipynb #21543502
+@patch(as_prop=True)
+def need_gb(self: Plan) -> float | None:  # GiB: Adam's moments come after the first step, on top of what was measured
+    return None if self.measured.peak_gb is None else self.measured.peak_gb + self.adapter_gb / 2
+
+# %% ../nbs/week2_plan.ipynb #60aed1c1
+@patch(as_prop=True)
+def fits(self: Plan) -> bool | None:
+    return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
+
+# %% ../nbs/week2_plan.ipynb #e779f222
+@patch
+def _rows(self: Plan):
+    m, n = self.measured, max(self.steps, 1)
+    parts = f'weights {m.weights_gb:.2f}, adapter and head with gradients and optimizer {self.adapter_gb:.2f}'
+    if m.seconds is None:
+        memory = (
+            f'{parts} GiB, shared by {self.processes} processes, and {m.longest:,} tokens at once, which are '
+            'tried when the model is shared'
         )
-
-    @property
-    def seconds(self) -> float | None:  # of the steps; None where none was timed
-        return (
-            None
-            if self.measured.seconds is None
-            else self.computed * self.measured.seconds / self.measured.tokens / self.processes
+        duration = 'shown after the first steps'
+    else:
+        memory = (
+            f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: {parts}, peak of {m.longest:,} tokens at once '
+            f'{m.peak_gb:.1f} measured'
         )
+        speed = f'{m.tokens / m.seconds * self.processes:,.0f} tokens/s ({m.tokens:,} tokens took {m.seconds:.2f} s)'
+        duration = f'{clock(self.probe_seconds)} for the head, then {clock(self.seconds)}, at {speed}'
+    if self.fits is False:
+        fix = 'lower --max-pack-tokens, switch checkpointing on, or load the base model in 4 bits'
+        memory += f'. **It does not fit**: {fix}'
+    each = self.gradient_accumulation_steps * self.processes
+    head = (
+        f"fitted first, on the frozen model's states of {self.probe:,} windows, {self.probe_tokens:,} tokens"
+        if self.probe
+        else 'begins with zeros'
+    )
+    shape = (
+        f'{each} {"packs" if each > 1 else "pack"} ({self.gradient_accumulation_steps} x {self.processes} '
+        f'{"processes" if self.processes > 1 else "process"})'
+    )
+    return [
+        ('head', head),
+        (
+            'packs',
+            f'{self.packs:,}, {self.windows:,} windows, {self.pairs:,} pairs of sentence and category in doubt, '
+            f'{self.present:,} of them clauses',
+        ),
+        (
+            'tokens',
+            f'{self.tokens:,}; separate sequences would need {self.separate:,}, '
+            f'{self.separate / max(self.tokens, 1):.1f} times as many',
+        ),
+        (
+            'steps',
+            f'{self.steps:,}, each of {shape}, {self.pairs / n:.0f} pairs, {self.tokens / n:,.0f} tokens on average',
+        ),
+        ('memory', memory),
+        ('time', duration),
+        ('disk', f'{m.disk_gb:.2f} GB at most, {m.free_gb:,.1f} GB free'),
+    ]
 
-    @property
-    def adapter_gb(self) -> float:  # GiB: weights and gradients, and Adam's two moments
-        return 16 * self.measured.trainable / 2**30
+# %% ../nbs/week2_plan.ipynb #9585b197
+@patch
+def __str__(self: Plan):
+    return '\n'.join(f'{name:7} {value}' for name, value in self._rows()).replace('**', '')
 
-    @property
-    def need_gb(self) -> float | None:  # GiB: Adam's moments come after the first step, on top of what was measured
-        return None if self.measured.peak_gb is None else self.measured.peak_gb + self.adapter_gb / 2
-
-    @property
-    def fits(self) -> bool | None:
-        return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
-
-    def _rows(self):
-        m, n = self.measured, max(self.steps, 1)
-        parts = f'weights {m.weights_gb:.2f}, adapter and head with gradients and optimizer {self.adapter_gb:.2f}'
-        if m.seconds is None:
-            memory = (
-                f'{parts} GiB, shared by {self.processes} processes, and {m.longest:,} tokens at once, which are '
-                'tried when the model is shared'
-            )
-            duration = 'shown after the first steps'
-        else:
-            memory = (
-                f'{self.need_gb:.1f} of {m.memory_gb:.1f} GiB: {parts}, peak of {m.longest:,} tokens at once '
-                f'{m.peak_gb:.1f} measured'
-            )
-            speed = (
-                f'{m.tokens / m.seconds * self.processes:,.0f} tokens/s ({m.tokens:,} tokens took {m.seconds:.2f} s)'
-            )
-            duration = f'{clock(self.probe_seconds)} for the head, then {clock(self.seconds)}, at {speed}'
-        if self.fits is False:
-            fix = 'lower --max-pack-tokens, switch checkpointing on, or load the base model in 4 bits'
-            memory += f'. **It does not fit**: {fix}'
-        each = self.gradient_accumulation_steps * self.processes
-        head = (
-            f"fitted first, on the frozen model's states of {self.probe:,} windows, {self.probe_tokens:,} tokens"
-            if self.probe
-            else 'begins with zeros'
-        )
-        shape = (
-            f'{each} {"packs" if each > 1 else "pack"} ({self.gradient_accumulation_steps} x {self.processes} '
-            f'{"processes" if self.processes > 1 else "process"})'
-        )
-        return [
-            ('head', head),
-            (
-                'packs',
-                f'{self.packs:,}, {self.windows:,} windows, {self.pairs:,} pairs of sentence and category in doubt, '
-                f'{self.present:,} of them clauses',
-            ),
-            (
-                'tokens',
-                f'{self.tokens:,}; separate sequences would need {self.separate:,}, '
-                f'{self.separate / max(self.tokens, 1):.1f} times as many',
-            ),
-            (
-                'steps',
-                f'{self.steps:,}, each of {shape}, {self.pairs / n:.0f} pairs, {self.tokens / n:,.0f} tokens on '
-                'average',
-            ),
-            ('memory', memory),
-            ('time', duration),
-            ('disk', f'{m.disk_gb:.2f} GB at most, {m.free_gb:,.1f} GB free'),
-        ]
-
-    def __str__(self):
-        return '\n'.join(f'{name:7} {value}' for name, value in self._rows()).replace('**', '')
-
-    def _repr_markdown_(self):
-        return '\n'.join(['| | |', '|---|---|'] + [f'| {name} | {value} |' for name, value in self._rows()])
+# %% ../nbs/week2_plan.ipynb #3b092c84
+@patch
+def _repr_markdown_(self: Plan):
+    return '\n'.join(['| | |', '|---|---|'] + [f'| {name} | {value} |' for name, value in self._rows()])
 
 # %% ../nbs/week2_plan.ipynb #826cfaa7
 def make_plan(

@@ -138,10 +138,10 @@ def environment(
         quota,
     )
 
-# %% ../nbs/platform.ipynb #b4fb4ead
+# %% ../nbs/platform.ipynb #d34fb196
 KAGGLE_GB = 19.5  # that /kaggle/working holds, by Kaggle's documentation of notebooks
 
-
+# %% ../nbs/platform.ipynb #66ba962a
 def hours_left(
     here: Environment | None = None,  # None: auto-detected
 ) -> float | None:  # hours; None where the platform sets no limit
@@ -156,7 +156,7 @@ def hours_left(
     except psutil.Error:
         return None  # a machine that does not show its processes
 
-
+# %% ../nbs/platform.ipynb #15722dda
 def _importable(name: str) -> bool:
     "Whether `name` could be imported, without importing it"
     try:
@@ -196,7 +196,7 @@ def _cgroup_cpus(root: Path) -> float:
             quotas.append(float(quota[0]) / float(period[0]))
     return min(quotas, default=1e6)
 
-# %% ../nbs/platform.ipynb #78539d61
+# %% ../nbs/platform.ipynb #f0fc5ada
 def _cgroup_files(root: Path, controller: str, name: str) -> list[Path]:
     """Files called `name` of this process's control group and of the groups around it, for both versions of control
     groups
@@ -214,14 +214,14 @@ def _cgroup_files(root: Path, controller: str, name: str) -> list[Path]:
             found += [base / p / name for p in (group, *group.parents) if (base / p / name).is_file()]
     return found
 
-
+# %% ../nbs/platform.ipynb #2a5c7769
 def _read(path: Path) -> str:
     try:
         return path.read_text(errors='replace')
     except OSError:
         return ''
 
-
+# %% ../nbs/platform.ipynb #3f9bc91d
 def _words(path: Path) -> list[str]:
     return _read(path).split()
 
@@ -241,14 +241,14 @@ def limit_threads(
         sys.modules['torch'].set_num_threads(n)
     return n
 
-# %% ../nbs/platform.ipynb #c7994126
+# %% ../nbs/platform.ipynb #57900ba3
 def _version(name: str) -> str:  # of an installed package; '' without it
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return ''
 
-
+# %% ../nbs/platform.ipynb #558fb858
 def grow_segments() -> None:
     "Let CUDA's allocator grow its blocks, unless it has been told something else. For before CUDA starts."
     if any(os.environ.get(name) for name in ('PYTORCH_ALLOC_CONF', 'PYTORCH_CUDA_ALLOC_CONF')):

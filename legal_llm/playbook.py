@@ -16,10 +16,10 @@ from .files import LegalLLMError
 # %% auto #0
 __all__ = ['RULES', 'PLAYBOOKS', 'Flag', 'Playbook', 'load_playbooks']
 
-# %% ../nbs/week4_playbook.ipynb #68f308ac
+# %% ../nbs/week4_playbook.ipynb #da9d1c76
 RULES = 'required', 'forbidden', 'review'
 
-
+# %% ../nbs/week4_playbook.ipynb #b9817d59
 @dataclass(frozen=True)
 class Flag:
     "A category that a reader should look at, and why."
@@ -50,10 +50,10 @@ class Playbook:
         found = [Flag(c, rule, status.get(c, 'unknown')) for rule in RULES for c in getattr(self, rule)]
         return [f for f in found if (f.status != 'found' if f.rule == 'required' else f.status in ('found', 'unclear'))]
 
-# %% ../nbs/week4_playbook.ipynb #544ab740
+# %% ../nbs/week4_playbook.ipynb #1dddd461
 PLAYBOOKS = Path(legal_llm.__file__).with_name('playbooks.yml')  # comes with the library
 
-
+# %% ../nbs/week4_playbook.ipynb #6b4496e8
 def load_playbooks(
     path: str | Path | None = None,  # a YAML file; None: the one that comes with the library
     categories=CATEGORY,  # names of the categories that there are

@@ -18,10 +18,10 @@ from .views import clock
 # %% auto #0
 __all__ = ['PIECE', 'fit_start']
 
-# %% ../nbs/week2_probe.ipynb #65dc45d5
+# %% ../nbs/week2_probe.ipynb #241e09a5
 PIECE = 256  # windows in a piece of stored states
 
-
+# %% ../nbs/week2_probe.ipynb #ab51cad7
 def _read_states(
     reader, windows: list, folder: Path, share: tuple[int, int], budget: int, deadline: float | None, say
 ) -> None:

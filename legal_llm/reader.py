@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 
 from .files import LegalLLMError, save_json
 from .models import PORTABLE, START, find_adapter, load_adapter, load_base, load_tokenizer, tokenizer_hash
@@ -60,7 +61,7 @@ def collate(
             row += 1
     return dict(input_ids=ids.to(device), mean=mean.to(device))
 
-# %% ../nbs/week2_reader.ipynb #ec8705cd
+# %% ../nbs/week2_reader.ipynb #2dfa9141
 class Reader(torch.nn.Module):
     "A base model, with or without an adapter, and a linear head on the mean states of sentences."
 
@@ -85,40 +86,48 @@ class Reader(torch.nn.Module):
             # of the others, accelerate expects that FSDP divides them
             self.register_buffer(name, value.to(device), persistent=False)
 
-    @property
-    def config(self):
-        return self.model.config
+# %% ../nbs/week2_reader.ipynb #f95999c0
+@patch(as_prop=True)
+def config(self: Reader):
+    return self.model.config
 
-    @property
-    def _no_split_modules(self):
-        return self.model._no_split_modules  # what FSDP divides the model into
+# %% ../nbs/week2_reader.ipynb #00933481
+@patch(as_prop=True)
+def _no_split_modules(self: Reader):
+    return self.model._no_split_modules  # what FSDP divides the model into
 
-    def head_tensors(self) -> dict:  # name to tensor
-        "The head, how it scales the states, and the weight of the screen's log odds that it was fitted beside."
-        return {
-            'weight': self.head.weight,
-            'bias': self.head.bias,
-            'center': self.center,
-            'scale': self.scale,
-            'slope': self.slope,
-        }
+# %% ../nbs/week2_reader.ipynb #1d5598bf
+@patch
+def head_tensors(self: Reader) -> dict:  # name to tensor
+    "The head, how it scales the states, and the weight of the screen's log odds that it was fitted beside."
+    return {
+        'weight': self.head.weight,
+        'bias': self.head.bias,
+        'center': self.center,
+        'scale': self.scale,
+        'slope': self.slope,
+    }
 
-    def states(self, input_ids, mean):  # float32 [asked, layers * hidden]
-        "The mean states of the sentences that are asked about."
-        said = self.model(
-            input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,)
-        )
-        layers = [
-            said.last_hidden_state if k == self.config.num_hidden_layers else said.hidden_states[k] for k in self.layers
-        ]
-        with torch.autocast(input_ids.device.type, enabled=False):  # sums in 32 bits, whatever the layers are in
-            return torch.cat([mean @ s.float().flatten(0, 1) for s in layers], -1)
+# %% ../nbs/week2_reader.ipynb #334b007a
+@patch
+def states(self: Reader, input_ids, mean):  # float32 [asked, layers * hidden]
+    "The mean states of the sentences that are asked about."
+    said = self.model(
+        input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,)
+    )
+    layers = [
+        said.last_hidden_state if k == self.config.num_hidden_layers else said.hidden_states[k] for k in self.layers
+    ]
+    with torch.autocast(input_ids.device.type, enabled=False):  # sums in 32 bits, whatever the layers are in
+        return torch.cat([mean @ s.float().flatten(0, 1) for s in layers], -1)
 
-    def forward(self, input_ids, mean):  # float32 [asked, categories]
-        "What the reader adds to the screen's log odds."
-        states = self.states(input_ids, mean)
-        with torch.autocast(input_ids.device.type, enabled=False):
-            return self.head((states - self.center) / self.scale)
+# %% ../nbs/week2_reader.ipynb #ee246d8c
+@patch
+def forward(self: Reader, input_ids, mean):  # float32 [asked, categories]
+    "What the reader adds to the screen's log odds."
+    states = self.states(input_ids, mean)
+    with torch.autocast(input_ids.device.type, enabled=False):
+        return self.head((states - self.center) / self.scale)
 
 # %% ../nbs/week2_reader.ipynb #a3725b11
 def read_windows(
@@ -315,10 +324,10 @@ def frozen(
             for k, v in reader.head_tensors().items():
                 v.copy_(kept[k])
 
-# %% ../nbs/week2_reader.ipynb #3c58d3c2
+# %% ../nbs/week2_reader.ipynb #bd52965d
 HEAD = 'head.safetensors'
 
-
+# %% ../nbs/week2_reader.ipynb #e8d3acdc
 def head_bytes(
     reader: Reader,
     whole=lambda t: t,  # gives all of a tensor of which this process holds a part
@@ -333,8 +342,8 @@ def save_reader(
     reader: Reader,
     folder,  # written into
     write: bool = True,  # False in processes that only lend their part of the tensors
-    # what `load_reader` needs to know: settings (base, num_hidden_layers), tokenizer (hash), four_bit; None: written by
-    # others
+    # what `load_reader` needs to know: settings (base_model, num_hidden_layers), tokenizer (hash), load_in_4bit; None:
+    # written by others
     about: dict | None = None,
 ) -> Path:
     "Write adapter and head. All processes call it: of a model in shards, each holds a part."

@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fastcore.basics import patch
+
 from .categories import CATEGORIES
 from .clauses import _stem, from_csv, from_parquet
 from .contracts import Contract, _absurd_answer, _absurd_contract, _problem, _warn_of_lost_characters
@@ -29,7 +31,7 @@ def _utf8(raw, label):
             f"{PurePosixPath(label).suffix or 'file'}"
         ) from None
 
-# %% ../nbs/week1_readers.ipynb #7aedd331
+# %% ../nbs/week1_readers.ipynb #1eb44cd5
 def _table_text(raw, label):
     "Bytes of a table as text: Excel saves in UTF-16 or in Windows-1252 too."
     text, notes = decode_text(raw, label) if raw else ('', ())
@@ -37,7 +39,7 @@ def _table_text(raw, label):
         warnings.warn(note)
     return text
 
-
+# %% ../nbs/week1_readers.ipynb #4766ab82
 def _parse(raw, label):
     "Bytes of a JSON file, packed or not, as Python values. Raises `LegalLLMError` where they are damaged."
     try:
@@ -58,7 +60,7 @@ def _parse(raw, label):
         why = 'a Git LFS pointer, not the file itself; run `git lfs pull` where it was cloned'
     raise LegalLLMError(f"{label}: {why}")
 
-# %% ../nbs/week1_readers.ipynb #e2c66361
+# %% ../nbs/week1_readers.ipynb #9a3ce431
 WHOLE = 'cuadv1.json', 'cuad_v1.json'  # the published names of the whole, in small letters
 SEPARATE = 'train_separate_questions.json'  # and of the training half
 TITLES = 'test_titles.json', 'test_titles.txt'
@@ -67,7 +69,7 @@ TITLES = 'test_titles.json', 'test_titles.txt'
 def _base(name):
     return re.sub(r'\.gz$', '', PurePosixPath(name).name.lower())
 
-
+# %% ../nbs/week1_readers.ipynb #a4574d17
 def _pick(
     names: list[str],  # paths of the files in a folder or zip
     where: str,  # the folder or zip, for messages
@@ -166,7 +168,7 @@ def _zip_names(z):
 
     return {name(i): i for i in z.infolist() if not i.is_dir()}
 
-# %% ../nbs/week1_readers.ipynb #79465fcd
+# %% ../nbs/week1_readers.ipynb #7f2349ed
 def _beside(path):
     """The files beside a file that belong to it: a list of test titles, and the test half where the file has a
     published name.
@@ -174,7 +176,7 @@ def _beside(path):
     names = [*TITLES, *(['test.json', 'test.json.gz'] if _base(path.name) in (*WHOLE, SEPARATE) else [])]
     return [n for n in names if n != path.name and (path.parent / n).is_file()]
 
-
+# %% ../nbs/week1_readers.ipynb #03d5d36a
 def _read(path, categories, named):
     "Role -> (label, contracts, problems) of a file, folder or zip; the role 'titles' -> titles."
 
@@ -363,7 +365,7 @@ def fingerprint(
             digest.update(len(raw).to_bytes(8, 'big') + raw)
     return digest.hexdigest()[:16]
 
-# %% ../nbs/week1_readers.ipynb #800e44d0
+# %% ../nbs/week1_readers.ipynb #baa5af79
 @dataclass
 class Quarantine:
     "Problems that were set aside, and where they are written down."
@@ -371,26 +373,31 @@ class Quarantine:
     problems: list[dict]  # each with `file`, `record` and `reason`
     path: Path | None = None  # the file that holds them
 
-    @property
-    def by_reason(self) -> dict[str, int]:  # the commonest first
-        "How many problems there are of each kind."
+# %% ../nbs/week1_readers.ipynb #f338cb76
+@patch(as_prop=True)
+def by_reason(self: Quarantine) -> dict[str, int]:  # the commonest first
+    "How many problems there are of each kind."
 
-        def kind(reason):
-            return re.sub(r"""\d[\d,.]*%?|(?<!\w)(['"]).*?\1(?!\w)""", '…', reason)
+    def kind(reason):
+        return re.sub(r"""\d[\d,.]*%?|(?<!\w)(['"]).*?\1(?!\w)""", '…', reason)
 
-        return dict(Counter(kind(p['reason']) for p in self.problems).most_common())
+    return dict(Counter(kind(p['reason']) for p in self.problems).most_common())
 
-    def __str__(self):
-        return '\n'.join(
-            [
-                f"{len(self.problems):,} records set aside" + (f" in {short_path(self.path)}" if self.path else ''),
-                *(f'{n:7,}  {reason}' for reason, n in self.by_reason.items()),
-            ]
-        )
+# %% ../nbs/week1_readers.ipynb #5b80d058
+@patch
+def __str__(self: Quarantine):
+    return '\n'.join(
+        [
+            f"{len(self.problems):,} records set aside" + (f" in {short_path(self.path)}" if self.path else ''),
+            *(f'{n:7,}  {reason}' for reason, n in self.by_reason.items()),
+        ]
+    )
 
-    def _repr_markdown_(self):
-        rows = [f"| {reason.replace('|', chr(92) + '|')} | {n:,} |" for reason, n in self.by_reason.items()]
-        return '\n'.join(['| reason | records |', '| :--- | ---: |', *rows, f'| **all** | {len(self.problems):,} |'])
+# %% ../nbs/week1_readers.ipynb #267742f2
+@patch
+def _repr_markdown_(self: Quarantine):
+    rows = [f"| {reason.replace('|', chr(92) + '|')} | {n:,} |" for reason, n in self.by_reason.items()]
+    return '\n'.join(['| reason | records |', '| :--- | ---: |', *rows, f'| **all** | {len(self.problems):,} |'])
 
 # %% ../nbs/week1_readers.ipynb #da6c1914
 def save_quarantine(

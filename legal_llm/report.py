@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .bootstrap import without_nan
 from .calibration import calibration_error, plot_reliability
@@ -18,11 +19,11 @@ from .files import LegalLLMError, atomic_write, save_json
 from .official import is_among, official_curve, plot_curves
 from .scoring import SYSTEMS, predictions_of
 from .settings import read_record
-from .tables import ScoreTable, official_by_category
+from .tables import ScoreTable, markdown_table, official_by_category
 
 # %% auto #0
 __all__ = ['plot_evaluation', 'by_category', 'plot_categories', 'Errors', 'errors', 'write_report', 'save_evaluation',
-           'export_results', 'show_results']
+           'export_results', 'show_results', 'compare_published']
 
 # %% ../nbs/week3_report.ipynb #ab50a8ff
 def plot_evaluation(evaluation: Evaluation):  # matplotlib figure
@@ -65,7 +66,7 @@ def plot_categories(evaluation: Evaluation):  # matplotlib figure
     fig.tight_layout()
     return fig
 
-# %% ../nbs/week3_report.ipynb #328c1b00
+# %% ../nbs/week3_report.ipynb #224ddcae
 @dataclass
 class Errors:
     """What went wrong, row by row: missed clauses, least confident first; wrong words and false extractions, most
@@ -80,31 +81,35 @@ class Errors:
         false='quotes of what is no clause',
     )
 
-    def count(self) -> dict[str, int]:
-        return {k: sum(r['kind'] == k for r in self.rows) for k in self.KINDS}
+# %% ../nbs/week3_report.ipynb #34647706
+@patch
+def count(self: Errors) -> dict[str, int]:
+    return {k: sum(r['kind'] == k for r in self.rows) for k in self.KINDS}
 
-    def _repr_html_(self):
-        def cell(text):
-            return f'<td>{html.escape(" ".join(text.split())[:400])}</td>'
+# %% ../nbs/week3_report.ipynb #b0b2c81a
+@patch
+def _repr_html_(self: Errors):
+    def cell(text):
+        return f'<td>{html.escape(" ".join(text.split())[:400])}</td>'
 
-        body = ''.join(
-            f"<tr data-kind='{r['kind']}'><td>{r['kind']}</td>{cell(r['category'])}<td>{r['confidence']:.2f}</td>"
-            f"{cell(r['gold'])}{cell(r['said'])}{cell(r['contract'])}</tr>"
-            for r in self.rows
-        )
-        columns = 'kind', 'category', 'confidence', 'the contract says', 'was answered', 'contract'
-        head = ''.join(f'<th>{h}</th>' for h in columns)
-        legend = '; '.join(f'<b>{k}</b>: {n}, {self.KINDS[k]}' for k, n in self.count().items())
-        search = (
-            "const t = this.value.toLowerCase(); this.closest('.ll-errors').querySelectorAll('tbody "
-            "tr').forEach(r => r.style.display = r.textContent.toLowerCase().includes(t) ? '' : 'none')"
-        )
-        return (
-            f'<div class="ll-errors"><p>{legend}</p><input type="search" placeholder="filter: a category, a kind, a '
-            f'word" aria-label="filter" oninput="{html.escape(search)}" style="width:22em">'
-            f'<div style="max-height:28em;overflow:auto"><table><thead><tr>{head}</tr></thead>'
-            f'<tbody>{body}</tbody></table></div></div>'
-        )
+    body = ''.join(
+        f"<tr data-kind='{r['kind']}'><td>{r['kind']}</td>{cell(r['category'])}<td>{r['confidence']:.2f}</td>"
+        f"{cell(r['gold'])}{cell(r['said'])}{cell(r['contract'])}</tr>"
+        for r in self.rows
+    )
+    columns = 'kind', 'category', 'confidence', 'the contract says', 'was answered', 'contract'
+    head = ''.join(f'<th>{h}</th>' for h in columns)
+    legend = '; '.join(f'<b>{k}</b>: {n}, {self.KINDS[k]}' for k, n in self.count().items())
+    search = (
+        "const t = this.value.toLowerCase(); this.closest('.ll-errors').querySelectorAll('tbody "
+        "tr').forEach(r => r.style.display = r.textContent.toLowerCase().includes(t) ? '' : 'none')"
+    )
+    return (
+        f'<div class="ll-errors"><p>{legend}</p><input type="search" placeholder="filter: a category, a kind, a '
+        f'word" aria-label="filter" oninput="{html.escape(search)}" style="width:22em">'
+        f'<div style="max-height:28em;overflow:auto"><table><thead><tr>{head}</tr></thead>'
+        f'<tbody>{body}</tbody></table></div></div>'
+    )
 
 # %% ../nbs/week3_report.ipynb #65d36ccf
 def errors(evaluation: Evaluation) -> Errors:
@@ -322,4 +327,25 @@ def show_results(
             for s, (c, *_) in r['scores']['against'].items()
         )
         + '.'
+    )
+
+# %% ../nbs/week3_report.ipynb #597f8fc5
+def compare_published(
+    file,  # what `export_results` wrote
+    published,  # JSON: rows of system, aupr, precision_at_80_recall, source, url, and a note
+):  # shows itself as a table
+    "A kept result beside what others have published."
+    from IPython.display import Markdown
+
+    def said(scores, name):
+        return '{value:.1f} [{low:.1f}, {high:.1f}]'.format(**{k: 100 * v for k, v in scores[name].items()})
+
+    kept, others = read_record(file), json.loads(Path(published).read_text(encoding='utf-8'))
+    wanted = 'aupr', 'precision_at_80_recall'
+    systems = kept['scores']['table']['systems'].items()
+    rows = [[s, *(said(scores['official'], k) for k in wanted), 'this repository'] for s, scores in systems]
+    rows += [[o['system'], *(f'{o[k]:.1f}' for k in wanted), f"[{o['source']}]({o['url']})"] for o in others['rows']]
+    table = markdown_table(('system', 'AUPR', 'precision at 80% recall', 'source'), rows)
+    return Markdown(
+        f"{table}\n\nPercent, on {kept['contracts']} held-out contracts, with 95% intervals. {others['note']}"
     )

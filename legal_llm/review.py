@@ -4,13 +4,12 @@
 
 # %% ../nbs/week3_review.ipynb #e6da8d04
 from __future__ import annotations
-
-import csv
-import html
-import io
+import csv, html, io
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from fastcore.basics import patch
 
 from .contracts import highlight
 from .files import LegalLLMError, atomic_write
@@ -31,7 +30,7 @@ class Extraction:
     screen: float | None = None  # what the linear screen alone says; None where nothing else was asked
     part: bool = False  # whether it is a part of a longer candidate, which it does not stand beside in a review
 
-# %% ../nbs/week3_review.ipynb #52c53a5a
+# %% ../nbs/week3_review.ipynb #ea2b626c
 @dataclass
 class Review:
     "The result for one contract."
@@ -47,133 +46,157 @@ class Review:
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     pages: tuple[int, ...] = (0,)  # offset of the first character of each page
 
-    def found(
-        self,
-        category: str | None = None,  # one category; all by default
-    ) -> list[Extraction]:  # in reading order
-        "The extractions above their category's threshold."
-        return sorted(
-            (
-                f
-                for f in self.extractions
-                if not f.part and f.confidence > self.threshold(f.category) and category in (None, f.category)
-            ),
-            key=lambda f: (f.start, -f.confidence),
-        )
+# %% ../nbs/week3_review.ipynb #33ad4f5d
+@patch
+def found(
+    self: Review,
+    category: str | None = None,  # one category; all by default
+) -> list[Extraction]:  # in reading order
+    "The extractions above their category's threshold."
+    return sorted(
+        (
+            f
+            for f in self.extractions
+            if not f.part and f.confidence > self.threshold(f.category) and category in (None, f.category)
+        ),
+        key=lambda f: (f.start, -f.confidence),
+    )
 
-    def threshold(self, category: str) -> float:
-        return self.thresholds.get(category, 0.5)
+# %% ../nbs/week3_review.ipynb #261e236c
+@patch
+def threshold(self: Review, category: str) -> float:
+    return self.thresholds.get(category, 0.5)
 
-    def at(
-        self,
-        threshold: float | None,  # for all categories; None: as they are
-    ) -> Review:
-        "The review with another threshold."
-        return self if threshold is None else replace(self, thresholds=dict.fromkeys(self.probabilities, threshold))
+# %% ../nbs/week3_review.ipynb #d4538b72
+@patch
+def at(
+    self: Review,
+    threshold: float | None,  # for all categories; None: as they are
+) -> Review:
+    "The review with another threshold."
+    return self if threshold is None else replace(self, thresholds=dict.fromkeys(self.probabilities, threshold))
 
-    def page(self, extraction: Extraction) -> int | None:  # counted from 1; None where the document has no pages
-        return None if len(self.pages) == 1 else bisect_right(self.pages, extraction.start)
+# %% ../nbs/week3_review.ipynb #c3bd0357
+@patch
+def page(self: Review, extraction: Extraction) -> int | None:  # counted from 1; None where the document has no pages
+    return None if len(self.pages) == 1 else bisect_right(self.pages, extraction.start)
 
-    def absent(self) -> dict[str, float]:  # category -> probability that the contract does not have it
-        "The categories that were not found."
-        return {c: 1 - p for c, p in self.probabilities.items() if not self.found(c)}
+# %% ../nbs/week3_review.ipynb #3cf4443f
+@patch
+def absent(self: Review) -> dict[str, float]:  # category -> probability that the contract does not have it
+    "The categories that were not found."
+    return {c: 1 - p for c, p in self.probabilities.items() if not self.found(c)}
 
-    def to_dict(self) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
-        def row(category):
-            extractions = self.found(category)
-            return dict(
-                category=category,
-                found=bool(extractions),
-                confidence=round(self.probabilities[category], 4),
-                threshold=round(self.threshold(category), 4),
-                quotes=[
-                    dict(
-                        text=f.quote,
-                        start=f.start,
-                        end=f.end,
-                        page=self.page(f),
-                        confidence=round(f.confidence, 4),
-                        screen=f.screen and round(f.screen, 4),
-                    )
-                    for f in extractions
-                ],
-            )
-
+# %% ../nbs/week3_review.ipynb #99a00dd9
+@patch
+def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
+    def row(category):
+        extractions = self.found(category)
         return dict(
-            title=self.title,
-            sentences=self.sentences,
-            read=self.read,
-            seconds={k: round(v, 2) for k, v in self.seconds.items()},
-            clauses=[row(c) for c in self.probabilities],
+            category=category,
+            found=bool(extractions),
+            confidence=round(self.probabilities[category], 4),
+            threshold=round(self.threshold(category), 4),
+            quotes=[
+                dict(
+                    text=f.quote,
+                    start=f.start,
+                    end=f.end,
+                    page=self.page(f),
+                    confidence=round(f.confidence, 4),
+                    screen=f.screen and round(f.screen, 4),
+                )
+                for f in extractions
+            ],
         )
 
-    # a row for each quote, and one for each category that was not found
-    def rows(self) -> list[dict]:
-        return rows_of(self.to_dict())
+    return dict(
+        title=self.title,
+        sentences=self.sentences,
+        read=self.read,
+        seconds={k: round(v, 2) for k, v in self.seconds.items()},
+        clauses=[row(c) for c in self.probabilities],
+    )
 
-    def to_csv(self) -> str:
-        return csv_of(self.rows())
+# %% ../nbs/week3_review.ipynb #3f4c0c48
+# a row for each quote, and one for each category that was not found
+@patch
+def rows(self: Review) -> list[dict]:
+    return rows_of(self.to_dict())
 
-    def to_pandas(self):  # a pandas DataFrame with the columns of `rows`
-        import pandas
+# %% ../nbs/week3_review.ipynb #5e1dd3e4
+@patch
+def to_csv(self: Review) -> str:
+    return csv_of(self.rows())
 
-        return pandas.DataFrame(self.rows(), columns=COLUMNS)
+# %% ../nbs/week3_review.ipynb #58cf1808
+@patch
+def to_pandas(self: Review):  # a pandas DataFrame with the columns of `rows`
+    import pandas
 
-    def to_xlsx(
-        self,
-        path,  # file to write
-    ) -> Path:
-        return save_xlsx(self.rows(), path)
+    return pandas.DataFrame(self.rows(), columns=COLUMNS)
 
-    def predictions(
-        self,
-        found: bool = False,  # only what counts as found
-        # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
-    ) -> dict[str, list[dict]]:
-        "The layout of CUAD's nbest_predictions_.json."
-        out = {f'{self.title}__{c}': [] for c in self.probabilities}
-        for f in sorted(self.found() if found else self.extractions, key=lambda f: -f.confidence):
-            said = out[f'{self.title}__{f.category}']
-            # the scorer would take the last, which is the least sure
-            if all(f.quote != x['text'] for x in said):
-                said.append(dict(text=f.quote, probability=f.confidence))
-        return out
+# %% ../nbs/week3_review.ipynb #45458297
+@patch
+def to_xlsx(
+    self: Review,
+    path,  # file to write
+) -> Path:
+    return save_xlsx(self.rows(), path)
 
-    def _repr_html_(self):
-        def quote(f):
-            page = self.page(f)
-            return f"{html.escape(f.quote)} <small>[{f.start}:{f.end}{f', page {page}' * bool(page)}]</small>"
+# %% ../nbs/week3_review.ipynb #63ca3e2d
+@patch
+def predictions(
+    self: Review,
+    found: bool = False,  # only what counts as found
+    # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
+) -> dict[str, list[dict]]:
+    "The layout of CUAD's nbest_predictions_.json."
+    out = {f'{self.title}__{c}': [] for c in self.probabilities}
+    for f in sorted(self.found() if found else self.extractions, key=lambda f: -f.confidence):
+        said = out[f'{self.title}__{f.category}']
+        # the scorer would take the last, which is the least sure
+        if all(f.quote != x['text'] for x in said):
+            said.append(dict(text=f.quote, probability=f.confidence))
+    return out
 
-        rows = ''.join(
-            f"<tr><td>{html.escape(c)}</td><td>{p:.2f}</td><td "
-            f"style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
-            for c, p in self.probabilities.items()
-            if (fs := self.found(c))
-        )
-        absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
-        return (
-            f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th>confidence</th><th "
-            f"style='text-align:left'>quotes</th></tr>{rows}</table>"
-            f"<p><small>not found, and how sure that is: {absent}</small></p>"
-        )
+# %% ../nbs/week3_review.ipynb #5f314c71
+@patch
+def _repr_html_(self: Review):
+    def quote(f):
+        page = self.page(f)
+        return f"{html.escape(f.quote)} <small>[{f.start}:{f.end}{f', page {page}' * bool(page)}]</small>"
 
-    def highlight(
-        self,
-        category: str | None = None,  # mark this one only; all by default
-        height: int = 480,  # pixels, at most
-    ):  # shows itself in a notebook
-        "The contract with its extractions marked, a colour for each category."
-        from IPython.display import HTML
+    rows = ''.join(
+        f"<tr><td>{html.escape(c)}</td><td>{p:.2f}</td><td "
+        f"style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
+        for c, p in self.probabilities.items()
+        if (fs := self.found(c))
+    )
+    absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
+    return (
+        f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th>confidence</th><th "
+        f"style='text-align:left'>quotes</th></tr>{rows}</table>"
+        f"<p><small>not found, and how sure that is: {absent}</small></p>"
+    )
 
-        marked = highlight(self.text, self.found(category))
-        return HTML(
-            f'<div style="white-space:pre-wrap;overflow:auto;max-height:{height}px;line-height:1.6">{marked}</div>'
-        )
+# %% ../nbs/week3_review.ipynb #e6a6ddf2
+@patch
+def highlight(
+    self: Review,
+    category: str | None = None,  # mark this one only; all by default
+    height: int = 480,  # pixels, at most
+):  # shows itself in a notebook
+    "The contract with its extractions marked, a colour for each category."
+    from IPython.display import HTML
 
-# %% ../nbs/week3_review.ipynb #28248d95
+    marked = highlight(self.text, self.found(category))
+    return HTML(f'<div style="white-space:pre-wrap;overflow:auto;max-height:{height}px;line-height:1.6">{marked}</div>')
+
+# %% ../nbs/week3_review.ipynb #3699f294
 COLUMNS = ['title', 'category', 'found', 'confidence', 'quote', 'start', 'end', 'page']
 
-
+# %% ../nbs/week3_review.ipynb #b1fcc724
 def rows_of(
     review: dict,  # as `Review.to_dict` gives it
 ) -> list[dict]:  # a row for each quote, and one for each category that was not found

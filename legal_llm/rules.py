@@ -4,10 +4,11 @@
 
 # %% ../nbs/week2_rules.ipynb #1fc1fb2d
 from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+from fastcore.basics import patch
 
 from .files import LegalLLMError
 from .packages import PACKAGES, versions
@@ -72,7 +73,7 @@ SHAPES = {
     'Llama-3.1-8B': ModelShape(32, 4096, 14336, 1024, 128256, tied=False),
 }
 
-# %% ../nbs/week2_rules.ipynb #cab5b03a
+# %% ../nbs/week2_rules.ipynb #42f18b2d
 @dataclass(frozen=True)
 class HardwareContext:
     "What the rules decide from."
@@ -86,22 +87,26 @@ class HardwareContext:
     platform: str = 'local'  # as `Environment.platform`
     shards: int = 1  # processes that share the weights (FSDP)
 
-    @property
-    def gpu(self) -> str:  # the weakest GPU's name; '' without one
-        return min(self.hardware.gpus, key=lambda g: g.capability).name if self.hardware.gpus else ''
+# %% ../nbs/week2_rules.ipynb #6cd1a5f5
+@patch(as_prop=True)
+def gpu(self: HardwareContext) -> str:  # the weakest GPU's name; '' without one
+    return min(self.hardware.gpus, key=lambda g: g.capability).name if self.hardware.gpus else ''
 
-    @property
-    def capability(self) -> tuple[int, int]:  # of the weakest GPU, as (7, 5)
-        return min((g.capability for g in self.hardware.gpus), default=(0, 0))
+# %% ../nbs/week2_rules.ipynb #0bc64782
+@patch(as_prop=True)
+def capability(self: HardwareContext) -> tuple[int, int]:  # of the weakest GPU, as (7, 5)
+    return min((g.capability for g in self.hardware.gpus), default=(0, 0))
 
-    @property
-    # GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory
-    def memory_gb(self) -> float:
-        return min((g.memory_gb for g in self.hardware.gpus), default=self.hardware.memory_gb)
+# %% ../nbs/week2_rules.ipynb #35b4dfdd
+# GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory
+@patch(as_prop=True)
+def memory_gb(self: HardwareContext) -> float:
+    return min((g.memory_gb for g in self.hardware.gpus), default=self.hardware.memory_gb)
 
-    @property
-    def most(self) -> int:  # tokens of a pack
-        return self.window * self.windows
+# %% ../nbs/week2_rules.ipynb #5c395f42
+@patch(as_prop=True)
+def most(self: HardwareContext) -> int:  # tokens of a pack
+    return self.window * self.windows
 
 # %% ../nbs/week2_rules.ipynb #1eeee7cc
 def hardware_context(
@@ -117,7 +122,7 @@ def hardware_context(
         hardware(), shape, window, windows, r, versions().get('bitsandbytes'), environment().platform, shards
     )
 
-# %% ../nbs/week2_rules.ipynb #a4abb8b5
+# %% ../nbs/week2_rules.ipynb #92ab81e7
 NF4 = 0.5 + 0.127 / 8  # bytes a parameter: 4 bits, and the doubly quantised scales of blocks of 64
 # memory that a processor's heap takes for what is in it: in pieces, it has holes; measured 1.1 in bfloat16, 1.4 in
 # float32 (SmolLM2, pack of 986 tokens)
@@ -127,7 +132,7 @@ HEAP = 1.5
 def _bytes(dtype: str) -> int:
     return 4 if dtype == 'float32' else 2
 
-
+# %% ../nbs/week2_rules.ipynb #8f7d86ec
 def weights_gb(
     shape: ModelShape,
     dtype: str,  # float32, float16 or bfloat16
@@ -207,18 +212,18 @@ def _numbers(s: HardwareContext, c: dict) -> dict:
         )
     )
 
-# %% ../nbs/week2_rules.ipynb #74bd7b12
+# %% ../nbs/week2_rules.ipynb #dbc4ea94
 def _fits(s: HardwareContext, c: dict, tokens: int, gradient_checkpointing: bool = True) -> bool:
     "Whether packs of so many tokens hold a window, and the longest can be trained on in the memory that is left."
     return s.window <= tokens and activations_gb(
         s.shape, min(tokens, s.most), c['dtype'], gradient_checkpointing, bool(s.gpu)
     ) <= room_gb(s, c['dtype'], c['load_in_4bit'])
 
-
+# %% ../nbs/week2_rules.ipynb #dcf3173b
 def _large(s: HardwareContext) -> bool:
     return weights_gb(s.shape, 'float16', False) > s.memory_gb / 3
 
-
+# %% ../nbs/week2_rules.ipynb #ddc816e0
 # what bitsandbytes' NF4 needs: a GPU of Pascal's generation (its installation guide), or this release on a processor
 # (tried with 0.50.2)
 BNB_GPU, BNB_CPU = (6, 0), '0.50'
@@ -326,7 +331,7 @@ RULES = (
 )
 SETTINGS = tuple(dict.fromkeys(rule.setting for rule in RULES))  # in the order in which they are decided
 
-# %% ../nbs/week2_rules.ipynb #7e42e3d9
+# %% ../nbs/week2_rules.ipynb #a3fefabb
 _VALUES = dict(
     dtype=('float32', 'float16', 'bfloat16'), load_in_4bit=(False, True), gradient_checkpointing=(False, True)
 )
@@ -342,46 +347,47 @@ CONFLICTS = (  # (when, what is wrong and what to do)
     ),
     (
         lambda s, c: c['load_in_4bit'] and not s.bitsandbytes,
-        "four_bit needs bitsandbytes, which is not installed: pip install \""
+        "load_in_4bit needs bitsandbytes, which is not installed: pip install \""
         + next(p.spec for p in PACKAGES if p.name == 'bitsandbytes')
-        + "\", or leave four_bit out",
+        + "\", or leave load_in_4bit out",
     ),
     (
         lambda s, c: c['load_in_4bit'] and s.shards > 1,
-        "four_bit weights cannot be shared over processes (FSDP): leave four_bit out, or leave the configuration file "
-        "out and train with --gpus {shards}",
+        "load_in_4bit weights cannot be shared over processes (FSDP): leave load_in_4bit out, or leave the "
+        "configuration file out and train with --gpus {shards}",
     ),
     (
         lambda s, c: c['load_in_4bit'] and s.gpu and s.capability < BNB_GPU,
-        "four_bit needs capability 6.0, and {gpu} has {capability}: leave four_bit out, and choose a smaller base "
-        "model if the weights do not fit",
+        "load_in_4bit needs capability 6.0, and {gpu} has {capability}: leave load_in_4bit out, and choose a smaller "
+        "base model if the weights do not fit",
     ),
     (
         lambda s, c: c['load_in_4bit'] and not s.gpu and _older(s.bitsandbytes, BNB_CPU),
-        "four_bit on a processor needs bitsandbytes "
+        "load_in_4bit on a processor needs bitsandbytes "
         + BNB_CPU
         + ": pip install --upgrade \"bitsandbytes>="
         + BNB_CPU
-        + "\", or leave four_bit out",
+        + "\", or leave load_in_4bit out",
     ),
     (
         lambda s, c: c['max_pack_tokens'] < s.window,
-        "budget={budget} holds no window of {window} tokens: give at least {window}, or cut smaller windows",
+        "max_pack_tokens={max_pack_tokens} holds no window of {window} tokens: give at least {window}, or cut smaller "
+        "windows",
     ),
     (
         lambda s, c: weights_gb(s.shape, c['dtype'], c['load_in_4bit']) / s.shards > s.memory_gb,
         "the base model's weights take {weights:.1f} GiB, and there are {memory:.1f} GiB: choose a smaller base "
-        "model, or four_bit where that is possible",
+        "model, or load_in_4bit where that is possible",
     ),
 )
 
-
+# %% ../nbs/week2_rules.ipynb #b21d304f
 def _older(have: str, want: str) -> bool:
     from packaging.version import Version
 
     return Version(have) < Version(want)
 
-
+# %% ../nbs/week2_rules.ipynb #49bfc3ac
 def _check_asked(asked: dict) -> None:
     "Raise LegalLLMError for an unknown setting, or a value that it cannot have."
     for name, value in asked.items():
@@ -396,7 +402,7 @@ def _check_asked(asked: dict) -> None:
         if name not in _VALUES and (type(value) is not int or value < 0):
             raise LegalLLMError(f"{name}={value!r} is no number of tokens: give a whole number, 0 or more")
 
-# %% ../nbs/week2_rules.ipynb #2dad312d
+# %% ../nbs/week2_rules.ipynb #8cc172fa
 @dataclass(frozen=True)
 class Choices:
     "The settings, each with its reason. `choices['dtype']`, `dict(choices)`."
@@ -404,28 +410,40 @@ class Choices:
     values: dict  # setting to value
     reasons: dict  # setting to sentence
 
-    def __getitem__(self, name):
-        return self.values[name]
+# %% ../nbs/week2_rules.ipynb #4fd1fb37
+@patch
+def __getitem__(self: Choices, name):
+    return self.values[name]
 
-    def keys(self):
-        return self.values.keys()
+# %% ../nbs/week2_rules.ipynb #1663d9dd
+@patch
+def keys(self: Choices):
+    return self.values.keys()
 
-    def to_dict(self) -> dict:
-        return dict(self.values)
+# %% ../nbs/week2_rules.ipynb #a563f49e
+@patch
+def to_dict(self: Choices) -> dict:
+    return dict(self.values)
 
-    def _rows(self):
-        return [
-            (n, f'{v:,}' if type(v) is int else {True: 'yes', False: 'no'}.get(v, v), self.reasons[n])
-            for n, v in self.values.items()
-        ]
+# %% ../nbs/week2_rules.ipynb #a979ad6a
+@patch
+def _rows(self: Choices):
+    return [
+        (n, f'{v:,}' if type(v) is int else {True: 'yes', False: 'no'}.get(v, v), self.reasons[n])
+        for n, v in self.values.items()
+    ]
 
-    def __str__(self):
-        return '\n'.join(f'{name:13}  {value:>8}  {why}' for name, value, why in self._rows())
+# %% ../nbs/week2_rules.ipynb #2867dab5
+@patch
+def __str__(self: Choices):
+    return '\n'.join(f'{name:13}  {value:>8}  {why}' for name, value, why in self._rows())
 
-    def _repr_markdown_(self):
-        return '\n'.join(
-            ['| setting | | why |', '|---|---|---|'] + [f'| {n} | **{v}** | {why} |' for n, v, why in self._rows()]
-        )
+# %% ../nbs/week2_rules.ipynb #f45262b2
+@patch
+def _repr_markdown_(self: Choices):
+    return '\n'.join(
+        ['| setting | | why |', '|---|---|---|'] + [f'| {n} | **{v}** | {why} |' for n, v, why in self._rows()]
+    )
 
 # %% ../nbs/week2_rules.ipynb #56393b6a
 def choose(

@@ -8,6 +8,8 @@ import hashlib, json, shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from .categories import Category
 from .dataset import DataSet, open_data
 from .files import LegalLLMError, sha256_of, short_path
@@ -20,7 +22,7 @@ from .settings import TrainSettings, read_record
 # %% auto #0
 __all__ = ['Run', 'portable', 'open_run', 'existing_run', 'restore_run', 'recorded_settings']
 
-# %% ../nbs/week2_runs.ipynb #bdb8710a
+# %% ../nbs/week2_runs.ipynb #6ee084fc
 @dataclass
 class Run:
     "A run folder: the one record of a training, and all that evaluation and extraction need."
@@ -28,63 +30,70 @@ class Run:
     path: Path
     record: dict
 
-    @property
-    def adapter(self) -> Path:  # the folder that holds it; of a merged model, all of it
-        return self.path if self.merged else find_adapter(self.path)
+# %% ../nbs/week2_runs.ipynb #cd9b3a40
+@patch(as_prop=True)
+def adapter(self: Run) -> Path:  # the folder that holds it; of a merged model, all of it
+    return self.path if self.merged else find_adapter(self.path)
 
-    @property
-    def merged(self) -> bool:  # whether this is a model that holds its adapter in its own weights
-        return 'merged' in self.record
+# %% ../nbs/week2_runs.ipynb #d6c640a0
+@patch(as_prop=True)
+def merged(self: Run) -> bool:  # whether this is a model that holds its adapter in its own weights
+    return 'merged' in self.record
 
-    @property
-    def adapter_hash(self) -> str:  # 16 hex digits
-        if self.merged:
-            return self.record['merged']['adapter']
-        files = [f for name in ('adapter_model.safetensors', 'head.safetensors') if (f := self.adapter / name).exists()]
-        return hashlib.sha256(''.join(map(sha256_of, files)).encode()).hexdigest()[:16]
+# %% ../nbs/week2_runs.ipynb #d7a1ea40
+@patch(as_prop=True)
+def adapter_hash(self: Run) -> str:  # 16 hex digits
+    if self.merged:
+        return self.record['merged']['adapter']
+    files = [f for name in ('adapter_model.safetensors', 'head.safetensors') if (f := self.adapter / name).exists()]
+    return hashlib.sha256(''.join(map(sha256_of, files)).encode()).hexdigest()[:16]
 
-    def screen(self) -> Screen:  # what the reader was trained to correct
-        return load_screen(self.adapter)
+# %% ../nbs/week2_runs.ipynb #4adad1bc
+@patch
+def screen(self: Run) -> Screen:  # what the reader was trained to correct
+    return load_screen(self.adapter)
 
-    @property
-    def categories(self) -> tuple[Category, ...]:  # what the model was taught to find
-        if 'categories' not in self.record:
-            raise LegalLLMError(f"{self.path} was trained by an earlier version of legal_llm: train again")
-        return tuple(Category(**c) for c in self.record['categories'])
+# %% ../nbs/week2_runs.ipynb #cb4b84f1
+@patch(as_prop=True)
+def categories(self: Run) -> tuple[Category, ...]:  # what the model was taught to find
+    if 'categories' not in self.record:
+        raise LegalLLMError(f"{self.path} was trained by an earlier version of legal_llm: train again")
+    return tuple(Category(**c) for c in self.record['categories'])
 
-    def log(self) -> list[dict]:  # a dict for each step, and for each dev evaluation
-        return read_log(self.path / 'log.jsonl')
+# %% ../nbs/week2_runs.ipynb #6771f7a7
+@patch
+def log(self: Run) -> list[dict]:  # a dict for each step, and for each dev evaluation
+    return read_log(self.path / 'log.jsonl')
 
-    def _repr_markdown_(self):
-        r = self.record
-        rows = [
-            ('run folder', short_path(self.path)),
-            ('base model', r['settings']['base_model']),
-            ('number format', r['dtype'] + (', 4-bit weights' if r['load_in_4bit'] else '')),
-        ]
-        if h := r.get('head'):
-            rows.append(
-                (
-                    'head',
-                    f"fitted on {h['windows']:,} windows: loss {h['loss']:.3f}, of the screen alone {h['screen']:.3f}",
-                )
+# %% ../nbs/week2_runs.ipynb #98e8d748
+@patch
+def _repr_markdown_(self: Run):
+    r = self.record
+    rows = [
+        ('run folder', short_path(self.path)),
+        ('base model', r['settings']['base_model']),
+        ('number format', r['dtype'] + (', 4-bit weights' if r['load_in_4bit'] else '')),
+    ]
+    if h := r.get('head'):
+        rows.append(
+            ('head', f"fitted on {h['windows']:,} windows: loss {h['loss']:.3f}, of the screen alone {h['screen']:.3f}")
+        )
+    rows += [
+        ('packs', f"{r['packs']:,}"),
+        ('steps', f"{r['steps']:,}"),
+        ('tokens', f"{r['tokens']:,}"),
+        ('learning rate', r['learning_rate']),
+        ('minutes', round(r.get('minutes', 0), 1)),
+    ]
+    if b := r.get('best'):
+        rows.append(
+            (
+                'best on dev',
+                f"gain {b['score']:.3f} after step {b['step']:,}, which is kept"
+                + (' (stopped early)' if r['stopped_early'] else ''),
             )
-        rows += [
-            ('packs', f"{r['packs']:,}"),
-            ('steps', f"{r['steps']:,}"),
-            ('tokens', f"{r['tokens']:,}"),
-            ('learning rate', r['learning_rate']),
-            ('minutes', round(r.get('minutes', 0), 1)),
-        ]
-        if b := r.get('best'):
-            rows.append(
-                (
-                    'best on dev',
-                    f"gain {b['score']:.3f} after step {b['step']:,}, which is kept"
-                    + (' (stopped early)' if r['stopped_early'] else ''),
-                )
-            )
-        return '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in rows])
+        )
+    return '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in rows])
 
 # %% ../nbs/week2_runs.ipynb #7e8cc1fb
 def portable(record: dict) -> dict:
@@ -120,10 +129,10 @@ def open_run(
         f"{path} is no run folder: it has no record.json; give the folder that `legal-llm train --out` wrote"
     )
 
-# %% ../nbs/week2_runs.ipynb #a1baaf28
+# %% ../nbs/week2_runs.ipynb #9200f38a
 _FIXED = ('base_model', 'num_hidden_layers', 'lora_r', 'lora_alpha', 'lora_options')
 
-
+# %% ../nbs/week2_runs.ipynb #f9d2e057
 def existing_run(
     out,
     settings: TrainSettings,

@@ -57,7 +57,7 @@ def check_unseen(run: Run, contracts: list[Contract]) -> None:
             "dev or test split"
         )
 
-# %% ../nbs/week3_scoring.ipynb #19ad7be7
+# %% ../nbs/week3_scoring.ipynb #3da8fd06
 SYSTEMS = {
     'asked': 'base model, asked',
     'screen': 'linear screen',
@@ -65,7 +65,7 @@ SYSTEMS = {
     'fine-tuned': 'screen + fine-tuned reader',
 }
 
-
+# %% ../nbs/week3_scoring.ipynb #37b7ff26
 def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str:  # 16 hex digits
     "What saved scores depend on."
     s = extractor.settings
@@ -180,7 +180,7 @@ def choose_thresholds(
         out[c] = round(min(max(best, within[0]), within[1]), 4)
     return out
 
-# %% ../nbs/week3_scoring.ipynb #05e1f34e
+# %% ../nbs/week3_scoring.ipynb #26e5fb4f
 def reviews_of(
     extractor: Extractor, contracts: list[Contract], scores: dict[str, Scores], calibration: Calibration
 ) -> dict[str, Review]:
@@ -188,11 +188,11 @@ def reviews_of(
     made = Extractor(extractor.screen, settings=extractor.settings, calibration=calibration)
     return {c.title: made.review(c.text, scores[c.title], c.title) for c in contracts}
 
-
+# %% ../nbs/week3_scoring.ipynb #e3555dbd
 def labels_of(contracts: list[Contract], scores: dict[str, Scores], names: list[str]) -> list[np.ndarray]:
     return [label_sentences(scores[c.title].sentences, c.clauses, names) for c in contracts]
 
-
+# %% ../nbs/week3_scoring.ipynb #5803415e
 def calibrate(
     run: Run, extractor: Extractor, contracts: list[Contract], scores: dict[str, dict[str, Scores]]
 ) -> dict[str, Calibration]:

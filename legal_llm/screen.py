@@ -4,16 +4,13 @@
 
 # %% ../nbs/week1_screen.ipynb #ac21d528
 from __future__ import annotations
-
-import hashlib
-import json
-import re
-import warnings
+import hashlib, json, re, warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .categories import Category
 from .contracts import Contract
@@ -25,7 +22,7 @@ from .sentences import label_sentences, split_sentences
 __all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'expit', 'fit_logistic', 'fit_screen', 'why',
            'save_screen', 'load_screen']
 
-# %% ../nbs/week1_screen.ipynb #67e4c63f
+# %% ../nbs/week1_screen.ipynb #0b55bf23
 @dataclass(frozen=True)
 class ScreenSettings:
     "What decides how a screen is fitted; chosen by cross-validation on CUAD's training contracts."
@@ -46,7 +43,7 @@ class ScreenSettings:
         if self.folds < 2:
             raise LegalLLMError(f"folds={self.folds} must be 2 or more")
 
-
+# %% ../nbs/week1_screen.ipynb #32010df9
 _WORD = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[$%\"“”_]+")
 PLACE = 5  # numbers that say where a sentence stands
 
@@ -55,7 +52,7 @@ def _grams(text: str, pairs: bool) -> Counter:  # of words and, where asked for,
     words = _WORD.findall(re.sub(r'\d', '0', text.lower().replace(',', ' ')))
     return Counter(words + [f'{a} {b}' for a, b in zip(words, words[1:])] if pairs else words)
 
-
+# %% ../nbs/week1_screen.ipynb #c509735d
 def _places(sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, PLACE]
     n, at, chars = len(sentences), np.arange(len(sentences)), np.diff(sentences)[:, 0]
     return np.stack([at / n, at < 3, at < 10, at >= n - 10, np.minimum(chars, 1000) / 1000], 1).astype(np.float32)
@@ -96,7 +93,7 @@ def _sums(rows, weights: np.ndarray) -> np.ndarray:  # float32 [texts, categorie
         out[full] = np.add.reduceat(values[:, None] * weights[terms], starts[full], 0)
     return out
 
-# %% ../nbs/week1_screen.ipynb #e15c512c
+# %% ../nbs/week1_screen.ipynb #848c4aab
 class Screen:
     "Log odds of every sentence of a contract for every category."
 
@@ -121,28 +118,32 @@ class Screen:
             settings,
         )
 
-    def sums(self, text: str, sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, categories]
-        "The classifiers' sums, before they are made log odds."
-        texts = [text[a:b] for a, b in sentences]
-        n = len(self.own.terms)
-        m = len(self.beside.terms)
-        s = self.settings
-        out = _sums(self.own.rows(texts), self.weights[:n])
-        near = self.beside.rows(texts)
-        out[1:] += s.before * _sums(near, self.weights[n : n + m])[:-1]
-        out[:-1] += s.after * _sums(near, self.weights[n + m : n + 2 * m])[1:]
-        return out + _places(sentences) @ self.weights[n + 2 * m :] + self.bias
+# %% ../nbs/week1_screen.ipynb #021dcd4e
+@patch
+def sums(self: Screen, text: str, sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, categories]
+    "The classifiers' sums, before they are made log odds."
+    texts = [text[a:b] for a, b in sentences]
+    n = len(self.own.terms)
+    m = len(self.beside.terms)
+    s = self.settings
+    out = _sums(self.own.rows(texts), self.weights[:n])
+    near = self.beside.rows(texts)
+    out[1:] += s.before * _sums(near, self.weights[n : n + m])[:-1]
+    out[:-1] += s.after * _sums(near, self.weights[n + m : n + 2 * m])[1:]
+    return out + _places(sentences) @ self.weights[n + 2 * m :] + self.bias
 
-    def log_odds(
-        self,
-        text: str,  # a contract
-        sentences: np.ndarray,  # [sentences, 2], as `split_sentences` gives them
-    ) -> np.ndarray:  # float32 [sentences, categories]
-        "Screen a contract."
-        slope, shift = self.platt
-        return (slope * self.sums(text, sentences) + shift).astype(np.float32)
+# %% ../nbs/week1_screen.ipynb #4f515a11
+@patch
+def log_odds(
+    self: Screen,
+    text: str,  # a contract
+    sentences: np.ndarray,  # [sentences, 2], as `split_sentences` gives them
+) -> np.ndarray:  # float32 [sentences, categories]
+    "Screen a contract."
+    slope, shift = self.platt
+    return (slope * self.sums(text, sentences) + shift).astype(np.float32)
 
-# %% ../nbs/week1_screen.ipynb #94f4aebf
+# %% ../nbs/week1_screen.ipynb #66ab5cc3
 class _Counts:
     "How often each term stands in each sentence of some contracts, as a sparse matrix."
 
@@ -162,24 +163,28 @@ class _Counts:
             (np.array(counts), np.array(terms), np.array(starts)), (len(texts), len(number))
         )
 
-    # and which terms of all it holds
-    def vocabulary(self, rows: np.ndarray, min_df: int) -> tuple[Vocabulary, np.ndarray]:
-        df = np.bincount(self.matrix[rows].indices, minlength=len(self.terms))
-        kept = np.flatnonzero(df >= min_df)
-        kept = kept[np.argsort(self.terms[kept], kind='stable')]  # the same, in whatever order the contracts come
-        return Vocabulary(
-            self.terms[kept].tolist(), (np.log((1 + len(rows)) / (1 + df[kept])) + 1).astype(np.float32), self.pairs
-        ), kept
+# %% ../nbs/week1_screen.ipynb #c0c817a4
+# and which terms of all it holds
+@patch
+def vocabulary(self: _Counts, rows: np.ndarray, min_df: int) -> tuple[Vocabulary, np.ndarray]:
+    df = np.bincount(self.matrix[rows].indices, minlength=len(self.terms))
+    kept = np.flatnonzero(df >= min_df)
+    kept = kept[np.argsort(self.terms[kept], kind='stable')]  # the same, in whatever order the contracts come
+    return Vocabulary(
+        self.terms[kept].tolist(), (np.log((1 + len(rows)) / (1 + df[kept])) + 1).astype(np.float32), self.pairs
+    ), kept
 
-    def tf_idf(self, vocabulary: Vocabulary, kept: np.ndarray):
-        "What `Vocabulary.rows` gives, for all sentences."
-        from scipy import sparse
+# %% ../nbs/week1_screen.ipynb #1daa141f
+@patch
+def tf_idf(self: _Counts, vocabulary: Vocabulary, kept: np.ndarray):
+    "What `Vocabulary.rows` gives, for all sentences."
+    from scipy import sparse
 
-        x = self.matrix[:, kept]
-        x.data = 1 + np.log(x.data)
-        x = x @ sparse.diags(vocabulary.idf)
-        norm = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
-        return (sparse.diags(1 / np.maximum(norm, 1e-9)) @ x).tocsr()
+    x = self.matrix[:, kept]
+    x.data = 1 + np.log(x.data)
+    x = x @ sparse.diags(vocabulary.idf)
+    norm = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
+    return (sparse.diags(1 / np.maximum(norm, 1e-9)) @ x).tocsr()
 
 # %% ../nbs/week1_screen.ipynb #17a2e911
 def _neighbours(x, first: np.ndarray, offset: int):
@@ -203,7 +208,7 @@ def _fit_category(x, y: np.ndarray, s: ScreenSettings) -> tuple[np.ndarray, floa
         model = LinearSVC(C=s.C, dual=True, tol=1e-2, max_iter=60, random_state=s.seed).fit(x, y)
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
-# %% ../nbs/week1_screen.ipynb #fbdeeeaf
+# %% ../nbs/week1_screen.ipynb #2e8fc115
 class _Fitting:
     "Contracts, cut, labelled and counted once for all fits."
 
@@ -217,38 +222,42 @@ class _Fitting:
         texts = [c.text[a:b] for c, spans in zip(contracts, self.sentences) for a, b in spans]
         self.own, self.beside = _Counts(texts, True), _Counts(texts, False)
 
-    def fit(self, which: np.ndarray) -> Screen:  # without Platt's slope and shift
-        "A screen of some contracts."
-        from joblib import Parallel, delayed
-        from scipy import sparse
+# %% ../nbs/week1_screen.ipynb #0cca3182
+@patch
+def fit(self: _Fitting, which: np.ndarray) -> Screen:  # without Platt's slope and shift
+    "A screen of some contracts."
+    from joblib import Parallel, delayed
+    from scipy import sparse
 
-        s, rows = self.s, np.flatnonzero(np.isin(self.contract, which))
-        first = np.r_[True, np.diff(self.contract) != 0]
-        (own, k), (beside, m) = self.own.vocabulary(rows, s.min_df), self.beside.vocabulary(rows, s.min_df_beside)
-        x = self.own.tf_idf(own, k)
-        near = self.beside.tf_idf(beside, m)
-        places = sparse.csr_matrix(np.concatenate([_places(a) for a in self.sentences]))
-        x = sparse.hstack(
-            [x, _neighbours(near, first, -1) * s.before, _neighbours(near, first, 1) * s.after, places],
-            'csr',
-            dtype=np.float64,
-        )[rows]
-        y = np.concatenate(self.labels)[rows]
-        # in processes: threads share liblinear's random numbers
-        with Parallel(min(cores(), 8) if len(y) > 20000 else 1) as parallel:
-            weights, bias = zip(*parallel(delayed(_fit_category)(x, y[:, c], s) for c in range(len(self.categories))))
-        return Screen(
-            self.categories,
-            own,
-            beside,
-            np.stack(weights, 1),
-            np.array(bias, np.float32),
-            np.array([[1.0], [0.0]], np.float32).repeat(len(bias), 1),
-            s,
-        )
+    s, rows = self.s, np.flatnonzero(np.isin(self.contract, which))
+    first = np.r_[True, np.diff(self.contract) != 0]
+    (own, k), (beside, m) = self.own.vocabulary(rows, s.min_df), self.beside.vocabulary(rows, s.min_df_beside)
+    x = self.own.tf_idf(own, k)
+    near = self.beside.tf_idf(beside, m)
+    places = sparse.csr_matrix(np.concatenate([_places(a) for a in self.sentences]))
+    x = sparse.hstack(
+        [x, _neighbours(near, first, -1) * s.before, _neighbours(near, first, 1) * s.after, places],
+        'csr',
+        dtype=np.float64,
+    )[rows]
+    y = np.concatenate(self.labels)[rows]
+    # in processes: threads share liblinear's random numbers
+    with Parallel(min(cores(), 8) if len(y) > 20000 else 1) as parallel:
+        weights, bias = zip(*parallel(delayed(_fit_category)(x, y[:, c], s) for c in range(len(self.categories))))
+    return Screen(
+        self.categories,
+        own,
+        beside,
+        np.stack(weights, 1),
+        np.array(bias, np.float32),
+        np.array([[1.0], [0.0]], np.float32).repeat(len(bias), 1),
+        s,
+    )
 
-    def sums(self, screen: Screen, i: int):
-        return screen.sums(self.contracts[i].text, self.sentences[i])
+# %% ../nbs/week1_screen.ipynb #d1eb56ab
+@patch
+def sums(self: _Fitting, screen: Screen, i: int):
+    return screen.sums(self.contracts[i].text, self.sentences[i])
 
 # %% ../nbs/week1_screen.ipynb #c9953b03
 def expit(
@@ -340,10 +349,10 @@ def why(
         (screen.own.terms[terms[i]], round(float(shares[i]), 2)) for i in np.argsort(-shares)[:most] if shares[i] > 0
     ]
 
-# %% ../nbs/week1_screen.ipynb #bdc74a65
+# %% ../nbs/week1_screen.ipynb #c7a3bf8c
 FORMAT = 2
 
-
+# %% ../nbs/week1_screen.ipynb #8c86da9b
 def save_screen(
     screen: Screen,
     folder,  # created where missing

@@ -18,10 +18,10 @@ from .files import LegalLLMError
 # %% auto #0
 __all__ = ['split_sentences', 'label_sentences', 'SentenceReport', 'report_sentences']
 
-# %% ../nbs/week1_sentences.ipynb #812b258d
+# %% ../nbs/week1_sentences.ipynb #6e55aad3
 _BREAK = re.compile(r'\n\s*\n|;\s')
 
-
+# %% ../nbs/week1_sentences.ipynb #c6344fc5
 def _cut_long(text: str, start: int, end: int, most: int) -> list[tuple[int, int]]:
     "Cut at the last comma, else at the last space, of every `most` characters."
     out = []

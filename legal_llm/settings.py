@@ -138,7 +138,7 @@ class TrainSettings:
                 f"save_total_limit={self.save_total_limit} checkpoints: give 2 (one to fall back on) to 5"
             )
 
-# %% ../nbs/week2_settings.ipynb #9661cac9
+# %% ../nbs/week2_settings.ipynb #e618ee61
 ALIASES = dict(
     base='base_model',
     four_bit='load_in_4bit',
@@ -165,7 +165,7 @@ ALIASES = dict(
     keep_relatives='keep_near_duplicates',
 )
 
-
+# %% ../nbs/week2_settings.ipynb #474d4fec
 def read_record(
     path,  # record.json, legal_llm.json, or a file of results
 ) -> dict:
@@ -174,7 +174,10 @@ def read_record(
     def renamed(value):
         return {ALIASES.get(k, k): v for k, v in value.items()}
 
-    record = renamed(json.loads(Path(path).read_text(encoding='utf-8')))
+    record = json.loads(Path(path).read_text(encoding='utf-8'))
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} holds no record but a {type(record).__name__}")
+    record = renamed(record)
     return {k: renamed(v) if k in ('settings', 'data_settings', 'training') else v for k, v in record.items()}
 
 # %% ../nbs/week2_settings.ipynb #298f9776
@@ -194,7 +197,7 @@ class Preset:
     reason: str  # a sentence; {gpu}, {n} and {memory} are filled in
     settings: dict  # of `TrainSettings`
 
-# %% ../nbs/week2_settings.ipynb #25d24313
+# %% ../nbs/week2_settings.ipynb #f19fbee4
 SMALL = dict(num_hidden_layers=20, lora_dropout=0.0)  # a pass or less needs no dropout
 LARGE = dict(base_model='llama3.2-3b', lora_dropout=0.05, save_steps=100)
 PRESETS = (  # the first one that fits the machine
@@ -244,11 +247,11 @@ PRESETS = (  # the first one that fits the machine
     Preset('T4', lambda h, sample: True, "one {gpu}", dict(LARGE, hours=2.0)),
 )
 
-
+# %% ../nbs/week2_settings.ipynb #842bb659
 def _weakest(h: Hardware):
     return min(h.gpus, key=lambda g: (g.capability, g.memory_gb))
 
-
+# %% ../nbs/week2_settings.ipynb #8f5375f0
 def preset(
     machine: Hardware | None = None,  # None: this one
     sample: bool = False,  # the contracts are the embedded sample
@@ -256,7 +259,7 @@ def preset(
     "What is trained on a machine where nothing else is asked for."
     h = machine or hardware()
     found, g = next(p for p in PRESETS if p.when(h, sample)), _weakest(h) if h.gpus else None
-    if len(h.gpus) > 1 and not sample:
+    if len(h.gpus) > 1:
         found = replace(found, settings={**found.settings, 'gradient_accumulation_steps': len(h.gpus)})
     return found, found.reason.format(gpu=g and g.name, n=len(h.gpus), memory=g and g.memory_gb)
 
@@ -266,7 +269,8 @@ def week2_settings(
     machine: Hardware | None = None,  # None: this one
     **settings,  # that are to differ, of `TrainSettings`
 ) -> TrainSettings:
-    "The training of this notebook: the machine's preset."
-    return TrainSettings(
-        **{'data': str(data.path), **preset(machine, data.info['source'] == 'sample')[0].settings, **settings}
-    )
+    "The preset of the machine and the contracts. Of another base model than the preset's, all layers are used."
+    chosen = dict(preset(machine, data.info['source'] == 'sample')[0].settings)
+    if settings.get('base_model', 'smollm2') != chosen.get('base_model', 'smollm2'):
+        chosen.pop('num_hidden_layers', None)
+    return TrainSettings(**{'data': str(data.path), **chosen, **settings})

@@ -8,6 +8,8 @@ import json, shutil, sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastcore.basics import patch
+
 import legal_llm
 from .card import _HUB_NAMES, card, check_name, hub_name, licence_of
 from .checkpoints import SEAL, writing
@@ -52,7 +54,7 @@ def export(
             atomic_write(staged / 'Notice', notice)
     return Path(out)
 
-# %% ../nbs/week4_share.ipynb #f8cc30ac
+# %% ../nbs/week4_share.ipynb #7bd0fe06
 @dataclass
 class Push:
     "What is sent, or would be."
@@ -63,17 +65,23 @@ class Push:
     private: bool
     sent: str = ''  # the address; empty on a dry run
 
-    def _head(self):
-        what = f"{'private' if self.private else 'public'} {self.kind} {self.repo}"
-        return f"{self.sent or 'not sent'}: {what}, {len(self.files)} files, {sum(self.files.values()) / 1e6:.1f} MB"
+# %% ../nbs/week4_share.ipynb #c93da7ab
+@patch
+def _head(self: Push):
+    what = f"{'private' if self.private else 'public'} {self.kind} {self.repo}"
+    return f"{self.sent or 'not sent'}: {what}, {len(self.files)} files, {sum(self.files.values()) / 1e6:.1f} MB"
 
-    def __str__(self):
-        return '\n'.join([self._head(), *(f'{n:>14,} bytes  {f}' for f, n in self.files.items())])
+# %% ../nbs/week4_share.ipynb #fb8e6ed2
+@patch
+def __str__(self: Push):
+    return '\n'.join([self._head(), *(f'{n:>14,} bytes  {f}' for f, n in self.files.items())])
 
-    def _repr_markdown_(self):
-        return '\n'.join(
-            [self._head(), '', '| file | bytes |', '|---|--:|', *(f'| `{f}` | {n:,} |' for f, n in self.files.items())]
-        )
+# %% ../nbs/week4_share.ipynb #4035921c
+@patch
+def _repr_markdown_(self: Push):
+    return '\n'.join(
+        [self._head(), '', '| file | bytes |', '|---|--:|', *(f'| `{f}` | {n:,} |' for f, n in self.files.items())]
+    )
 
 # %% ../nbs/week4_share.ipynb #776dde7a
 def push(
@@ -125,7 +133,7 @@ def push(
         raise LegalLLMError(f"the hub did not take {repo}: {' '.join(f'{type(e).__name__}: {e}'.split())[:300]}") from e
     return Push(repo, kind, files, private, str(commit.commit_url))
 
-# %% ../nbs/week4_share.ipynb #752d8de0
+# %% ../nbs/week4_share.ipynb #c718a168
 _APP = '''"""The demo of a model that legal_llm trained."""
 
 try:
@@ -153,7 +161,7 @@ if __name__ == "__main__":
     launch_demo(Path(__file__).parent / "model", wrap=on_gpu if spaces else None)
 '''
 
-
+# %% ../nbs/week4_share.ipynb #e82e5cd5
 def _requirements(load_in_4bit: bool) -> str:
     "What the app imports, exactly as it is installed here."
     # unpacking the embedded model, fitting a screen, and 4-bit weights

@@ -8,6 +8,8 @@ import heapq, itertools, os, time, warnings, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from .doctor import unreachable
 from .download import _differs, download
 from .files import LegalLLMError, short_path
@@ -120,10 +122,10 @@ def _search(
     )
     return best[1] if best else None, why
 
-# %% ../nbs/week1_sources.ipynb #54788862
+# %% ../nbs/week1_sources.ipynb #a9891dab
 SAMPLE = 'SAMPLE: synthetic contracts, NOT CUAD. Scores on them say nothing about real contracts.'
 
-
+# %% ../nbs/week1_sources.ipynb #452bd732
 @dataclass(frozen=True)
 class Place:
     "A place that was looked at."
@@ -133,7 +135,7 @@ class Place:
     status: str  # 'found', 'not found', or 'skipped'
     why: str = ''
 
-# %% ../nbs/week1_sources.ipynb #eb6fea80
+# %% ../nbs/week1_sources.ipynb #5aba02af
 @dataclass(frozen=True)
 class Source:
     "Where the contracts come from, and where else they were looked for."
@@ -142,39 +144,37 @@ class Source:
     path: Path | None  # what `load_contracts` reads; None for the sample
     places: tuple[Place, ...]  # in the order in which they were looked at; the last one is it
 
-    @property
-    def verdict(self):
-        return SAMPLE if self.kind == 'sample' else f'CUAD: {self.places[-1].where}'
+# %% ../nbs/week1_sources.ipynb #7780af49
+@patch(as_prop=True)
+def verdict(self: Source):
+    return SAMPLE if self.kind == 'sample' else f'CUAD: {self.places[-1].where}'
 
-    def __str__(self):
-        rows = [('place', 'path or address', 'result', ''), *((p.name, p.where, p.status, p.why) for p in self.places)]
-        widths = [max(len(r[i]) for r in rows) for i in range(3)]
-        return '\n'.join(
-            [*('  '.join([*(x.ljust(w) for x, w in zip(r, widths)), r[3]]).rstrip() for r in rows), self.verdict]
-        )
+# %% ../nbs/week1_sources.ipynb #03a0f804
+@patch
+def __str__(self: Source):
+    rows = [('place', 'path or address', 'result', ''), *((p.name, p.where, p.status, p.why) for p in self.places)]
+    widths = [max(len(r[i]) for r in rows) for i in range(3)]
+    return '\n'.join(
+        [*('  '.join([*(x.ljust(w) for x, w in zip(r, widths)), r[3]]).rstrip() for r in rows), self.verdict]
+    )
 
-    def _repr_markdown_(self):
-        def cell(text):
-            return text.replace('|', '\\|')
+# %% ../nbs/week1_sources.ipynb #c17ab1c7
+@patch
+def _repr_markdown_(self: Source):
+    def cell(text):
+        return text.replace('|', '\\|')
 
-        rows = [
-            f"| {p.name} | {f'`{cell(p.where)}`' if p.where else ''} | {p.status} | {cell(p.why)} |"
-            for p in self.places
-        ]
-        return '\n'.join(
-            [
-                '| place | path or address | result | |',
-                '| :--- | :--- | :--- | :--- |',
-                *rows,
-                '',
-                f'**{self.verdict}**',
-            ]
-        )
+    rows = [
+        f"| {p.name} | {f'`{cell(p.where)}`' if p.where else ''} | {p.status} | {cell(p.why)} |" for p in self.places
+    ]
+    return '\n'.join(
+        ['| place | path or address | result | |', '| :--- | :--- | :--- | :--- |', *rows, '', f'**{self.verdict}**']
+    )
 
-# %% ../nbs/week1_sources.ipynb #9f10b7af
+# %% ../nbs/week1_sources.ipynb #498ded19
 _SKIPPED = 'skipped: '
 
-
+# %% ../nbs/week1_sources.ipynb #f9941d22
 def _given(here, *_):
     "The folder that the variable LEGAL_LLM_INPUT names, see `environment`."
     named = os.environ.get('LEGAL_LLM_INPUT')
@@ -185,14 +185,14 @@ def _given(here, *_):
         _search(folder) if folder.is_dir() else (None, 'LEGAL_LLM_INPUT names a folder that does not exist')
     )
 
-# %% ../nbs/week1_sources.ipynb #bc919add
+# %% ../nbs/week1_sources.ipynb #d684e481
 def _kaggle_inputs(here, *_):
     folder = here.root / 'kaggle/input'
     if here.platform != 'kaggle':
         return here.show(folder), None, f'{_SKIPPED}this is not Kaggle'
     return here.show(folder), *(_search(folder) if folder.is_dir() else (None, 'no input is attached'))
 
-
+# %% ../nbs/week1_sources.ipynb #88fe4d6a
 def _drive(here, *_):
     folder = here.root / 'content/drive/MyDrive'
     if here.platform != 'colab':

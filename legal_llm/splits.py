@@ -7,17 +7,16 @@ __all__ = ['SHINGLE', 'NEAR', 'SPLITS', 'Pair', 'Pairs', 'near_duplicates', 'fam
            'same_text_key', 'split_contracts']
 
 # %% ../nbs/week1_splits.ipynb #5176141d
-import hashlib
-import re
-import warnings
+import hashlib, re, warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
+from fastcore.basics import patch
 
 from .files import LegalLLMError
 
-# %% ../nbs/week1_splits.ipynb #73a9c096
+# %% ../nbs/week1_splits.ipynb #83c3ad39
 SHINGLE = 8  # words
 _MIX = np.array([pow(0x9E3779B97F4A7C15, k, 2**64) for k in range(SHINGLE)], np.uint64)
 
@@ -25,7 +24,7 @@ _MIX = np.array([pow(0x9E3779B97F4A7C15, k, 2**64) for k in range(SHINGLE)], np.
 def _random(n):
     return np.random.default_rng(0).integers(2**64, size=n, dtype=np.uint64)
 
-
+# %% ../nbs/week1_splits.ipynb #354735ec
 def _shingle_sets(
     texts: list[str],
 ) -> list[np.ndarray]:  # for each text the 64-bit hashes of its shingles, sorted, each once
@@ -40,12 +39,12 @@ def _shingle_sets(
         out.append(np.unique(sum(v[k : k + n] * m for k, m in enumerate(_MIX[: len(v)]))))
     return out
 
-# %% ../nbs/week1_splits.ipynb #9b3d7f50
+# %% ../nbs/week1_splits.ipynb #25d57b57
 def _ranges(start, length):
     "`start[0] ... start[0] + length[0] - 1`, then the same for the others, in one array."
     return np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())
 
-
+# %% ../nbs/week1_splits.ipynb #671698cb
 def _overlaps(
     sets: list[np.ndarray],  # of `_shingle_sets`
     near_duplicate_threshold: float,  # containment from which a pair counts, above 0
@@ -76,14 +75,14 @@ def _overlaps(
         found.append((np.full(len(j), i), j, share[j]))
     return tuple(np.concatenate(x) for x in zip(*found))
 
-# %% ../nbs/week1_splits.ipynb #19276c46
+# %% ../nbs/week1_splits.ipynb #38b4293b
 NEAR = 0.3  # containment from which two contracts are one family
 
 
 def _cell(text):
     return ' '.join(text.split()).replace('|', '\\|')
 
-
+# %% ../nbs/week1_splits.ipynb #08666b1a
 @dataclass(frozen=True)
 class Pair:
     "Two contracts that have words in common."
@@ -92,7 +91,7 @@ class Pair:
     b: str  # title
     containment: float  # share of the shorter one's shingles that the other one has, too
 
-# %% ../nbs/week1_splits.ipynb #78ae59c7
+# %% ../nbs/week1_splits.ipynb #65d8cfa3
 @dataclass(eq=False)
 class Pairs:
     "Pairs of contracts, the most alike first."
@@ -103,9 +102,6 @@ class Pairs:
     containment: np.ndarray
     near_duplicate_threshold: float  # containment from which pairs are listed
 
-    def __len__(self):
-        return len(self.i)
-
     def __eq__(self, other):
         return (
             isinstance(other, Pairs)
@@ -114,36 +110,51 @@ class Pairs:
             and self[:] == other[:]
         )
 
-    def __getitem__(self, n):
-        if isinstance(n, slice):
-            return [self[k] for k in range(*n.indices(len(self)))]
-        return Pair(self.titles[self.i[n]], self.titles[self.j[n]], float(self.containment[n]))
+# %% ../nbs/week1_splits.ipynb #fa5cec00
+@patch
+def __len__(self: Pairs):
+    return len(self.i)
 
-    def _head(self):
-        counts = [
-            f'{(self.containment >= x).sum():,} at {x} or more' for x in (0.5, 0.8) if x > self.near_duplicate_threshold
+# %% ../nbs/week1_splits.ipynb #1653067e
+@patch
+def __getitem__(self: Pairs, n):
+    if isinstance(n, slice):
+        return [self[k] for k in range(*n.indices(len(self)))]
+    return Pair(self.titles[self.i[n]], self.titles[self.j[n]], float(self.containment[n]))
+
+# %% ../nbs/week1_splits.ipynb #77243ff3
+@patch
+def _head(self: Pairs):
+    counts = [
+        f'{(self.containment >= x).sum():,} at {x} or more' for x in (0.5, 0.8) if x > self.near_duplicate_threshold
+    ]
+    return (
+        f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of '
+        f'{self.near_duplicate_threshold:g} or more' + ''.join(', ' + c for c in counts)
+    )
+
+# %% ../nbs/week1_splits.ipynb #80503680
+@patch
+def __str__(self: Pairs):
+    return '\n'.join([self._head(), *(f'{p.containment:.2f}  {p.a}  |  {p.b}' for p in self[:20])])
+
+# %% ../nbs/week1_splits.ipynb #ccdd1923
+@patch
+def __repr__(self: Pairs):
+    return f'Pairs({self._head()})'
+
+# %% ../nbs/week1_splits.ipynb #7e6eb52d
+@patch
+def _repr_markdown_(self: Pairs):
+    rows = [f'| {p.containment:.2f} | {_cell(p.a)} | {_cell(p.b)} |' for p in self[:20]]
+    return '\n'.join(
+        [
+            self._head(),
+            '',
+            *(['| containment | contract | contract |', '| ---: | :--- | :--- |'] if rows else []),
+            *rows,
         ]
-        return (
-            f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of '
-            f'{self.near_duplicate_threshold:g} or more' + ''.join(', ' + c for c in counts)
-        )
-
-    def __str__(self):
-        return '\n'.join([self._head(), *(f'{p.containment:.2f}  {p.a}  |  {p.b}' for p in self[:20])])
-
-    def __repr__(self):
-        return f'Pairs({self._head()})'
-
-    def _repr_markdown_(self):
-        rows = [f'| {p.containment:.2f} | {_cell(p.a)} | {_cell(p.b)} |' for p in self[:20]]
-        return '\n'.join(
-            [
-                self._head(),
-                '',
-                *(['| containment | contract | contract |', '| ---: | :--- | :--- |'] if rows else []),
-                *rows,
-            ]
-        )
+    )
 
 # %% ../nbs/week1_splits.ipynb #4e34fe9c
 def near_duplicates(
@@ -176,7 +187,7 @@ def _components(n, i, j):
             return label
         label = new
 
-# %% ../nbs/week1_splits.ipynb #84760395
+# %% ../nbs/week1_splits.ipynb #c4bcf60a
 def _edges(contracts, pairs):
     "Indices of contracts that belong together: near-duplicates and equal titles."
     first = {}
@@ -184,7 +195,7 @@ def _edges(contracts, pairs):
     same = np.array([e for e in same if e[0] != e[1]], int).reshape(-1, 2)
     return np.r_[pairs.i, same[:, 0]], np.r_[pairs.j, same[:, 1]]
 
-
+# %% ../nbs/week1_splits.ipynb #91704e33
 def families(
     contracts: list,  # `Contract`s
     near_duplicate_threshold: float = NEAR,  # containment from which two contracts are one family
@@ -228,7 +239,7 @@ def _stratify(
             out[side] += left.pop(i)
     return out
 
-# %% ../nbs/week1_splits.ipynb #ee21b9d2
+# %% ../nbs/week1_splits.ipynb #52d26d85
 @dataclass
 class SplitReport:
     "What a split that has passed `verify_no_leak` holds."
@@ -242,93 +253,105 @@ class SplitReport:
     left_out: list[Pair] = field(default_factory=list)
     asked: dict[str, float] = field(default_factory=dict)  # split -> share that was asked for
 
-    @property
-    def near_duplicate_threshold(self) -> float:
-        return self.found.near_duplicate_threshold
+# %% ../nbs/week1_splits.ipynb #14166e20
+@patch(as_prop=True)
+def near_duplicate_threshold(self: SplitReport) -> float:
+    return self.found.near_duplicate_threshold
 
-    @property
-    def pairs(self) -> dict[float, int]:  # containment -> pairs at or above it
-        return {
-            x: int((self.found.containment >= x).sum())
-            for x in (self.near_duplicate_threshold, 0.5, 0.8)
-            if x >= self.near_duplicate_threshold
-        }
+# %% ../nbs/week1_splits.ipynb #aad002c9
+@patch(as_prop=True)
+def pairs(self: SplitReport) -> dict[float, int]:  # containment -> pairs at or above it
+    return {
+        x: int((self.found.containment >= x).sum())
+        for x in (self.near_duplicate_threshold, 0.5, 0.8)
+        if x >= self.near_duplicate_threshold
+    }
 
-    def deviation(self, category: str, split: str) -> float:
-        "Contracts with the category in the split, less what the split's share of all contracts would give it."
-        n = self.positives[category]
-        return n[split] - sum(n.values()) * self.contracts[split] / max(sum(self.contracts.values()), 1)
+# %% ../nbs/week1_splits.ipynb #0903ee79
+@patch
+def deviation(self: SplitReport, category: str, split: str) -> float:
+    "Contracts with the category in the split, less what the split's share of all contracts would give it."
+    n = self.positives[category]
+    return n[split] - sum(n.values()) * self.contracts[split] / max(sum(self.contracts.values()), 1)
 
-    @property
-    def worst(self) -> tuple[float, str, str]:  # contracts, category, split
-        "The largest deviation."
-        return max(
-            ((self.deviation(k, s), k, s) for k in self.positives for s in self.contracts),
-            key=lambda d: abs(d[0]),
-            default=(0.0, '', ''),
-        )
+# %% ../nbs/week1_splits.ipynb #34e946cc
+@patch(as_prop=True)
+def worst(self: SplitReport) -> tuple[float, str, str]:  # contracts, category, split
+    "The largest deviation."
+    return max(
+        ((self.deviation(k, s), k, s) for k in self.positives for s in self.contracts),
+        key=lambda d: abs(d[0]),
+        default=(0.0, '', ''),
+    )
 
-    def rows(self):
-        n = sum(self.contracts.values())
-        for s, k in self.contracts.items():
-            yield (
-                s,
-                f'{k:,} contracts ({k / max(n, 1):.1%}' + (f', asked {self.asked[s]:.1%})' if s in self.asked else ')'),
-            )
-        yield 'pairs', ', '.join(f'{k:,} at {x:g} or more' for x, k in self.pairs.items())
+# %% ../nbs/week1_splits.ipynb #0ce4ba10
+@patch
+def rows(self: SplitReport):
+    n = sum(self.contracts.values())
+    for s, k in self.contracts.items():
         yield (
-            'families',
-            (
-                f'{len(self.families):,} with {sum(self.families):,} contracts, {self.families[0]:,} in the largest; '
-                'each is on one side'
-                if self.families
-                else 'none'
-            ),
+            s,
+            f'{k:,} contracts ({k / max(n, 1):.1%}' + (f', asked {self.asked[s]:.1%})' if s in self.asked else ')'),
         )
-        if self.left_out:
-            yield (
-                'left out',
-                f'{len(self.left_out):,} training contracts that are near-duplicates of an official test contract, '
-                f'such as {_cell(self.left_out[0].a)}',
-            )
-        if self.positives:
-            yield 'stratified', f'largest deviation {self.worst[0]:+.1f} contracts ({self.worst[1]}, {self.worst[2]})'
+    yield 'pairs', ', '.join(f'{k:,} at {x:g} or more' for x, k in self.pairs.items())
+    yield (
+        'families',
+        (
+            f'{len(self.families):,} with {sum(self.families):,} contracts, {self.families[0]:,} in the largest; '
+            'each is on one side'
+            if self.families
+            else 'none'
+        ),
+    )
+    if self.left_out:
         yield (
-            'verified',
+            'left out',
+            f'{len(self.left_out):,} training contracts that are near-duplicates of an official test contract, '
+            f'such as {_cell(self.left_out[0].a)}',
+        )
+    if self.positives:
+        yield 'stratified', f'largest deviation {self.worst[0]:+.1f} contracts ({self.worst[1]}, {self.worst[2]})'
+    yield (
+        'verified',
+        (
             (
-                (
-                    f'NO: {self.tolerated:,} leaking pairs across the official split were let through '
-                    '(keep_near_duplicates); else '
-                    if self.tolerated
-                    else 'yes: '
-                )
-                + f'no two contracts on two sides have a title in common, or '
-                f'{self.near_duplicate_threshold:.0%} of the shorter one\'s '
-                f'runs of {SHINGLE} words'
-            ),
-        )
+                f'NO: {self.tolerated:,} leaking pairs across the official split were let through '
+                '(keep_near_duplicates); else '
+                if self.tolerated
+                else 'yes: '
+            )
+            + f'no two contracts on two sides have a title in common, or '
+            f'{self.near_duplicate_threshold:.0%} of the shorter one\'s '
+            f'runs of {SHINGLE} words'
+        ),
+    )
 
-    def _table(self):
-        for k, n in self.positives.items():
-            yield k, sum(n.values()), *(f'{n[s]} ({self.deviation(k, s):+.1f})' for s in self.contracts)
+# %% ../nbs/week1_splits.ipynb #17d7511b
+@patch
+def _table(self: SplitReport):
+    for k, n in self.positives.items():
+        yield k, sum(n.values()), *(f'{n[s]} ({self.deviation(k, s):+.1f})' for s in self.contracts)
 
-    def __str__(self):
-        lines = [f'{k:<11} {v}' for k, v in self.rows()]
-        head = f"{'category':<34}{'all':>6}" + ''.join(f'{s:>14}' for s in self.contracts)
-        return '\n'.join(
-            lines + ['', head] + [f'{k:<34}{n:>6}' + ''.join(f'{x:>14}' for x in xs) for k, n, *xs in self._table()]
-        )
+# %% ../nbs/week1_splits.ipynb #90e0ba36
+@patch
+def __str__(self: SplitReport):
+    lines = [f'{k:<11} {v}' for k, v in self.rows()]
+    head = f"{'category':<34}{'all':>6}" + ''.join(f'{s:>14}' for s in self.contracts)
+    return '\n'.join(
+        lines + ['', head] + [f'{k:<34}{n:>6}' + ''.join(f'{x:>14}' for x in xs) for k, n, *xs in self._table()]
+    )
 
-    def _repr_markdown_(self):
-        head = '\n'.join(['| | |', '| :--- | :--- |'] + [f'| {k} | {v} |' for k, v in self.rows()])
-        top = ['category', 'contracts', *self.contracts]
-        body = '\n'.join(
-            f'| {" | ".join(map(str, row))} |' for row in [top, [':---'] + ['---:'] * (len(top) - 1), *self._table()]
-        )
-        return (
-            f'{head}\n\nContracts that have each category, and in brackets how many more than the split\'s '
-            f'share:\n\n{body}'
-        )
+# %% ../nbs/week1_splits.ipynb #8f223cf0
+@patch
+def _repr_markdown_(self: SplitReport):
+    head = '\n'.join(['| | |', '| :--- | :--- |'] + [f'| {k} | {v} |' for k, v in self.rows()])
+    top = ['category', 'contracts', *self.contracts]
+    body = '\n'.join(
+        f'| {" | ".join(map(str, row))} |' for row in [top, [':---'] + ['---:'] * (len(top) - 1), *self._table()]
+    )
+    return (
+        f'{head}\n\nContracts that have each category, and in brackets how many more than the split\'s share:\n\n{body}'
+    )
 
 # %% ../nbs/week1_splits.ipynb #f243807d
 def verify_no_leak(
@@ -373,10 +396,10 @@ def verify_no_leak(
         int(allowed.sum()),
     )
 
-# %% ../nbs/week1_splits.ipynb #79551e50
+# %% ../nbs/week1_splits.ipynb #29e9b8bf
 SPLITS = ('train', 'dev', 'test')
 
-
+# %% ../nbs/week1_splits.ipynb #f04e71e9
 class Splits(dict):
     "Split -> contracts, with the `report` of the check it has passed; shows itself as that report."
 

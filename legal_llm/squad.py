@@ -69,7 +69,7 @@ def _read_question(qa, text, report, categories=CATEGORIES):
         report(qa['id'], 'is_impossible is true, but there are answers')
     return out
 
-# %% ../nbs/week1_squad.ipynb #1c47b59a
+# %% ../nbs/week1_squad.ipynb #d79f0219
 def _read_contract(entry, report, categories=CATEGORIES):
     """One entry of `data` as a `Contract`, and (question id, whether it has answers) of all that is asked; `(None, [])`
     where it has no usable text.
@@ -100,7 +100,7 @@ def _read_contract(entry, report, categories=CATEGORIES):
         return (report(title, 'the contract has no paragraph') if not entry['paragraphs'] else None), []
     return Contract(title, text, clauses), asked
 
-
+# %% ../nbs/week1_squad.ipynb #82aee250
 def _ordered(clauses):
     """Clauses without repetitions, by category (official order, then others by name), start, end: the same list
     whatever order the file has.

@@ -9,6 +9,8 @@ __all__ = ['WORDINGS', 'PREAMBLES', 'DISTRACTORS', 'BOILERPLATE', 'PATTERNS', 'R
 # %% ../nbs/week1_synthetic.ipynb #27800774
 import hashlib, random, re
 
+from fastcore.basics import patch
+
 from .contracts import Clause, Contract
 from .files import LegalLLMError, asset
 from .squad import _ordered
@@ -44,36 +46,46 @@ _LANDS = {
 }
 _MONTHS = ('January February March April May June July August September October November December').split()
 
-# %% ../nbs/week1_synthetic.ipynb #2612d92a
+# %% ../nbs/week1_synthetic.ipynb #82a69f8f
 class _Dice:
     "Reproducible random choices, seeded by any printable values."
 
     def __init__(self, *key):
         self.random = random.Random(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], 'big')).random
 
-    def chance(self, p):
-        return self.random() < p
+# %% ../nbs/week1_synthetic.ipynb #0df9bfb5
+@patch
+def chance(self: _Dice, p):
+    return self.random() < p
 
-    def pick(self, seq):
-        return seq[int(self.random() * len(seq))]
+# %% ../nbs/week1_synthetic.ipynb #c155dfb0
+@patch
+def pick(self: _Dice, seq):
+    return seq[int(self.random() * len(seq))]
 
-    def number(self, low, high):
-        return low + int(self.random() * (high + 1 - low))
+# %% ../nbs/week1_synthetic.ipynb #c874ea99
+@patch
+def number(self: _Dice, low, high):
+    return low + int(self.random() * (high + 1 - low))
 
-    def shuffled(self, seq):
-        "A shuffled copy (Fisher-Yates)."
-        out = list(seq)
-        for i in range(len(out) - 1, 0, -1):
-            j = int(self.random() * (i + 1))
-            out[i], out[j] = out[j], out[i]
-        return out
+# %% ../nbs/week1_synthetic.ipynb #33009f6d
+@patch
+def shuffled(self: _Dice, seq):
+    "A shuffled copy (Fisher-Yates)."
+    out = list(seq)
+    for i in range(len(out) - 1, 0, -1):
+        j = int(self.random() * (i + 1))
+        out[i], out[j] = out[j], out[i]
+    return out
 
-    def deck(self, cards, then=None):
-        "Yield all cards in random order, and then for ever: shuffled again, or picked from `then`."
-        while True:
-            yield from self.shuffled(cards)
-            while then:
-                yield self.pick(then)
+# %% ../nbs/week1_synthetic.ipynb #e1479734
+@patch
+def deck(self: _Dice, cards, then=None):
+    "Yield all cards in random order, and then for ever: shuffled again, or picked from `then`."
+    while True:
+        yield from self.shuffled(cards)
+        while then:
+            yield self.pick(then)
 
 # %% ../nbs/week1_synthetic.ipynb #17e7dac9
 def _facts(dice, wordings):
@@ -140,7 +152,7 @@ def _unmark(
     out += text[at:]
     return out, spans or [(c, 0, len(out)) for c in categories]
 
-# %% ../nbs/week1_synthetic.ipynb #5b6c6247
+# %% ../nbs/week1_synthetic.ipynb #2b6e6a87
 OTHERS = 0.23  # how often a contract has a category that the next line does not name
 PREVALENCE = {
     'Governing Law': 0.8,
@@ -153,7 +165,7 @@ CLAUSE_SHARE = 0.35  # of a contract's words, at most
 # a second one would contradict the first
 _ONCE = {'Expiration Date', 'Renewal Term', 'Notice Period To Terminate Renewal', 'Governing Law'}
 
-
+# %% ../nbs/week1_synthetic.ipynb #9462ff7c
 def _choose_clauses(dice, wordings, words, facts):
     "Clauses of one contract as (section, text, spans, late): late ones refer to a clause that stands before them."
     wanted = dice.shuffled([c for c in WORDINGS if dice.chance(PREVALENCE.get(c, OTHERS))])

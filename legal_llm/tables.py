@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .bootstrap import Interval, bootstrap, percent, without_nan
 from .files import LegalLLMError
@@ -36,7 +37,7 @@ from legal_llm.official import (
     split_id,
 )
 
-# %% ../nbs/week3_tables.ipynb #660a87b5
+# %% ../nbs/week3_tables.ipynb #3c2990a9
 @dataclass
 class CategoryScores:
     "Official scores per category, the official way and the right way."
@@ -44,18 +45,20 @@ class CategoryScores:
     # category -> {"official": scores, "own": scores, "differs": bool}; scores also hold "questions" and "spans"
     rows: dict[str, dict]
 
-    def to_dict(self) -> dict:
-        return without_nan(self.rows)
+# %% ../nbs/week3_tables.ipynb #4ccc6b87
+@patch
+def to_dict(self: CategoryScores) -> dict:
+    return without_nan(self.rows)
 
-    def _repr_markdown_(self) -> str:
-        one = lambda s, key: (
-            percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
-        )
-        lines = [
-            [c, str(s["own"]["spans"]), *(one(s, k) for k in ("aupr", "precision", "recall", "f1"))]
-            for c, s in self.rows.items()
-        ]
-        return markdown_table(["category", "gold spans", "AUPR", "precision", "recall", "F1"], lines)
+# %% ../nbs/week3_tables.ipynb #91bc4452
+@patch
+def _repr_markdown_(self: CategoryScores) -> str:
+    one = lambda s, key: percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
+    lines = [
+        [c, str(s["own"]["spans"]), *(one(s, k) for k in ("aupr", "precision", "recall", "f1"))]
+        for c, s in self.rows.items()
+    ]
+    return markdown_table(["category", "gold spans", "AUPR", "precision", "recall", "F1"], lines)
 
 # %% ../nbs/week3_tables.ipynb #f6743c81
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
@@ -190,7 +193,7 @@ def all_scores(
         families["verbatim"] = verbatim_statistic(found or predictions, texts, 0 if found else threshold)
     return {name: bootstrap(s, resamples, seed) for name, s in families.items()}
 
-# %% ../nbs/week3_tables.ipynb #ee58374e
+# %% ../nbs/week3_tables.ipynb #2be47538
 @dataclass
 class ScoreTable:
     "Systems side by side; shows itself in a notebook and in a terminal."
@@ -216,69 +219,75 @@ class ScoreTable:
         *((f"> {tier}", "similarity", f"above_{tier}", False) for tier in TIERS),
     )
 
-    def cells(self) -> list[list[str]]:  # one row per system
-        "What the table shows, in percent."
-        show = lambda i, interval: str(i) if interval else percent(i.value)
-        return [
-            [name, *(show(r[family][key], interval) for _, family, key, interval in self.COLUMNS)]
-            for name, r in self.rows.items()
-        ]
+# %% ../nbs/week3_tables.ipynb #013ee97f
+@patch
+def cells(self: ScoreTable) -> list[list[str]]:  # one row per system
+    "What the table shows, in percent."
+    show = lambda i, interval: str(i) if interval else percent(i.value)
+    return [
+        [name, *(show(r[family][key], interval) for _, family, key, interval in self.COLUMNS)]
+        for name, r in self.rows.items()
+    ]
 
-    def note(self) -> str:
-        "What the numbers rest on."
-        cuts = sorted(set((self.thresholds or {}).values()))
-        at = (
-            "each category's threshold, chosen on dev"
-            if self.thresholds is None
-            else f"threshold {cuts[0]:.3g}"
-            if len(cuts) == 1
-            else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items())
-        )
-        return (
-            f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
-            f"{self.questions:,} questions, {self.positives:,} with a clause. "
-            f"Span, detection and similarity scores at {at}; the official scores need none. "
-            f"> {TIERS[0]}: share of the questions with a clause whose likeliest extraction is that similar to it."
-        )
+# %% ../nbs/week3_tables.ipynb #a15a5d1c
+@patch
+def note(self: ScoreTable) -> str:
+    "What the numbers rest on."
+    cuts = sorted(set((self.thresholds or {}).values()))
+    at = (
+        "each category's threshold, chosen on dev"
+        if self.thresholds is None
+        else f"threshold {cuts[0]:.3g}"
+        if len(cuts) == 1
+        else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items())
+    )
+    return (
+        f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
+        f"{self.questions:,} questions, {self.positives:,} with a clause. "
+        f"Span, detection and similarity scores at {at}; the official scores need none. "
+        f"> {TIERS[0]}: share of the questions with a clause whose likeliest extraction is that similar to it."
+    )
 
-    def _repr_markdown_(self) -> str:
-        return f"{self.markdown()}\n\n{self.note()}"
+# %% ../nbs/week3_tables.ipynb #885a606b
+@patch
+def _repr_markdown_(self: ScoreTable) -> str:
+    return f"{self.markdown()}\n\n{self.note()}"
 
-    def __str__(self) -> str:
-        lines = [["system", *(c[0] for c in self.COLUMNS)], *self.cells()]
-        wide = [max(len(r[k]) for r in lines) for k in range(len(lines[0]))]
-        align = lambda row: "  ".join(
-            c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))
-        ).rstrip()
-        return "\n".join([*map(align, lines), self.note()])
+# %% ../nbs/week3_tables.ipynb #e5a984a1
+@patch
+def __str__(self: ScoreTable) -> str:
+    lines = [["system", *(c[0] for c in self.COLUMNS)], *self.cells()]
+    wide = [max(len(r[k]) for r in lines) for k in range(len(lines[0]))]
+    align = lambda row: "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))).rstrip()
+    return "\n".join([*map(align, lines), self.note()])
 
-    def to_dict(self) -> dict:  # ready for JSON, fractions, None where undefined
-        return {
-            "contracts": self.contracts,
-            "questions": self.questions,
-            "positives": self.positives,
-            "thresholds": self.thresholds,
-            "systems": {
-                n: {f: {k: i.to_dict() for k, i in s.items()} for f, s in r.items()} for n, r in self.rows.items()
-            },
-        }
+# %% ../nbs/week3_tables.ipynb #6634493d
+@patch
+def to_dict(self: ScoreTable) -> dict:  # ready for JSON, fractions, None where undefined
+    return {
+        "contracts": self.contracts,
+        "questions": self.questions,
+        "positives": self.positives,
+        "thresholds": self.thresholds,
+        "systems": {n: {f: {k: i.to_dict() for k, i in s.items()} for f, s in r.items()} for n, r in self.rows.items()},
+    }
 
-    @classmethod
-    def from_dict(cls, kept: dict) -> "ScoreTable":
-        "The table that `to_dict` gave."
-        number = lambda x: math.nan if x is None else x
-        rows = {
-            n: {
-                f: {k: Interval(**{name: number(x) for name, x in i.items()}) for k, i in s.items()}
-                for f, s in r.items()
-            }
-            for n, r in kept["systems"].items()
-        }
-        return cls(rows, kept["contracts"], kept["questions"], kept["positives"], kept["thresholds"])
+# %% ../nbs/week3_tables.ipynb #3142770c
+@patch(cls_method=True)
+def from_dict(cls: ScoreTable, kept: dict) -> "ScoreTable":
+    "The table that `to_dict` gave."
+    number = lambda x: math.nan if x is None else x
+    rows = {
+        n: {f: {k: Interval(**{name: number(x) for name, x in i.items()}) for k, i in s.items()} for f, s in r.items()}
+        for n, r in kept["systems"].items()
+    }
+    return cls(rows, kept["contracts"], kept["questions"], kept["positives"], kept["thresholds"])
 
-    def markdown(self) -> str:
-        "The table without its note."
-        return markdown_table(["system", *(c[0] for c in self.COLUMNS)], self.cells())
+# %% ../nbs/week3_tables.ipynb #87b585ae
+@patch
+def markdown(self: ScoreTable) -> str:
+    "The table without its note."
+    return markdown_table(["system", *(c[0] for c in self.COLUMNS)], self.cells())
 
 # %% ../nbs/week3_tables.ipynb #3b97664d
 def score_table(

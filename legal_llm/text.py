@@ -11,7 +11,7 @@ from .files import LegalLLMError
 # %% auto #0
 __all__ = ['MAX_CHARACTERS', 'STRUCK', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy']
 
-# %% ../nbs/week1_text.ipynb #68867bd9
+# %% ../nbs/week1_text.ipynb #a19c668d
 _MARKS = (
     (codecs.BOM_UTF8, 'utf-8-sig'),
     (codecs.BOM_UTF32_LE, 'utf-32'),
@@ -22,7 +22,7 @@ _MARKS = (
 # control characters other than white space and escape; an alphabet switched by escapes; PDF and RTF under a wrong name
 _NOT_TEXT = re.compile(r'[\x00-\x08\x0e-\x1a\x1c-\x1f]|\x1b[$(]|\A(?:%PDF-|\{\\rtf)')
 
-
+# %% ../nbs/week1_text.ipynb #e4ee86a8
 def _unmarked_utf_16(raw):
     "The encoding, where every second byte of most characters is zero; else None."
     even, odd = raw[::2].count(0), raw[1::2].count(0)
@@ -30,11 +30,11 @@ def _unmarked_utf_16(raw):
         return None
     return 'utf-16-be' if even > odd else 'utf-16-le'
 
-
+# %% ../nbs/week1_text.ipynb #f2a99996
 def _count_foreign(text):
     return len(text) - len(text.encode('ascii', 'ignore'))
 
-
+# %% ../nbs/week1_text.ipynb #dab04f2e
 def _guess(raw, name):
     """The text of bytes that say nothing about their encoding and are not UTF-8, and a note; None where no guess is
     likely.
@@ -85,7 +85,7 @@ def decode_text(
         note = f'{name} does not name its encoding; it was read as UTF-16'
     return text, (note,) if note else ()
 
-# %% ../nbs/week1_text.ipynb #d348f218
+# %% ../nbs/week1_text.ipynb #8ff4f2eb
 MAX_CHARACTERS = 10_000_000  # in the text of a file, at most
 STRUCK = 'text that is struck through, which is left out'
 
@@ -94,15 +94,15 @@ def printable(name):
     "A file's name without characters that would break or turn a message."
     return ''.join('?' if unicodedata.category(c)[0] == 'C' or c in '\u2028\u2029' else c for c in name)[:120]
 
-
+# %% ../nbs/week1_text.ipynb #6112d59e
 def quoted(lines):
     return ', '.join(f'“{printable(line)[:60]}”' for line in lines[:4]) + (', …' if len(lines) > 4 else '')
 
-
+# %% ../nbs/week1_text.ipynb #85fa87a1
 def too_long(name):
     return LegalLLMError(f"{name} has more than {MAX_CHARACTERS:,} characters of text: give only the contract itself")
 
-
+# %% ../nbs/week1_text.ipynb #0e5b6b03
 def tidy(text):
     "Line ends as `\\n`; without halves of characters, which no text may hold."
     return re.sub('\r\n?', '\n', text).encode('utf-8', 'replace').decode('utf-8').replace('\0', ' ')

@@ -29,12 +29,12 @@ def train(
     """Fine-tune, resume, or reuse what `out` already holds. Raises LegalLLMError where that cannot be done, and
     Stopped, with what to do, where a watchdog ends it.
     """
-    started = time.monotonic()
+    deadline = Deadline(time.monotonic(), max_hours)
     data = open_data(settings.data)
     run = existing_run(out, settings, data, allow_changes)
     if run and run.record['finished']:
         return run
     job = prepare_training(settings, out, verify_packing=verify_packing, **settled(run, settings, allow_changes))
     run = begin_run(run, out, job, settings, data)
-    fit_run(run, job, settings, data, Deadline(started, max_hours), progress, watch)
+    fit_run(run, job, settings, data, deadline, progress, watch)
     return run

@@ -4,19 +4,14 @@
 
 # %% ../nbs/week2_trainer.ipynb #fd5ef859
 from __future__ import annotations
-
-import contextlib
-import gc
-import itertools
-import math
-import random
-import time
+import contextlib, gc, itertools, math, random, time
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import psutil
 import torch
+from fastcore.basics import patch
 from transformers import Trainer, TrainerCallback
 
 from .checkpoints import checkpoint_gb, publish, saving
@@ -49,7 +44,7 @@ from .windows import Example
 # %% auto #0
 __all__ = ['PackTrainer', 'load_trained', 'dev_examples', 'score_examples', 'Watch']
 
-# %% ../nbs/week2_trainer.ipynb #c6e71bf8
+# %% ../nbs/week2_trainer.ipynb #2c729216
 class PackTrainer(Trainer):
     "transformers' Trainer, on packs."
 
@@ -81,55 +76,6 @@ class PackTrainer(Trainer):
             for c in [c for c in self.callback_handler.callbacks if type(c).__name__ == name]:
                 self.remove_callback(c)
 
-    @property
-    # looked up each time: FSDP replaces them
-    def trainable(self):
-        return [p for p in self.model.parameters() if p.requires_grad]
-
-    def create_optimizer(self, model=None):  # transformers 4.46 does not name the model
-        named = [(n, p) for n, p in (model or self.model).named_parameters() if p.requires_grad]
-        head = [p for n, p in named if n in ('head.weight', 'head.bias')]
-        rest = [p for _, p in named if not any(p is h for h in head)]
-        self.optimizer = torch.optim.AdamW(
-            [dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.0
-        )
-        return self.optimizer
-
-    def _get_train_sampler(self, *args, **kwargs):
-        return torch.utils.data.SequentialSampler(self.train_dataset)
-
-    def floating_point_ops(self, inputs):
-        return 0  # the Trainer's estimate knows no packs
-
-    def get_batch_samples(self, epoch_iterator, num_batches, device=None):  # transformers 4.46 does not name the device
-        batches = list(itertools.islice(epoch_iterator, num_batches))
-        examples = [e for b in batches for e in b['pack']]
-        counts = torch.cat([count_kinds(examples), torch.tensor([float(sum(map(len, examples)))])]).to(self.args.device)
-        self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([2, 1])
-        # [reader, screen alone] x kind: sums of losses in this step
-        self.sums = torch.zeros(2, 2, device=self.args.device)
-        return batches, self.counts
-
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        """Forward and backward over one pack, in parts where it is larger than the budget. Raises LegalLLMError where
-        not even one window fits into memory.
-        """
-        todo, total = split_pack(inputs['pack'], self.budget), 0.0
-        while todo:
-            before = [None if p.grad is None else p.grad.clone() for p in self.trainable]
-            loss = self._attempt(model, todo[0], num_items_in_batch, last=len(todo) == 1)
-            if loss is not None:
-                total += loss
-                todo.pop(0)
-                continue
-            for p, grad in zip(self.trainable, before):
-                p.grad = grad
-            gc.collect()
-            torch.cuda.empty_cache()
-            self._halve(todo[0])
-            todo = [part for pack in todo for part in split_pack(pack, self.budget)]
-        return total
-
     def _attempt(self, model, part, counts, last) -> torch.Tensor | None:  # loss; None when memory ran out
         sums = self.sums.clone()
         # DDP averages once, behind the last part
@@ -144,45 +90,6 @@ class PackTrainer(Trainer):
                 raise
             self.sums = sums
 
-    def try_longest(self):
-        """Forward and backward over the largest part, for a model in shards, which preflight could not try. Raises
-        LegalLLMError where it does not fit.
-        """
-        part = max((part for pack in self.train_dataset for part in split_pack(pack, self.budget)), key=padded)
-        self.sums = torch.zeros(2, 2, device=self.args.device)
-        with unchanged(self.model):
-            if self._attempt(self.model_wrapped, part, count_kinds(part).to(self.args.device), last=True) is None:
-                raise LegalLLMError(too_long(part))
-
-    def _halve(self, part):
-        size, longest = padded(part), max(map(len, part))
-        budget = max(size // 2, longest)
-        if budget >= size:
-            raise LegalLLMError(
-                f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), "
-                "switch checkpointing on, or load the base model in 4 bits"
-            )
-        said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
-        if sharded() > 1:  # all processes must compute equally many parts
-            raise LegalLLMError(
-                f"{said} of a model in shards: train again with --max-pack-tokens {budget}, into another --out"
-            )
-        self.budget = budget
-        self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
-        if self.args.world_size > 1:  # the other processes wait for this one's gradients
-            raise LegalLLMError(
-                "memory ran out in one of several processes: run the same command again; it goes on from the newest "
-                "checkpoint with smaller parts"
-            )
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        examples = inputs.pop('examples')
-        margins = model(**inputs)
-        losses, kinds = pack_losses(margins, examples, self.accelerator.unwrap_model(model).slope)
-        alone, _ = pack_losses(torch.zeros_like(margins), examples)
-        self.sums += torch.stack([torch.bincount(kinds, x.detach(), minlength=2) for x in (losses, alone)])
-        return weigh(losses, kinds, num_items_in_batch, self.weights) * self.args.world_size
-
     def create_accelerator_and_postprocess(self):
         super().create_accelerator_and_postprocess()
         # what every transformers calls, whatever stands between: 4.46, and 5.0 to 5.2, have no method of their own for
@@ -195,29 +102,11 @@ class PackTrainer(Trainer):
 
         self.accelerator.clip_grad_norm_ = clipped
 
-    # loss: the step's; screen: without the reader; present, absent: the mean of each kind, NaN where there is none;
-    # tokens
-    def means(self) -> dict:
-        "The losses of the step that was just computed, in nats, over all processes."
-        sums = self.accelerator.reduce(self.sums, 'sum').double().cpu()
-        counts = self.counts.double().cpu()
-        weights = torch.tensor([self.weights.absent, self.weights.present], dtype=torch.double)
-        loss, screen = ((sums * weights).sum(1) / (counts * weights).sum().clamp(min=1)).tolist()
-        kinds = (sums[0] / counts).tolist()
-        return dict(present=kinds[PRESENT], absent=kinds[ABSENT], loss=loss, screen=screen, tokens=int(self.tokens))
-
-    # what is saved of the model, and restored: adapter and head, and never the base
-    def save_model(self, output_dir=None, _internal_call=False):
-        save_reader(self.accelerator.unwrap_model(self.model), output_dir, self.args.should_save)
-
     def train(self, resume_from_checkpoint=None, **kwargs):
         "Train, from a checkpoint's weights on where one is given."
         if resume_from_checkpoint:
             load_trained(self.model, resume_from_checkpoint)  # before FSDP divides the model
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-
-    def _load_from_checkpoint(self, *args, **kwargs):
-        pass  # `train` has done it
 
     def _load_rng_state(self, checkpoint):
         with readable_checkpoints():
@@ -258,7 +147,138 @@ class PackTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         self.staged = None
 
-# %% ../nbs/week2_trainer.ipynb #664c31a0
+# %% ../nbs/week2_trainer.ipynb #59a4af5c
+# looked up each time: FSDP replaces them
+@patch(as_prop=True)
+def trainable(self: PackTrainer):
+    return [p for p in self.model.parameters() if p.requires_grad]
+
+# %% ../nbs/week2_trainer.ipynb #9bff2cd0
+@patch
+def create_optimizer(self: PackTrainer, model=None):  # transformers 4.46 does not name the model
+    named = [(n, p) for n, p in (model or self.model).named_parameters() if p.requires_grad]
+    head = [p for n, p in named if n in ('head.weight', 'head.bias')]
+    rest = [p for _, p in named if not any(p is h for h in head)]
+    self.optimizer = torch.optim.AdamW(
+        [dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.0
+    )
+    return self.optimizer
+
+# %% ../nbs/week2_trainer.ipynb #f21912bd
+@patch
+def _get_train_sampler(self: PackTrainer, *args, **kwargs):
+    return torch.utils.data.SequentialSampler(self.train_dataset)
+
+# %% ../nbs/week2_trainer.ipynb #ef9b970f
+@patch
+def floating_point_ops(self: PackTrainer, inputs):
+    return 0  # the Trainer's estimate knows no packs
+
+# %% ../nbs/week2_trainer.ipynb #0c39b87b
+@patch
+def get_batch_samples(
+    self: PackTrainer, epoch_iterator, num_batches, device=None
+):  # transformers 4.46 does not name the device
+    batches = list(itertools.islice(epoch_iterator, num_batches))
+    examples = [e for b in batches for e in b['pack']]
+    counts = torch.cat([count_kinds(examples), torch.tensor([float(sum(map(len, examples)))])]).to(self.args.device)
+    self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([2, 1])
+    # [reader, screen alone] x kind: sums of losses in this step
+    self.sums = torch.zeros(2, 2, device=self.args.device)
+    return batches, self.counts
+
+# %% ../nbs/week2_trainer.ipynb #fe9bbe9f
+@patch
+def training_step(self: PackTrainer, model, inputs, num_items_in_batch=None):
+    """Forward and backward over one pack, in parts where it is larger than the budget. Raises LegalLLMError where
+    not even one window fits into memory.
+    """
+    todo, total = split_pack(inputs['pack'], self.budget), 0.0
+    while todo:
+        before = [None if p.grad is None else p.grad.clone() for p in self.trainable]
+        loss = self._attempt(model, todo[0], num_items_in_batch, last=len(todo) == 1)
+        if loss is not None:
+            total += loss
+            todo.pop(0)
+            continue
+        for p, grad in zip(self.trainable, before):
+            p.grad = grad
+        gc.collect()
+        torch.cuda.empty_cache()
+        self._halve(todo[0])
+        todo = [part for pack in todo for part in split_pack(pack, self.budget)]
+    return total
+
+# %% ../nbs/week2_trainer.ipynb #b840891d
+@patch
+def try_longest(self: PackTrainer):
+    """Forward and backward over the largest part, for a model in shards, which preflight could not try. Raises
+    LegalLLMError where it does not fit.
+    """
+    part = max((part for pack in self.train_dataset for part in split_pack(pack, self.budget)), key=padded)
+    self.sums = torch.zeros(2, 2, device=self.args.device)
+    with unchanged(self.model):
+        if self._attempt(self.model_wrapped, part, count_kinds(part).to(self.args.device), last=True) is None:
+            raise LegalLLMError(too_long(part))
+
+# %% ../nbs/week2_trainer.ipynb #a7776f17
+@patch
+def _halve(self: PackTrainer, part):
+    size, longest = padded(part), max(map(len, part))
+    budget = max(size // 2, longest)
+    if budget >= size:
+        raise LegalLLMError(
+            f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), "
+            "switch checkpointing on, or load the base model in 4 bits"
+        )
+    said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
+    if sharded() > 1:  # all processes must compute equally many parts
+        raise LegalLLMError(
+            f"{said} of a model in shards: train again with --max-pack-tokens {budget}, into another --out"
+        )
+    self.budget = budget
+    self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
+    if self.args.world_size > 1:  # the other processes wait for this one's gradients
+        raise LegalLLMError(
+            "memory ran out in one of several processes: run the same command again; it goes on from the newest "
+            "checkpoint with smaller parts"
+        )
+
+# %% ../nbs/week2_trainer.ipynb #974393e7
+@patch
+def compute_loss(self: PackTrainer, model, inputs, return_outputs=False, num_items_in_batch=None):
+    examples = inputs.pop('examples')
+    margins = model(**inputs)
+    losses, kinds = pack_losses(margins, examples, self.accelerator.unwrap_model(model).slope)
+    alone, _ = pack_losses(torch.zeros_like(margins), examples)
+    self.sums += torch.stack([torch.bincount(kinds, x.detach(), minlength=2) for x in (losses, alone)])
+    return weigh(losses, kinds, num_items_in_batch, self.weights) * self.args.world_size
+
+# %% ../nbs/week2_trainer.ipynb #b66ba18f
+# loss: the step's; screen: without the reader; present, absent: the mean of each kind, NaN where there is none;
+# tokens
+@patch
+def means(self: PackTrainer) -> dict:
+    "The losses of the step that was just computed, in nats, over all processes."
+    sums = self.accelerator.reduce(self.sums, 'sum').double().cpu()
+    counts = self.counts.double().cpu()
+    weights = torch.tensor([self.weights.absent, self.weights.present], dtype=torch.double)
+    loss, screen = ((sums * weights).sum(1) / (counts * weights).sum().clamp(min=1)).tolist()
+    kinds = (sums[0] / counts).tolist()
+    return dict(present=kinds[PRESENT], absent=kinds[ABSENT], loss=loss, screen=screen, tokens=int(self.tokens))
+
+# %% ../nbs/week2_trainer.ipynb #f180bdcf
+# what is saved of the model, and restored: adapter and head, and never the base
+@patch
+def save_model(self: PackTrainer, output_dir=None, _internal_call=False):
+    save_reader(self.accelerator.unwrap_model(self.model), output_dir, self.args.should_save)
+
+# %% ../nbs/week2_trainer.ipynb #04f766f5
+@patch
+def _load_from_checkpoint(self: PackTrainer, *args, **kwargs):
+    pass  # `train` has done it
+
+# %% ../nbs/week2_trainer.ipynb #f1f99f75
 def _no_shards_of_the_model():
     return (
         mock.patch('transformers.trainer.save_fsdp_model', lambda *args, **kwargs: None)
@@ -266,7 +286,7 @@ def _no_shards_of_the_model():
         else contextlib.nullcontext()
     )
 
-
+# %% ../nbs/week2_trainer.ipynb #d13cde72
 def load_trained(
     reader: Reader,
     folder,  # that `save_reader` wrote, from a reader with such an adapter
@@ -321,7 +341,7 @@ def score_examples(
     }
     return dict(dev_score=ap - alone, dev_ap=ap, screen_ap=alone, dev_loss=float(losses.mean()), **by_kind)
 
-# %% ../nbs/week2_trainer.ipynb #008bb093
+# %% ../nbs/week2_trainer.ipynb #0c9fae85
 class Watch(TrainerCallback):
     "The log, the views, the watchdogs and the dev evaluation."
 
@@ -354,125 +374,147 @@ class Watch(TrainerCallback):
         # on the monotonic clock: the training is to be over then, in any case
         self.deadline, self.out_of_time = None, False
 
-    def agree(self, obj):
-        "What the main process says, in all of them."
-        if self.trainer.args.world_size == 1:
-            return obj
-        said = [obj]
-        torch.distributed.broadcast_object_list(said)
-        return said[0]
+# %% ../nbs/week2_trainer.ipynb #aa42897b
+@patch
+def agree(self: Watch, obj):
+    "What the main process says, in all of them."
+    if self.trainer.args.world_size == 1:
+        return obj
+    said = [obj]
+    torch.distributed.broadcast_object_list(said)
+    return said[0]
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        if self.main:
-            self.log = Log(self.run, state.global_step)
-        lines = self.agree(self.log.lines if self.main else None)
-        for line in lines:
-            for dog in self.dogs:
-                dog(line)
-            if 'dev_score' in line:
-                self._judge(line)
-        for v in self.views:
-            v.begin(state.max_steps, state.global_step, 'training', lines)
-        if sharded() > 1:
-            self.trainer.try_longest()
-        if self.every and not any('dev_score' in line for line in lines):
-            self._look(state.global_step)
-        self.begun = self.last = time.perf_counter()
+# %% ../nbs/week2_trainer.ipynb #98acdb44
+@patch
+def on_train_begin(self: Watch, args, state, control, **kwargs):
+    if self.main:
+        self.log = Log(self.run, state.global_step)
+    lines = self.agree(self.log.lines if self.main else None)
+    for line in lines:
+        for dog in self.dogs:
+            dog(line)
+        if 'dev_score' in line:
+            self._judge(line)
+    for v in self.views:
+        v.begin(state.max_steps, state.global_step, 'training', lines)
+    if sharded() > 1:
+        self.trainer.try_longest()
+    if self.every and not any('dev_score' in line for line in lines):
+        self._look(state.global_step)
+    self.begun = self.last = time.perf_counter()
 
-    def on_step_begin(self, args, state, control, **kwargs):
-        self.step_begun = time.perf_counter()
-        self.rng = random.getstate(), np.random.get_state(), torch.get_rng_state(), torch.cuda.get_rng_state_all()
+# %% ../nbs/week2_trainer.ipynb #6af66ff3
+@patch
+def on_step_begin(self: Watch, args, state, control, **kwargs):
+    self.step_begun = time.perf_counter()
+    self.rng = random.getstate(), np.random.get_state(), torch.get_rng_state(), torch.cuda.get_rng_state_all()
 
-    def on_pre_optimizer_step(self, args, state, control, **kwargs):
-        means, now = self.trainer.means(), time.perf_counter()
-        self.line = dict(
-            step=state.global_step + 1,
-            steps=state.max_steps,
-            **means,
-            grad_norm=float(self.trainer.grad_norm),
-            lr=self.trainer._get_learning_rate(),
-            tokens_per_second=means['tokens'] / (now - self.last),
-            seconds=now - self.begun,
-            memory_gb=_memory_gb(),
-        )
-        self.last = now
-        sentence = self.agree(next((s for dog in self.dogs if (s := dog(self.line))), None))
-        if sentence:
-            self._stop(sentence)
+# %% ../nbs/week2_trainer.ipynb #0d3277be
+@patch
+def on_pre_optimizer_step(self: Watch, args, state, control, **kwargs):
+    means, now = self.trainer.means(), time.perf_counter()
+    self.line = dict(
+        step=state.global_step + 1,
+        steps=state.max_steps,
+        **means,
+        grad_norm=float(self.trainer.grad_norm),
+        lr=self.trainer._get_learning_rate(),
+        tokens_per_second=means['tokens'] / (now - self.last),
+        seconds=now - self.begun,
+        memory_gb=_memory_gb(),
+    )
+    self.last = now
+    sentence = self.agree(next((s for dog in self.dogs if (s := dog(self.line))), None))
+    if sentence:
+        self._stop(sentence)
 
-    def _stop(self, sentence):
-        random.setstate(self.rng[0])
-        np.random.set_state(self.rng[1])
-        torch.set_rng_state(self.rng[2])
-        if self.rng[3]:
-            torch.cuda.set_rng_state_all(self.rng[3])
-        if self.trainer.state.global_step:
-            self.trainer._save_checkpoint(self.trainer.model, None)
-        raise Stopped(self.line['step'], sentence)
+# %% ../nbs/week2_trainer.ipynb #ef38b8bd
+@patch
+def _stop(self: Watch, sentence):
+    random.setstate(self.rng[0])
+    np.random.set_state(self.rng[1])
+    torch.set_rng_state(self.rng[2])
+    if self.rng[3]:
+        torch.cuda.set_rng_state_all(self.rng[3])
+    if self.trainer.state.global_step:
+        self.trainer._save_checkpoint(self.trainer.model, None)
+    raise Stopped(self.line['step'], sentence)
 
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.main:
-            self.log.write(self.line)
-        for v in self.views:
-            v.step(self.line)
-        if self.every and (state.global_step % self.every == 0 or state.global_step == state.max_steps):
-            self._look(state.global_step)
-            if self.patience and self.worse >= self.patience:
-                self.stopped_early = control.should_training_stop = control.should_save = True
-            self.last = time.perf_counter()  # the look is not the training's time
-        if self.deadline and state.global_step < state.max_steps and not control.should_training_stop:
-            lasts = time.perf_counter() - self.step_begun  # one more may last twice as long
-            self.out_of_time = self.agree(time.monotonic() + 2 * lasts > self.deadline)
-            if self.out_of_time:
-                control.should_training_stop = control.should_save = True
-        if control.should_save and self.main:
-            self.log.sync()
-        if state.global_step % 10 == 0:
-            trim_memory()
+# %% ../nbs/week2_trainer.ipynb #0b8ce920
+@patch
+def on_step_end(self: Watch, args, state, control, **kwargs):
+    if self.main:
+        self.log.write(self.line)
+    for v in self.views:
+        v.step(self.line)
+    if self.every and (state.global_step % self.every == 0 or state.global_step == state.max_steps):
+        self._look(state.global_step)
+        if self.patience and self.worse >= self.patience:
+            self.stopped_early = control.should_training_stop = control.should_save = True
+        self.last = time.perf_counter()  # the look is not the training's time
+    if self.deadline and state.global_step < state.max_steps and not control.should_training_stop:
+        lasts = time.perf_counter() - self.step_begun  # one more may last twice as long
+        self.out_of_time = self.agree(time.monotonic() + 2 * lasts > self.deadline)
+        if self.out_of_time:
+            control.should_training_stop = control.should_save = True
+    if control.should_save and self.main:
+        self.log.sync()
+    if state.global_step % 10 == 0:
+        trim_memory()
 
-    def only_look(self):
-        "What is logged where nothing but the head is fitted."
-        if self.main:
-            self.log = Log(self.run, 0)
-        lines = self.agree(self.log.lines if self.main else None)
-        for v in self.views:
-            v.begin(0, 0, 'the frozen model with its head', lines)
-        if self.every and not lines:
-            self._look(0)
+# %% ../nbs/week2_trainer.ipynb #16911f61
+@patch
+def only_look(self: Watch):
+    "What is logged where nothing but the head is fitted."
+    if self.main:
+        self.log = Log(self.run, 0)
+    lines = self.agree(self.log.lines if self.main else None)
+    for v in self.views:
+        v.begin(0, 0, 'the frozen model with its head', lines)
+    if self.every and not lines:
+        self._look(0)
 
-    def _look(self, step):
-        line = dict(step=step, **self.agree(self.look()))  # by all processes: a model in shards needs them
-        if sharded() > 1:
-            self.trainer.model.reshard()  # a forward pass without a backward one leaves it whole
-        if self._judge(line):
-            self._keep_best()  # before the log says so: a training may be killed between the two
-        if self.main:
-            self.log.write(line)
-        for v in self.views:
-            v.dev(line)
+# %% ../nbs/week2_trainer.ipynb #c2fad6b9
+@patch
+def _look(self: Watch, step):
+    line = dict(step=step, **self.agree(self.look()))  # by all processes: a model in shards needs them
+    if sharded() > 1:
+        self.trainer.model.reshard()  # a forward pass without a backward one leaves it whole
+    if self._judge(line):
+        self._keep_best()  # before the log says so: a training may be killed between the two
+    if self.main:
+        self.log.write(line)
+    for v in self.views:
+        v.dev(line)
 
-    def _judge(self, line) -> bool:  # whether it is the best so far; of equal scores, the one with the lower loss
-        key = line['dev_score'], -(line.get('dev_loss') or 0.0)
-        better = key[0] is not None and key > self.best[0]
-        if better:
-            self.best, self.worse = (key, line['step']), 0
-        else:
-            self.worse += 1
-        return better
+# %% ../nbs/week2_trainer.ipynb #21a47d52
+@patch
+def _judge(self: Watch, line) -> bool:  # whether it is the best so far; of equal scores, the one with the lower loss
+    key = line['dev_score'], -(line.get('dev_loss') or 0.0)
+    better = key[0] is not None and key > self.best[0]
+    if better:
+        self.best, self.worse = (key, line['step']), 0
+    else:
+        self.worse += 1
+    return better
 
-    def _keep_best(self):
-        staged = self.run / '.saving-best'
-        self.trainer.save_model(staged)
-        if self.main:
-            publish(staged, self.run / 'best')
+# %% ../nbs/week2_trainer.ipynb #2042fa86
+@patch
+def _keep_best(self: Watch):
+    staged = self.run / '.saving-best'
+    self.trainer.save_model(staged)
+    if self.main:
+        publish(staged, self.run / 'best')
 
-    def end(self, message: str):
-        if self.log:
-            self.log.close()
-        for v in self.views:
-            v.end(message)
+# %% ../nbs/week2_trainer.ipynb #6330a522
+@patch
+def end(self: Watch, message: str):
+    if self.log:
+        self.log.close()
+    for v in self.views:
+        v.end(message)
 
-
+# %% ../nbs/week2_trainer.ipynb #9e9c1616
 def _memory_gb() -> float:  # of the GPU at its peak, of the process now; GiB
     return (
         torch.cuda.max_memory_reserved() if torch.cuda.is_available() else psutil.Process().memory_info().rss

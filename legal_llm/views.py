@@ -8,6 +8,8 @@ import html, math, sys, time
 from collections import deque
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from .monitor import COLORS, KINDS, _finite
 
 # %% auto #0
@@ -27,11 +29,11 @@ def series(
         smooth.append(decay * smooth[-1] + (1 - decay) * v if smooth else v)
     return [s for s, _ in found], [v for _, v in found], smooth
 
-# %% ../nbs/week2_views.ipynb #aecef645
+# %% ../nbs/week2_views.ipynb #866ce324
 def _latest(lines: list[dict], key: str):  # smoothed; None where there is no value
     return (series(lines, key)[2] or [None])[-1]
 
-
+# %% ../nbs/week2_views.ipynb #ee174273
 def seconds_left(
     lines: list[dict],  # the lines of steps so far
 ) -> float | None:  # None before the second step of this process
@@ -53,11 +55,11 @@ def clock(seconds: float) -> str:  # '45 s', '12 min', '3 h 05 min'
     minutes = round(seconds / 60)
     return f'{minutes} min' if minutes < 60 else f'{minutes // 60} h {minutes % 60:02} min'
 
-# %% ../nbs/week2_views.ipynb #11b64186
+# %% ../nbs/week2_views.ipynb #1e833c94
 def _short(value, form: str) -> str:  # a dash where there is no value
     return format(value, form) if _finite(value) else '–'
 
-
+# %% ../nbs/week2_views.ipynb #3a8c5f71
 def _told(lines: list[dict]) -> str:
     "The state of a training in one line of text."
     last, left = lines[-1], seconds_left(lines)
@@ -70,7 +72,7 @@ def _told(lines: list[dict]) -> str:
     ]
     return ' · '.join(parts + ([f'{clock(left)} left'] if left is not None else []))
 
-# %% ../nbs/week2_views.ipynb #4ea64285
+# %% ../nbs/week2_views.ipynb #2e39f26a
 def _told_dev(line: dict) -> str:
     "A dev evaluation in one line of text."
     named = dict(dev_ap='average precision', screen_ap='screen alone', dev_score='gain', dev_loss='loss')
@@ -78,7 +80,7 @@ def _told_dev(line: dict) -> str:
         f'{name} {line[k]:.3f}' for k, name in named.items() if _finite(line.get(k))
     )
 
-
+# %% ../nbs/week2_views.ipynb #d2ee3007
 class TerminalView:
     "Plain lines, for a terminal or the log file of a job; a progress bar where the output is a terminal."
 
@@ -89,53 +91,63 @@ class TerminalView:
     ):
         self.every, self.file, self.bar = every, file, None
 
-    def begin(
-        self,
-        steps: int,  # in all
-        step: int = 0,  # done already
-        title: str = 'training',
-        lines=(),  # the log of the steps done already
-    ):
-        self.file = self.file or sys.stdout
-        self.lines, self.shown = deque((l for l in lines if 'loss' in l), maxlen=200), -math.inf
-        if self.file.isatty():
-            from tqdm import tqdm
+# %% ../nbs/week2_views.ipynb #78ca6c42
+@patch
+def begin(
+    self: TerminalView,
+    steps: int,  # in all
+    step: int = 0,  # done already
+    title: str = 'training',
+    lines=(),  # the log of the steps done already
+):
+    self.file = self.file or sys.stdout
+    self.lines, self.shown = deque((l for l in lines if 'loss' in l), maxlen=200), -math.inf
+    if self.file.isatty():
+        from tqdm import tqdm
 
-            self.bar = tqdm(
-                total=steps, initial=step, desc=title, unit='step', file=self.file, mininterval=0.5, dynamic_ncols=True
-            )
-        else:
-            self.note(f'{title}: {steps - step:,} of {steps:,} steps to do')
+        self.bar = tqdm(
+            total=steps, initial=step, desc=title, unit='step', file=self.file, mininterval=0.5, dynamic_ncols=True
+        )
+    else:
+        self.note(f'{title}: {steps - step:,} of {steps:,} steps to do')
 
-    def step(self, line: dict):
-        self.lines.append(line)
-        if self.bar is not None:
-            self.bar.update()
-            due = self.every / 10
-        else:
-            due = self.every
-        if time.monotonic() - self.shown < due and line['step'] < line['steps']:
-            return
-        self.shown = time.monotonic()
-        if self.bar is None:
-            self.note(_told(self.lines))
-        else:
-            self.bar.set_postfix_str(_told(self.lines).split(' · ', 1)[1], refresh=False)
+# %% ../nbs/week2_views.ipynb #385a120b
+@patch
+def step(self: TerminalView, line: dict):
+    self.lines.append(line)
+    if self.bar is not None:
+        self.bar.update()
+        due = self.every / 10
+    else:
+        due = self.every
+    if time.monotonic() - self.shown < due and line['step'] < line['steps']:
+        return
+    self.shown = time.monotonic()
+    if self.bar is None:
+        self.note(_told(self.lines))
+    else:
+        self.bar.set_postfix_str(_told(self.lines).split(' · ', 1)[1], refresh=False)
 
-    def dev(self, line: dict):
-        self.note(_told_dev(line))
+# %% ../nbs/week2_views.ipynb #eec5bc27
+@patch
+def dev(self: TerminalView, line: dict):
+    self.note(_told_dev(line))
 
-    def note(self, text: str):
-        if self.bar is None:
-            print(text, file=self.file, flush=True)
-        else:
-            self.bar.write(text, file=self.file)
+# %% ../nbs/week2_views.ipynb #1f27793c
+@patch
+def note(self: TerminalView, text: str):
+    if self.bar is None:
+        print(text, file=self.file, flush=True)
+    else:
+        self.bar.write(text, file=self.file)
 
-    def end(self, message: str = 'done'):
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-        self.note(message)
+# %% ../nbs/week2_views.ipynb #8b14984b
+@patch
+def end(self: TerminalView, message: str = 'done'):
+    if self.bar is not None:
+        self.bar.close()
+        self.bar = None
+    self.note(message)
 
 # %% ../nbs/week2_views.ipynb #f0375564
 def _polyline(
@@ -215,7 +227,7 @@ def _draw_tile(
         f'style="opacity:.7;font-size:11px">{name}</div><b>{value}</b>{spark}</div>'
     )
 
-# %% ../nbs/week2_views.ipynb #6b168d7f
+# %% ../nbs/week2_views.ipynb #9628887f
 class NotebookView:
     "Curves and numbers in one display of a notebook, drawn again in its place."
 
@@ -225,90 +237,106 @@ class NotebookView:
     ):
         self.every = every
 
-    def begin(self, steps: int, step: int = 0, title: str = 'training', lines=()):
-        from IPython.display import display
+# %% ../nbs/week2_views.ipynb #e0c869f9
+@patch
+def begin(self: NotebookView, steps: int, step: int = 0, title: str = 'training', lines=()):
+    from IPython.display import display
 
-        self.steps, self.title, self.lines, self.message, self.ended, self.due = (
-            steps,
-            title,
-            list(lines),
-            '',
-            False,
-            time.monotonic() + self.every,
-        )
-        self.handle = display(self._bundle(), raw=True, display_id=True)
+    self.steps, self.title, self.lines, self.message, self.ended, self.due = (
+        steps,
+        title,
+        list(lines),
+        '',
+        False,
+        time.monotonic() + self.every,
+    )
+    self.handle = display(self._bundle(), raw=True, display_id=True)
 
-    def step(self, line: dict):
-        self.lines.append(line)
-        if time.monotonic() >= self.due:
-            self._draw()
-
-    def dev(self, line: dict):
-        self.lines.append(line)
+# %% ../nbs/week2_views.ipynb #6860c26e
+@patch
+def step(self: NotebookView, line: dict):
+    self.lines.append(line)
+    if time.monotonic() >= self.due:
         self._draw()
 
-    def note(self, text: str):
-        self.message = text
-        self._draw()
+# %% ../nbs/week2_views.ipynb #e310cec5
+@patch
+def dev(self: NotebookView, line: dict):
+    self.lines.append(line)
+    self._draw()
 
-    def end(self, message: str = 'done'):
-        self.message, self.ended = message, True
-        self._draw()
+# %% ../nbs/week2_views.ipynb #a2b79aa9
+@patch
+def note(self: NotebookView, text: str):
+    self.message = text
+    self._draw()
 
-    def _draw(self):
-        start = time.monotonic()
-        self.handle.update(self._bundle(), raw=True)
-        now = time.monotonic()
-        # long trainings take longer to draw: two percent of the time, at most
-        self.due = now + max(self.every, 50 * (now - start))
+# %% ../nbs/week2_views.ipynb #2716e233
+@patch
+def end(self: NotebookView, message: str = 'done'):
+    self.message, self.ended = message, True
+    self._draw()
 
-    def _bundle(self):  # text for viewers that show no HTML
-        taken = [l for l in self.lines if 'loss' in l]
-        return {
-            'text/html': self._html(taken),
-            'text/plain': '\n'.join([self.title, *([_told(taken)] if taken else []), self.message]).strip(),
-        }
+# %% ../nbs/week2_views.ipynb #d6d59f4a
+@patch
+def _draw(self: NotebookView):
+    start = time.monotonic()
+    self.handle.update(self._bundle(), raw=True)
+    now = time.monotonic()
+    # long trainings take longer to draw: two percent of the time, at most
+    self.due = now + max(self.every, 50 * (now - start))
 
-    def _html(self, taken) -> str:
-        last, left = taken[-1] if taken else {}, seconds_left(taken) if taken else None
-        done = last.get('step', 0)
-        if self.ended:
-            state = clock(last['seconds']) if last else ''
-        else:
-            state = f'{clock(left)} left' if left is not None else ''
-        kinds = [
-            f'<span style="color:{COLORS[k]}">●</span> {name} <b>{_short(_latest(taken, k), ".3f")}</b>'
-            for k, name in KINDS.items()
-        ]
-        if len(self.lines) > len(taken):
-            kinds.append('○ the same on dev')
+# %% ../nbs/week2_views.ipynb #b5af8fee
+@patch
+def _bundle(self: NotebookView):  # text for viewers that show no HTML
+    taken = [l for l in self.lines if 'loss' in l]
+    return {
+        'text/html': self._html(taken),
+        'text/plain': '\n'.join([self.title, *([_told(taken)] if taken else []), self.message]).strip(),
+    }
 
-        def course(key):
-            s, v, smooth = series(self.lines, key)
-            return list(zip(s, v if key in ('dev_score', 'lr') else smooth))
+# %% ../nbs/week2_views.ipynb #a54fb0d8
+@patch
+def _html(self: NotebookView, taken) -> str:
+    last, left = taken[-1] if taken else {}, seconds_left(taken) if taken else None
+    done = last.get('step', 0)
+    if self.ended:
+        state = clock(last['seconds']) if last else ''
+    else:
+        state = f'{clock(left)} left' if left is not None else ''
+    kinds = [
+        f'<span style="color:{COLORS[k]}">●</span> {name} <b>{_short(_latest(taken, k), ".3f")}</b>'
+        for k, name in KINDS.items()
+    ]
+    if len(self.lines) > len(taken):
+        kinds.append('○ the same on dev')
 
-        scores = course('dev_score')
-        tiles = [
-            _draw_tile('gain on dev', _short(scores[-1][1] if scores else None, '.3f'), scores, self.steps),
-            _draw_tile('learning rate', _short(last.get('lr'), '.2g'), course('lr'), self.steps),
-            _draw_tile(
-                'tokens/s', _short(_latest(taken, 'tokens_per_second'), ',.0f'), course('tokens_per_second'), self.steps
-            ),
-            _draw_tile('gradient norm', _short(_latest(taken, 'grad_norm'), '.2f'), course('grad_norm'), self.steps),
-            _draw_tile('peak memory', f"{_short(last.get('memory_gb'), '.1f')} GB"),
-        ]
-        return (
-            '<div style="max-width:720px;font:13px/1.5 system-ui,sans-serif"><div '
-            f'style="display:flex;justify-content:space-between"><b>{html.escape(self.title)}</b>'
-            f'<span>step {done:,} of {self.steps:,}{" · " * bool(state)}{state}</span></div>'
-            '<div style="height:5px;margin:3px 0 6px;border-radius:3px;background:rgba(128,128,128,.25)">'
-            f'<div style="width:{100 * done / max(self.steps, 1):.1f}%;height:100%;border-radius:3px;'
-            'background:#3b82f6"></div></div>'
-            '<div style="display:flex;flex-wrap:wrap;gap:2px '
-            f'16px">{"".join(f"<span>{k}</span>" for k in kinds)}</div>{_draw_losses(self.lines, self.steps)}'
-            f'<div style="display:flex;flex-wrap:wrap;gap:6px 20px">{"".join(tiles)}</div><div '
-            f'style="margin-top:6px">{html.escape(self.message)}</div></div>'
-        )
+    def course(key):
+        s, v, smooth = series(self.lines, key)
+        return list(zip(s, v if key in ('dev_score', 'lr') else smooth))
+
+    scores = course('dev_score')
+    tiles = [
+        _draw_tile('gain on dev', _short(scores[-1][1] if scores else None, '.3f'), scores, self.steps),
+        _draw_tile('learning rate', _short(last.get('lr'), '.2g'), course('lr'), self.steps),
+        _draw_tile(
+            'tokens/s', _short(_latest(taken, 'tokens_per_second'), ',.0f'), course('tokens_per_second'), self.steps
+        ),
+        _draw_tile('gradient norm', _short(_latest(taken, 'grad_norm'), '.2f'), course('grad_norm'), self.steps),
+        _draw_tile('peak memory', f"{_short(last.get('memory_gb'), '.1f')} GB"),
+    ]
+    return (
+        '<div style="max-width:720px;font:13px/1.5 system-ui,sans-serif"><div '
+        f'style="display:flex;justify-content:space-between"><b>{html.escape(self.title)}</b>'
+        f'<span>step {done:,} of {self.steps:,}{" · " * bool(state)}{state}</span></div>'
+        '<div style="height:5px;margin:3px 0 6px;border-radius:3px;background:rgba(128,128,128,.25)">'
+        f'<div style="width:{100 * done / max(self.steps, 1):.1f}%;height:100%;border-radius:3px;'
+        'background:#3b82f6"></div></div>'
+        '<div style="display:flex;flex-wrap:wrap;gap:2px '
+        f'16px">{"".join(f"<span>{k}</span>" for k in kinds)}</div>{_draw_losses(self.lines, self.steps)}'
+        f'<div style="display:flex;flex-wrap:wrap;gap:6px 20px">{"".join(tiles)}</div><div '
+        f'style="margin-top:6px">{html.escape(self.message)}</div></div>'
+    )
 
 # %% ../nbs/week2_views.ipynb #9d973296
 def in_notebook() -> bool:
@@ -322,7 +350,7 @@ def view_for():  # a NotebookView or a TerminalView
     "The view that suits this process."
     return NotebookView() if in_notebook() else TerminalView()
 
-# %% ../nbs/week2_views.ipynb #9ae1d474
+# %% ../nbs/week2_views.ipynb #2784b302
 class TensorBoard:
     "Event files for TensorBoard, where it is installed."
 
@@ -333,49 +361,59 @@ class TensorBoard:
     ):
         self.folder, self.say, self.writer = Path(run) / 'tensorboard', say, None
 
-    def begin(self, steps: int, step: int = 0, title: str = 'training', lines=()):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
+# %% ../nbs/week2_views.ipynb #8127136f
+@patch
+def begin(self: TensorBoard, steps: int, step: int = 0, title: str = 'training', lines=()):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
-        except ImportError:
-            self.say('no files for TensorBoard are written: it is not installed (pip install tensorboard)')
-        # it loads TensorFlow, where that is installed; a training is worth more
-        except Exception as e:
-            self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})')
+        self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
+    except ImportError:
+        self.say('no files for TensorBoard are written: it is not installed (pip install tensorboard)')
+    # it loads TensorFlow, where that is installed; a training is worth more
+    except Exception as e:
+        self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})')
 
-    def step(self, line: dict):
-        groups = dict(
-            loss='train',
-            screen='train',
-            grad_norm='train',
-            lr='train',
-            tokens_per_second='machine',
-            memory_gb='machine',
-            **{k: 'loss' for k in KINDS},
-        )
-        if self.writer:
-            self._add({f'{groups[k]}/{k}': v for k, v in line.items() if k in groups}, line['step'])
+# %% ../nbs/week2_views.ipynb #09bd898f
+@patch
+def step(self: TensorBoard, line: dict):
+    groups = dict(
+        loss='train',
+        screen='train',
+        grad_norm='train',
+        lr='train',
+        tokens_per_second='machine',
+        memory_gb='machine',
+        **{k: 'loss' for k in KINDS},
+    )
+    if self.writer:
+        self._add({f'{groups[k]}/{k}': v for k, v in line.items() if k in groups}, line['step'])
 
-    def dev(self, line: dict):
-        if self.writer:
-            self._add(
-                {f"dev/{k.removeprefix('dev_')}": v for k, v in line.items() if k.startswith('dev_')}, line['step']
-            )
-            self.writer.flush()
+# %% ../nbs/week2_views.ipynb #04ea9ded
+@patch
+def dev(self: TensorBoard, line: dict):
+    if self.writer:
+        self._add({f"dev/{k.removeprefix('dev_')}": v for k, v in line.items() if k.startswith('dev_')}, line['step'])
+        self.writer.flush()
 
-    def _add(self, values, step):
-        for k, v in values.items():
-            if _finite(v):
-                self.writer.add_scalar(k, v, step)
+# %% ../nbs/week2_views.ipynb #dcd054f4
+@patch
+def _add(self: TensorBoard, values, step):
+    for k, v in values.items():
+        if _finite(v):
+            self.writer.add_scalar(k, v, step)
 
-    def note(self, text: str):
-        pass
+# %% ../nbs/week2_views.ipynb #68473206
+@patch
+def note(self: TensorBoard, text: str):
+    pass
 
-    def end(self, message: str = 'done'):
-        if self.writer:
-            self.writer.close()
-            self.writer = None
+# %% ../nbs/week2_views.ipynb #6d4a90e9
+@patch
+def end(self: TensorBoard, message: str = 'done'):
+    if self.writer:
+        self.writer.close()
+        self.writer = None
 
 # %% ../nbs/week2_views.ipynb #b130340c
 def plot_run(

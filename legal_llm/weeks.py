@@ -45,12 +45,13 @@ def week1_data(
 def week2_run(
     data: DataSet,
     here: Environment | None = None,  # None: auto-detected
+    name: str = 'week2',  # of the run
     **settings,  # as for `week2_settings`, where it is trained now
 ) -> Run:
     """The run of week 2: what this session or an earlier one has trained, else trained now. Raises LegalLLMError where
     it was trained on other data.
     """
-    out = restore_run('week2', here)
+    out = restore_run(name, here)
     if (out / 'record.json').exists():
         run = open_run(out)
         if run.record['data'] != data.info['fingerprint']:

@@ -15,12 +15,12 @@ from .files import LegalLLMError
 # %% auto #0
 __all__ = ['encode_sentences', 'Window', 'start_token', 'cut_windows', 'Example', 'in_doubt', 'make_examples']
 
-# %% ../nbs/week1_windows.ipynb #f88c9aeb
+# %% ../nbs/week1_windows.ipynb #68316300
 # runs of white space as one line break, where a blank line is among them, or one space
 def _collapse(text: str) -> str:
     return re.sub(r'\s+', lambda m: '\n' if m[0].count('\n') > 1 else ' ', text.encode('utf-8', 'replace').decode())
 
-
+# %% ../nbs/week1_windows.ipynb #03865e80
 def _encode(tokenizer, texts: list[str]) -> list[list[int]]:  # what looks like a special token is text
     return (
         tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)['input_ids']
@@ -28,7 +28,7 @@ def _encode(tokenizer, texts: list[str]) -> list[list[int]]:  # what looks like 
         else []
     )
 
-
+# %% ../nbs/week1_windows.ipynb #5565d2ef
 def encode_sentences(
     text: str,  # a contract
     sentences: np.ndarray,  # [sentences, 2]: first character of each, and one past its last

@@ -33,7 +33,7 @@ DATE = re.compile(
     re.I,
 )
 
-# %% ../nbs/week1_words.ipynb #4083c57f
+# %% ../nbs/week1_words.ipynb #cbe719b5
 _KIND = (
     r'(?i:agreements?|contract|amendment|addendum|lease|license|plan|guaranty|undertaking|memorandum of understanding)'
 )
@@ -45,7 +45,7 @@ _BEFORE = re.compile(
     re.I | re.S,
 )
 
-
+# %% ../nbs/week1_words.ipynb #47e8c3de
 def _title(sentence: str) -> tuple[int, int] | None:
     for m in TITLE.finditer(sentence):
         start = m.start() + _BEFORE.match(m[0]).end()
@@ -53,11 +53,11 @@ def _title(sentence: str) -> tuple[int, int] | None:
             return start, m.end()  # "Agreement" alone is no title
     return None
 
-# %% ../nbs/week1_words.ipynb #b479d625
+# %% ../nbs/week1_words.ipynb #9b96d170
 _CLAUSE = re.compile(r'\b(?:shall|will|means?|term)\b', re.I)
 _OPENING = re.compile(r'\b(?:between|among)\b', re.I)
 
-
+# %% ../nbs/week1_words.ipynb #9a492f7a
 def _date(sentence: str, effective: bool) -> tuple[int, int] | None:
     found = list(DATE.finditer(sentence))
     if effective:

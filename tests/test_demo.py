@@ -900,3 +900,28 @@ def test_ports_that_are_none(tmp_path):
     for port in (0, -1, 65536):
         with pytest.raises(LegalLLMError, match='give a number from 1 to 65535'):
             launch_demo(port=port)
+
+
+@browser_test
+def test_a_sample_review_is_open_when_the_page_is(cache, chromium):
+    "Nothing to wait for: it is there, it can be searched and its threshold moved, and a text of one's own replaces it"
+    extractor = Written()
+    demo = make_demo(extractor, example_contracts(), MODEL, opened=extractor.extract(WRITTEN.text, WRITTEN.title))
+    demo.launch(share=False, quiet=True, prevent_thread_lock=True, inline=False, **launch_options())
+    page = chromium.new_page(viewport=dict(width=1280, height=900), reduced_motion='reduce')
+    try:
+        page.set_default_timeout(30_000)
+        page.goto(demo.local_url)
+        page.wait_for_selector('.ll-contract mark')
+        assert marks(page) == expected() and page.input_value('#ll-text textarea') == WRITTEN.text
+        assert 'An invented contract' in page.inner_text('#ll-text') and extractor.calls == 1
+        before = len(marks(page))
+        slide(page, 0.8)
+        page.wait_for_function(f'document.querySelectorAll(".ll-contract mark").length < {before}')
+        page.fill('#ll-text textarea', PASTED)
+        start(page)
+        assert page.eval_on_selector('.ll-contract', 'e => e.textContent').split() == PASTED.split()
+        assert extractor.calls == 2
+    finally:
+        page.close()
+        demo.close(verbose=False)

@@ -12,7 +12,6 @@ import sys
 
 import pytest
 
-from legal_llm import monitor
 from legal_llm.files import LegalLLMError
 from legal_llm.monitor import KINDS, Divergence, Log, NoLearning, NonFinite, Slow, Stopped, read_log
 from legal_llm.views import NotebookView, TensorBoard, TerminalView, plot_run, seconds_left, view_for
@@ -312,7 +311,7 @@ def test_notebook_view_is_one_small_display(displayed):
 
 def test_notebook_view_is_drawn_in_time(displayed, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(monitor.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(views.time, 'monotonic', lambda: now[0])
     view = NotebookView(every=2)
     view.begin(100)
     for line in course(100):

@@ -105,14 +105,14 @@ def test_a_stale_or_edited_module_is_found(tmp_path, root, monkeypatch):
 
 
 def test_what_the_field_guide_names_must_be_there():
-    entry = '### 1.1 It fails\n**Why.** So.\n\n**Where.** `doctor`, `tests/test_env.py::test_doctor`.\n'
+    entry = '### 1.1 It fails\n**Why.** So.\n\n**Where.** `doctor`, `tests/test_doctor.py::test_doctor`.\n'
     assert check.check_guide(entry) == []
     wrong = (
         entry.replace('`doctor`', '`docter`').replace('::test_doctor', '::test_docter')
         + '\n### 1.2 It fails\n**Where.** `doctor`.'
     )
     assert check.check_guide(wrong) == [
-        '1.1 names tests/test_env.py::test_docter, which is not there',
+        '1.1 names tests/test_doctor.py::test_docter, which is not there',
         '1.1 names docter, which nothing exports',
         '1.2 names no test',
     ]

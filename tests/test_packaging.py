@@ -132,7 +132,7 @@ def test_the_first_cell_of_a_week_installs_the_library(built, tmp_path):
     venv.create(tmp_path / 'session', with_pip=True)
     cell = badges.install_cell().replace('/kaggle/input', str(inputs.parent))
     cell += (
-        '\nimport importlib.metadata as m\nprint(ready.__module__, sorted(d.name for d in m.distributions() if '
+        '\nimport importlib.metadata as m\nprint(setup_session.__module__, sorted(d.name for d in m.distributions() if '
         'd.name not in ("pip", "setuptools", "wheel")))'
     )
     for variables in ({}, {'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': ''}):

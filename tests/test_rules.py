@@ -54,7 +54,7 @@ def test_shape_and_adapter_are_those_of_the_real_model():
     assert shape.adapter(16) == sum(p.numel() for p in add_lora(model).parameters() if p.requires_grad)
 
 
-TABLE = [  # machine, shape, dtype, four_bit, budget, checkpointing
+TABLE = [  # machine, shape, dtype, load_in_4bit, max_pack_tokens, gradient_checkpointing
     ('t4', SMALL, 'float16', False, 4096, False),
     ('t4', ONE, 'float16', False, 4096, False),
     ('t4', THREE, 'float16', True, 4096, True),
@@ -146,12 +146,12 @@ REFUSED = [
     (
         on('t4', EIGHT, shards=2),
         {'load_in_4bit': True},
-        'cannot be shared over processes .FSDP.: leave four_bit out, .* --gpus 2',
+        'cannot be shared over processes .FSDP.: leave load_in_4bit out, .* --gpus 2',
     ),
     (on('t4'), {'checkpoint': True}, "did you mean 'checkpointing'"),
-    (on('t4'), {'xyzzy': True}, 'there are dtype, four_bit'),
+    (on('t4'), {'xyzzy': True}, 'there are dtype, load_in_4bit'),
     (on('t4'), {'dtype': 'half'}, 'choose float32, float16, bfloat16'),
-    (on('t4'), {'load_in_4bit': 'yes'}, "four_bit='yes'"),
+    (on('t4'), {'load_in_4bit': 'yes'}, "load_in_4bit='yes'"),
     (on('t4'), {'max_pack_tokens': 2048.5}, 'no number of tokens'),
 ]
 

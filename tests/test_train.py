@@ -119,14 +119,16 @@ def test_finished_run_is_reused(settings, whole):
 def test_other_settings_are_refused_unless_asked_for(settings, whole, tmp_path):
     half = interrupt(whole, tmp_path / 'half')
     other = replace(settings, learning_rate=1e-4, max_grad_norm=0.5)
-    with pytest.raises(LegalLLMError, match=r'other settings.*lr was 0.001 and is 0.0001.*--change'):
+    with pytest.raises(LegalLLMError, match=r'other settings.*learning_rate was 0.001 and is 0.0001.*--allow-changes'):
         train(other, half, progress=False)
     with pytest.raises(LegalLLMError, match='cannot be resumed with another adapter'):
         train(replace(settings, lora_r=8), half, progress=False, allow_changes=True)
     with pytest.raises(LegalLLMError, match='is finished'):
         train(other, whole.path, progress=False, allow_changes=True)
     changed = train(other, half, progress=False, allow_changes=True)
-    assert changed.record['changes'] == [{'lr': [1e-3, 1e-4], 'clip': [1.0, 0.5]}] and not equal(whole, changed)
+    assert changed.record['changes'] == [{'learning_rate': [1e-3, 1e-4], 'max_grad_norm': [1.0, 0.5]}] and not equal(
+        whole, changed
+    )
     assert [line['lr'] <= 1e-4 for line in changed.log()] == [False, False, True]  # the third step has the new rate
     (tmp_path / 'mine.txt').write_text('mine')
     with pytest.raises(LegalLLMError, match='not empty'):
@@ -614,7 +616,7 @@ def test_options_reach_the_training(settings, tmp_path):
         'float32',
         '--lora-options',
         'use_rslora=true',
-        '--no-checkpointing',
+        '--no-gradient-checkpointing',
         '--probe-windows',
         '8',
         '--max-packs',
@@ -772,6 +774,12 @@ def test_a_training_in_hours_ends_where_it_was_to_end_although_the_speed_has_cha
     assert steps(train(s, tmp_path / 'run', progress=False)) == [1, 2]
 
 
+def from_cuad(path):
+    "A data set of which one could think that it is CUAD"
+    data = open_data(path)
+    return replace(data, info=data.info | dict(source='CUADv1.json'))
+
+
 def test_the_preset_of_a_machine(tiny_data):
     """What a week trains where nothing else is asked for: on every GPU a person may have, in steps that its processes
     can share
@@ -779,15 +787,21 @@ def test_the_preset_of_a_machine(tiny_data):
     chosen = {}
     for gpus in ((), ('T4',), ('T4', 'T4'), ('P100',), ('A100',), ('L4',) * 4, ('GTX',)):
         machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
-        s = week2_settings(open_data(tiny_data), machine)
+        s = week2_settings(from_cuad(tiny_data), machine)
         chosen[' '.join(gpus)] = (preset(machine)[0].name, s.base_model, s.hours, s.gradient_accumulation_steps)
     large = 'llama3.2-3b'
     assert chosen == {
-        '': ('processor', 'smollm2', None, 1), 'T4': ('T4', large, 2.0, 1), 'T4 T4': ('T4 x2', large, 2.0, 2),
+        '': ('processor', 'smollm2', 2.0, 4), 'T4': ('T4', large, 2.0, 1), 'T4 T4': ('T4 x2', large, 2.0, 2),
             'P100': ('P100', large, 3.0, 1),
         'A100': ('A100, H100, L4', large, 1.0, 1), 'L4 L4 L4 L4': ('A100, H100, L4', large, 1.0, 4), 'GTX': (
             'small GPU', 'smollm2', 0.5, 1),
     }  # fmt: skip
+    # the embedded sample is small, and no reason to fetch a large model
+    s = week2_settings(open_data(tiny_data), Hardware('', 4, 30.0, False, [GPUS['T4']] * 2))
+    assert (s.base_model, s.hours, s.max_packs, s.gradient_accumulation_steps) == ('smollm2', None, 32, 2)
+    # the number of layers is the preset's base model's own
+    other = week2_settings(open_data(tiny_data), Hardware('', 4, 30.0, False), base_model='another')
+    assert (s.num_hidden_layers, other.num_hidden_layers) == (20, None)
 
 
 @pytest.mark.parametrize(
@@ -811,7 +825,7 @@ def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, load_in_4bit
     from legal_llm.windows import Example, Window
 
     machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
-    s = week2_settings(open_data(tiny_data), machine)
+    s = week2_settings(from_cuad(tiny_data), machine)
     shape = SHAPES['Llama-3.2-3B' if s.base_model == 'llama3.2-3b' else 'SmolLM2-135M']
     c = choose(HardwareContext(machine, shape, s.window_tokens, s.pack_windows, s.lora_r, '0.50.2'))
     assert (s.base_model, c['load_in_4bit'], c['gradient_checkpointing']) == (base, load_in_4bit, again) and c[

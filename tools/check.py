@@ -119,7 +119,7 @@ def check_light(path: Path) -> list[str]:
         source = ''.join(cell['source'])
         if cell['cell_type'] != 'code' or not (week or 'export' in directives(source)):
             continue
-        found = re.search(r'^\s*(?:import|from)\s+(nbdev|fastcore|execnb)\b', source, re.M)
+        found = re.search(r'^\s*(?:import|from)\s+(nbdev|execnb)\b', source, re.M)
         if found:
             out.append(f'cell {i} imports {found[1]}, which only developers have')
     return out

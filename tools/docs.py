@@ -72,6 +72,7 @@ def readme(text: str) -> str:
     "The home page as README.md: without comments, with links to pages as links to their notebooks"
     text = re.sub(r'<!--.*?-->\s*', '', text, flags=re.S)
     text = re.sub(r'\]\((?:\./)?([\w-]+)\.(?:llms\.md|html|ipynb)(#[\w-]+)?\)', r'](nbs/\1.ipynb\2)', text)
+    text = text.replace('](images/', '](nbs/images/')
     return '<!-- Made from nbs/index.ipynb by `make docs`: edit that notebook. -->\n\n' + text.strip() + '\n'
 
 
