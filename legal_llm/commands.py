@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
-from .files import LegalLLMError, atomic_write, save_json
+from .files import LegalLLMError, atomic_write, save_json, short_hash
 from .platform import cores, limit_threads
 
 # %% auto #0
@@ -349,7 +349,7 @@ def _contracts(source: str, split: str) -> list:
 
 # %% ../nbs/commands.ipynb #c3538046
 def _hash(title: str) -> str:
-    return hashlib.sha256(title.encode()).hexdigest()[:16]
+    return short_hash(title)
 
 # %% ../nbs/commands.ipynb #e51452ed
 def _check_unseen(run, contracts: list):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fastcore.basics import patch
 
 from .categories import CATEGORIES, CATEGORY, _ORDER, Category
-from .files import LegalLLMError
+from .files import LegalLLMError, markdown_table
 
 # %% ../nbs/week1_contracts.ipynb #37a50eb2
 @dataclass(frozen=True)
@@ -261,15 +261,13 @@ class CorpusStats:
 
     def _repr_markdown_(self):
         share = self.positives / self.questions if self.questions else 0
-        rows = [f'| {k} | {n} | {n / max(self.contracts, 1):.0%} | {s} |' for k, (n, s) in self.by_category.items()]
+        rows = [(k, n, f'{n / max(self.contracts, 1):.0%}', s) for k, (n, s) in self.by_category.items()]
         return '\n'.join(
             [
                 f'{self.contracts:,} contracts, {self.characters / 1e6:.1f} million characters, {self.questions:,} '
                 f'questions, {self.positives:,} of them with an answer ({share:.0%}), {self.spans:,} spans',
                 '',
-                '| category | contracts | share | spans |',
-                '| :--- | ---: | ---: | ---: |',
-                *rows,
+                markdown_table(('category', 'contracts', 'share', 'spans'), rows),
             ]
         )
 

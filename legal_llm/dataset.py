@@ -4,7 +4,7 @@
 
 # %% ../nbs/week1_dataset.ipynb #1a396fe5
 from __future__ import annotations
-import hashlib, json, os, re, shutil, tempfile
+import json, os, re, shutil, tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fastcore.basics import patch
 
 from .categories import CATEGORIES, Category
 from .contracts import Contract, corpus_stats
-from .files import LegalLLMError, atomic_write, save_json, short_path
+from .files import LegalLLMError, atomic_write, markdown_table, save_json, short_hash, short_path
 from .labels import are_rows, label_categories, load_labels, load_rows
 from .readers import fingerprint, load_contracts, save_quarantine
 from .screen import Screen, fit_screen, load_screen, save_screen
@@ -247,7 +247,7 @@ def __str__(self: DataSet):
 # %% ../nbs/week1_dataset.ipynb #05071fb4
 @patch
 def _repr_markdown_(self: DataSet):
-    return '\n'.join(['| | |', '|---|---|'] + [f"| {k} | {v} |" for k, v in self.rows()])
+    return markdown_table(('', ''), self.rows(), ())
 
 # %% ../nbs/week1_dataset.ipynb #e1e59a1b
 # raised when sentences, splits or the folder's layout change, so that an older folder is not taken for the same
@@ -270,7 +270,7 @@ def data_fingerprint(contracts, categories, settings):
         [asdict(c) for c in categories],
         kept,
     ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(parts, sort_keys=True))
 
 # %% ../nbs/week1_dataset.ipynb #b2884836
 def write_sentences(contracts, categories, fresh, out) -> dict:  # counts
@@ -343,7 +343,7 @@ def _counts(contracts, categories):
 # %% ../nbs/week1_dataset.ipynb #2b4909ed
 def _split_page(report):
     "The report of a split, with its near-duplicates by name, as Markdown."
-    rows = [f"| {p.a.replace('|', ' ')} | {p.b.replace('|', ' ')} | {p.containment:.2f} |" for p in report.found]
+    rows = [(p.a, p.b, f'{p.containment:.2f}') for p in report.found]
     return '\n'.join(
         [
             '## Train, dev and test',
@@ -359,9 +359,7 @@ def _split_page(report):
                 else 'each is on one side.'
             ),
             '',
-            '| contract | near-duplicate | containment |',
-            '| :--- | :--- | ---: |',
-            *rows,
+            markdown_table(('contract', 'near-duplicate', 'containment'), rows, (2,)),
             '',
         ]
     )

@@ -9,19 +9,12 @@ __all__ = ['ASIDE', 'CHOOSE_GPU', 'WHEELS', 'TRIED', 'Finding', 'Report', 'try_p
            'check_hub', 'doctor', 'setup_session']
 
 # %% ../nbs/doctor.ipynb #d78ae6d0
-import http.client
-import json
-import os
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
+import http.client, json, os, socket, subprocess, sys, urllib.error, urllib.request
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .files import LegalLLMError, free_bytes
+from .files import LegalLLMError, free_bytes, markdown_table
 from .packages import PACKAGES, _within, conflicting, embedded_model, install, profile, versions
 from .platform import Environment, _words, before_torch, environment, hardware, tpu
 
@@ -67,12 +60,8 @@ class Report:
 
     def _repr_markdown_(self) -> str:
         sign = dict(green='🟢', amber='🟡', red='🔴')
-        rows = [f"| {sign[f.status]} | {f.name} | {_cell(f.found)} | {_cell(f.fix)} |" for f in self.findings]
-        return '| | checked | found | what to do |\n|---|---|---|---|\n' + '\n'.join(rows) + f'\n\n**{self.verdict}**'
-
-# %% ../nbs/doctor.ipynb #427dbbe1
-def _cell(text: str) -> str:
-    return text.replace('|', '\\|').replace('\n', ' ')
+        rows = [(sign[f.status], f.name, f.found, f.fix) for f in self.findings]
+        return markdown_table(('', 'checked', 'found', 'what to do'), rows, ()) + f'\n\n**{self.verdict}**'
 
 # %% ../nbs/doctor.ipynb #d6eecfb7
 def try_product(

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week3_extract.ipynb #1e67afdb
 from __future__ import annotations
-import hashlib, json, time
+import json, time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .calibration import Calibration, Scores, load_calibrations
-from .files import LegalLLMError
+from .files import LegalLLMError, short_hash
 from .review import Extraction, Review
 from .screen import Screen, expit, load_screen
 from .sentences import split_sentences
@@ -252,4 +252,4 @@ def run_key(
     folder = _folder(run)
     names = ['screen.npz', 'calibration.json'] + ([] if fast else ['adapter_model.safetensors', 'head.safetensors'])
     parts = [sha256_of(folder / n) if (folder / n).exists() else '' for n in names]
-    return hashlib.sha256(json.dumps([*parts, fast, settings], sort_keys=True).encode()).hexdigest()[:16]
+    return short_hash(json.dumps([*parts, fast, settings], sort_keys=True))

@@ -4,14 +4,14 @@
 
 # %% ../nbs/week3_folder.ipynb #ebb7dd07
 from __future__ import annotations
-import hashlib, json
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastcore.basics import patch
 
-from .files import LegalLLMError, atomic_write, save_json, sha256_of, short_path
+from .files import LegalLLMError, atomic_write, markdown_table, save_json, sha256_of, short_hash, short_path
 from .review import csv_of, rows_of
 
 # %% auto #0
@@ -116,14 +116,7 @@ def __str__(self: FolderReport):
 # %% ../nbs/week3_folder.ipynb #a0235cf1
 @patch
 def _repr_markdown_(self: FolderReport):
-    return '\n'.join(
-        [
-            '| | |',
-            '|---|---|',
-            *(f'| {k} | {v} |' for k, v in self._rows()),
-            *(f'| `{name}` | {why} |' for name, why in self._reasons()),
-        ]
-    )
+    return markdown_table(('', ''), [*self._rows(), *((f'`{name}`', why) for name, why in self._reasons())], ())
 
 # %% ../nbs/week3_folder.ipynb #4d8242d8
 def _left_out(name):
@@ -194,7 +187,7 @@ def _fail(report, name, target, failure, e):
 
 # %% ../nbs/week3_folder.ipynb #2b44e2e8
 def _key(path: Path, model: str) -> str:
-    return hashlib.sha256(f'{model}\0{sha256_of(path)}'.encode()).hexdigest()[:16]
+    return short_hash(f'{model}\0{sha256_of(path)}')
 
 # %% ../nbs/week3_folder.ipynb #c0186dc2
 def _key_of(path: Path) -> str | None:

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week4_merge.ipynb #a5cadc32
 from __future__ import annotations
-import hashlib, json, shutil, time
+import json, shutil, time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from fastcore.basics import patch
 
 from .checkpoints import writing
 from .compat import save_for_both
-from .files import LegalLLMError, save_json
+from .files import LegalLLMError, markdown_table, save_json, short_hash
 from .models import PORTABLE, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
 from .reader import HEAD, Reader, load_head, load_reader, read_windows
 from .rules import ModelShape
@@ -60,7 +60,7 @@ def __str__(self: Merged):
 # %% ../nbs/week4_merge.ipynb #d8a8c3be
 @patch
 def _repr_markdown_(self: Merged):
-    return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {v} |' for k, v in self.rows())])
+    return markdown_table(('', ''), self.rows(), ())
 
 # %% ../nbs/week4_merge.ipynb #5ff47c7c
 # and the screen's log odds of their sentences, [sentences, categories]
@@ -176,9 +176,7 @@ def _scores(run: Run) -> dict | None:
 
 # %% ../nbs/week4_merge.ipynb #e6f1e5d8
 def _passport(run: Run, base: str | None = None, **more) -> dict:
-    seen = run.record.get('seen') or [
-        hashlib.sha256(t.encode()).hexdigest()[:16] for t in run.record.get('titles', {}).get('train', ())
-    ]
+    seen = run.record.get('seen') or [short_hash(t) for t in run.record.get('titles', {}).get('train', ())]
     said = dict(
         portable(run.record),
         scores=_scores(run),

@@ -4,18 +4,7 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-
-import contextlib
-import functools
-import hashlib
-import inspect
-import json
-import logging
-import os
-import re
-import shutil
-import tempfile
-import warnings
+import contextlib, functools, inspect, json, logging, os, re, shutil, tempfile, warnings
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -23,7 +12,7 @@ from pathlib import Path
 
 from .compat import load_model, save_for_both, unpack_gguf
 from .doctor import Finding, unreachable
-from .files import LegalLLMError
+from .files import LegalLLMError, short_hash
 from .platform import Environment, cache_dir, environment, folders_with
 from .rules import choose, hardware_context
 from .sources import offline
@@ -144,7 +133,7 @@ def tokenizer_hash(tokenizer) -> str:  # 16 hex digits
     "What tells one tokenizer from another: its vocabulary, and how it cuts a sentence."
     sentence = 'THIS AGREEMENT (the “Agreement”), dated 12/05/2019,\nby X’s\t§ 7.1'
     said = [sorted(tokenizer.get_vocab().items()), tokenizer(sentence, add_special_tokens=False)['input_ids']]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(said))
 
 # %% ../nbs/week2_models.ipynb #68f30a9f
 def choose_dtype(

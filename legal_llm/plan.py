@@ -11,7 +11,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .checkpoints import checkpoint_gb
-from .files import LegalLLMError, free_bytes, short_path
+from .files import LegalLLMError, free_bytes, markdown_table, short_path
 from .platform import hardware
 from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradients
 from .views import clock
@@ -420,7 +420,7 @@ def __str__(self: Plan):
 # %% ../nbs/week2_plan.ipynb #3b092c84
 @patch
 def _repr_markdown_(self: Plan):
-    return '\n'.join(['| | |', '|---|---|'] + [f'| {name} | {value} |' for name, value in self._rows()])
+    return markdown_table(('', ''), self._rows(), ())
 
 # %% ../nbs/week2_plan.ipynb #826cfaa7
 def make_plan(

@@ -7,20 +7,11 @@ __all__ = ['KAGGLE_GB', 'Environment', 'folders_with', 'environment', 'hours_lef
            'grow_segments', 'before_torch', 'trim_memory', 'set_seed', 'Gpu', 'Hardware', 'hardware', 'tpu']
 
 # %% ../nbs/platform.ipynb #98f6f886
-import ctypes
-import fnmatch
-import importlib.metadata
-import importlib.util
-import math
-import os
-import platform
-import random
-import sys
-import time
+import ctypes, fnmatch, importlib.metadata, importlib.util, math, os, platform, random, sys, time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import LegalLLMError, short_path
+from .files import LegalLLMError, markdown_table, short_path
 
 # %% ../nbs/platform.ipynb #0c2ddcbf
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class Environment:
             ('a session', f'{self.hours:g} hours at most' if self.hours else 'has no limit'),
             ('after the session', self.keeps),
         ]
-        return '| | |\n|---|---|\n' + '\n'.join(f'| {name} | {value} |' for name, value in rows)
+        return markdown_table(('', ''), rows, ())
 
 # %% ../nbs/platform.ipynb #805ee140
 def folders_with(
@@ -322,7 +313,7 @@ class Hardware:
             ('bfloat16 on the processor', 'yes' if self.cpu_bf16 else 'no'),
             ('GPUs', gpus or 'none'),
         ]
-        return '| | |\n|---|---|\n' + '\n'.join(f'| {name} | {value} |' for name, value in rows)
+        return markdown_table(('', ''), rows, ())
 
 # %% ../nbs/platform.ipynb #bb08179b
 def hardware(

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from .categories import CATEGORIES
 from .clauses import _stem, from_csv, from_parquet
 from .contracts import Contract, _absurd_answer, _absurd_contract, _problem, _warn_of_lost_characters
-from .files import LegalLLMError, atomic_write, short_path
+from .files import LegalLLMError, atomic_write, markdown_table, short_path
 from .squad import _found, _ordered, _own_categories, from_squad
 from .text import decode_text
 
@@ -396,8 +396,8 @@ def __str__(self: Quarantine):
 # %% ../nbs/week1_readers.ipynb #267742f2
 @patch
 def _repr_markdown_(self: Quarantine):
-    rows = [f"| {reason.replace('|', chr(92) + '|')} | {n:,} |" for reason, n in self.by_reason.items()]
-    return '\n'.join(['| reason | records |', '| :--- | ---: |', *rows, f'| **all** | {len(self.problems):,} |'])
+    rows = [(reason, f'{n:,}') for reason, n in self.by_reason.items()]
+    return markdown_table(('reason', 'records'), [*rows, ('**all**', f'{len(self.problems):,}')])
 
 # %% ../nbs/week1_readers.ipynb #da6c1914
 def save_quarantine(

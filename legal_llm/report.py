@@ -15,11 +15,11 @@ from .bootstrap import without_nan
 from .calibration import calibration_error, plot_reliability
 from .dataset import DataSet
 from .evaluation import Evaluation, run_with_data
-from .files import LegalLLMError, atomic_write, save_json
+from .files import LegalLLMError, atomic_write, markdown_table, save_json
 from .official import is_among, official_curve, plot_curves
 from .scoring import SYSTEMS, predictions_of
 from .settings import read_record
-from .tables import ScoreTable, markdown_table, official_by_category
+from .tables import ScoreTable, official_by_category
 
 # %% auto #0
 __all__ = ['plot_evaluation', 'by_category', 'plot_categories', 'Errors', 'errors', 'write_report', 'save_evaluation',

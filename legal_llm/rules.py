@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from fastcore.basics import patch
 
-from .files import LegalLLMError
+from .files import LegalLLMError, markdown_table
 from .packages import PACKAGES, versions
 from .platform import Hardware, environment, hardware
 
@@ -441,9 +441,7 @@ def __str__(self: Choices):
 # %% ../nbs/week2_rules.ipynb #f45262b2
 @patch
 def _repr_markdown_(self: Choices):
-    return '\n'.join(
-        ['| setting | | why |', '|---|---|---|'] + [f'| {n} | **{v}** | {why} |' for n, v, why in self._rows()]
-    )
+    return markdown_table(('setting', '', 'why'), [(n, f'**{v}**', why) for n, v, why in self._rows()], ())
 
 # %% ../nbs/week2_rules.ipynb #56393b6a
 def choose(

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_runs.ipynb #3c3d4b59
 from __future__ import annotations
-import hashlib, json, shutil
+import json, shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from fastcore.basics import patch
 
 from .categories import Category
 from .dataset import DataSet, open_data
-from .files import LegalLLMError, sha256_of, short_path
+from .files import LegalLLMError, markdown_table, sha256_of, short_hash, short_path
 from .models import PORTABLE, find_adapter, find_run
 from .monitor import read_log
 from .platform import Environment, environment, folders_with
@@ -46,7 +46,7 @@ def adapter_hash(self: Run) -> str:  # 16 hex digits
     if self.merged:
         return self.record['merged']['adapter']
     files = [f for name in ('adapter_model.safetensors', 'head.safetensors') if (f := self.adapter / name).exists()]
-    return hashlib.sha256(''.join(map(sha256_of, files)).encode()).hexdigest()[:16]
+    return short_hash(*map(sha256_of, files))
 
 # %% ../nbs/week2_runs.ipynb #4adad1bc
 @patch
@@ -93,7 +93,7 @@ def _repr_markdown_(self: Run):
                 + (' (stopped early)' if r['stopped_early'] else ''),
             )
         )
-    return '\n'.join(['| | |', '|---|---|'] + [f'| {k} | {v} |' for k, v in rows])
+    return markdown_table(('', ''), rows, ())
 
 # %% ../nbs/week2_runs.ipynb #7e8cc1fb
 def portable(record: dict) -> dict:

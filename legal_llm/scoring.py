@@ -4,7 +4,7 @@
 
 # %% ../nbs/week3_scoring.ipynb #93f9d0e0
 from __future__ import annotations
-import contextlib, hashlib, json, warnings
+import contextlib, json, warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from .asked import ask_contract
 from .calibration import LEAST, Calibration, Scores, fit_calibration
 from .contracts import Contract, gold_answers
 from .extract import Extractor
-from .files import LegalLLMError, save_json, save_npz, sha256_of
+from .files import LegalLLMError, save_json, save_npz, sha256_of, short_hash
 from .metrics import choose_threshold
 from .models import load_base
 from .review import Review
@@ -80,7 +80,7 @@ def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str
         contract.title,
         contract.text,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(parts))
 
 # %% ../nbs/week3_scoring.ipynb #7e5df345
 def score_contracts(

@@ -4,7 +4,6 @@
 
 # %% ../nbs/week1_sentences.ipynb #812d0107
 from __future__ import annotations
-
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .contracts import Clause, Contract
-from .files import LegalLLMError
+from .files import LegalLLMError, markdown_table
 
 # %% auto #0
 __all__ = ['split_sentences', 'label_sentences', 'SentenceReport', 'report_sentences']
@@ -86,10 +85,9 @@ class SentenceReport:
     rows: list[dict]  # category, spans, inside, matched: shares of the spans
 
     def _repr_markdown_(self):
-        head = ['| category | spans | inside one sentence | best sentence matches |', '| :--- | ---: | ---: | ---: |']
-        return '\n'.join(
-            head + [f"| {r['category']} | {r['spans']:,} | {r['inside']:.0%} | {r['matched']:.0%} |" for r in self.rows]
-        )
+        header = 'category', 'spans', 'inside one sentence', 'best sentence matches'
+        rows = [(r['category'], f"{r['spans']:,}", f"{r['inside']:.0%}", f"{r['matched']:.0%}") for r in self.rows]
+        return markdown_table(header, rows)
 
 # %% ../nbs/week1_sentences.ipynb #81ac6d45
 def report_sentences(

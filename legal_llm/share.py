@@ -14,7 +14,7 @@ import legal_llm
 from .card import _HUB_NAMES, card, check_name, hub_name, licence_of
 from .checkpoints import SEAL, writing
 from .doctor import unreachable
-from .files import LegalLLMError, atomic_write, save_json
+from .files import LegalLLMError, atomic_write, markdown_table, save_json
 from .merge import _megabytes, _take_along, merge
 from .models import BASES, PORTABLE, load_tokenizer
 from .packages import PACKAGES, versions
@@ -79,9 +79,8 @@ def __str__(self: Push):
 # %% ../nbs/week4_share.ipynb #4035921c
 @patch
 def _repr_markdown_(self: Push):
-    return '\n'.join(
-        [self._head(), '', '| file | bytes |', '|---|--:|', *(f'| `{f}` | {n:,} |' for f, n in self.files.items())]
-    )
+    rows = [(f'`{f}`', f'{n:,}') for f, n in self.files.items()]
+    return f"{self._head()}\n\n{markdown_table(('file', 'bytes'), rows)}"
 
 # %% ../nbs/week4_share.ipynb #776dde7a
 def push(

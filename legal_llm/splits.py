@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
 
-from .files import LegalLLMError
+from .files import LegalLLMError, markdown_table
 
 # %% ../nbs/week1_splits.ipynb #83c3ad39
 SHINGLE = 8  # words
@@ -75,12 +75,8 @@ def _overlaps(
         found.append((np.full(len(j), i), j, share[j]))
     return tuple(np.concatenate(x) for x in zip(*found))
 
-# %% ../nbs/week1_splits.ipynb #38b4293b
+# %% ../nbs/week1_splits.ipynb #2933ea1c
 NEAR = 0.3  # containment from which two contracts are one family
-
-
-def _cell(text):
-    return ' '.join(text.split()).replace('|', '\\|')
 
 # %% ../nbs/week1_splits.ipynb #08666b1a
 @dataclass(frozen=True)
@@ -146,15 +142,9 @@ def __repr__(self: Pairs):
 # %% ../nbs/week1_splits.ipynb #7e6eb52d
 @patch
 def _repr_markdown_(self: Pairs):
-    rows = [f'| {p.containment:.2f} | {_cell(p.a)} | {_cell(p.b)} |' for p in self[:20]]
-    return '\n'.join(
-        [
-            self._head(),
-            '',
-            *(['| containment | contract | contract |', '| ---: | :--- | :--- |'] if rows else []),
-            *rows,
-        ]
-    )
+    rows = [(f'{p.containment:.2f}', p.a, p.b) for p in self[:20]]
+    table = markdown_table(('containment', 'contract', 'contract'), rows, (0,))
+    return f'{self._head()}\n\n{table if rows else ""}'
 
 # %% ../nbs/week1_splits.ipynb #4e34fe9c
 def near_duplicates(
@@ -307,7 +297,7 @@ def rows(self: SplitReport):
         yield (
             'left out',
             f'{len(self.left_out):,} training contracts that are near-duplicates of an official test contract, '
-            f'such as {_cell(self.left_out[0].a)}',
+            f'such as {" ".join(self.left_out[0].a.split())}',
         )
     if self.positives:
         yield 'stratified', f'largest deviation {self.worst[0]:+.1f} contracts ({self.worst[1]}, {self.worst[2]})'

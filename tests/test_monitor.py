@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from legal_llm import views
 from legal_llm.files import LegalLLMError
 from legal_llm.monitor import KINDS, Divergence, Log, NoLearning, NonFinite, Slow, Stopped, read_log
 from legal_llm.views import NotebookView, TensorBoard, TerminalView, plot_run, seconds_left, view_for
