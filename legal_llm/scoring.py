@@ -4,6 +4,9 @@
 
 # %% ../nbs/week3_scoring.ipynb #93f9d0e0
 from __future__ import annotations
+
+# first, since it silences a warning of tqdm in notebooks without widgets
+from .files import LegalLLMError, save_json, save_npz, sha256_of, short_hash
 import contextlib, json, warnings
 from dataclasses import replace
 
@@ -14,7 +17,6 @@ from .asked import ask_contract
 from .calibration import LEAST, Calibration, Scores, fit_calibration
 from .contracts import Contract, gold_answers
 from .extract import Extractor
-from .files import LegalLLMError, save_json, save_npz, sha256_of, short_hash
 from .metrics import choose_threshold
 from .models import load_base
 from .review import Review

@@ -64,7 +64,7 @@ class TrainSettings:
     early_stopping_patience: int = 3  # dev evaluations without a better score after which the training stops; 0: never
     save_steps: int = 50  # steps between checkpoints
     save_total_limit: int = 2  # checkpoints kept, 2 to 5
-    seed: int = 42
+    seed: int = 42  # of the windows' order, the adapter's start, dropout
 
     def __post_init__(self):
         for name in (
@@ -171,14 +171,18 @@ def read_record(
 ) -> dict:
     "A record that a run left, under today's names. Raises OSError or ValueError where it cannot be read."
 
-    def renamed(value):
-        return {ALIASES.get(k, k): v for k, v in value.items()}
+    def renamed(value, named=False):
+        if isinstance(value, list):
+            return [renamed(v, named) for v in value]
+        if not isinstance(value, dict):
+            return value
+        inside = 'settings', 'data_settings', 'training'
+        return {ALIASES.get(k, k) if named else k: renamed(v, k in inside) for k, v in value.items()}
 
     record = json.loads(Path(path).read_text(encoding='utf-8'))
     if not isinstance(record, dict):
         raise ValueError(f"{path} holds no record but a {type(record).__name__}")
-    record = renamed(record)
-    return {k: renamed(v) if k in ('settings', 'data_settings', 'training') else v for k, v in record.items()}
+    return renamed(record, named=True)
 
 # %% ../nbs/week2_settings.ipynb #298f9776
 def default_lr(

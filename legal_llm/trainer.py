@@ -4,6 +4,9 @@
 
 # %% ../nbs/week2_trainer.ipynb #fd5ef859
 from __future__ import annotations
+
+# first, since it silences a warning of tqdm in notebooks without widgets
+from .files import LegalLLMError
 import contextlib, gc, itertools, math, random, time
 from pathlib import Path
 from unittest import mock
@@ -17,7 +20,6 @@ from transformers import Trainer, TrainerCallback
 from .checkpoints import checkpoint_gb, publish, saving
 from .compat import readable_checkpoints
 from .dataset import MIN_PROBABILITY, DataSet
-from .files import LegalLLMError
 from .metrics import average_precision
 from .models import sharded
 from .monitor import Log, Stopped

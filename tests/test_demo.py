@@ -390,7 +390,7 @@ def test_downloads(page, cache, tmp_path):
     for form in FORMATS:
         with page.expect_download() as download:
             page.click(f'#ll-{form}')
-        assert download.value.suggested_filename == f'the-written-contract-clauses.{form}'
+        assert download.value.suggested_filename == f'the-synthetic-contract-clauses.{form}'
         download.value.save_as(tmp_path / f'clauses.{form}')
         files[form] = (tmp_path / f'clauses.{form}').read_bytes()
     quotes = {f.quote for f in reviewed().found()}

@@ -19,17 +19,15 @@ def blocks(text, language):
     return re.findall(rf'```{language}\n(.*?)```', text, re.S)
 
 
-def test_the_code_runs(readme, root, tmp_path, monkeypatch):
-    """Every block of Python, in order: the first where a contract lies, with what the package ships; the others where
-    the results are
-    """
+def test_the_code_runs(readme, tmp_path, monkeypatch):
+    "The first lines that a newcomer types, where a contract lies, with what the package ships"
     from docx import Document
 
     document, contract = Document(), write_contracts(1, seed=4)[0]
     for line in contract.text.split('\n'):
         document.add_paragraph(line)
     document.save(tmp_path / 'contract.docx')
-    made, first, *others = {}, *blocks(readme, 'python')
+    made, [first] = {}, blocks(readme, 'python')
     monkeypatch.chdir(tmp_path)
     exec(first.replace('contract.pdf', 'contract.docx'), made)  # nothing here writes PDF
     assert (
@@ -37,10 +35,6 @@ def test_the_code_runs(readme, root, tmp_path, monkeypatch):
         and made['review'].title == 'contract'
         and 'Governing Law' in made['review']._repr_html_()
     )
-    monkeypatch.chdir(root / 'nbs')
-    for code in others:
-        exec(code, made)
-    assert len(others) >= 2
 
 
 @pytest.mark.parametrize('page, least', [('README.md', 16), ('nbs/howto.ipynb', 16), ('CONTRIBUTING.md', 5)])
@@ -71,7 +65,7 @@ def test_the_names_that_most_people_need():
 
 
 # Names and conditions that have digits in them, and are no measurement
-NAMES = r"""SmolLM2 Llama\s3\.2\s3B H200 T4 P100 \b3B\b Python\s3\.11\sto\s3\.13 CC\sBY\s4\.0 Apache-2\.0
+NAMES = r"""SmolLM2 Llama\s3\.2\s3B H200 T4 P100 \b3B\b Python\s3\.11\sto\s3\.13 CC\sBY\s4\.0 Apache\s2\.0
     41\sclause\scategories autumn\sof\s2024 autumn\s2024 [Ww]eek\s\d 80%\srecall P@80R the\sweight\s0 95%""".split()
 
 

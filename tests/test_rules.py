@@ -1,12 +1,12 @@
 "The hardware rules on machines that are not here: what is chosen, why, and what is refused."
 
-import json
 from dataclasses import replace
 
 import pytest
 
 from legal_llm.files import LegalLLMError
 from legal_llm.platform import Gpu, Hardware
+from legal_llm.settings import read_record
 from legal_llm.rules import (
     CONFLICTS,
     RULES,
@@ -148,7 +148,7 @@ REFUSED = [
         {'load_in_4bit': True},
         'cannot be shared over processes .FSDP.: leave load_in_4bit out, .* --gpus 2',
     ),
-    (on('t4'), {'checkpoint': True}, "did you mean 'checkpointing'"),
+    (on('t4'), {'checkpoint': True}, "did you mean 'gradient_checkpointing'"),
     (on('t4'), {'xyzzy': True}, 'there are dtype, load_in_4bit'),
     (on('t4'), {'dtype': 'half'}, 'choose float32, float16, bfloat16'),
     (on('t4'), {'load_in_4bit': 'yes'}, "load_in_4bit='yes'"),
@@ -229,7 +229,7 @@ def test_memory_is_what_was_measured_on_a_gpu(root):
     """Llama 3.2 3B in 4 bits, with and without checkpointing: weights, adapter with gradients and activations against
     torch's peak, within a quarter
     """
-    measured = json.loads((root / 'nbs/results/gpu.json').read_text())
+    measured = read_record(root / 'nbs/results/gpu.json')
     shape, seen = SHAPES['Llama-3.2-3B'], 0
     for s in measured['steps']:
         for t in s['training']:
