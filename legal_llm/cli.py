@@ -4,7 +4,7 @@
 
 # %% ../nbs/cli.ipynb #951b1238
 from __future__ import annotations
-import argparse, math, os, re, sys
+import argparse, math, os, sys
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -27,7 +27,7 @@ from .files import LegalLLMError
 from .platform import before_torch
 
 # %% auto #0
-__all__ = ['SOURCES', 'COMMANDS', 'field_help', 'parser', 'main']
+__all__ = ['SOURCES', 'COMMANDS', 'parser', 'main']
 
 # %% ../nbs/cli.ipynb #85fdd4b8
 SOURCES = (
@@ -36,25 +36,11 @@ SOURCES = (
     "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)"
 )
 
-# %% ../nbs/cli.ipynb #8f83d2c8
-def field_help(settings: type) -> dict[str, str]:  # field -> text
-    "What the fields of a dataclass of settings mean: the comment beside each, or above it."
-    import inspect
-
-    said, above = {}, []
-    for line in inspect.getsource(settings).splitlines():
-        code, _, comment = line.partition('  # ')
-        if line.strip().startswith('#'):
-            above.append(line.strip(' #'))
-        elif found := re.match(r' +(\w+): ', code):
-            said[found[1]] = comment or ' '.join(above)
-        if not line.strip().startswith('#'):
-            above = []
-    return {f.name: said[f.name] for f in fields(settings)}
-
 # %% ../nbs/cli.ipynb #53c524be
 def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
     "The fields of a dataclass of settings as options, with its help and defaults."
+    from legal_llm.settings import field_help
+
     said = field_help(settings)
     for f in fields(settings):
         if f.name in but:

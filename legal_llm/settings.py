@@ -4,9 +4,9 @@
 
 # %% ../nbs/week2_settings.ipynb #d175d283
 from __future__ import annotations
-import json, math
+import inspect, json, math, re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from .dataset import MIN_PROBABILITY, DataSet
@@ -14,7 +14,7 @@ from .files import LegalLLMError
 from .platform import Hardware, hardware
 
 # %% auto #0
-__all__ = ['ALIASES', 'SMALL', 'LARGE', 'PRESETS', 'TrainSettings', 'read_record', 'default_lr', 'Preset', 'preset',
+__all__ = ['ALIASES', 'SMALL', 'LARGE', 'PRESETS', 'TrainSettings', 'read_record', 'default_lr', 'field_help', 'Preset', 'preset',
            'week2_settings']
 
 # %% ../nbs/week2_settings.ipynb #5acf25e6
@@ -190,6 +190,20 @@ def default_lr(
 ) -> float:
     "Learning rate by size: small models need, and bear, a higher one."
     return 2e-4 if parameters < 1e9 else 1e-4
+
+# %% ../nbs/week2_settings.ipynb #5a1e5283
+def field_help(settings: type) -> dict[str, str]:  # field -> text
+    "What the fields of a dataclass of settings mean: the comment beside each, or above it."
+    said, above = {}, []
+    for line in inspect.getsource(settings).splitlines():
+        code, _, comment = line.partition('  # ')
+        if line.strip().startswith('#'):
+            above.append(line.strip(' #'))
+        elif found := re.match(r' +(\w+): ', code):
+            said[found[1]] = comment or ' '.join(above)
+        if not line.strip().startswith('#'):
+            above = []
+    return {f.name: said[f.name] for f in fields(settings)}
 
 # %% ../nbs/week2_settings.ipynb #776fb868
 @dataclass(frozen=True)

@@ -194,8 +194,7 @@ def test_train_takes_the_fields_of_its_settings(capsys):
     "Each field is an option of the same name, with the field's default, and the comment beside or above it as its help"
     from dataclasses import MISSING, fields
 
-    from legal_llm.cli import field_help
-    from legal_llm.settings import TrainSettings
+    from legal_llm.settings import TrainSettings, field_help
 
     with pytest.raises(SystemExit):
         main(['train', '--help'])
