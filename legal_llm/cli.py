@@ -406,7 +406,7 @@ def main(argv=None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            f"\nlegal-llm {args.command}: stopped; the same command goes on from the last checkpoint or review",
+            f"\nlegal-llm {args.command}: stopped; the same command resumes from the last checkpoint or review",
             file=sys.stderr,
         )
         return 130

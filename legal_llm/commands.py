@@ -375,7 +375,7 @@ def _check_unseen(run, contracts: list):
 
 # %% ../nbs/commands.ipynb #566311ea
 def cmd_predict(args):
-    """Answer CUAD's questions about every contract of a source, in the layout of its official scorer; goes on where it
+    """Answer CUAD's questions about every contract of a source, in the layout of its official scorer; resumes where it
     was interrupted.
     """
     from tqdm.auto import tqdm

@@ -256,7 +256,7 @@ def fit_run(
                 save_json(out / 'record.json', {**run.record, 'stopped': said})
             raise
         if enough:
-            early = f"stopped early: no better dev score in {settings.early_stopping_patience} looks"
+            early = f"stopped early: no better dev score in {settings.early_stopping_patience} dev evaluations"
             watcher.end(early if watcher.stopped_early else 'done')
             _finish(out, run.record, data, watcher)
             return

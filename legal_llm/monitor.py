@@ -127,7 +127,7 @@ class Log:
     def __init__(
         self,
         run,  # run folder
-        step: int = 0,  # of the checkpoint that the training goes on from; later lines are dropped
+        step: int = 0,  # of the checkpoint that the training resumes from; later lines are dropped
     ):
         path = Path(run) / 'log.jsonl'
         self.lines = [l for l in read_log(path) if l['step'] <= step] if path.exists() else []  # the lines so far
@@ -285,6 +285,6 @@ class Slow:
             return (
                 f"the training has slowed down from {before:,.0f} to {now:,.0f} tokens/s (median of {self.window} "
                 "steps): look for another program on this machine, "
-                "memory that is swapped, or a processor that is too hot, and start again: it goes on from the last "
+                "memory that is swapped, or a processor that is too hot, and start again: it resumes from the last "
                 "checkpoint"
             )

@@ -174,7 +174,7 @@ def restore_run(
     name: str,  # of the run folder
     here: Environment | None = None,  # the platform and its folders; None: auto-detected
 ) -> Path:  # where it is, or will be trained: `runs/<name>` in the working folder
-    """A run that an earlier session left in an input, copied to where it can be gone on with. On a platform, says what
+    """A run that an earlier session left in an input, copied to where it can be resumed. On a platform, says what
     it found, or where it looked.
     """
     here = here or environment()

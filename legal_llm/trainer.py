@@ -242,7 +242,7 @@ def _halve(self: PackTrainer, part):
     self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
     if self.args.world_size > 1:  # the other processes wait for this one's gradients
         raise LegalLLMError(
-            "memory ran out in one of several processes: run the same command again; it goes on from the newest "
+            "memory ran out in one of several processes: run the same command again; it resumes from the newest "
             "checkpoint with smaller parts"
         )
 
@@ -354,8 +354,8 @@ class Watch(TrainerCallback):
         dogs=(),  # watchdogs: called with a line, they give a sentence or None
         views=(),  # of this process
         look=None,  # called with nothing, gives the line of dev
-        every: int = 0,  # steps between looks; 0 for none
-        patience: int = 0,  # looks without a better score after which the training stops; 0 for never
+        every: int = 0,  # steps between dev evaluations; 0 for none
+        patience: int = 0,  # dev evaluations without a better score after which the training stops; 0 for never
     ):
         self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = (
             trainer,

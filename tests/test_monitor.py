@@ -364,7 +364,7 @@ def test_tensorboard_files_can_be_read(tmp_path):
         board.step(line)
     board.dev(dev(50))
     board.end()
-    board = TensorBoard(tmp_path)  # goes on from a checkpoint: steps 41 to 50 are done again
+    board = TensorBoard(tmp_path)  # resumes from a checkpoint: steps 41 to 50 are done again
     board.begin(60, 40)
     for line in lines[40:]:
         board.step(dict(line, lr=0.5))
