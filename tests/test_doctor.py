@@ -302,7 +302,7 @@ def test_doctor(name):
         )
     assert json.loads(json.dumps(report.to_dict()))['ok'] is ok
     assert str(report).count('\n') == len(report.findings) + sum(bool(f.fix) for f in report.findings)
-    assert report._repr_markdown_().count('\n| ') == len(report.findings)
+    assert report._repr_markdown_().count('\n| ') == 1 + len(report.findings)  # the rule below the header, too
 
 
 def test_two_gpus_are_both_judged():

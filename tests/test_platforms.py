@@ -43,6 +43,7 @@ class Platform:
         "Open a notebook and press Run all. Returns the folder of outputs. Raises CellExecutionError."
         path = Path(shutil.copy(notebooks.NBS / f'{name}.ipynb', self.working))
         less = dict(num_hidden_layers=2, max_packs=24, probe_windows=200, eval_steps=0, dtype='float32')
+        less |= dict(gradient_accumulation_steps=1, hours=None)
         less = {} if name == 'week1_data' else dict(changes=less | dict(base_model=str(self.tiny)))
         for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
             monkeypatch.delenv(key, raising=False)
