@@ -320,7 +320,7 @@ def show_results(
         ScoreTable.from_dict(r['scores']['table']).markdown()
         + f"\n\nPercent, with 95% bootstrap intervals over {r['contracts']} contracts. {t['base_model']}, {made}; on a "
         f"machine with {where}, "
-        f"a contract is reviewed in {r['scores']['seconds_per_contract']:.0f} s.\n\nAgainst the linear screen: "
+        f"a contract is reviewed in {r['scores']['seconds_per_contract']:.1f} s.\n\nAgainst the linear screen: "
         + '; '.join(
             f"{s}, AUPR {100 * c['difference']['value']:+.1f} points [{100 * c['difference']['low']:.1f}, "
             f"{100 * c['difference']['high']:.1f}], p = {c['p_value']:.3g}"
