@@ -265,7 +265,9 @@ def make_demo(
             max_lines=12,
             elem_id='ll-text',
             placeholder='Paste a contract here, upload a file, or choose an invented example',
-            info='An invented contract, reviewed below. Paste your own over it, or upload a file.' if opened else None,
+            info='At first an invented contract, reviewed below. Paste your own over it, or upload a file.'
+            if opened
+            else None,
         )
         with gr.Row():
             button = gr.Button('Review', variant='primary', elem_id='ll-review', scale=4, min_width=160)

@@ -914,7 +914,7 @@ def test_a_sample_review_is_open_when_the_page_is(cache, chromium):
         page.goto(demo.local_url)
         page.wait_for_selector('.ll-contract mark')
         assert marks(page) == expected() and page.input_value('#ll-text textarea') == WRITTEN.text
-        assert 'An invented contract' in page.inner_text('#ll-text') and extractor.calls == 1
+        assert 'At first an invented contract' in page.inner_text('#ll-text') and extractor.calls == 1
         before = len(marks(page))
         slide(page, 0.8)
         page.wait_for_function(f'document.querySelectorAll(".ll-contract mark").length < {before}')
