@@ -704,7 +704,7 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said = process.communicate()[0]
-    assert process.returncode == 130 and 'the same command goes on' in said and 'Traceback' not in said
+    assert process.returncode == 130 and 'the same command resumes' in said and 'Traceback' not in said
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and 'resuming from checkpoint-' in done.stdout
     assert steps(open_run(tmp_path / 'run')) == list(range(1, 41))
