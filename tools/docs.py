@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / 'legal_llm/assets'
 
 
 def process() -> Path:
@@ -31,12 +32,16 @@ def process() -> Path:
     nbdev.doclinks._build_modidx()
     cache = proc_nbs(cfg.nbs_path, n_workers=0, force=True)
     # what the notebooks made when they were executed here: reports that quote contracts are no pages
-    for left in ('data', 'runs'):
+    for left in ('data', 'runs', 'review', 'share'):
         shutil.rmtree(cache / left, ignore_errors=True)
+    shutil.copytree(
+        PICTURES, cache / 'images', ignore=lambda _, names: [n for n in names if n[-4:] not in ('.png', '.svg')]
+    )
     # nbdev renames 01_x to x; our files keep their names, and smalldocs would miss them
     for page in cache.glob('*.ipynb'):
         text = page.read_text(encoding='utf-8')
-        page.write_text(re.sub(r'^\s*"output-file: [^"]*\\n",\n', '', text, flags=re.M), encoding='utf-8')
+        text = re.sub(r'^\s*"output-file: [^"]*\\n",\n', '', text, flags=re.M)
+        page.write_text(text.replace('](../legal_llm/assets/', '](images/'), encoding='utf-8')
     return cache
 
 
@@ -72,7 +77,7 @@ def readme(text: str) -> str:
     "The home page as README.md: without comments, with links to pages as links to their notebooks"
     text = re.sub(r'<!--.*?-->\s*', '', text, flags=re.S)
     text = re.sub(r'\]\((?:\./)?([\w-]+)\.(?:llms\.md|html|ipynb)(#[\w-]+)?\)', r'](nbs/\1.ipynb\2)', text)
-    text = text.replace('](images/', '](nbs/images/')
+    text = text.replace('](images/', '](legal_llm/assets/')
     return '<!-- Made from nbs/index.ipynb by `make docs`: edit that notebook. -->\n\n' + text.strip() + '\n'
 
 

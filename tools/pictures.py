@@ -8,7 +8,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from notebooks import NBS, ROOT
+from notebooks import ROOT
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -45,17 +45,16 @@ def take(browser, address: str, size: dict, example: str, path: Path) -> None:
 def main() -> int:
     from legal_llm.app import example_contracts
 
-    example, out = example_contracts()[0][0], Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    example = example_contracts()[0][0]
     with sync_playwright() as p, app() as address:
         browser = p.chromium.launch(executable_path='/usr/bin/chromium', args=['--no-sandbox', '--disable-gpu'])
-        if out:
+        if len(sys.argv) > 1:
+            out = Path(sys.argv[1])
             out.mkdir(parents=True, exist_ok=True)
             take(browser, address, WIDE, example, out / 'app.png')
             take(browser, address, PHONE, example, out / 'phone.png')
         else:
-            (NBS / 'images').mkdir(exist_ok=True)
             take(browser, address, WIDE, example, ROOT / 'legal_llm/assets/app.png')
-            (NBS / 'images/app.png').write_bytes((ROOT / 'legal_llm/assets/app.png').read_bytes())
         browser.close()
     return 0
 
