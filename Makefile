@@ -83,9 +83,9 @@ $(VENV)/run.stamp: requirements/run.txt requirements/lock.txt requirements/model
 	$(call fill,$(VENV),run,lock)
 
 # What developers and tests need besides.
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt requirements/scale.txt
 	@rm -f $@
-	@echo "Installing the tools for tests and docs" && $(PY) -m $(PIP) -q -r requirements/run.txt -r requirements/dev.txt -c requirements/lock.txt
+	@echo "Installing the tools for tests and docs" && $(PY) -m $(PIP) -q -r requirements/run.txt -r requirements/dev.txt -r requirements/scale.txt -c requirements/lock.txt
 	@touch $@
 
 # The packages of 2024, with what tests need.

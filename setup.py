@@ -27,7 +27,7 @@ setup(
     package_data={cfg['lib_path']: ['playbooks.yml', 'assets/*', 'default/**']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require={'dev': cfg['dev_requirements'].split(), 'scale': cfg['scale_requirements'].split()},
     entry_points={
         'console_scripts': [cfg['console_scripts']],
         'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

@@ -1,12 +1,14 @@
 """Measure, and keep what was measured in nbs/results, where the docs read it.
 
-python -m benchmarks                     all of it
+python -m benchmarks                     all but forms
 python -m benchmarks review [--run RUN]  screen alone, screen and reader, `generate` for every window and category:
                                          seconds and memory
 python -m benchmarks training            a sentence for all categories at once, a sequence a pair, TRL on the same
                                          pairs: pairs and tokens a second
 python -m benchmarks gpu                 a 3B model's shape in 4 bits, where there is a GPU: speed and memory of
                                          training and reading, kill and resume
+python -m benchmarks forms               four forms of asking a model, on equally many training tokens of CUAD (an hour
+                                         and more)
 python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 synthetic contracts:
                                          seconds and memory of each stage
 """
@@ -14,20 +16,20 @@ python -m benchmarks scale               week 1 on CUAD, where it is at hand, an
 import argparse
 import sys
 
-from benchmarks import gpu, review, scale, training
+from benchmarks import forms, gpu, review, scale, training
 
-PARTS = ('review', 'training', 'gpu', 'scale')
+PARTS = ('review', 'training', 'gpu', 'scale', 'forms')
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description='Measure, and keep what was measured in nbs/results')
-    parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all')
+    parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all but forms')
     parser.add_argument('--run', help='review: a run folder (default: what the package ships)')
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of synthetic contracts')
     args = parser.parse_args()
     if unknown := [p for p in args.parts if p not in PARTS]:
         parser.error(f'there is no benchmark {unknown[0]!r}: choose of {", ".join(PARTS)}')
-    for part in args.parts or PARTS:
+    for part in args.parts or PARTS[:-1]:
         print(f'{part}:', flush=True)
         if part == 'review':
             review.main(args.run)
@@ -35,6 +37,8 @@ def main() -> int:
             training.main()
         elif part == 'gpu':
             gpu.main()
+        elif part == 'forms':
+            forms.main()
         else:
             scale.main(args.sizes or scale.SIZES)
     return 0

@@ -6,6 +6,7 @@ part of the vocabulary's range.
 
 import gc
 import json
+import pickle
 import signal
 import statistics
 import subprocess
@@ -14,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measure import keep
-from benchmarks.training import write_examples
+from benchmarks.measure import alone, keep
+from benchmarks.training import METHODS, TIMED, run_case, write_examples
+from benchmarks.training import WINDOWS as UPDATE
 
 LLAMA = dict(
     hidden_size=3072,
@@ -26,6 +28,9 @@ LLAMA = dict(
     head_dim=128,
 )
 WINDOWS = 32  # in a pack
+# floating-point operations a second, dense, in 16 bits, by NVIDIA's data sheets (H100 and H200 as SXM modules)
+PEAK = dict(T4=65e12, L4=121e12, A100=312e12, H100=989e12, H200=989e12)
+MOST = 32768  # tokens of an update that separate sequences and prompts are timed on
 # of a training: in all, between checkpoints, and when it is killed
 STEPS = 60
 SAVED = 20
@@ -129,6 +134,7 @@ def steps(base: str, examples: list, dtype: str) -> dict:
                     longest=longest,
                     tokens=tokens,
                     tokens_per_second=round(tokens / taken),
+                    mfu=utilisation(shape, tokens / taken),
                     peak_gb=peak_gb(),
                     estimate_gb=round(estimate, 2),
                 )
@@ -169,6 +175,25 @@ def steps(base: str, examples: list, dtype: str) -> dict:
             names = [e.key for e in seen.key_averages() if any(w in e.key for w in ('flash', 'fmha'))]
             out['attention'] = names[0] if names else "torch's own"
     return out
+
+
+def utilisation(shape, tokens_per_second: float) -> float | None:
+    """Model FLOP utilisation: what forward and backward need, over what the GPU could do. Frozen weights need no
+    gradient, so it is four operations for a weight and token; what is computed again does not count.
+    """
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ''
+    peak = next((v for k, v in PEAK.items() if k in name.split()[-1]), None) if name else None
+    return peak and round(4 * shape.linear * tokens_per_second / peak, 3)
+
+
+def against_trl(base: str, examples: list, folder: Path, dtype: str) -> list[dict]:
+    "The rows of the benchmark of training, with this base model in 4 bits."
+    file = folder / 'examples'
+    file.write_bytes(pickle.dumps(examples[: UPDATE * (TIMED + 1)]))
+    same = dict(examples=str(file), base=base, batch=UPDATE, dtype=dtype, most=MOST, load_in_4bit=True)
+    return [alone(run_case, method=method, **same) for method in METHODS]
 
 
 def killed_and_resumed(base: str, data: str, folder: Path, dtype: str) -> dict:
@@ -240,10 +265,15 @@ def main(shape: dict = LLAMA, windows: int = 8 * WINDOWS, dtypes: tuple = ('floa
         base = str(random_base(folder / 'base', tokenizer, **shape))
         examples = write_examples(tokenizer, windows)
         data = prepare_data(DataSettings(), folder / 'data', progress=False)
-        out = dict(
-            steps=[steps(base, examples, d) for d in dtypes],
-            resumed=killed_and_resumed(base, str(data.path), folder, dtypes[0]),
-        )
+        out = {}
+        for name, measure in dict(
+            steps=lambda: [steps(base, examples, d) for d in dtypes],
+            against=lambda: against_trl(base, examples, folder, dtypes[-1]),
+            resumed=lambda: killed_and_resumed(base, str(data.path), folder, dtypes[0]),
+        ).items():
+            out[name] = measure()
+            print(json.dumps({name: out[name]}), flush=True)
+            clear()
         text = max((c.text for c in data.contracts('dev')), key=len)
         reviews = [review(str(folder / 'run'), text, d) for d in (*dtypes, 'float32')]
     exact = reviews[-1]['said']

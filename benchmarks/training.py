@@ -94,7 +94,7 @@ def prompts_of(example, tokenizer) -> list[Prompt]:
     return [Prompt(alone.window.ids.tolist() + asked[c], answers[int(so)]) for alone, c, so in rows]
 
 
-def train_plainly(reader, steps: list[list[list]]) -> list[float]:
+def train_plainly(reader, steps: list[list[list]], scale: float = 1.0) -> list[float]:
     "Seconds of each step: forward and backward over its packs, and one update."
     import torch
 
@@ -105,7 +105,7 @@ def train_plainly(reader, steps: list[list[list]]) -> list[float]:
     reader.train()
     for packs in steps:
         start = time.perf_counter()
-        step_gradients(reader, packs)
+        step_gradients(reader, packs, scale=scale)
         optimizer.step()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
@@ -178,10 +178,17 @@ def train_with_trl(model, tokenizer, steps: list[list[Prompt]], batch: int, dtyp
 
 
 def run_case(
-    method: str, examples: str, batch: int, base: str = 'smollm2', dtype: str = 'auto', most: int = MOST
+    method: str,
+    examples: str,
+    batch: int,
+    base: str = 'smollm2',
+    dtype: str = 'auto',
+    most: int = MOST,
+    load_in_4bit: bool = False,
 ) -> dict:
     "Train as `method` does on the windows in the file `examples`: seconds, tokens and pairs of each step, and memory."
     from legal_llm.models import add_lora, choose_dtype, load_base, load_tokenizer
+    from legal_llm.plan import as_trained
     from legal_llm.platform import limit_threads
     from legal_llm.reader import Reader, separate
 
@@ -199,18 +206,22 @@ def run_case(
     whole, tokens = ([padded_tokens(s, batch) for s in x] for x in (sequences, few))
     if method == 'trl':
         import trl  # noqa: F401 (so that its import counts neither as time nor as memory of the training)
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
+        model = load_base(base, dtype, load_in_4bit, causal=True)
+        if load_in_4bit:
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         model = get_peft_model(
-            load_base(base, dtype, causal=True),
-            LoraConfig(r=16, lora_alpha=32, target_modules='all-linear', task_type='CAUSAL_LM'),
+            model, LoraConfig(r=16, lora_alpha=32, target_modules='all-linear', task_type='CAUSAL_LM')
         )
         with Stage('train', taken):
             seconds = train_with_trl(model, tokenizer, few, batch, dtype)
     else:
-        reader = Reader(add_lora(load_base(base, dtype), lora_dropout=0.0), windows[0].doubt.shape[1])
-        with Stage('train', taken):
-            seconds = train_plainly(reader, [[step[i : i + batch] for i in range(0, len(step), batch)] for step in few])
+        reader = Reader(add_lora(load_base(base, dtype, load_in_4bit), lora_dropout=0.0), windows[0].doubt.shape[1])
+        cast, scale = as_trained(reader.head.weight.device, dtype)
+        with Stage('train', taken), cast:
+            packs = [[step[i : i + batch] for i in range(0, len(step), batch)] for step in few]
+            seconds = train_plainly(reader, packs, scale)
     memory = {k: v for k, v in taken['train'].items() if k != 'seconds'}
     scaled = [s * w / t for s, w, t in zip(seconds, whole, tokens)][1:]
     return dict(

@@ -209,6 +209,12 @@ def _eval_options(p):
     p.add_argument('--limit', type=_number(int, 1), default=None, help='contracts to score, at most')
     p.add_argument('--no-base', action='store_true', help='leave out the base model as it was before fine-tuning')
     p.add_argument(
+        '--workers',
+        type=_number(int, 1),
+        default=None,
+        help='processes that share the contracts, one for each GPU or share of the cores, on Ray (default: none)',
+    )
+    p.add_argument(
         '--data', default=None, help='folder of the prepared data (default: the one that the run was trained on)'
     )
 
@@ -226,7 +232,10 @@ def _compare_options(p):
 def _extract_options(p):
     "Options of `legal-llm extract`."
     p.add_argument(
-        'files', nargs='+', metavar='FILE', help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them'
+        'files',
+        nargs='+',
+        metavar='FILE',
+        help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them, here or in a bucket (s3://bucket/folder)',
     )
     _model_options(p)
     p.add_argument(
@@ -237,12 +246,21 @@ def _extract_options(p):
         'all, where what is there already is kept',
     )
     p.add_argument(
-        '--gpus',
+        '--workers',
         type=_number(int, 1),
-        default=1,
-        help='processes that share the documents of a folder, one for each GPU',
+        default=None,
+        help='processes that share the documents, one for each GPU or share of the cores, on Ray (default: none)',
     )
-    p.add_argument('--use-cpu', action='store_true', help='use no GPU; several processes share the processor')
+    p.add_argument(
+        '--address', default=None, help='Ray cluster to work on: its address, or auto for the one of this machine'
+    )
+    p.add_argument(
+        '--timeout',
+        type=_number(float, 0),
+        default=None,
+        help='seconds that a document may take with workers; what takes longer is stopped, and reported as failed',
+    )
+    p.add_argument('--use-cpu', action='store_true', help='use no GPU')
 
 # %% ../nbs/cli.ipynb #fef7e1ba
 def _predict_options(p):

@@ -4,13 +4,12 @@
 
 # %% ../nbs/commands.ipynb #0d7d38f1
 from __future__ import annotations
-import hashlib, json, os, re, subprocess, sys, tempfile, time
+import hashlib, json, os, re, sys, tempfile, time
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
 from .files import LegalLLMError, atomic_write, save_json, short_hash
-from .platform import cores, limit_threads
 
 # %% auto #0
 __all__ = ['cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract', 'print_review',
@@ -138,7 +137,7 @@ def cmd_eval(args):
     "Score a run on held-out contracts: the screen, and what the reader adds to it."
     from legal_llm.eval import evaluate
 
-    result = evaluate(args.run, args.split, args.limit, base=not args.no_base, data=args.data)
+    result = evaluate(args.run, args.split, args.limit, base=not args.no_base, data=args.data, workers=args.workers)
     print(result)
     print(f"report: {result.report}")
 
@@ -161,10 +160,10 @@ def cmd_score(args):
 # %% ../nbs/commands.ipynb #453aaa7b
 def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
-    from legal_llm.documents import read_document
+    from legal_llm.places import place
 
     form = Path(args.out or '').suffix
-    folder = any(Path(f).is_dir() for f in args.files)
+    folder = any(place(f).is_dir() for f in args.files)
     if folder and (not args.out or form):
         raise LegalLLMError("a folder of contracts has a result for each: give --out, a folder for them")
     if args.out and not form:
@@ -176,9 +175,12 @@ def cmd_extract(args):
             f"--out {args.out}: a page shows one contract, and there are {len(args.files)}: give one, or a name that "
             "ends in .json, .csv or .xlsx"
         )
-    if args.gpus > 1:
-        raise LegalLLMError("--gpus shares the documents of a folder: give --out, a folder, or leave it out")
-    documents = [read_document(f) for f in args.files]
+    if args.workers or args.address or args.timeout:
+        raise LegalLLMError(
+            "--workers, --address and --timeout are for documents that have a result each: give --out, a folder, or "
+            "leave them out"
+        )
+    documents = [_read_anywhere(f) for f in args.files]
     for d in documents:
         for note in d.notes:
             print(note, file=sys.stderr)
@@ -215,65 +217,42 @@ def cmd_extract(args):
     if args.out:
         print(f"written to {args.out}")
 
+# %% ../nbs/commands.ipynb #3ca64428
+def _read_anywhere(file: str):
+    from legal_llm.documents import read_document
+    from legal_llm.places import local_copy, place
+
+    with local_copy(place(file)) as copy:
+        return read_document(copy)
+
 # %% ../nbs/commands.ipynb #a1d64dc5
 def _extract_folder(args):
-    "Review documents into a folder, in this process, or in several that are started here."
+    "Review documents into a folder, in this process or on Ray."
     from legal_llm.documents import READERS, read_document
     from legal_llm.extract import Extractor, run_key
-    from legal_llm.folder import find_documents, find_others, gather, review_documents
+    from legal_llm.folder import find_documents, review_documents
 
-    documents = find_documents(args.files, READERS)
-    key = run_key(args.run, args.fast)
-    failed = False
-    if args.gpus > 1 and 'RANK' not in os.environ:
-        if not args.fast:
-            _check_gpus(args.gpus, args.use_cpu)
-        command = [sys.executable, '-m', 'legal_llm.cli', *args.argv]  # they need not talk to each other
-        started = [
-            subprocess.Popen(
-                command, env={**os.environ, 'RANK': str(i), 'LOCAL_RANK': str(i), 'WORLD_SIZE': str(args.gpus)}
-            )
-            for i in range(args.gpus)
-        ]
-        try:
-            failed = any([p.wait() for p in started])
-        finally:
-            for p in started:
-                p.terminate()
-    else:
-        share = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
-        if share[1] > 1 and not args.fast:
-            _take_gpu()
-        review_documents(
-            documents,
-            args.out,
-            lambda: Extractor.load(args.run, args.fast),
-            read_document,
-            key,
-            share,
-            progress=share[0] == 0,
-        )
-        if share[1] > 1:
-            return
-    report = gather(documents, args.out, key, find_others(args.files, READERS, besides=args.out))
+    left_out, run, fast = [], args.run, args.fast
+    documents = find_documents(args.files, READERS, args.out, left_out)
+    report = review_documents(
+        documents,
+        args.out,
+        lambda: Extractor.load(run, fast),
+        read_document,
+        run_key(run, fast),
+        args.workers,
+        args.address,
+        args.timeout,
+        left_out,
+    )
     print(report)
-    return 1 if report.failed or failed else 0
+    return 1 if report.failed else 0
 
 # %% ../nbs/commands.ipynb #e49f2b90
 def _check_gpus(processes: int, use_cpu: bool):
     from legal_llm.launch import check_gpus
 
     check_gpus(processes, bool(use_cpu))
-
-# %% ../nbs/commands.ipynb #5d7cd778
-def _take_gpu():
-    "Use the GPU, or the share of the processor's cores, that is this process's own."
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    else:
-        limit_threads(max(1, cores() // int(os.environ['WORLD_SIZE'])))
 
 # %% ../nbs/commands.ipynb #cc30129c
 def print_review(review):

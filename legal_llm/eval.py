@@ -20,6 +20,7 @@ def evaluate(
     asked: bool = False,  # and the base model's own answers, which takes long
     progress: bool = True,
     dtype: str = 'auto',  # number format of the base weights
+    workers: int | None = None,  # processes that score, on Ray, one for each GPU; None: this one
     data=None,  # folder of the prepared data; by default the one that the run was trained on
     **settings,  # of `ExtractSettings`
 ) -> Evaluation:
@@ -34,8 +35,13 @@ def evaluate(
     moved = check_adapter(extractor, contracts[0].text) if tuned else None
     options = dict(base=base and tuned, asked=asked, progress=progress)
     calibrations = extractor.calibrations
-    if split == 'dev' or not calibrations:
-        dev = held_out(run, data, 'dev', limit)
+    dev = held_out(run, data, 'dev', limit) if split == 'dev' or not calibrations else []
+    if workers:
+        from legal_llm.scale import score_on_ray
+
+        systems = ['fine-tuned', *['frozen'] * options['base'], *['asked'] * asked]
+        score_on_ray(run.path, list({c.title: c for c in dev + contracts}.values()), systems, workers, dtype, settings)
+    if dev:
         calibrations = calibrate(run, extractor, dev, score_systems(run, extractor, dev, **options))
     scores = score_systems(run, extractor, contracts, **options)
     result = summarise(run, split, extractor, contracts, scores, calibrations, moved)

@@ -168,30 +168,54 @@ def score(
     progress=None,  # called with (windows read, windows in all) as the reader goes on
 ) -> Scores:
     "Screen a contract and read what is in doubt. Raises LegalLLMError for a text without any words."
-    s, begun = self.settings, time.perf_counter()
-    sentences = split_sentences(text)
-    odds = self.screen.log_odds(text, sentences)
-    seconds = dict(screen=time.perf_counter() - begun)
-    reader = np.full(odds.shape, np.nan, np.float32)
-    if self.reader is not None:
-        from legal_llm.reader import read_windows
+    return self.score_all([text], progress)[0]
 
+# %% ../nbs/week3_extract.ipynb #6169f57d
+@patch
+def score_all(
+    self: Extractor,
+    texts: list[str],  # contracts
+    progress=None,  # called with (windows read, windows in all) as the reader goes on
+) -> list[Scores]:
+    """Screen contracts and read what is in doubt, in packs over all of them: one contract alone does not fill a GPU.
+    Raises LegalLLMError for a text without any words.
+    """
+    s, out, windows = self.settings, [], []
+    for text in texts:
         begun = time.perf_counter()
-        doubt = in_doubt(odds, s.min_probability).any(1)
-        done = 0
-        windows = cut_windows(text, sentences, self.tokenizer, s.window_tokens, doubt)
+        sentences = split_sentences(text)
+        odds = self.screen.log_odds(text, sentences)
+        out.append(Scores(sentences, odds, np.full(odds.shape, np.nan, np.float32)))
+        out[-1].seconds['screen'] = time.perf_counter() - begun
+    if self.reader is None:
+        return out
+    from legal_llm.reader import read_windows
 
-        def tell(n):
-            nonlocal done
-            done += n
-            if progress:
-                progress(done, len(windows))
+    begun, done = time.perf_counter(), 0
+    windows = [
+        cut_windows(text, x.sentences, self.tokenizer, s.window_tokens, in_doubt(x.screen, s.min_probability).any(1))
+        for text, x in zip(texts, out)
+    ]
+    n = sum(map(len, windows))
 
-        margins = read_windows(self.reader, windows, s.max_pack_tokens, progress=tell)
-        if windows:
-            reader[np.concatenate([w.sentences for w in windows])] = margins
-        seconds['reader'] = time.perf_counter() - begun
-    return Scores(sentences, odds, reader, seconds)
+    def tell(more):
+        nonlocal done
+        done += more
+        if progress:
+            progress(done, n)
+
+    margins = read_windows(self.reader, [w for mine in windows for w in mine], s.max_pack_tokens, progress=tell)
+    took = time.perf_counter() - begun
+    for x, mine, said in zip(out, windows, np.split(margins, np.cumsum(list(map(len, windows)))[:-1])):
+        if mine:
+            x.reader[np.concatenate([w.sentences for w in mine])] = said
+        x.seconds['reader'] = took * len(mine) / max(n, 1)
+    return out
+
+# %% ../nbs/week3_extract.ipynb #fa4db419
+@patch(as_prop=True)
+def documents_at_once(self: Extractor) -> int:  # that are read together: several on a GPU, which one would not fill
+    return 8 if self.reader is not None and self.reader.head.weight.device.type == 'cuda' else 1
 
 # %% ../nbs/week3_extract.ipynb #09cc8cb2
 @patch
@@ -237,6 +261,16 @@ def extract(
 ) -> Review:
     "Review a contract of any length for all categories. Raises LegalLLMError for a text without any words."
     return self.review(text, self.score(text, progress), title, pages)
+
+# %% ../nbs/week3_extract.ipynb #e2336f97
+@patch
+def extract_all(
+    self: Extractor,
+    contracts: list[tuple],  # (text, title, pages) of each, as for `extract`
+) -> list[Review]:
+    "Review contracts together. Raises LegalLLMError for a text without any words."
+    scores = self.score_all([text for text, *_ in contracts])
+    return [self.review(text, s, title, pages) for (text, title, pages), s in zip(contracts, scores)]
 
 # %% ../nbs/week3_extract.ipynb #309263c7
 def run_key(

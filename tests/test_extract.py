@@ -149,12 +149,14 @@ def room(tmp_path):
 
 
 def results(out):
-    return sorted(p.relative_to(out).as_posix() for p in Path(out).rglob('*') if p.is_file())
+    return sorted(p.relative_to(out).as_posix() for p in Path(out).rglob('*') if p.is_file() and p.suffix != '.parquet')
 
 
-@pytest.mark.parametrize('processes', [1, 2])
-def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, processes):
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, workers):
     "Each document once, by one process or two; what fails is reported and passed over; a second call does what is new"
+    if workers:
+        pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
     command = [
         'extract',
         str(room),
@@ -162,9 +164,7 @@ def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, proce
         str(run.path),
         '--out',
         str(tmp_path / 'reviews'),
-        '--gpus',
-        str(processes),
-        '--use-cpu',
+        *(['--workers', str(workers)] if workers else []),
     ]
     assert main(command) == 1
     said = capfd.readouterr().out
@@ -177,12 +177,13 @@ def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, proce
         [
             *(f'{n}.json' for n in good),
             'clauses.csv',
+            'manifest.json',
             *(f'{n}.failed.json' for n in ('broken.pdf', 'binary.txt', 'empty.txt')),
         ]
     )
     one = json.loads((out / 'a.txt.json').read_text())
     assert one['model'].endswith('run') and [r['category'] for r in one['clauses']] == [c.name for c in CATEGORIES]
-    if processes > 1:
+    if workers:
         return
     stamps = {n: (out / f'{n}.json').stat().st_mtime_ns for n in good}
     (room / '2024' / 'b.txt').write_text('Other words')
@@ -219,10 +220,10 @@ def test_a_folder_needs_a_place_and_documents(run, room, tmp_path, capsys):
 def test_a_model_that_cannot_be_loaded_is_no_document_s_fault(room, tmp_path):
     "Results of before stay, and no document is said to be at fault; what another model found does not count as done"
     from legal_llm.documents import READERS, read_document
-    from legal_llm.folder import find_documents, gather, review_documents
+    from legal_llm.folder import find_documents, review_documents
 
-    documents, out = find_documents(room, READERS), tmp_path / 'reviews'
-    good = {'a.txt': documents['a.txt']}
+    out = tmp_path / 'reviews'
+    good = [('a.txt', str(room / 'a.txt'))]
 
     class Empty:
         name = 'a stand-in'
@@ -236,11 +237,10 @@ def test_a_model_that_cannot_be_loaded_is_no_document_s_fault(room, tmp_path):
         raise LegalLLMError('no adapter')
 
     with pytest.raises(LegalLLMError, match='no adapter'):
-        review_documents(documents, out, broken, read_document, 'new', progress=False)
+        review_documents(find_documents(room, READERS), out, broken, read_document, 'new', progress=False)
     assert (out / 'a.txt.json').exists() and not (out / 'a.txt.failed.json').exists()
-    assert gather(good, out, 'old').reused == ['a.txt'] and gather(good, out, 'new').failed == {
-        'a.txt': 'it was not reviewed'
-    }
+    assert review_documents(good, out, broken, read_document, 'old', progress=False).reused == ['a.txt']
+    assert review_documents(good, out, Empty, read_document, 'new', progress=False).done == ['a.txt']
 
 
 def test_what_results_depend_on(run, tmp_path):
@@ -300,6 +300,20 @@ def test_a_run_is_scored_where_its_data_was_moved(run, tiny_data, tmp_path):
         evaluate(shutil.copytree(run.path / 'adapter', tmp_path / 'alone'), data=data, **options)
 
 
+def test_workers_score_what_one_process_scores(run, tmp_path):
+    pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
+    options, said = dict(limit=4, progress=False), []
+    for name, workers in (('one', None), ('two', 2)):
+        copy = shutil.copytree(run.path, tmp_path / name)
+        evaluate(copy, workers=workers, **options)
+        names = sorted(p.name for p in (copy / 'scores').glob('*.npz'))
+        said.append((names, json.loads((copy / 'predictions_test.json').read_text())))
+    (names, one), (others, two) = said
+    assert names == others and len(names) >= 4 and one.keys() == two.keys()
+    best = [[max([q['probability'] for q in p[k]], default=0) for k in one] for p in (one, two)]
+    assert np.allclose(*best, atol=0.03), 'other numbers of threads round otherwise'
+
+
 def test_excel(tmp_path):
     "Formulas are text, and so is what Excel cannot hold"
     from openpyxl import load_workbook
@@ -323,7 +337,7 @@ def test_excel(tmp_path):
 
 def test_files_that_are_no_documents_are_named(tmp_path, capsys):
     "Whatever a folder holds is reviewed or named, but for hidden files and the results themselves"
-    from legal_llm.folder import find_others
+    from legal_llm.folder import find_documents
 
     room = tmp_path / 'room'
     (room / 'old').mkdir(parents=True)
@@ -354,4 +368,6 @@ def test_files_that_are_no_documents_are_named(tmp_path, capsys):
         ('README', 'files ending in nothing'),
     ):
         assert f'  {name}: left out: {why}' in said
-    assert find_others([room / 'a.txt', room / 'old'], ['.txt']) == ['b.doc']
+    left_out = []
+    assert [n for n, _ in find_documents([room / 'a.txt', room / 'old'], ['.txt'], left_out=left_out)] == ['a.txt']
+    assert left_out == ['b.doc']
