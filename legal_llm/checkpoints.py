@@ -153,6 +153,24 @@ def _check_keep(keep: int) -> None:
         raise LegalLLMError(f"keep={keep} checkpoints: give 2 (one to fall back on) to 5")
 
 # %% ../nbs/week2_checkpoints.ipynb #51937fa3
+_WHOLE = {}  # checkpoints that this process has verified: path -> sizes and times of their files
+
+
+def _sizes(folder: Path) -> dict:
+    files = [*_files(folder).values(), folder / SEAL]
+    return {str(p): ((s := p.stat()).st_size, s.st_mtime_ns) for p in files if p.exists()}
+
+
+def _is_whole(folder: Path) -> bool:
+    "Whether a checkpoint is whole; what this process has sealed or read once is not read again."
+    if _WHOLE.get(str(folder)) == (now := _sizes(folder)) and now:
+        return True
+    if problem(folder) is not None:
+        return False
+    _WHOLE[str(folder)] = now
+    return True
+
+
 def rotate(
     folder,  # where the checkpoints are; only one process may write there, see `claim`
     keep: int = 2,  # whole checkpoints to keep, 2 to 5
@@ -163,7 +181,7 @@ def rotate(
     _check_keep(keep)
     kept = []
     for path in _newest_first(folder):
-        if len(kept) < keep and problem(path) is None:
+        if len(kept) < keep and _is_whole(path):
             kept.append(path)
         elif kept:
             _delete(_put_aside(path))

@@ -193,6 +193,7 @@ def _make_trainer(
         lambda: score_examples(job.reader, looked, trainer.budget, dtype),
         every if looked else 0,
         s.early_stopping_patience,
+        s.save_minutes,
     )
     trainer.add_callback(callback)
     return trainer, callback

@@ -63,6 +63,7 @@ class TrainSettings:
     eval_windows: int = 256  # windows in a dev evaluation
     early_stopping_patience: int = 3  # dev evaluations without a better score after which the training stops; 0: never
     save_steps: int = 50  # steps between checkpoints
+    save_minutes: float = 0.0  # and minutes between them, at least; the last step is saved in any case
     save_total_limit: int = 2  # checkpoints kept, 2 to 5
     seed: int = 42  # of the windows' order, the adapter's start, dropout
 
@@ -87,6 +88,7 @@ class TrainSettings:
             'early_stopping_patience',
             'loss_weight_present',
             'loss_weight_absent',
+            'save_minutes',
             'probe_windows',
             'max_packs',
         ):
@@ -217,7 +219,8 @@ class Preset:
 
 # %% ../nbs/week2_settings.ipynb #f19fbee4
 SMALL = dict(num_hidden_layers=20, lora_dropout=0.0)  # a pass or less needs no dropout
-LARGE = dict(base_model='llama3.2-3b', lora_dropout=0.05, save_steps=100)
+# by time: 0.3 GB each, and what is deleted on a mounted Drive goes to its trash
+LARGE = dict(base_model='llama3.2-3b', lora_dropout=0.05, save_steps=10, save_minutes=10.0)
 PRESETS = (  # the first one that fits the machine
     Preset(
         'sample',

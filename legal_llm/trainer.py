@@ -356,6 +356,7 @@ class Watch(TrainerCallback):
         look=None,  # called with nothing, gives the line of dev
         every: int = 0,  # steps between dev evaluations; 0 for none
         patience: int = 0,  # dev evaluations without a better score after which the training stops; 0 for never
+        save_minutes: float = 0.0,  # between checkpoints, at least
     ):
         self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = (
             trainer,
@@ -373,6 +374,7 @@ class Watch(TrainerCallback):
             False,
             None,
         )
+        self.save_minutes, self.saved = save_minutes, time.monotonic()
         # on the monotonic clock: the training is to be over then, in any case
         self.deadline, self.out_of_time = None, False
 
@@ -445,6 +447,8 @@ def _stop(self: Watch, sentence):
 # %% ../nbs/week2_trainer.ipynb #0b8ce920
 @patch
 def on_step_end(self: Watch, args, state, control, **kwargs):
+    if control.should_save and state.global_step < state.max_steps:
+        control.should_save = self.agree(time.monotonic() - self.saved >= 60 * self.save_minutes)
     if self.main:
         self.log.write(self.line)
     for v in self.views:
@@ -459,6 +463,8 @@ def on_step_end(self: Watch, args, state, control, **kwargs):
         self.out_of_time = self.agree(time.monotonic() + 2 * lasts > self.deadline)
         if self.out_of_time:
             control.should_training_stop = control.should_save = True
+    if control.should_save:
+        self.saved = time.monotonic()
     if control.should_save and self.main:
         self.log.sync()
     if state.global_step % 10 == 0:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,46 @@ def lengthen(file):
 def replace(file):
     file.unlink()
     file.mkdir()
+
+
+def test_checkpoints_are_saved_by_time(run, tmp_path, monkeypatch):
+    "With save_minutes, what is due too early is not saved, and the last step is"
+    from dataclasses import replace
+
+    from legal_llm import trainer
+    from legal_llm.train import train
+
+    class Clock:
+        now = 0.0
+
+        def __getattr__(self, name):
+            return getattr(time, name)
+
+        def monotonic(self):
+            self.now += 1000  # each look at the clock is a quarter of an hour later
+            return self.now
+
+    s = replace(run[0], save_total_limit=5)
+    often, seldom = train(s, tmp_path / 'often', progress=False), replace(s, save_minutes=60.0)
+    seldom = train(seldom, tmp_path / 'seldom', progress=False)
+    assert names(often.path / 'checkpoints') == ['.lock', *(f'checkpoint-{k}' for k in (1, 2, 3))]
+    assert names(seldom.path / 'checkpoints') == ['.lock', 'checkpoint-3']
+    monkeypatch.setattr(trainer, 'time', Clock())
+    timed = train(replace(s, save_minutes=30.0), tmp_path / 'timed', progress=False)
+    assert 'checkpoint-1' not in names(timed.path / 'checkpoints') and len(names(timed.path / 'checkpoints')) == 3
+
+
+def test_what_was_verified_is_not_read_again(tmp_path, monkeypatch):
+    read, real = [], checkpoints.problem
+    monkeypatch.setattr(checkpoints, 'problem', lambda folder: read.append(folder.name) or real(folder))
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    assert names(tmp_path) == ['checkpoint-2', 'checkpoint-3']
+    assert read == ['checkpoint-1', 'checkpoint-2', 'checkpoint-3'], 'each once'
+    flip(tmp_path / 'checkpoint-3' / 'adapter.bin')
+    assert rotate(tmp_path) == [tmp_path / 'checkpoint-2'] and read[-1] == 'checkpoint-3', (
+        'a changed file is read again'
+    )
 
 
 @pytest.mark.parametrize('damage', [truncate, flip, lengthen, os.unlink, replace], ids=lambda f: f.__name__)
