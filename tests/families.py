@@ -119,8 +119,8 @@ def _tokenizer(kind: str, specials: list[str]) -> Tokenizer:
     return made
 
 
-def make_family(name: str, folder: Path) -> Path:
-    "A base model of two layers with a family's tokenizer, as a folder."
+def make_family(name: str, folder: Path, vocab_size: int | None = None) -> Path:
+    "A base model of two layers with a family's tokenizer, as a folder; with more embeddings than tokens if so asked."
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -139,8 +139,7 @@ def make_family(name: str, folder: Path) -> Path:
         hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
     )
     ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **size, **ids)).save_pretrained(
-        folder
-    )
+    config = LlamaConfig(vocab_size=vocab_size or len(tokenizer), tie_word_embeddings=True, **size, **ids)
+    LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)

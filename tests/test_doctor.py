@@ -320,6 +320,18 @@ def test_two_gpus_are_both_judged():
     assert [f.status for f in one.findings if f.name == 'accelerator'] == ['green', 'red'] and not one.ok
 
 
+def test_a_gpu_on_which_nothing_was_run_is_told_so(root):
+    "The note names the card that the benchmarks name, and is not said of that card itself"
+    from legal_llm.doctor import TRIED
+
+    measured = json.loads((root / 'nbs/results/gpu.json').read_text())['machine']['gpus']
+    assert measured == [TRIED]
+    for card, told in ((T4, True), (gpu(measured[0], (9, 0), 141.0, True), False)):
+        report = doctor(replace(LAPTOP, torch=cuda('2.10.0+cu128', CU128, card)))
+        (found,) = [f for f in report.findings if f.name == 'accelerator']
+        assert found.status == 'green' and (f'has been run on an {TRIED}, on no other GPU yet' in found.found) is told
+
+
 def test_doctor_here():
     "On this very machine, whatever it is: it answers, and what it says of Python and the packages is true"
     report = doctor()

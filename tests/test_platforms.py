@@ -2,7 +2,8 @@
 only that survives which the platform keeps.
 
 The notebooks are run as they are but for the settings of the training: a tiny model, for a moment, instead of SmolLM2
-for minutes."""
+for minutes. Where the contracts are the sample, it is one of Llama 3.2's shape and tokenizer: grouped heads, tied
+embeddings of 128,256 tokens, a chat template of its own; and its weights are in four bits."""
 
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 import notebooks
 import pytest
 from development import find_dev_cuad
+from families import make_family
 
 from legal_llm.compat import older
 from legal_llm.models import resolve_base
@@ -28,7 +30,8 @@ WEEKS = ['week1_data', 'week2_train', 'week3_eval', 'week4_demo'][: 3 if older('
 class Platform:
     "A file system with a platform's folders, and what happens to them between sessions"
 
-    def __init__(self, root: Path, tiny: Path):
+    def __init__(self, root: Path, tiny: Path, four_bits: bool = False):
+        self.four_bits = four_bits
         self.root, self.tiny, self.sessions, self.base = root, tiny, 0, Path(resolve_base('smollm2'))
         (root / 'root').mkdir(parents=True)
         self.working, self.cache = (root / f for f in self.folders)
@@ -43,7 +46,7 @@ class Platform:
         "Open a notebook and press Run all. Returns the folder of outputs. Raises CellExecutionError."
         path = Path(shutil.copy(notebooks.NBS / f'{name}.ipynb', self.working))
         less = dict(num_hidden_layers=2, max_packs=24, probe_windows=200, eval_steps=0, dtype='float32')
-        less |= dict(gradient_accumulation_steps=1, hours=None)
+        less |= dict(gradient_accumulation_steps=1, hours=None, load_in_4bit=self.four_bits)
         less = {} if name == 'week1_data' else dict(changes=less | dict(base_model=str(self.tiny)))
         for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
             monkeypatch.delenv(key, raising=False)
@@ -83,9 +86,9 @@ class Colab(Platform):
     variables = {'COLAB_RELEASE_TAG': 'release-colab_20261101', 'COLAB_GPU': '0'}
     folders = 'content/drive/MyDrive/legal_llm', 'content/.cache/legal_llm'
 
-    def __init__(self, root, tiny):
+    def __init__(self, root, *options):
         (root / 'content/drive/MyDrive').mkdir(parents=True)
-        super().__init__(root, tiny)
+        super().__init__(root, *options)
 
     def attach(self, name: str, *files: Path):
         for f in files:
@@ -111,10 +114,12 @@ def cuad(folder: Path) -> Path:
 @pytest.mark.parametrize(
     'platform, source', [(Kaggle, 'CUADv1.json'), (Colab, 'sample'), (Kaggle, 'sample'), (Colab, 'CUADv1.json')]
 )
-def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypatch):
+def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, tmp_path_factory, monkeypatch):
     if os.environ.get('CI') and (platform is Kaggle) == (source == 'sample'):
         pytest.skip('to save time: CI has each platform and each source once, make test and make matrix have all four')
-    place = platform(tmp_path / 'machine', tiny)
+    llama = source == 'sample'
+    base = make_family('Llama 3', tmp_path_factory.mktemp('llama'), 128_256) if llama else tiny
+    place = platform(tmp_path / 'machine', base, llama)
     if source != 'sample':
         place.attach('cuad', cuad(tmp_path))
     for name in WEEKS:
@@ -123,7 +128,8 @@ def test_four_weeks_in_four_sessions(platform, source, tiny, tmp_path, monkeypat
             assert json.loads((out / 'data/data.json').read_text())['source'] == source
         else:
             record = json.loads((out / 'runs/week2/record.json').read_text())
-            assert (record['settings']['base_model'], record['finished'], record['source']) == (str(tiny), True, source)
+            assert (record['settings']['base_model'], record['finished'], record['source']) == (str(base), True, source)
+            assert record['load_in_4bit'] is llama
             # trained once, in week 2, and found again
             assert len((out / 'runs/week2/log.jsonl').read_text().splitlines()) == record['steps'] > 4
         if name == 'week3_eval':

@@ -343,7 +343,7 @@ def test_a_killed_driver_is_gone_on_with(tmp_path):
     from legal_llm.synthetic import write_contracts
 
     room, out = tmp_path / 'room', tmp_path / 'out'
-    for i, c in enumerate(write_contracts(60, seed=5, words=400)):
+    for i, c in enumerate(write_contracts(30, seed=5, words=400)):
         write_whole(room / f'{i}.txt', c.text)
     first = subprocess.Popen(command(room, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while first.poll() is None and len(list(out.glob('*.txt.json'))) < 5:
@@ -355,14 +355,14 @@ def test_a_killed_driver_is_gone_on_with(tmp_path):
     while time.monotonic() < deadline and there != (now := sorted(p.name for p in out.glob('*.json'))):
         there = now
         time.sleep(2)  # its workers notice
-    assert 5 <= len(there) < 60 and all(json.loads((out / n).read_text())['clauses'] for n in there)
+    assert 5 <= len(there) < 30 and all(json.loads((out / n).read_text())['clauses'] for n in there)
     second = subprocess.run(command(room, out), capture_output=True, text=True)
-    assert second.returncode == 0 and 'reviewed               60' in second.stdout, second.stderr[-2000:]
+    assert second.returncode == 0 and 'reviewed               30' in second.stdout, second.stderr[-2000:]
     manifest = json.loads((out / 'manifest.json').read_text())
     assert manifest['documents']['reused'] >= len(there) and manifest['documents']['failed'] == 0
     table = ExtractionTable(out).read(['file']).to_pydict()['file']
-    assert len(set(table)) == 60 and manifest['table']['rows'] == len(table)
-    assert not [p for p in out.rglob('.*.part')] or all(p.name.startswith('.') for p in out.rglob('*.part'))
+    assert len(set(table)) == 30 and manifest['table']['rows'] == len(table)
+    assert all(p.name.startswith('.') for p in out.rglob('*.part')), 'what is half written cannot be taken for a result'
 
 
 LEAVES = """
@@ -394,12 +394,12 @@ def test_a_node_that_leaves_loses_nothing(tmp_path):
     from legal_llm.synthetic import write_contracts
 
     room, out = tmp_path / 'room', tmp_path / 'out'
-    for i, c in enumerate(write_contracts(60, seed=6, words=400)):
+    for i, c in enumerate(write_contracts(30, seed=6, words=400)):
         write_whole(room / f'{i}.txt', c.text)
     said = subprocess.run(
         [sys.executable, '-c', LEAVES, str(room), str(out)], capture_output=True, text=True, timeout=240
     )
-    assert said.returncode == 0 and 'left' in said.stdout and 'reviewed               60' in said.stdout, said.stderr[
+    assert said.returncode == 0 and 'left' in said.stdout and 'reviewed               30' in said.stdout, said.stderr[
         -3000:
     ]
-    assert len(list(out.glob('*.txt.json'))) == 60 and not list(out.glob('*.failed.json'))
+    assert len(list(out.glob('*.txt.json'))) == 30 and not list(out.glob('*.failed.json'))
