@@ -319,7 +319,8 @@ def _share_options(p):
             help='where others get the base model, owner/name (default: known for short names)',
         )
         if what in ('export', 'space'):
-            p.add_argument('--out', required=True, type=_folder, help='folder to write')
+            zipped = ', or a name that ends in .zip' * (what == 'export')
+            p.add_argument('--out', required=True, type=_folder, help=f'folder to write{zipped}')
         if what == 'space':
             p.add_argument('--title', default='Contract review', help='title of the Space')
         if what == 'push':

@@ -4,7 +4,8 @@
 
 # %% ../nbs/week4_share.ipynb #d352ca8e
 from __future__ import annotations
-import json, shutil, sys
+import json, shutil, sys, tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,14 @@ __all__ = ['export', 'Push', 'push', 'space']
 # %% ../nbs/week4_share.ipynb #191475ed
 def export(
     run,  # as for `find_run`: a run, or a merged model
-    out,  # folder to write
+    out,  # folder to write, or a name that ends in .zip
     repo: str = 'owner/name',  # where it will be
     base: str | None = None,  # where others get the base model; None: as `hub_name` says
 ) -> Path:
     "Write what a repository on the hub should hold. Raises LegalLLMError for a name that the licence does not allow."
+    out = Path(out)
+    if out.suffix == '.zip':
+        return _as_archive(out, lambda folder: export(run, folder, repo, base))
     run = open_run(run)
     short = run.record['settings']['base_model']
     check_name(repo, short)
@@ -53,6 +57,20 @@ def export(
         if notice := licence_of(short).notice:
             atomic_write(staged / 'Notice', notice)
     return Path(out)
+
+# %% ../nbs/week4_share.ipynb #b911a1e1
+def _as_archive(
+    out: Path,  # file to write
+    export: Callable,  # called with a folder to write
+) -> Path:
+    "What would be a folder as one file, which is easier to bring home from a notebook."
+    if out.exists():
+        raise LegalLLMError(f"{out} is there already: choose another --out, or delete it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.resolve().parent, prefix='.packing-') as folder:
+        made = export(Path(folder) / out.stem)
+        packed = shutil.make_archive(f'{folder}/packed', 'zip', made.parent, made.name)
+        return Path(packed).replace(out)
 
 # %% ../nbs/week4_share.ipynb #7bd0fe06
 @dataclass

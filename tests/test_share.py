@@ -333,3 +333,48 @@ print(legal_llm.__file__)
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1].startswith(str(bundle))
+
+
+@pytest.mark.parametrize('code', ['', 'EntryNotFound'], ids=['a bare 404', 'a 404 of the hub'])
+def test_a_repository_without_further_chat_templates_is_loaded(hub, tiny, monkeypatch, code):
+    "Challenge 13.3: the hub answers 404 for `additional_chat_templates`, and the tokenizer is loaded all the same"
+    from legal_llm.models import load_tokenizer
+
+    hub.repos['owner/tiny'] = {p.name: p.read_bytes() for p in tiny.iterdir()}
+    answer, refused = hub.answer, []
+
+    def without_templates(command, path, *rest):
+        if 'additional_chat_templates' in path:
+            refused.append(path)
+            return 404, {'X-Error-Code': code} if code else {}, dict(error='additional_chat_templates does not exist')
+        return answer(command, path, *rest)
+
+    monkeypatch.setattr(hub, 'answer', without_templates)
+    assert load_tokenizer('owner/tiny').get_vocab() == load_tokenizer(str(tiny)).get_vocab()
+    assert refused or older('transformers', '4.52'), 'what is asked for has changed: this test shows nothing'
+
+
+def test_one_file_holds_what_the_folder_holds(run, tmp_path, capsys):
+    import zipfile
+
+    folder = export(run, tmp_path / 'model', 'owner/model', base='owner/tiny')
+    command = [
+        'share',
+        'export',
+        '--run',
+        str(run.path),
+        '--repo',
+        'owner/model',
+        '--base-model',
+        'owner/tiny',
+        '--out',
+    ]
+    assert main([*command, str(tmp_path / 'model.zip')]) == 0 and 'model.zip' in capsys.readouterr().out
+    with zipfile.ZipFile(tmp_path / 'model.zip') as z:
+        packed = {n: z.read(n) for n in z.namelist() if not n.endswith('/')}
+    assert {n: len(v) for n, v in packed.items()} == {
+        f'model/{p.name}': p.stat().st_size for p in folder.iterdir()
+    } and packed['model/README.md'] == (folder / 'README.md').read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['model', 'model.zip']
+    with pytest.raises(LegalLLMError, match='is there already'):
+        export(run, tmp_path / 'model.zip', 'owner/model', base='owner/tiny')
