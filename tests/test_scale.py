@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,6 +120,15 @@ def test_results_here_and_in_a_bucket_are_the_same(tmp_path):
     rows = ExtractionTable('memory://out').read().to_pylist()
     assert changed.done == ['d0/c0.txt'] and changed.rows == len(rows) == len(TEXTS) - 1
     assert [r['quote'] for r in rows if r['file'] == 'd0/c0.txt'] == ['Apex'] and 'd1/c1.txt' not in str(rows)
+
+
+def test_the_table_is_read_as_the_how_to_says(root, tmp_path, monkeypatch):
+    review(fill(tmp_path / 'room'), tmp_path / 'reviews')
+    cells = json.loads((root / 'nbs/howto.ipynb').read_text())['cells']
+    (code,) = re.findall(r'```python\n(.*?)```', ''.join(''.join(c['source']) + '\n' for c in cells), re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace('Governing Law', 'Parties').replace('\nclauses[', '\nshown = clauses['), made := {})
+    assert sorted(made['shown'].quote) == sorted(t.split()[0] for t in TEXTS)
 
 
 def test_addresses_that_lead_nowhere(tmp_path):
