@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
-from .files import LegalLLMError, atomic_write, save_json, short_hash
+from .files import LegalLLMError, atomic_write, short_hash
 
 # %% auto #0
 __all__ = ['cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract', 'print_review',
@@ -160,7 +160,7 @@ def cmd_score(args):
 # %% ../nbs/commands.ipynb #453aaa7b
 def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
-    from legal_llm.places import place
+    from legal_llm.places import place, write_whole
 
     form = Path(args.out or '').suffix
     folder = any(place(f).is_dir() for f in args.files)
@@ -187,7 +187,7 @@ def cmd_extract(args):
     from tqdm.auto import tqdm
 
     from legal_llm.extract import Extractor
-    from legal_llm.review import check_xlsx, csv_of, save_xlsx
+    from legal_llm.review import check_xlsx, csv_of, xlsx_of
 
     if form == '.xlsx':
         check_xlsx()
@@ -203,15 +203,15 @@ def cmd_extract(args):
             reviews.append(extractor.extract(d.text, d.title, progress, d.pages))
     rows = [r for review in reviews for r in review.rows()]
     if form == '.csv':
-        atomic_write(args.out, csv_of(rows))
+        write_whole(args.out, csv_of(rows))
     elif form == '.xlsx':
-        save_xlsx(rows, args.out)
+        write_whole(args.out, xlsx_of(rows))
     elif form == '.html':
         from legal_llm.page import review_file
 
-        atomic_write(args.out, review_file(reviews[0], 'html', extractor.name))
+        write_whole(args.out, review_file(reviews[0], 'html', extractor.name))
     elif form:
-        save_json(args.out, [r.to_dict() for r in reviews])
+        write_whole(args.out, json.dumps([r.to_dict() for r in reviews], indent=1, ensure_ascii=False) + '\n')
     for r in reviews:
         print_review(r)
     if args.out:
@@ -220,9 +220,9 @@ def cmd_extract(args):
 # %% ../nbs/commands.ipynb #3ca64428
 def _read_anywhere(file: str):
     from legal_llm.documents import read_document
-    from legal_llm.places import local_copy, place
+    from legal_llm.places import local_copy, place, reaching
 
-    with local_copy(place(file)) as copy:
+    with reaching(file), local_copy(place(file)) as copy:
         return read_document(copy)
 
 # %% ../nbs/commands.ipynb #a1d64dc5
@@ -233,6 +233,8 @@ def _extract_folder(args):
     from legal_llm.folder import find_documents, review_documents
 
     left_out, run, fast = [], args.run, args.fast
+    if run and Path(run).exists():
+        run = os.path.abspath(run)  # workers have a folder of their own
     documents = find_documents(args.files, READERS, args.out, left_out)
     report = review_documents(
         documents,

@@ -28,7 +28,9 @@ def atomic_write(
     "Write a file whole or not at all. Raises OSError when the disk refuses; nothing is left behind then."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:80]}.', suffix='.part')
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f'.{os.fsdecode(os.fsencode(path.name)[:80])}.', suffix='.part'
+    )
     try:
         with os.fdopen(handle, 'wb') as f:
             f.write(data.encode('utf-8') if isinstance(data, str) else data)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week3_folder.ipynb #ebb7dd07
 from __future__ import annotations
-import itertools, json, os, time
+import contextlib, itertools, json, os, tempfile, time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,12 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from .files import LegalLLMError, markdown_table, sha256_of, short_hash, short_path
-from .places import is_remote, local_copy, place, remove, walk, write_whole
-from .results import SHEET, ExtractionTable
+from .places import is_full, is_remote, local_copy, place, reaching, remove, walk, write_whole
+from .results import SHEET, ExtractionTable, plain_text
 
 # %% auto #0
-__all__ = ['find_documents', 'FolderReport', 'Outcome', 'ReadDocument', 'read_one', 'failed', 'review_some', 'one_by_one',
-           'review_documents']
+__all__ = ['AGAIN', 'find_documents', 'anywhere', 'FolderReport', 'Outcome', 'ReadDocument', 'read_one', 'target', 'failed',
+           'review_some', 'one_by_one', 'review_documents']
 
 # %% ../nbs/week3_folder.ipynb #a54c1d47
 def find_documents(
@@ -30,9 +30,12 @@ def find_documents(
     folder, the first ones come at once, however many there are. Raises LegalLLMError where there is none, and where
     two would have one name.
     """
-    sources = [place(s) for s in ([sources] if isinstance(sources, str) or hasattr(sources, 'joinpath') else sources)]
-    if missing := [s for s in sources if not s.exists()]:
-        raise LegalLLMError(f"there is no file or folder {missing[0]}: correct the path")
+    given = [sources] if isinstance(sources, str) or hasattr(sources, 'joinpath') else sources
+    sources = [anywhere(s) for s in given]
+    for source in sources:
+        with reaching(source):
+            if not source.exists():
+                raise LegalLLMError(f"there is no file or folder {source}: correct the path")
     endings = {e.lower() for e in endings}
     found = itertools.chain.from_iterable(_in_source(s, endings, besides, left_out) for s in sources)
     if len(sources) > 1:
@@ -51,23 +54,32 @@ def find_documents(
 
 # %% ../nbs/week3_folder.ipynb #e45192d3
 def _in_source(source, endings, besides, left_out):
-    "(name, place) of the documents in one source."
+    "(name, path or address) of the documents in one source."
     if not source.is_dir():
         yield source.name, str(source)
         return
-    inside = f"{_whole(besides)}/" if besides else None
-    for name, path in walk(source if is_remote(source) else source.resolve()):
-        if inside and path.startswith(inside):
-            continue
-        if os.path.splitext(name)[1].lower() in endings:
-            yield name, path
-        elif left_out is not None:
-            left_out.append(name)
+    inside = f"{_whole(besides)}/" if besides else ''
+    if not inside.startswith(f'{_whole(source)}/') or inside == f'{_whole(source)}/':
+        inside = ''  # only what lies below a source can be among its files
+    with reaching(source):
+        for name, path in walk(source):
+            if inside and f'{_whole(path)}/'.startswith(inside):
+                continue
+            if os.path.splitext(name)[1].lower() in endings:
+                yield name, path
+            elif left_out is not None:
+                left_out.append(name)
 
 # %% ../nbs/week3_folder.ipynb #3f4abb4b
+def anywhere(path):
+    "A place that stays the same from whatever folder it is looked at."
+    path = place(path)
+    return path if is_remote(path) else Path(os.path.abspath(path))
+
+
 def _whole(path) -> str:  # to tell whether one place is inside another
     path = place(path)
-    return str(path) if is_remote(path) else path.resolve().as_posix()
+    return str(path).rstrip('/') if is_remote(path) else Path(os.path.realpath(path)).as_posix()
 
 # %% ../nbs/week3_folder.ipynb #7ade7064
 @dataclass
@@ -148,16 +160,26 @@ def read_one(
     read: Callable,  # called with a path, gives an object with text, title, pages and notes
     model: str = '',  # what the results depend on besides the document, as a short text
 ) -> Outcome | ReadDocument:
-    "Read a document, unless its result is there already. Raises LegalLLMError where nothing can be written."
-    target = place(out) / f'{name}.json'
+    """Read a document, unless its result is there already. Raises LegalLLMError where nothing can be written, here or
+    there.
+    """
+    key = None
     try:
         with local_copy(place(path)) as copy:
             key = short_hash(f'{model}\0{sha256_of(copy)}')
-            if (known := _result_of(target)) and known['key'] == key:
-                return Outcome(name, known, reused=True)
+            if (known := _result_of(target(out, name))) and known['key'] == key:
+                remove(target(out, name, '.failed.json'))
+                if known['file'] != plain_text(name):  # it was reviewed as part of another folder
+                    write_whole(target(out, name), _json(known := dict(known, file=name)))
+                return Outcome(name, dict(known, file=name), reused=True)
             return ReadDocument(name, key, read(copy))
     except Exception as e:
-        return failed(name, out, e)
+        if is_full(e):
+            raise LegalLLMError(
+                f"there is no room left for a copy of {name} in {tempfile.gettempdir()}: {AGAIN}"
+            ) from e
+        # a document that cannot be reached now may be what it was
+        return failed(name, out, e, changed=key is not None)
 
 # %% ../nbs/week3_folder.ipynb #c58aba0f
 def _result_of(path) -> dict | None:
@@ -167,21 +189,53 @@ def _result_of(path) -> dict | None:
     except (OSError, ValueError, AttributeError):
         return None
 
+# %% ../nbs/week3_folder.ipynb #225c5d34
+AGAIN = "make some, and run the same command again, which goes on from here"
+
+
+def target(out, name: str, ending: str = '.json'):
+    "Where the result of a document is written; of a name that is too long for a file, the beginning and a hash."
+    folder, _, own = name.rpartition('/')
+    if len(os.fsencode(own)) + len(ending) > 230:
+        own = os.fsencode(own)[:150].decode('utf-8', 'ignore') + f'-{short_hash(os.fsencode(own))}'
+    return place(out) / folder / f'{own}{ending}'
+
 # %% ../nbs/week3_folder.ipynb #2cfdce98
 def failed(
     name: str,
     out,  # folder of the results
     e: Exception | str,  # what was wrong
+    changed: bool = True,  # an earlier result is not of this version of the document, or of another model
 ) -> Outcome:
     "Note a document that could not be reviewed, in `<name>.failed.json`."
     error = str(e) if isinstance(e, (LegalLLMError, str)) else f'{type(e).__name__}: {e}'
-    remove(place(out) / f'{name}.json')  # of an earlier version of the document
-    write_whole(place(out) / f'{name}.failed.json', _json(dict(file=name, error=error)))
+    if changed:
+        remove(target(out, name))
+    write_whole(target(out, name, '.failed.json'), _json(dict(file=name, error=error)))
     return Outcome(name, error=error)
 
 # %% ../nbs/week3_folder.ipynb #282bc30e
 def _json(obj) -> str:
     return json.dumps(obj, indent=1, ensure_ascii=False) + '\n'
+
+# %% ../nbs/week3_folder.ipynb #c5c1cbc1
+def _reviews(extractor, some, tell) -> tuple[list | None, str]:  # or what was wrong
+    try:
+        if len(some) > 1:
+            contracts = [(r.document.text, r.document.title, r.document.pages) for r in some]
+            return extractor.extract_all(contracts), ''
+        (r,) = some
+        d = r.document
+
+        def progress(done, n):
+            if tell:
+                tell(f'{r.name}: window {done} of {n}')
+
+        return [extractor.extract(d.text, d.title, progress, d.pages)], ''
+    except LegalLLMError as e:
+        return None, str(e)
+    except Exception as e:
+        return None, f'{type(e).__name__}: {e}'
 
 # %% ../nbs/week3_folder.ipynb #4e97e14a
 def review_some(
@@ -193,28 +247,18 @@ def review_some(
     """Review documents, each into `<out>/<name>.json`. Where several fail together, each is tried alone. Raises
     LegalLLMError where nothing can be written.
     """
-    try:
-        documents = [r.document for r in some]
-        if len(some) > 1:
-            reviews = extractor.extract_all([(d.text, d.title, d.pages) for d in documents])
-        else:
-            (d,), (r,) = documents, some
-            reviews = [
-                extractor.extract(
-                    d.text, d.title, lambda done, n: tell and tell(f'{r.name}: window {done} of {n}'), d.pages
-                )
-            ]
-    except Exception as e:
-        if len(some) == 1:
-            yield failed(some[0].name, out, e)  # one document must not stop the others
-            return
+    reviews, error = _reviews(extractor, some, tell)
+    if reviews is None and len(some) > 1:  # outside of `except`, which would keep the memory of what failed
         for r in some:
             yield from review_some(extractor, [r], out, tell)
         return
+    if reviews is None:
+        yield failed(some[0].name, out, error)  # one document must not stop the others
+        return
     for r, review in zip(some, reviews):
         result = dict(key=r.key, file=r.name, model=extractor.name, notes=list(r.document.notes), **review.to_dict())
-        write_whole(place(out) / f'{r.name}.json', _json(result))
-        remove(place(out) / f'{r.name}.failed.json')
+        remove(target(out, r.name, '.failed.json'))
+        write_whole(target(out, r.name), _json(result))
         yield Outcome(r.name, result)
 
 # %% ../nbs/week3_folder.ipynb #8c6dc8fd
@@ -265,10 +309,13 @@ def review_documents(
 
     from legal_llm.packages import versions
 
-    out, begun = place(out), time.perf_counter()
-    if out.exists() and not out.is_dir():
-        raise LegalLLMError(f"{out} is a file: give a folder for the results")
-    table, report, keys = ExtractionTable(out), FolderReport(out, left_out=left_out if left_out is not None else []), {}
+    out, begun = anywhere(out), time.perf_counter()
+    with reaching(out):
+        if out.exists() and not out.is_dir():
+            raise LegalLLMError(f"{out} is a file: give a folder for the results")
+        remove(out / 'manifest.json')  # which comes last
+        table = ExtractionTable(out)
+    report, keys = FolderReport(out, left_out=left_out if left_out is not None else []), {}
     with tqdm(desc='documents', unit='document', disable=not progress) as bar:
         if workers or address or timeout:
             from legal_llm.scale import on_ray
@@ -277,18 +324,19 @@ def review_documents(
         else:
             outcomes = one_by_one(documents, out, extractor, read, model, bar.set_postfix_str)
         try:
-            for o in outcomes:
-                bar.update()
-                if o.result is None:
-                    report.failed[o.name] = o.error
-                    continue
-                (report.reused if o.reused else report.done).append(o.name)
-                keys[o.name] = o.result['key']
-                table.add(o.result)
+            with contextlib.closing(outcomes):
+                for o in outcomes:
+                    bar.update()
+                    if o.result is None:
+                        report.failed[o.name] = o.error
+                        continue
+                    (report.reused if o.reused else report.done).append(o.name)
+                    keys[o.name] = o.result['key']
+                    table.add(o.result)
         except BaseException:
             table.flush()
             raise
-    parts, report.rows = table.close(keys)
+    parts, report.rows = table.close(keys, lambda file: target(out, file).exists())
     if report.rows <= SHEET:
         table.save_csv(out / 'clauses.csv')
     else:

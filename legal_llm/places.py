@@ -11,7 +11,7 @@ from pathlib import Path
 from .files import LegalLLMError, atomic_write
 
 # %% auto #0
-__all__ = ['place', 'is_remote', 'write_whole', 'remove', 'local_copy', 'walk']
+__all__ = ['place', 'is_remote', 'reaching', 'is_full', 'write_whole', 'remove', 'local_copy', 'walk']
 
 # %% ../nbs/week3_places.ipynb #73ba04d7
 def place(
@@ -40,47 +40,92 @@ def place(
 def is_remote(path) -> bool:
     return not isinstance(path, Path)
 
+# %% ../nbs/week3_places.ipynb #cf11d2ea
+@contextlib.contextmanager
+def reaching(
+    path,  # a place
+):
+    """What a bucket refuses while the block runs, as one sentence: LegalLLMError. Faults of files on this machine pass
+    as they are.
+    """
+    try:
+        yield
+    except LegalLLMError:
+        raise
+    except Exception as e:
+        if not is_remote(place(path)) or is_full(e):
+            raise
+        why = str(e).strip().splitlines()[0] if str(e).strip() else 'no reason was given'
+        raise LegalLLMError(
+            f"{path} cannot be read or written ({type(e).__name__}: {why[:200]}): correct the address, or log in "
+            "as its provider's documentation says"
+        ) from e
+
 # %% ../nbs/week3_places.ipynb #f764088c
 # what they store appears when it is complete; elsewhere a file is renamed when it is
-_STORES = {'s3', 's3a', 'gs', 'gcs', 'az', 'abfs', 'adl', 'oci', 'hf', 'memory'}
+_STORES = {'s3', 's3a', 'gs', 'gcs', 'az', 'abfs', 'abfss', 'adl', 'oci', 'hf', 'memory'}
+
+# %% ../nbs/week3_places.ipynb #bec1a793
+def is_full(e: BaseException) -> bool:  # whether a disk or a quota is
+    return isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
 
 # %% ../nbs/week3_places.ipynb #734a5fca
 def write_whole(
     path,  # a place; folders above it are created when missing
-    data: str | bytes,
+    data: str | bytes,  # of what is no character, a question mark is stored
 ):  # `path`
-    """Write a file whole or not at all. Raises OSError when the place refuses, and LegalLLMError where there is no room
-    left.
+    """Write a file whole or not at all. Raises OSError when this machine's disk refuses, and LegalLLMError where there
+    is no room left, or a bucket refuses.
     """
     path = place(path)
-    data = data.encode('utf-8') if isinstance(data, str) else data
+    data = data.encode('utf-8', 'replace') if isinstance(data, str) else data
     try:
         if not is_remote(path):
             return atomic_write(path, data)
-        if path.protocol in _STORES:
-            path.fs.pipe_file(path.path, data)
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'.{path.name}.part')
-        try:
-            part.write_bytes(data)
-            path.fs.mv(part.path, path.path)
-        finally:
-            part.unlink(missing_ok=True)
+        with reaching(path):
+            if path.protocol in _STORES:
+                path.fs.pipe_file(path.path, data)
+            else:
+                _write_and_rename(path, data)
         return path
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(e):
             raise LegalLLMError(
                 f"there is no room left in {path.parent}: make some, and run the same command again, which goes on "
                 "from here"
             ) from e
         raise
 
+# %% ../nbs/week3_places.ipynb #b2886381
+def _write_and_rename(path, data: bytes) -> None:
+    "Where a file is seen while it is written: under another name first."
+    from fsspec.spec import AbstractFileSystem
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, fs = path.with_name(f'.{path.name}.part'), path.fs
+    try:
+        part.write_bytes(data)
+        if type(fs).mv is AbstractFileSystem.mv:  # which is a copy, and takes a name with [ or * for a pattern
+            fs.cp_file(part.path, path.path)
+        else:
+            try:
+                fs.mv(part.path, path.path)
+            except FileExistsError:
+                fs.rm_file(path.path)
+                fs.mv(part.path, path.path)
+        if fs.info(path.path)['size'] != len(data):
+            raise OSError(errno.EIO, f"{path} is not what was written")
+    finally:
+        remove(part)
+
 # %% ../nbs/week3_places.ipynb #cd3d27c1
 def remove(path) -> None:
     "Delete a file that may be there."
     with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+        if is_remote(path):
+            path.fs.rm_file(path.path)  # `unlink` would take a name with [ or * for a pattern
+        else:
+            path.unlink()
 
 # %% ../nbs/week3_places.ipynb #ae54e33f
 @contextlib.contextmanager
@@ -93,7 +138,7 @@ def local_copy(
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        copy.write_bytes(path.read_bytes())
+        path.fs.get_file(path.path, str(copy))
         yield copy
 
 # %% ../nbs/week3_places.ipynb #68c6f8a0
@@ -109,16 +154,20 @@ def walk(
 
     root = folder.path if is_remote(folder) else str(folder)
     fs = folder.fs if is_remote(folder) else fsspec.filesystem('file')
+    fs.invalidate_cache()
     todo = [(root, '')]
     while todo:
         here, name = todo.pop()
         if name.endswith('/') or not name:
             inside = []
             for info in fs.ls(here, detail=True):
+                if info['name'].rstrip('/') == here.rstrip('/'):
+                    continue  # a bucket's key that ends in / is listed in itself
                 own = info['name'].rstrip('/').rpartition('/')[2]
                 kind = 'directory' if info['type'] == 'directory' else 'file'
                 if _wanted(own) and (info['type'] in ('directory', 'file') or fs.isfile(info['name'])):
                     inside.append((own, kind, info['name']))
+            getattr(fs, 'dircache', {}).pop(here, None)  # else all listings stay in memory, and grow old
             todo += [(p, f'{name}{own}' + '/' * (kind == 'directory')) for own, kind, p in sorted(inside, reverse=True)]
         else:
             yield name, f'{folder.protocol}://{here.lstrip("/")}' if is_remote(folder) else here

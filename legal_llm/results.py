@@ -10,7 +10,7 @@ from .places import place, remove, walk, write_whole
 from .review import COLUMNS, csv_of, rows_of
 
 # %% auto #0
-__all__ = ['PART', 'SHEET', 'ExtractionTable']
+__all__ = ['PART', 'SHEET', 'plain_text', 'ExtractionTable']
 
 # %% ../nbs/week3_results.ipynb #a9577341
 PART = 500  # documents in a part file, at most
@@ -27,7 +27,7 @@ def _schema():
     return pa.schema([(n, types[n]) for n in ('file', 'row', *COLUMNS, 'model', 'key')])
 
 # %% ../nbs/week3_results.ipynb #db403ff8
-def _text(name: str) -> str:  # a file's name may hold what is no character
+def plain_text(name: str) -> str:  # a file's name may hold what is no character
     return name.encode('utf-8', 'replace').decode()
 
 # %% ../nbs/week3_results.ipynb #858b204e
@@ -68,13 +68,21 @@ class ExtractionTable:
         result: dict,  # of one document: `Review.to_dict` with file, model and key
     ) -> None:
         "Append a document's rows, unless they are there."
-        file, key = _text(result['file']), result['key']
+        file, key = plain_text(result['file']), result['key']
         if self.kept.get(file) == key:
             return
         self.kept[file] = key
         self.waiting.add(file)
         self.rows += [
-            dict(r, file=file, row=i, found=r['found'] == 'yes', model=result['model'], key=key)
+            dict(
+                r,
+                file=file,
+                title=plain_text(r['title']),
+                row=i,
+                found=r['found'] == 'yes',
+                model=result['model'],
+                key=key,
+            )
             for i, r in enumerate(rows_of(result))
         ]
         if len(self.waiting) >= PART:
@@ -91,18 +99,22 @@ class ExtractionTable:
 
     def close(
         self,
-        keys: dict[str, str],  # file -> key of all documents whose rows are to stay
+        keys: dict[str, str],  # file -> key of the documents of this call
+        known=lambda file: False,  # whether there is a result of a document of earlier calls
     ) -> tuple[int, int]:  # parts, and rows
-        "Write what is left, and take out the rows of documents that are gone, changed, or there twice."
+        "Write what is left, and take out the rows of documents that have changed, have no result, or are there twice."
         import pyarrow as pa
 
-        keys = {_text(f): k for f, k in keys.items()}
+        keys = {plain_text(f): k for f, k in keys.items()}
         self.flush()
         parts = rows = 0
         seen = set()
         for path in self._parts():
             table = self._read(path)
             pairs = list(zip(table['file'].to_pylist(), table['key'].to_pylist()))
+            for f, k in dict(pairs).items():
+                if f not in keys and known(f):
+                    keys[f] = k
             mine = {f for f, k in pairs if keys.get(f) == k} - seen
             stay = [f in mine and keys.get(f) == k for f, k in pairs]
             if not any(stay):
@@ -130,8 +142,11 @@ class ExtractionTable:
         path,  # file to write
     ) -> None:
         "The table for spreadsheets, with the file in the place of the title, and the mark by which Excel knows UTF-8."
-        rows = [
-            dict({k: r[k] for k in COLUMNS}, title=r['file'], found='yes' if r['found'] else 'no')
-            for r in self.read().to_pylist()
-        ]
-        write_whole(path, '\ufeff' + csv_of(rows))
+        text = ['\ufeff' + csv_of([])]
+        for batch in self.read().to_batches(max_chunksize=20_000):
+            rows = [
+                dict({k: r[k] for k in COLUMNS}, title=r['file'], found='yes' if r['found'] else 'no')
+                for r in batch.to_pylist()
+            ]
+            text.append(csv_of(rows).partition('\n')[2])
+        write_whole(path, ''.join(text))

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week3_scale.ipynb #64535cc8
 from __future__ import annotations
-import contextlib, os, time
+import contextlib, math, os, re, socket, time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from fastcore.basics import patch
 
 from .files import LegalLLMError
-from .folder import Outcome, failed, read_one, review_some
+from .folder import Outcome, anywhere, failed, read_one, review_some
 from .platform import cores, hardware, limit_threads
 
 # %% auto #0
-__all__ = ['ATTEMPTS', 'PATIENCE', 'cluster', 'ReviewWorker', 'worker_share', 'Job', 'Office', 'on_ray', 'ScoreWorker',
-           'score_on_ray']
+__all__ = ['ATTEMPTS', 'LOST', 'PATIENCE', 'START', 'cluster', 'ReviewWorker', 'worker_share', 'Job', 'Office', 'on_ray',
+           'ScoreWorker', 'score_on_ray']
 
 # %% ../nbs/week3_scale.ipynb #53c0b3fa
 ATTEMPTS = 3  # processes that may end on one document before it is given up
+LOST = 10  # times that what was read of one document may go with a node before it is given up
 PATIENCE = 120  # seconds without any worker, while there is work, after which a cluster is said to be too small
+START = 20  # seconds that the process which reads a document may take to begin, on top of `timeout`
 
 # %% ../nbs/week3_scale.ipynb #508d89df
 def _ray():
@@ -47,6 +49,11 @@ def cluster(
     if ray.is_initialized():
         yield ray
         return
+    if named := re.fullmatch(r'([\w.-]+):(\d+)', address or ''):
+        try:  # Ray itself would wait for ever
+            socket.create_connection((named[1], int(named[2])), 10).close()
+        except OSError as e:
+            raise LegalLLMError(f"no Ray cluster answers at {address} ({e}): correct --address") from e
     here = dict(num_cpus=max(cores(), workers), num_gpus=len(hardware().gpus), include_dashboard=False)
     try:
         ray.init(
@@ -70,6 +77,9 @@ class ReviewWorker:
         limit_threads(threads)
         self.extractor, self.out = extractor, out
 
+    def ping(self) -> bool:
+        return True
+
     def load(self) -> int:  # documents that it takes at once
         self.extractor = self.extractor()
         return getattr(self.extractor, 'documents_at_once', 1)
@@ -81,10 +91,14 @@ class ReviewWorker:
 
 # %% ../nbs/week3_scale.ipynb #92ea39e3
 def worker_share(ray, workers: int) -> dict:  # num_cpus and num_gpus of `ray.remote`
-    "A GPU for each worker where there are enough, and its part of the cores."
-    have = ray.cluster_resources()
-    cpus = have.get('CPU', 1) / workers
-    return dict(num_cpus=float(int(cpus)) if cpus >= 1 else cpus, num_gpus=min(have.get('GPU', 0) / workers, 1.0))
+    "A GPU for each worker where there are enough, and its part of the cores, as far as one node has them."
+    nodes = [node['Resources'] for node in ray.nodes() if node['Alive']]
+    cpus, gpus = (sum(node.get(k, 0) for node in nodes) for k in ('CPU', 'GPU'))
+    share = min(cpus / workers, max((node.get('CPU', 0) for node in nodes), default=0))
+    return dict(
+        num_cpus=float(int(share)) if share >= 1 else share,
+        num_gpus=min(1.0, 1 / math.ceil(workers / gpus)) if gpus else 0.0,
+    )
 
 # %% ../nbs/week3_scale.ipynb #b7a0fbf2
 def _read(*args):
@@ -100,8 +114,10 @@ class Job:
     name: str
     path: str
     attempts: int = 0  # processes that have ended on it
+    lost: int = 0  # times that what was read of it went with a node
     alone: bool = False  # not to be read together with others
     document: object = None  # reference to what was read
+    reviewed: bool = False  # whether a worker was given it: it has no result that counts
     begun: float = 0.0
 
 # %% ../nbs/week3_scale.ipynb #72acd70c
@@ -116,8 +132,10 @@ class Office:
         self.hire = ray.remote(**share, max_restarts=0, max_task_retries=0)(ReviewWorker)
         self.read = ray.remote(num_cpus=0, num_returns=2, max_retries=0)(_read)
         self.arguments = self.out, read, model
-        self.reading, self.waiting, self.coming, self.idle, self.busy = {}, deque(), {}, [], {}
-        self.ended, self.lost, self.at_once, self.worked = False, 0, 1, time.monotonic()
+        self.readers = max(2, int(ray.cluster_resources().get('CPU', 2)))  # documents that are read at once
+        self.reading, self.waiting, self.idle, self.busy = {}, deque(), [], {}
+        self.coming, self.loading = {}, {}  # workers that have been asked for, and that have begun
+        self.ended, self.lost, self.at_once, self.worked, self.doubted = False, 0, 1, time.monotonic(), False
 
 # %% ../nbs/week3_scale.ipynb #70e0b2ee
 @patch
@@ -131,23 +149,41 @@ def start_reading(self: Office, job: Job):
     said, job.document = self.read.remote(job.name, job.path, *self.arguments)
     self.reading[said] = job
 
+# %% ../nbs/week3_scale.ipynb #94e251eb
+@patch
+def ahead(self: Office) -> int:  # documents that are read, or being read
+    return len(self.reading) + len(self.waiting)
+
+
+@patch
+def answers(self: Office, worker) -> bool:
+    try:
+        return self.ray.get(worker.ping.remote(), timeout=10)
+    except self.ray.exceptions.RayError:
+        return False
+
 # %% ../nbs/week3_scale.ipynb #43603631
 @patch
 def hand_out(self: Office):
     "Read ahead, take on workers, and give them what was read."
-    while not self.ended and len(self.reading) + len(self.waiting) < 2 * self.workers * self.at_once:
+    while not self.ended and len(self.reading) < self.readers and self.ahead() < 2 * self.workers * self.at_once:
         if (found := next(self.source, None)) is None:
             self.ended = True
         else:
             self.start_reading(Job(*found))
-    staff = len(self.coming) + len(self.idle) + len(self.busy)
-    for _ in range(staff, min(self.workers, staff - len(self.idle) + len(self.waiting))):
+    if self.doubted:  # a process has ended, and perhaps its neighbours
+        self.idle, self.doubted = [w for w in self.idle if self.answers(w)], False
+    on_the_way = len(self.coming) + len(self.loading)
+    staff = on_the_way + len(self.idle) + len(self.busy)
+    for _ in range(max(0, min(self.workers - staff, len(self.waiting) - len(self.idle) - on_the_way))):
         worker = self.hire.remote(self.extractor, self.out, max(int(self.cpus), 1))
-        self.coming[worker.load.remote()] = worker
+        self.coming[worker.ping.remote()] = worker
     while self.idle and self.waiting:
         worker, jobs = self.idle.pop(), [self.waiting.popleft()]
         while self.waiting and len(jobs) < self.at_once and not (jobs[0].alone or self.waiting[0].alone):
             jobs.append(self.waiting.popleft())
+        for j in jobs:
+            j.reviewed = True
         self.busy[worker.review.remote([j.document for j in jobs])] = worker, jobs, time.monotonic()
 
 # %% ../nbs/week3_scale.ipynb #7deb356c
@@ -155,51 +191,48 @@ def hand_out(self: Office):
 def try_again(self: Office, jobs: list[Job], guilty: bool = True) -> Iterator[Outcome]:
     "Documents whose process has ended, or whose text is lost with a node."
     for j in jobs:
-        j.attempts, j.alone = j.attempts + guilty, True
-        if j.attempts < ATTEMPTS:
+        j.attempts, j.lost, j.alone = j.attempts + guilty, j.lost + (not guilty), True
+        if j.attempts < ATTEMPTS and j.lost < LOST:
             self.start_reading(j)
         else:
-            yield failed(
-                j.name,
-                self.out,
-                f"{ATTEMPTS} processes ended while they were at it: it may need more memory than there is",
+            why = (
+                f"{ATTEMPTS} processes ended while they were at it: it may need more memory than there is"
+                if j.attempts >= ATTEMPTS
+                else f"what was read of it was lost {LOST} times: see whether the nodes have the same packages"
             )
+            yield failed(j.name, self.out, why, changed=j.reviewed)
 
 # %% ../nbs/week3_scale.ipynb #827007c9
 @patch
 def hear(self: Office, ref) -> Iterator[Outcome]:
-    "What came of a reference. Raises LegalLLMError where no document is to blame."
-    ray = self.ray
-    worker, jobs = None, []
+    "What came of a reference. Raises LegalLLMError, or OSError, where no document is to blame."
+    ray, errors = self.ray, self.ray.exceptions
+    worker, jobs, begins = None, [], ref in self.coming
     if ref in self.reading:
         jobs = [self.reading.pop(ref)]
-    elif ref in self.coming:
+    elif begins:
         worker = self.coming.pop(ref)
+    elif ref in self.loading:
+        worker = self.loading.pop(ref)
     else:
         worker, jobs, _ = self.busy.pop(ref)
     try:
         said = ray.get(ref)
-    except ray.exceptions.RayTaskError as e:
-        if isinstance(e.cause, LegalLLMError):
-            raise e.cause from None
-        if not isinstance(e.cause, ray.exceptions.RayError):
-            raise
-        self.idle.append(worker)  # the text of a document went with its node
+    except errors.RayTaskError as e:
+        if not isinstance(e.cause, errors.RayError):
+            raise e.cause or e from None  # nothing can be written, or no model loaded
+        self.idle += [worker] if worker and jobs else []  # the text of a document went with its node
         yield from self.try_again(jobs, guilty=False)
         return
-    except (
-        ray.exceptions.RayActorError,
-        ray.exceptions.WorkerCrashedError,
-        ray.exceptions.ObjectLostError,
-        ray.exceptions.NodeDiedError,
-    ):
+    except errors.RayError as e:
+        self.doubted = True
         self.lost += worker is not None and not jobs
         if self.lost > ATTEMPTS * self.workers:
             raise LegalLLMError(
                 f"{self.lost} workers ended while they loaded the model: give fewer --workers, or a machine with more "
                 "memory"
             ) from None
-        yield from self.try_again(jobs)
+        yield from self.try_again(jobs, guilty=not isinstance(e, (errors.NodeDiedError, errors.ObjectLostError)))
         return
     self.worked = time.monotonic()
     if worker is None:
@@ -207,36 +240,41 @@ def hear(self: Office, ref) -> Iterator[Outcome]:
             self.waiting.append(jobs[0])
         else:
             yield said
-        return
-    self.idle.append(worker)
-    if jobs:
-        yield from said
+    elif begins:
+        self.loading[worker.load.remote()] = worker
     else:
-        self.at_once = said
+        self.idle.append(worker)
+        if jobs:
+            yield from said
+        else:
+            self.at_once, self.lost = said, 0
 
 # %% ../nbs/week3_scale.ipynb #6d1c5e7e
 @patch
 def stop_overdue(self: Office) -> Iterator[Outcome]:
     "End what takes too long. Raises LegalLLMError where no worker comes."
     now, ray = time.monotonic(), self.ray
-    if self.waiting and not (self.busy or self.idle or self.reading) and now - self.worked > PATIENCE:
+    if self.waiting and not (self.busy or self.idle or self.reading or self.loading) and now - self.worked > PATIENCE:
         have = ray.cluster_resources()
         raise LegalLLMError(
             f"no worker could be started within {PATIENCE} s: each wants {self.cpus:g} cores, and the cluster has "
-            f"{have.get('CPU', 0):g} with {have.get('GPU', 0):g} GPUs; give fewer --workers, or add nodes"
+            f"{have.get('CPU', 0):g} with {have.get('GPU', 0):g} GPUs; give more --workers, which want less each, or "
+            "add nodes"
         )
     if not self.timeout:
         return
     late = f"it took longer than {self.timeout:g} s, and was stopped: give a longer --timeout"
-    for ref, job in list(self.reading.items()):
-        if now - job.begun > self.timeout:
+    over = [ref for ref, job in self.reading.items() if now - job.begun > self.timeout + START]
+    over += [ref for ref, (_, jobs, begun) in self.busy.items() if now - begun > self.timeout * len(jobs)]
+    for ref in over:
+        if ray.wait([ref], timeout=0)[0]:
+            yield from self.hear(ref)  # it is over, and was not heard yet
+        elif ref in self.reading:
             ray.cancel(ref, force=True)
-            del self.reading[ref]
-            yield failed(job.name, self.out, late)
-    for ref, (worker, jobs, begun) in list(self.busy.items()):
-        if now - begun > self.timeout * len(jobs):
+            yield failed(self.reading.pop(ref).name, self.out, late, changed=False)
+        else:
+            worker, jobs, _ = self.busy.pop(ref)
             ray.kill(worker)
-            del self.busy[ref]
             if len(jobs) == 1:
                 yield failed(jobs[0].name, self.out, late)
             else:
@@ -256,17 +294,20 @@ def on_ray(
     """Review documents on workers. Raises LegalLLMError where Ray is not there, no model can be loaded, or nothing can
     be written.
     """
+    out = anywhere(out)  # workers have a folder of their own
     with cluster(workers, address) as ray:
         office = Office(ray, documents, out, extractor, read, model, workers, timeout)
         try:
             while office.open():
                 office.hand_out()
-                pending = [*office.reading, *office.coming, *office.busy]
-                for ref in ray.wait(pending, num_returns=1, timeout=1.0)[0] if pending else ():
-                    yield from office.hear(ref)
+                pending = [*office.reading, *office.coming, *office.loading, *office.busy]
+                if pending and ray.wait(pending, num_returns=1, timeout=1.0)[0]:
+                    for ref in ray.wait(pending, num_returns=len(pending), timeout=0)[0]:
+                        yield from office.hear(ref)
                 yield from office.stop_overdue()
         finally:
-            for worker in (*office.coming.values(), *office.idle, *(w for w, *_ in office.busy.values())):
+            staff = [*office.coming.values(), *office.loading.values(), *office.idle]
+            for worker in (*staff, *(w for w, *_ in office.busy.values())):
                 ray.kill(worker)
 
 # %% ../nbs/week3_scale.ipynb #ad6594c4
@@ -274,10 +315,14 @@ class ScoreWorker:
     "A process that scores contracts of an evaluation, into the run's folder."
 
     def __init__(self, run, dtype: str, settings: dict, threads: int):
+        limit_threads(threads)
+        self.arguments = run, dtype, settings
+
+    def load(self):
         from legal_llm.extract import Extractor
         from legal_llm.runs import open_run
 
-        limit_threads(threads)
+        run, dtype, settings = self.arguments
         self.run = open_run(run)
         self.extractor = Extractor.load(self.run, dtype=dtype, heard=True, **settings)
 
@@ -302,17 +347,17 @@ def score_on_ray(
 
         share = worker_share(ray, workers)
         hire = ray.remote(**share)(ScoreWorker)
-        staff = [hire.remote(str(run), dtype, settings, max(int(share['num_cpus']), 1)) for _ in range(workers)]
+        staff = [
+            hire.remote(str(anywhere(run)), dtype, settings, max(int(share['num_cpus']), 1)) for _ in range(workers)
+        ]
         order = sorted(contracts, key=lambda c: -len(c.text))
         jobs = [(order[i : i + at_once], s) for s in systems for i in range(0, len(order), at_once)]
         try:
+            ray.get([w.load.remote() for w in staff])
             return sum(ActorPool(staff).map_unordered(lambda w, job: w.score.remote(*job), jobs))
         except ray.exceptions.RayTaskError as e:
-            raise e.cause if isinstance(e.cause, LegalLLMError) else e from None
-        except ray.exceptions.RayActorError as e:
-            cause = getattr(e, 'cause', None)
-            if isinstance(cause, LegalLLMError):
-                raise cause from None
+            raise e.cause or e from None
+        except ray.exceptions.RayError as e:
             raise LegalLLMError(
                 "a worker ended while it scored: run the same command again, which goes on from here, with fewer "
                 "--workers if memory is short"

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from legal_llm import places
+from legal_llm.cli import main
 from legal_llm.files import LegalLLMError
 from legal_llm.folder import find_documents, review_documents
 from legal_llm.places import place, walk, write_whole
@@ -116,10 +117,14 @@ def test_results_here_and_in_a_bucket_are_the_same(tmp_path):
     assert again.reused == remote.done and not again.done and again.rows == remote.rows == len(TEXTS)
     write_whole(there / 'd0' / 'c0.txt', 'Apex now.')
     (there / 'd1' / 'c1.txt').unlink()
+    (place('memory://out') / 'd1' / 'c3.txt.json').unlink()
+    (there / 'd1' / 'c3.txt').unlink()
     changed = review(there, 'memory://out')
     rows = ExtractionTable('memory://out').read().to_pylist()
     assert changed.done == ['d0/c0.txt'] and changed.rows == len(rows) == len(TEXTS) - 1
-    assert [r['quote'] for r in rows if r['file'] == 'd0/c0.txt'] == ['Apex'] and 'd1/c1.txt' not in str(rows)
+    assert [r['quote'] for r in rows if r['file'] == 'd0/c0.txt'] == ['Apex']
+    assert 'd1/c1.txt' in str(rows), 'what has a result has rows'
+    assert 'd1/c3.txt' not in str(rows), 'and what has none has none'
 
 
 def test_the_table_is_read_as_the_how_to_says(root, tmp_path, monkeypatch):
@@ -147,9 +152,80 @@ def test_a_place_without_a_rename_shows_no_half_file(tmp_path, monkeypatch):
     write_whole(target, 'whole')
     assert target.read_text() == 'whole'
     monkeypatch.setattr(type(target.fs), 'mv', lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, 'broken')))
-    with pytest.raises(OSError, match='broken'):
+    with pytest.raises(LegalLLMError, match='cannot be read or written .*broken'):
         write_whole(target, 'other')
     assert target.read_text() == 'whole' and [p.name for p in target.parent.iterdir()] == ['a.txt']
+
+
+NAMES = ['lease[1].txt', 'what?*.txt', 'a b #%.txt', 'é' * 100 + '.txt', '👩‍⚖️' * 15 + '.txt', 'x' * 251 + '.txt']
+
+
+@pytest.mark.parametrize('kind', ['disk', 'store', 'slow'])
+def test_odd_names(tmp_path, monkeypatch, kind):
+    "Patterns, signs, long names, and on a disk bytes that are no characters"
+    if kind != 'disk':
+        pytest.importorskip('upath', reason='addresses need universal-pathlib: pip install "legal_llm[scale]"')
+        import fsspec
+
+        fsspec.filesystem('memory').store.clear()
+    if kind == 'slow':
+        monkeypatch.setattr(places, '_STORES', set())
+    base = tmp_path if kind == 'disk' else place('memory://odd')
+    for i, name in enumerate(NAMES):
+        write_whole(base / 'room' / name, f'Party{i} sells.') if len(os.fsencode(name)) < 256 else None
+    others = [n for n in NAMES if len(os.fsencode(n)) < 256]
+    if kind == 'disk':
+        (tmp_path / 'room' / os.fsdecode(b'z\xff.txt')).write_text('Zed sells.')
+        (tmp_path / 'room' / os.fsdecode(b'z\xff.jpg')).write_text('no document')
+        others.append(os.fsdecode(b'z\xff.txt'))
+    left_out = []
+    for call in ('done', 'reused'):
+        documents = find_documents(base / 'room', ['.txt'], left_out=left_out)
+        report = review_documents(documents, base / 'out', Everything, read, left_out=left_out, progress=False)
+        assert sorted(getattr(report, call)) == sorted(others) and not report.failed
+        assert report.rows == len(others)
+    write_whole(base / 'room' / 'what?*.txt', 'ENDS')
+    (base / 'room' / 'what1.txt').write_text('One sells.')
+    assert len(review(base / 'room', base / 'out').done) == 2
+    monkeypatch.setattr(Everything, 'extract', lambda *_, **__: 1 / 0)
+    write_whole(base / 'room' / 'what?*.txt', 'fails')
+    assert list(review(base / 'room', base / 'out').failed) == ['what?*.txt']
+    assert (base / 'out' / 'what1.txt.json').exists() and not (base / 'out' / 'what?*.txt.json').exists()
+
+
+def test_what_cannot_be_reached_now_keeps_its_result(tmp_path, monkeypatch):
+    room = fill(tmp_path / 'room')
+    review(room, tmp_path / 'out')
+    whole = results(tmp_path / 'out')
+
+    def broken(path):
+        raise OSError(errno.EIO, 'the cable is out')
+
+    monkeypatch.setattr('legal_llm.folder.sha256_of', broken)
+    report = review(room, tmp_path / 'out')
+    assert len(report.failed) == len(TEXTS) and report.rows == len(TEXTS)
+    monkeypatch.undo()
+    assert len(review(room, tmp_path / 'out').reused) == len(TEXTS) and results(tmp_path / 'out') == whole, (
+        'and nothing is left of the failure'
+    )
+
+
+def test_calls_add_up(tmp_path):
+    "One document after the other into one folder; a folder of folders that was reviewed in part; itself as the place"
+    room = fill(tmp_path / 'room')
+    for name in ('d0/c0.txt', 'd0/c2.txt'):
+        report = review(room / name, tmp_path / 'out')
+    assert report.rows == 2 and {r['file'] for r in ExtractionTable(tmp_path / 'out').read().to_pylist()} == {
+        'c0.txt',
+        'c2.txt',
+    }
+    review(room / 'd1', tmp_path / 'all' / 'd1')
+    (tmp_path / 'all' / 'd1' / 'clauses.csv').unlink()
+    report = review(room, tmp_path / 'all')
+    assert len(report.reused) == 3 and len(report.done) == 3 and report.rows == 6
+    assert len(review(room, room).done) == 6 and len(review(room, room).reused) == 6
+    with pytest.raises(LegalLLMError, match='two folders'):
+        review([room / 'd0', room / 'd1' / 'c1.txt', fill(tmp_path / 'other') / 'd1' / 'c1.txt'], tmp_path / 'two')
 
 
 def test_a_full_disk_ends_the_work_and_loses_nothing(tmp_path, monkeypatch):
@@ -272,13 +348,56 @@ def test_a_document_that_ends_processes_is_given_up(ray, tmp_path):
     )
 
 
-def test_a_document_that_takes_for_ever_is_stopped(ray, tmp_path):
+def test_a_document_that_takes_for_ever_is_stopped(ray, tmp_path, monkeypatch):
+    monkeypatch.setattr('legal_llm.scale.START', 1)
     room = fill(tmp_path / 'room', (*TEXTS, 'FOREVER and a day', 'ENDLESS reading'))
-    report = review(room, tmp_path / 'out', workers=2, timeout=3)
+    report = review(room, tmp_path / 'out', workers=2, timeout=4)
     assert len(report.done) == len(TEXTS) and sorted(report.failed) == ['d0/c6.txt', 'd1/c7.txt']
-    assert all('longer than 3 s' in why for why in report.failed.values())
+    assert all('longer than 4 s' in why for why in report.failed.values())
     manifest = json.loads((tmp_path / 'out' / 'manifest.json').read_text())
     assert manifest['failed'] == report.failed and manifest['documents'] == dict(reviewed=6, reused=0, failed=2)
+
+
+def test_a_slow_list_is_no_slow_document(ray, tmp_path, monkeypatch):
+    "What was finished while nobody looked is not taken for overdue"
+    monkeypatch.setattr('legal_llm.scale.START', 1)
+    room = fill(tmp_path / 'room')
+
+    def slowly():
+        for i, document in enumerate(find_documents(room, ['.txt'])):
+            yield document
+            time.sleep(6 * (i == 2))
+
+    report = review_documents(slowly(), tmp_path / 'out', Everything, read, workers=2, timeout=4, progress=False)
+    assert len(report.done) == len(TEXTS) and not report.failed
+
+
+def test_workers_write_where_the_call_stands(ray, tmp_path, monkeypatch):
+    "A relative folder is that of the caller, not of the cluster"
+    fill(tmp_path / 'room')
+    monkeypatch.chdir(tmp_path)
+    report = review('room', 'out', workers=2)
+    assert len(report.done) == len(TEXTS) and len(list((tmp_path / 'out').rglob('c*.txt.json'))) == len(TEXTS)
+
+
+def test_shares_fit_the_nodes():
+    from legal_llm.scale import worker_share
+
+    def nodes(*resources):
+        return SimpleNamespace(nodes=lambda: [dict(Alive=True, Resources=r) for r in resources])
+
+    assert worker_share(nodes(dict(CPU=1), dict(CPU=1)), 1) == dict(num_cpus=1.0, num_gpus=0.0)
+    assert worker_share(nodes(*[dict(CPU=2)] * 3), 2) == dict(num_cpus=2.0, num_gpus=0.0)
+    assert worker_share(nodes(dict(CPU=8, GPU=2)), 3) == dict(num_cpus=2.0, num_gpus=0.5)
+    assert worker_share(nodes(dict(CPU=8, GPU=2)), 2) == dict(num_cpus=4.0, num_gpus=1.0)
+    assert worker_share(nodes(dict(CPU=2)), 4) == dict(num_cpus=0.5, num_gpus=0.0)
+
+
+def test_no_cluster_answers(monkeypatch, tmp_path):
+    ray = pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
+    monkeypatch.setattr(ray, 'is_initialized', lambda: False)
+    with pytest.raises(LegalLLMError, match='no Ray cluster answers at 127.0.0.1:9 .*correct --address'):
+        review(fill(tmp_path / 'room'), tmp_path / 'out', workers=2, address='127.0.0.1:9')
 
 
 def test_no_document_is_to_blame(ray, tmp_path):
@@ -324,6 +443,15 @@ def test_a_bucket(ray, tmp_path):
         assert sorted(one.done) == sorted(two.done) and len(one.done) == len(TEXTS)
         assert results('s3://house/one') == results('s3://house/two')
         assert sorted(review('s3://house/room', 's3://house/two', workers=2).reused) == sorted(one.done)
+        place('s3://house/odd/sub//a.txt').fs.pipe_file('house/odd/sub//a.txt', b'Acme sells.')
+        write_whole('s3://house/odd/b[1].txt', 'Bolt buys.')
+        assert review('s3://house/odd', 's3://house/three').done == ['b[1].txt'], 'and no endless loop at an empty name'
+        for source, out in (('s3://nowhere/room', 's3://house/x'), ('s3://house/room', 's3://nowhere/x')):
+            with pytest.raises(LegalLLMError, match='nowhere'):
+                review(source, out)
+        assert main(['extract', 's3://house/room/nope.txt', '--fast']) == 2
+        assert main(['extract', 's3://house/room/d0/c0.txt', '--fast', '--out', 's3://house/c0.csv']) == 0
+        assert place('s3://house/c0.csv').read_text().startswith('title,') and not Path('s3:').exists()
     finally:
         s3.stop()
 
