@@ -235,7 +235,7 @@ def _extract_options(p):
         'files',
         nargs='+',
         metavar='FILE',
-        help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them, here or in a bucket (s3://bucket/folder)',
+        help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them, here or in a bucket',
     )
     _model_options(p)
     p.add_argument(
