@@ -512,6 +512,25 @@ def test_a_model_in_shards_is_not_read_whole_by_mistake(settings, tmp_path):
         prepare_training(replace(settings, probe_windows=None), tmp_path / 'run', shards=2)
 
 
+def test_a_session_that_holds_the_gpu_is_told_so(monkeypatch):
+    "A notebook's model on GPU 0 would leave too little to the processes that are started: it goes, or the figures come"
+    import torch
+
+    from legal_llm.launch import free_gpu
+
+    emptied = []
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: emptied.append(1))
+    monkeypatch.setattr(torch.cuda, 'memory_allocated', lambda: 0.4 * 2**30)
+    free_gpu()
+    monkeypatch.setattr(torch.cuda, 'memory_allocated', lambda: 3.2 * 2**30)
+    with pytest.raises(LegalLLMError, match='this session holds 3.2 GiB of the first GPU.*del job'):
+        free_gpu()
+    assert len(emptied) == 2
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: False)
+    free_gpu()
+
+
 def test_what_goes_wrong_in_a_process_is_said_once(settings, tmp_path):
     with pytest.raises(LegalLLMError, match='is not known'):
         train_on(2, replace(settings, dtype='float64'), tmp_path / 'run', progress=False)
