@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
-from .files import LegalLLMError, atomic_write, short_hash
+from .files import LegalLLMError, atomic_write, json_text, short_hash
 
 # %% auto #0
 __all__ = ['cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract', 'print_review',
@@ -211,7 +211,7 @@ def cmd_extract(args):
 
         write_whole(args.out, review_file(reviews[0], 'html', extractor.name))
     elif form:
-        write_whole(args.out, json.dumps([r.to_dict() for r in reviews], indent=1, ensure_ascii=False) + '\n')
+        write_whole(args.out, json_text([r.to_dict() for r in reviews]))
     for r in reviews:
         print_review(r)
     if args.out:

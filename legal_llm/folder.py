@@ -11,13 +11,24 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from .files import LegalLLMError, markdown_table, sha256_of, short_hash, short_path
-from .places import is_full, is_remote, local_copy, place, reaching, remove, walk, write_whole
+from .files import LegalLLMError, json_text, markdown_table, sha256_of, short_hash, short_path
+from legal_llm.places import (
+    anywhere,
+    is_full,
+    is_remote,
+    local_copy,
+    no_room,
+    place,
+    reaching,
+    remove,
+    walk,
+    write_whole,
+)
 from .results import SHEET, ExtractionTable, plain_text
 
 # %% auto #0
-__all__ = ['AGAIN', 'find_documents', 'anywhere', 'FolderReport', 'Outcome', 'ReadDocument', 'read_one', 'target', 'failed',
-           'review_some', 'one_by_one', 'review_documents']
+__all__ = ['find_documents', 'FolderReport', 'Outcome', 'ReadDocument', 'read_one', 'target', 'failed', 'review_some',
+           'one_by_one', 'review_documents']
 
 # %% ../nbs/week3_folder.ipynb #a54c1d47
 def find_documents(
@@ -71,12 +82,6 @@ def _in_source(source, endings, besides, left_out):
                 left_out.append(name)
 
 # %% ../nbs/week3_folder.ipynb #3f4abb4b
-def anywhere(path):
-    "A place that stays the same from whatever folder it is looked at."
-    path = place(path)
-    return path if is_remote(path) else Path(os.path.abspath(path))
-
-
 def _whole(path) -> str:  # to tell whether one place is inside another
     path = place(path)
     return str(path).rstrip('/') if is_remote(path) else Path(os.path.realpath(path)).as_posix()
@@ -170,14 +175,12 @@ def read_one(
             if (known := _result_of(target(out, name))) and known['key'] == key:
                 remove(target(out, name, '.failed.json'))
                 if known['file'] != plain_text(name):  # it was reviewed as part of another folder
-                    write_whole(target(out, name), _json(known := dict(known, file=name)))
+                    write_whole(target(out, name), json_text(known := dict(known, file=name)))
                 return Outcome(name, dict(known, file=name), reused=True)
             return ReadDocument(name, key, read(copy))
     except Exception as e:
         if is_full(e):
-            raise LegalLLMError(
-                f"there is no room left for a copy of {name} in {tempfile.gettempdir()}: {AGAIN}"
-            ) from e
+            raise no_room(tempfile.gettempdir()) from e
         # a document that cannot be reached now may be what it was
         return failed(name, out, e, changed=key is not None)
 
@@ -190,9 +193,6 @@ def _result_of(path) -> dict | None:
         return None
 
 # %% ../nbs/week3_folder.ipynb #225c5d34
-AGAIN = "make some, and run the same command again, which goes on from here"
-
-
 def target(out, name: str, ending: str = '.json'):
     "Where the result of a document is written; of a name that is too long for a file, the beginning and a hash."
     folder, _, own = name.rpartition('/')
@@ -211,12 +211,8 @@ def failed(
     error = str(e) if isinstance(e, (LegalLLMError, str)) else f'{type(e).__name__}: {e}'
     if changed:
         remove(target(out, name))
-    write_whole(target(out, name, '.failed.json'), _json(dict(file=name, error=error)))
+    write_whole(target(out, name, '.failed.json'), json_text(dict(file=name, error=error)))
     return Outcome(name, error=error)
-
-# %% ../nbs/week3_folder.ipynb #282bc30e
-def _json(obj) -> str:
-    return json.dumps(obj, indent=1, ensure_ascii=False) + '\n'
 
 # %% ../nbs/week3_folder.ipynb #c5c1cbc1
 def _reviews(extractor, some, tell) -> tuple[list | None, str]:  # or what was wrong
@@ -258,7 +254,7 @@ def review_some(
     for r, review in zip(some, reviews):
         result = dict(key=r.key, file=r.name, model=extractor.name, notes=list(r.document.notes), **review.to_dict())
         remove(target(out, r.name, '.failed.json'))
-        write_whole(target(out, r.name), _json(result))
+        write_whole(target(out, r.name), json_text(result))
         yield Outcome(r.name, result)
 
 # %% ../nbs/week3_folder.ipynb #8c6dc8fd
@@ -352,5 +348,5 @@ def review_documents(
         seconds=round(report.seconds, 1),
         versions=versions(),
     )
-    write_whole(out / 'manifest.json', _json(manifest))
+    write_whole(out / 'manifest.json', json_text(manifest))
     return report

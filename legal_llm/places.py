@@ -4,14 +4,14 @@
 
 # %% ../nbs/week3_places.ipynb #113dacbb
 from __future__ import annotations
-import contextlib, errno, tempfile
+import contextlib, errno, os, tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .files import LegalLLMError, atomic_write
 
 # %% auto #0
-__all__ = ['place', 'is_remote', 'reaching', 'is_full', 'write_whole', 'remove', 'local_copy', 'walk']
+__all__ = ['place', 'anywhere', 'is_remote', 'reaching', 'is_full', 'no_room', 'write_whole', 'remove', 'local_copy', 'walk']
 
 # %% ../nbs/week3_places.ipynb #73ba04d7
 def place(
@@ -35,6 +35,12 @@ def place(
         ) from e
     except ValueError as e:
         raise LegalLLMError(f"{path}: {e}: correct the address") from e
+
+# %% ../nbs/week3_places.ipynb #f4b5bde5
+def anywhere(path):
+    "A place that stays the same from whatever folder it is looked at."
+    path = place(path)
+    return path if is_remote(path) else Path(os.path.abspath(path))
 
 # %% ../nbs/week3_places.ipynb #03da8de5
 def is_remote(path) -> bool:
@@ -69,6 +75,12 @@ _STORES = {'s3', 's3a', 'gs', 'gcs', 'az', 'abfs', 'abfss', 'adl', 'oci', 'hf', 
 def is_full(e: BaseException) -> bool:  # whether a disk or a quota is
     return isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
 
+# %% ../nbs/week3_places.ipynb #f39cd206
+def no_room(folder) -> LegalLLMError:
+    return LegalLLMError(
+        f"there is no room left in {folder}: make some, and run the same command again, which goes on from here"
+    )
+
 # %% ../nbs/week3_places.ipynb #734a5fca
 def write_whole(
     path,  # a place; folders above it are created when missing
@@ -90,10 +102,7 @@ def write_whole(
         return path
     except OSError as e:
         if is_full(e):
-            raise LegalLLMError(
-                f"there is no room left in {path.parent}: make some, and run the same command again, which goes on "
-                "from here"
-            ) from e
+            raise no_room(path.parent) from e
         raise
 
 # %% ../nbs/week3_places.ipynb #b2886381

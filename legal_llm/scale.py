@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fastcore.basics import patch
 
 from .files import LegalLLMError
-from .folder import Outcome, anywhere, failed, read_one, review_some
+from .folder import Outcome, failed, read_one, review_some
+from .places import anywhere
 from .platform import cores, hardware, limit_threads
 
 # %% auto #0
