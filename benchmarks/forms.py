@@ -21,7 +21,7 @@ from benchmarks.measure import RESULTS, about, alone
 from legal_llm.files import LegalLLMError, save_json
 
 FORMS = 'write', 'ask', 'point', 'frozen', 'states'
-TOKENS = 60_000  # of a training, branches counted once with the window that they share
+TOKENS = 120_000  # of a training, branches counted once with the window that they share
 STEP = 1_500  # tokens of an update
 LR, HEAD_LR = 5e-4, 1e-5
 WINDOW = 400  # tokens of a window of sentences
@@ -311,11 +311,14 @@ def main(folder: str | None = None, forms=FORMS, tokens: int = TOKENS, seeds=SEE
         prepare_data(DataSettings(source=str(find_dev_cuad())), Path(tempfile.mkdtemp()) / 'data').path
     )
     file = RESULTS / 'forms.json'
-    rows = json.loads(file.read_text())['rows'] if file.exists() else []
+
+    def measured():  # anew each time: another process may measure other seeds
+        return json.loads(file.read_text())['rows'] if file.exists() else []
+
     for seed in seeds:
         for form in forms:
-            if any((r['form'], r['seed']) == (form, seed) for r in rows):
+            if any((r['form'], r['seed']) == (form, seed) for r in measured()):
                 continue
-            rows.append(alone(run_form, form=form, folder=folder, tokens=tokens, seed=seed))
-            print(rows[-1], flush=True)
-            save_json(file, {**about(), 'budget': tokens, 'rows': rows})
+            row = alone(run_form, form=form, folder=folder, tokens=tokens, seed=seed)
+            print(row, flush=True)
+            save_json(file, {**about(), 'budget': tokens, 'rows': [*measured(), row]})
