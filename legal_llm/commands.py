@@ -395,7 +395,7 @@ def run_weeks(
     source: str = 'sample',  # as for `read_source`
     out='runs/default',  # folder for data and run
     max_packs: int | None = None,  # training packs; None: as the preset says
-    limit: int | None = None,  # contracts to score in each split; None: all of the sample, 10 of CUAD
+    limit: int | None = None,  # contracts to score in each split; None: as the preset says
 ):
     "Week 1 to week 4. Returns the evaluation."
     from legal_llm.data import prepare_data
@@ -437,7 +437,9 @@ def run_weeks(
         'evaluation, on contracts that were not in training'
         + (', with clause wordings that were not either' if sample else ''),
     )
-    result = evaluate(run.path, 'test', limit or (None if sample else 10))  # calibrates on as many of dev first
+    result = evaluate(
+        run.path, 'test', **dict(machine.evaluation, **({'limit': limit} if limit else {}))
+    )  # calibrates on as many of dev first
 
     week(4, 'an unseen contract')
     contract = write_contracts(1, seed=7, wordings='held_out', words=400)[0]

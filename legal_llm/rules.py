@@ -124,9 +124,9 @@ def hardware_context(
 
 # %% ../nbs/week2_rules.ipynb #92ab81e7
 NF4 = 0.5 + 0.127 / 8  # bytes a parameter: 4 bits, and the doubly quantised scales of blocks of 64
-# memory that a processor's heap takes for what is in it: in pieces, it has holes; measured 1.1 in bfloat16, 1.4 in
-# float32 (SmolLM2, pack of 986 tokens)
-HEAP = 1.5
+# memory that a processor's heap takes for what is in it: in pieces, it has holes; measured 1.1 to 1.4
+# (SmolLM2, 8 to 20 layers in NF4 or whole, bfloat16 and float32, packs of 986 to 4,248 tokens)
+HEAP = 1.3
 
 
 def _bytes(dtype: str) -> int:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from tqdm.auto import tqdm
 
-from .asked import ask_contract
+from .asked import NEVER, ask_contract
 from .calibration import LEAST, Calibration, Scores, fit_calibration
 from .contracts import Contract, gold_answers
 from .extract import Extractor
@@ -24,8 +24,8 @@ from .runs import Run
 from .sentences import label_sentences
 
 # %% auto #0
-__all__ = ['SYSTEMS', 'check_adapter', 'check_unseen', 'score_contracts', 'without_reader', 'score_systems', 'predictions_of',
-           'choose_thresholds', 'reviews_of', 'labels_of', 'calibrate']
+__all__ = ['SYSTEMS', 'check_adapter', 'check_unseen', 'score_contracts', 'without_reader', 'without_screen', 'score_systems',
+           'predictions_of', 'choose_thresholds', 'reviews_of', 'labels_of', 'calibrate']
 
 # %% ../nbs/week3_scoring.ipynb #44b75586
 def check_adapter(
@@ -62,6 +62,7 @@ def check_unseen(run: Run, contracts: list[Contract]) -> None:
 # %% ../nbs/week3_scoring.ipynb #3da8fd06
 SYSTEMS = {
     'asked': 'base model, asked',
+    'alone': 'reader alone',
     'screen': 'linear screen',
     'frozen': 'screen + frozen base model',
     'fine-tuned': 'screen + fine-tuned reader',
@@ -137,6 +138,13 @@ def without_reader(scores: dict[str, Scores]) -> dict[str, Scores]:
         for t, s in scores.items()
     }
 
+# %% ../nbs/week3_scoring.ipynb #9bdb036c
+def without_screen(scores: dict[str, Scores]) -> dict[str, Scores]:
+    "The scores of the reader alone, on the sentences that it was asked about; in others it finds nothing."
+    return {
+        t: replace(s, screen=np.where(np.isnan(s.reader), NEVER, 0.0).astype(np.float32)) for t, s in scores.items()
+    }
+
 # %% ../nbs/week3_scoring.ipynb #a8ed2008
 def score_systems(
     run: Run,
@@ -151,6 +159,7 @@ def score_systems(
     first = {'asked': score_contracts(run, extractor, contracts, 'asked', progress)} if asked else {}
     return dict(
         first,
+        alone=without_screen(tuned),
         screen=without_reader(tuned),
         **({'frozen': score_contracts(run, extractor, contracts, 'frozen', progress)} if base else {}),
         **{'fine-tuned': tuned},

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect, json, math, re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from .dataset import MIN_PROBABILITY, DataSet
@@ -210,12 +211,13 @@ def field_help(settings: type) -> dict[str, str]:  # field -> text
 # %% ../nbs/week2_settings.ipynb #776fb868
 @dataclass(frozen=True)
 class Preset:
-    "What is trained on a kind of machine, or of contracts."
+    "What is trained on a kind of machine, or of contracts, and how it is evaluated."
 
     name: str
     when: Callable[[Hardware, bool], bool]  # hardware, and whether the contracts are the embedded sample
     reason: str  # a sentence; {gpu}, {n} and {memory} are filled in
     settings: dict  # of `TrainSettings`
+    evaluation: dict = field(default_factory=dict)  # of `evaluate`: limit, where not all contracts, and workers
 
 # %% ../nbs/week2_settings.ipynb #f19fbee4
 SMALL = dict(num_hidden_layers=20, lora_dropout=0.0)  # a pass or less needs no dropout
@@ -243,6 +245,7 @@ PRESETS = (  # the first one that fits the machine
             save_steps=10,
             hours=2.0,
         ),
+        dict(limit=12),
     ),
     Preset(
         'small GPU',
@@ -280,8 +283,9 @@ def preset(
     "What is trained on a machine where nothing else is asked for."
     h = machine or hardware()
     found, g = next(p for p in PRESETS if p.when(h, sample)), _weakest(h) if h.gpus else None
-    if len(h.gpus) > 1:
-        found = replace(found, settings={**found.settings, 'gradient_accumulation_steps': len(h.gpus)})
+    if (n := len(h.gpus)) > 1:
+        workers = dict(workers=n) if find_spec('ray') else {}  # of Ray, which legal_llm[scale] brings
+        found = replace(found, settings={**found.settings, 'gradient_accumulation_steps': n}, evaluation=workers)
     return found, found.reason.format(gpu=g and g.name, n=len(h.gpus), memory=g and g.memory_gb)
 
 # %% ../nbs/week2_settings.ipynb #2d515ab3

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -815,6 +816,9 @@ def test_the_preset_of_a_machine(tiny_data):
         'A100': ('A100, H100, L4', large, 1.0, 1), 'L4 L4 L4 L4': ('A100, H100, L4', large, 1.0, 4), 'GTX': (
             'small GPU', 'smollm2', 0.5, 1),
     }  # fmt: skip
+    # a processor evaluates on some contracts, and every GPU that is there takes part, if there is Ray to share them
+    evaluated = [preset(Hardware('', 4, 30.0, False, g))[0].evaluation for g in ([], [GPUS['T4']], [GPUS['T4']] * 2)]
+    assert evaluated == [dict(limit=12), {}, dict(workers=2) if find_spec('ray') else {}]
     # the embedded sample is small, and no reason to fetch a large model
     s = week2_settings(open_data(tiny_data), Hardware('', 4, 30.0, False, [GPUS['T4']] * 2))
     assert (s.base_model, s.hours, s.max_packs, s.gradient_accumulation_steps) == ('smollm2', None, 32, 2)
