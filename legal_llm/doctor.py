@@ -401,7 +401,7 @@ def check_accelerator(facts: Facts) -> list[Finding]:
         return finding('amber', found, f'pip install --force-reinstall torch torchvision torchaudio -i {WHEELS}')
     return finding(
         'amber',
-        'no GPU: the processor is used, with SmolLM2-135M in float32',
+        'no GPU: the processor is used, with SmolLM2-135M',
         f'nothing to fix for the embedded run; for a larger model, {choose}',
     )
 
@@ -459,7 +459,11 @@ def check_precision(facts: Facts) -> list[Finding]:
     if facts.torch.get('gpus') or facts.tpu or not facts.torch.get('torch'):
         return []
     out = [
-        Finding('precision', 'green', 'float32' + (' (the processor has bfloat16 as well)' if facts.cpu_bf16 else ''))
+        Finding(
+            'precision',
+            'green',
+            'bfloat16, which the processor multiplies itself' if facts.cpu_bf16 else 'float32',  # as the rules choose
+        )
     ]
     problem = facts.torch.get('cpu_four_bit')
     if problem:

@@ -50,12 +50,18 @@ MACHINES = {
         LAPTOP,
         True,
         {
-            'accelerator': ('amber', 'SmolLM2-135M in float32', 'Kaggle or Colab'),
+            'accelerator': ('amber', 'SmolLM2-135M', 'Kaggle or Colab'),
             'precision': ('green', 'float32', ''),
             '4-bit': ('green', '', ''),
             'packages': ('green', f'all {len(packages.PACKAGES)} in range', ''),
             'base model': ('green', 'SmolLM2', ''),
         },
+        (),
+    ),
+    'laptop with bfloat16': (
+        replace(LAPTOP, cpu_bf16=True),
+        True,
+        {'precision': ('green', 'bfloat16, which the processor multiplies itself', '')},
         (),
     ),
     'T4': (
