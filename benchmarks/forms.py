@@ -321,4 +321,4 @@ def main(folder: str | None = None, forms=FORMS, tokens: int = TOKENS, seeds=SEE
                 continue
             row = alone(run_form, form=form, folder=folder, tokens=tokens, seed=seed)
             print(row, flush=True)
-            save_json(file, {**about(), 'budget': tokens, 'rows': [*measured(), row]})
+            save_json(file, {**about(), 'training_tokens': tokens, 'rows': [*measured(), row]})
