@@ -22,6 +22,7 @@ from .models import load_base
 from .review import Review
 from .runs import Run
 from .sentences import label_sentences
+from .windows import in_doubt
 
 # %% auto #0
 __all__ = ['SYSTEMS', 'check_adapter', 'check_unseen', 'score_contracts', 'without_reader', 'without_screen', 'score_systems',
@@ -139,10 +140,19 @@ def without_reader(scores: dict[str, Scores]) -> dict[str, Scores]:
     }
 
 # %% ../nbs/week3_scoring.ipynb #9bdb036c
-def without_screen(scores: dict[str, Scores]) -> dict[str, Scores]:
-    "The scores of the reader alone, on the sentences that it was asked about; in others it finds nothing."
+def without_screen(
+    scores: dict[str, Scores],
+    min_probability: float,  # below which the screen is believed
+) -> dict[str, Scores]:
+    """The scores of the reader alone, on the pairs of sentence and category that it was taught to decide: those that
+    the screen leaves in doubt. In others it finds nothing.
+    """
+    asked = {t: ~np.isnan(s.reader) & in_doubt(s.screen, min_probability) for t, s in scores.items()}
     return {
-        t: replace(s, screen=np.where(np.isnan(s.reader), NEVER, 0.0).astype(np.float32)) for t, s in scores.items()
+        t: replace(
+            s, screen=np.where(asked[t], 0.0, NEVER).astype(np.float32), reader=np.where(asked[t], s.reader, np.nan)
+        )
+        for t, s in scores.items()
     }
 
 # %% ../nbs/week3_scoring.ipynb #a8ed2008
@@ -159,7 +169,7 @@ def score_systems(
     first = {'asked': score_contracts(run, extractor, contracts, 'asked', progress)} if asked else {}
     return dict(
         first,
-        alone=without_screen(tuned),
+        alone=without_screen(tuned, extractor.settings.min_probability),
         screen=without_reader(tuned),
         **({'frozen': score_contracts(run, extractor, contracts, 'frozen', progress)} if base else {}),
         **{'fine-tuned': tuned},
