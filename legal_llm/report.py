@@ -311,7 +311,7 @@ def show_results(
     t, cores = r['training'], r['machine']['cores']
     where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
     made = (
-        f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} minutes"
+        f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} min"
         + (f" on {', '.join(t['gpus'])}" if t.get('gpus') else '')
         if t['packs']
         else 'without fine-tuning: a head on the frozen model'
