@@ -437,9 +437,8 @@ def run_weeks(
         'evaluation, on contracts that were not in training'
         + (', with clause wordings that were not either' if sample else ''),
     )
-    result = evaluate(
-        run.path, 'test', **dict(machine.evaluation, **({'limit': limit} if limit else {}))
-    )  # calibrates on as many of dev first
+    scored = machine.evaluation | ({'limit': limit} if limit else {})
+    result = evaluate(run.path, 'test', **scored)  # calibrates on as many of dev first
 
     week(4, 'an unseen contract')
     contract = write_contracts(1, seed=7, wordings='held_out', words=400)[0]

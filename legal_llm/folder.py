@@ -12,18 +12,8 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from .files import LegalLLMError, json_text, markdown_table, sha256_of, short_hash, short_path
-from legal_llm.places import (
-    anywhere,
-    is_full,
-    is_remote,
-    local_copy,
-    no_room,
-    place,
-    reaching,
-    remove,
-    walk,
-    write_whole,
-)
+from .places import anywhere, is_full, is_remote, local_copy, no_room
+from .places import place, reaching, remove, walk, write_whole
 from .results import SHEET, ExtractionTable, plain_text
 
 # %% auto #0
