@@ -149,7 +149,7 @@ def _make_trainer(
         remove_unused_columns=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
-        fp16=cuda and dtype == 'float16',
+        fp16=dtype == 'float16',
         bf16=cuda and dtype == 'bfloat16',
         use_cpu=not cuda,
         ddp_backend='gloo' if job.processes > 1 and not cuda else None,

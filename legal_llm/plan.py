@@ -166,14 +166,13 @@ def _peak(device):
 # %% ../nbs/week2_plan.ipynb #a26ef9fc
 def as_trained(device, dtype: str | None):  # (context, scale of the loss)
     """Autocast and a scale of the loss, as a training on this device has them: without a scale, float16 loses small
-    gradients.
+    gradients. A processor computes in bfloat16 without autocast, and the rules give it no float16.
     """
     import torch
 
-    sixteen = device.type == 'cuda' and dtype in ('float16', 'bfloat16')
-    return torch.autocast(
-        'cuda', getattr(torch, dtype or 'float32'), enabled=sixteen
-    ), 1024.0 if sixteen and dtype == 'float16' else 1.0
+    if dtype == 'float16' or dtype == 'bfloat16' and device.type == 'cuda':
+        return torch.autocast(device.type, getattr(torch, dtype)), 1024.0 if dtype == 'float16' else 1.0
+    return contextlib.nullcontext(), 1.0
 
 # %% ../nbs/week2_plan.ipynb #96ff8a2d
 def too_long(part: list[Example]) -> str:  # a sentence

@@ -12,6 +12,7 @@ import numpy as np
 from .files import atomic_write
 from .job import TrainingJob
 from .models import START, sharded
+from .plan import as_trained
 from .settings import TrainSettings
 from .views import clock
 
@@ -62,8 +63,6 @@ def fit_start(
     # not enough
 ) -> dict | None:
     "Fit the head on the frozen model, or take what was fitted before, into the job's reader."
-    import torch
-
     from legal_llm.reader import fit_head, head_bytes, load_head
 
     s, file, windows = settings, out / START, [e.window for e in job.probe]
@@ -87,13 +86,11 @@ def fit_start(
             flush=True,
         )
 
-    cuda, dtype = trainer.args.device.type == 'cuda', job.choices['dtype']
-    if cuda and sharded() == 1:
-        job.reader.to(trainer.args.device)
-    with (
-        torch.autocast('cuda', getattr(torch, dtype), enabled=cuda and dtype != 'float32'),
-        job.reader.model.disable_adapter(),
-    ):
+    device = trainer.args.device
+    if device.type == 'cuda' and sharded() == 1:
+        job.reader.to(device)
+    cast, _ = as_trained(device, job.choices['dtype'])
+    with cast, job.reader.model.disable_adapter():
         _read_states(
             job.reader,
             windows,

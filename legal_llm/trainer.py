@@ -23,7 +23,7 @@ from .dataset import MIN_PROBABILITY, DataSet
 from .metrics import average_precision
 from .models import sharded
 from .monitor import Log, Stopped
-from .plan import too_long, unchanged
+from .plan import as_trained, too_long, unchanged
 from .platform import trim_memory
 from legal_llm.reader import (
     ABSENT,
@@ -324,10 +324,7 @@ def score_examples(
     # dev_score = dev_ap - screen_ap; dev_loss, dev_present, dev_absent: mean losses of the pairs in doubt, in nats
 ) -> dict:
     "What the reader makes of windows, by one forward pass over each."
-    device = reader.head.weight.device
-    cast = torch.autocast(
-        'cuda', getattr(torch, dtype or 'float32'), enabled=device.type == 'cuda' and dtype in ('float16', 'bfloat16')
-    )
+    cast, _ = as_trained(reader.head.weight.device, dtype)
     with cast:
         margins = torch.from_numpy(read_windows(reader, [e.window for e in examples], max_pack_tokens))
     losses, kinds = (x.numpy() for x in pack_losses(margins, examples, reader.slope.cpu()))
