@@ -7,6 +7,9 @@ from __future__ import annotations
 import base64, html, json, os
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+
+from fastcore.basics import patch
 
 from .calibration import Calibration
 from .compat import older
@@ -30,8 +33,8 @@ from .review import Review
 from .synthetic import write_contracts
 
 # %% auto #0
-__all__ = ['MOST', 'ALL', 'NO_TYPE', 'PUBLIC', 'example_contracts', 'check_text', 'launch_options', 'confidence_sentence',
-           'make_demo', 'read_auth', 'goes_public', 'serve']
+__all__ = ['MOST', 'ALL', 'NO_TYPE', 'PRIVATE', 'PUBLIC', 'example_contracts', 'check_text', 'launch_options',
+           'confidence_sentence', 'Answers', 'make_demo', 'read_auth', 'goes_public', 'serve']
 
 # %% ../nbs/week4_app.ipynb #5879f56d
 def example_contracts() -> list[tuple[str, str]]:  # title, text
@@ -110,13 +113,313 @@ def _head_html(model, sentence):
 
 # %% ../nbs/week4_app.ipynb #1c60ebb2
 ALL, NO_TYPE = 'all categories', 'not chosen'
+PRIVATE = dict(api_visibility='private')  # a program has one way to ask, and no other
 PUBLIC = (
     'This page has a public address: whoever knows it can use the app, and what is sent passes through the servers of '
     'Gradio, which lends the address. '
     'Give it no contract that must stay in your house.'
 )
 
-# %% ../nbs/week4_app.ipynb #09b09ac6
+# %% ../nbs/week4_app.ipynb #200e5b59
+def _at(review: Review | None, own: bool, threshold: float) -> Review:  # with what now counts as found
+    import gradio as gr
+
+    if review is None:
+        raise gr.Error('The review was deleted when the page lost touch: press Review again.', print_exception=False)
+    return review.at(None if own else threshold)
+
+# %% ../nbs/week4_app.ipynb #133477d0
+class Answers:
+    """What the page's controls do. Each method takes values of parts of the page and gives those of others; what a
+    person should read is raised as `gradio.Error`.
+    """
+
+    def __init__(self, extractor, model: str, texts: dict[str, Document], playbooks: dict[str, Playbook]):
+        self.extractor, self.model, self.texts, self.playbooks = extractor, model, texts, playbooks
+
+# %% ../nbs/week4_app.ipynb #f92bfa23
+@patch
+def read(self: Answers, text: str, title: str, pages, tell=None) -> Review:
+    "A review, or a sentence that says why there is none."
+    import gradio as gr
+
+    try:
+        check_text(text)
+        return self.extractor.extract(text, title, tell, pages)
+    except LegalLLMError as e:
+        raise gr.Error(str(e), print_exception=False) from e
+    except Exception as e:  # of the model; the terminal shows where
+        raise gr.Error(
+            f'The model failed on this contract ({type(e).__name__}): try again, or give it in parts.'
+        ) from e
+
+# %% ../nbs/week4_app.ipynb #b48b8049
+def _hide():  # results and summary
+    "The contract before is not to be taken for this one's review."
+    import gradio as gr
+
+    return gr.Column(visible=False), ''
+
+# %% ../nbs/week4_app.ipynb #4858cc3d
+@patch
+def choose(self: Answers, title: str):  # text, document, results, summary
+    return self.texts[title].text, self.texts[title], *_hide()
+
+# %% ../nbs/week4_app.ipynb #f66fd034
+@patch
+def upload(self: Answers, path: str):  # text, document, results, summary
+    import gradio as gr
+
+    try:
+        document = read_document(path)
+    except LegalLLMError as e:
+        raise gr.Error(str(e), print_exception=False) from e
+    finally:
+        Path(path).unlink(missing_ok=True)
+    for note in document.notes:
+        gr.Info(note)
+    return document.text, document, *_hide()
+
+# %% ../nbs/week4_app.ipynb #2a3fad53
+@patch
+def show_contract(self: Answers, review, own, threshold, category):  # contract
+    return contract_html(_at(review, own, threshold), None if category == ALL else category)
+
+# %% ../nbs/week4_app.ipynb #174c5048
+@patch
+def show_table(self: Answers, review, own, threshold, kind, words, status):  # summary, table
+    review, playbook = _at(review, own, threshold), self.playbooks.get(kind)
+    return summary_html(review, playbook), table_html(table_rows(review, playbook), words, status)
+
+# %% ../nbs/week4_app.ipynb #48484fd1
+@patch
+def show(self: Answers, review, own, threshold, kind, words, status, category):  # contract, summary, table
+    return (
+        self.show_contract(review, own, threshold, category),
+        *self.show_table(review, own, threshold, kind, words, status),
+    )
+
+# %% ../nbs/week4_app.ipynb #86a58383
+@patch
+def move(self: Answers, review, own, *rest):  # own, contract, summary, table
+    "Who moves the slider wants it to count."
+    return False, *self.show(review, False, *rest)
+
+# %% ../nbs/week4_app.ipynb #69985e4f
+# review, document, category, words, status, results, contract, summary, table
+@patch
+def run(self: Answers, text, document, own, threshold, kind, progress):
+    import gradio as gr
+
+    if document is None or text != document.text:
+        document = Document(text, 'Pasted contract')
+    progress(0, desc='Reading the contract')
+
+    def tell(done, n):
+        progress((done, n), desc=f'Window {done} of {n}', unit='windows')
+
+    review = self.read(text, document.title, document.pages, tell)
+    menu = gr.Dropdown(choices=[ALL, *review.probabilities], value=ALL)
+    shown = self.show(review, own, threshold, kind, '', EVERY, ALL)
+    return review, document, menu, '', EVERY, gr.Column(visible=True), *shown
+
+# %% ../nbs/week4_app.ipynb #7ff43f8a
+@patch
+def save(self: Answers, form, review, own, threshold, kind):  # name of the file, and what is in it, in base 64
+    review = _at(review, own, threshold)
+    name = ''.join(c if c.isalnum() else '-' for c in review.title)[:60].strip('-') or 'contract'
+    content = review_file(review, form, self.model, self.playbooks.get(kind))
+    return [f'{name}-clauses.{form}', base64.b64encode(content).decode()]
+
+# %% ../nbs/week4_app.ipynb #4477cffc
+def _inputs(texts: dict[str, Document], opened: Review | None) -> SimpleNamespace:
+    "Where a contract comes in."
+    import gradio as gr
+
+    with gr.Row(equal_height=True):
+        file = gr.UploadButton(
+            f"Upload a file ({', '.join(READERS)})",
+            file_types=list(READERS),
+            scale=2,
+            min_width=260,
+            size='md',
+            elem_id='ll-upload',
+        )
+        examples = [
+            gr.Button(f'Example: {title}', scale=1, min_width=200, size='md', elem_classes='ll-example')
+            for title in texts
+        ]
+    text = gr.Textbox(
+        value=opened.text if opened else '',
+        label='Contract',
+        lines=12,
+        max_lines=12,
+        elem_id='ll-text',
+        placeholder='Paste a contract here, upload a file, or choose an invented example',
+        info='At first an invented contract, reviewed below. Paste your own over it, or upload a file.'
+        if opened
+        else None,
+    )
+    with gr.Row():
+        button = gr.Button('Review', variant='primary', elem_id='ll-review', scale=4, min_width=160)
+        empty = gr.Button('Clear', elem_id='ll-clear', scale=1, min_width=100)
+    return SimpleNamespace(file=file, examples=examples, text=text, button=button, empty=empty)
+
+# %% ../nbs/week4_app.ipynb #1d66412c
+def _limits(playbooks: dict[str, Playbook]) -> SimpleNamespace:
+    "What counts as found, and what such a contract should have."
+    import gradio as gr
+
+    with gr.Row():
+        with gr.Column(min_width=300):
+            own = gr.Checkbox(
+                True,
+                label='Count as found: what reaches its category’s own threshold',
+                info='Chosen on contracts set aside, as calibrated.',
+                elem_id='ll-own',
+            )
+            threshold = gr.Slider(
+                0.05,
+                0.99,
+                0.5,
+                step=0.01,
+                label='Or: the least confidence, for all categories',
+                info='Nothing runs again.',
+                elem_id='ll-threshold',
+            )
+        kind = gr.Dropdown(
+            [NO_TYPE, *playbooks],
+            value=NO_TYPE,
+            min_width=300,
+            label='Contract type',
+            elem_id='ll-kind',
+            info='Flags what is missing or unwelcome in such a contract.',
+        )
+    return SimpleNamespace(own=own, threshold=threshold, kind=kind)
+
+# %% ../nbs/week4_app.ipynb #0ec5d2df
+def _findings(opened: Review | None, table: str, contract: str) -> SimpleNamespace:
+    "The table of categories beside the contract with its marks, and the files to save."
+    import gradio as gr
+
+    with gr.Row():
+        with gr.Column(scale=6, min_width=400):
+            with gr.Row():
+                words = gr.Textbox(
+                    label='Search the categories and quotes', max_lines=1, min_width=240, elem_id='ll-words'
+                )
+                status = gr.Radio(
+                    [EVERY, *STATUSES, FLAGGED], value=EVERY, label='Show', min_width=300, elem_id='ll-status'
+                )
+            table = gr.HTML(table, elem_id='ll-table', apply_default_css=False)
+        with gr.Column(scale=5, min_width=400):
+            category = gr.Dropdown(
+                [ALL, *(opened.probabilities if opened else ())],
+                value=ALL,
+                label='Mark in the contract',
+                elem_id='ll-category',
+            )
+            contract = gr.HTML(contract, elem_id='ll-contract', apply_default_css=False)
+    with gr.Row():
+        saves = {
+            form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140)
+            for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))
+        }
+    return SimpleNamespace(words=words, status=status, table=table, category=category, contract=contract, saves=saves)
+
+# %% ../nbs/week4_app.ipynb #7b7d68b1
+def _reviews(answers: Answers, page: SimpleNamespace) -> None:
+    "A contract comes in, is reviewed, is cleared away."
+    import gradio as gr
+
+    # the queue shows how far a review is only to a function that has its progress as a default
+    def run(text, document, own, threshold, kind, progress=gr.Progress()):
+        return answers.run(text, document, own, threshold, kind, progress)
+
+    def wait():
+        return gr.Button(interactive=False), *_hide()
+
+    def clear():
+        return '', None, None, '', '', *_hide()
+
+    given = [page.text, page.document, page.results, page.summary]
+    for title, b in zip(answers.texts, page.examples):
+        b.click(partial(answers.choose, title), None, given, queue=False, show_progress='hidden', **PRIVATE)
+    page.file.upload(answers.upload, page.file, given, show_progress_on=page.summary, **PRIVATE)
+    reviewed = page.button.click(wait, None, [page.button, page.results, page.summary], queue=False, **PRIVATE).then(
+        run,
+        [page.text, page.document, page.own, page.threshold, page.kind],
+        [
+            page.review,
+            page.document,
+            page.category,
+            page.words,
+            page.status,
+            page.results,
+            page.contract,
+            page.summary,
+            page.table,
+        ],
+        concurrency_limit=1,
+        concurrency_id='model',
+        show_progress_on=page.summary,
+        **PRIVATE,
+    )
+    for end in (reviewed.success, reviewed.failure):
+        end(lambda: gr.Button(interactive=True), None, page.button, queue=False, **PRIVATE)
+    # the contract as given fills the screen
+    reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **PRIVATE)
+    cleared = [page.text, page.document, page.review, page.contract, page.table, page.results, page.summary]
+    page.empty.click(clear, None, cleared, queue=False, **PRIVATE)
+
+# %% ../nbs/week4_app.ipynb #3268cc6f
+def _views(answers: Answers, page: SimpleNamespace) -> None:
+    "A review is looked at in another way, or saved: the model reads nothing again."
+    # in the queue, without which Gradio does not show the sentence of an error
+    light = dict(show_progress='hidden', concurrency_limit=None, **PRIVATE)
+    moved = dict(trigger_mode='always_last', **light)
+    limit = [page.review, page.own, page.threshold]
+    chosen = [page.kind, page.words, page.status]
+    seen = [page.contract, page.summary, page.table]
+    page.own.input(answers.show, [*limit, *chosen, page.category], seen, **moved)
+    page.threshold.input(answers.move, [*limit, *chosen, page.category], [page.own, *seen], **moved)
+    # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are
+    # pasted
+    page.category.change(answers.show_contract, [*limit, page.category], page.contract, **moved)
+    for act in (page.kind.change, page.words.change, page.status.input):
+        act(answers.show_table, limit + chosen, [page.summary, page.table], **moved)
+    for form, b in page.saves.items():
+        b.click(partial(answers.save, form), [*limit, page.kind], page.saved, **light).success(
+            None, page.saved, None, js=_SAVE, **PRIVATE
+        )
+
+# %% ../nbs/week4_app.ipynb #a6779e83
+def _sessions(answers: Answers, demo, notice) -> None:
+    "A page opens and closes, or a program asks."
+    import gradio as gr
+
+    # else Gradio keeps what the page showed until the app stops
+    def forget(request):
+        demo.app.state_holder.session_data.pop(request.session_hash, None)
+
+    def answer(text, title='contract', request=None):
+        "Review a contract: each category found or not found, with quotes, places and confidence."
+        try:
+            return json.loads(review_file(answers.read(text, title, (0,)), 'json', answers.model))
+        finally:
+            forget(request)
+
+    # as objects, not as strings: Gradio looks for the request by its type
+    forget.__annotations__, answer.__annotations__ = (
+        dict(request=gr.Request),
+        dict(text=str, title=str, request=gr.Request, **{'return': dict}),
+    )
+    public = f'<p class="ll-public">{PUBLIC}</p>'
+    demo.load(lambda: public if demo.share_url else '', None, notice, queue=False, **PRIVATE)
+    demo.unload(forget)
+    gr.api(answer, api_name='review', concurrency_limit=1, concurrency_id='model')
+
+# %% ../nbs/week4_app.ipynb #ec748097
 def make_demo(
     extractor,  # an `Extractor`: its extract, name and calibration are used
     examples: list[tuple[str, str]],  # title, text
@@ -135,233 +438,24 @@ def make_demo(
             'install '
             f'"transformers>=5,<6" "gradio>=6.31,<7"'
         )
-    model = model or extractor.name
     texts = {title: Document(text, title) for title, text in examples}
     playbooks = load_playbooks() if playbooks is None else playbooks
-
-    def read(text, title, pages, tell=None):
-        "A review, or a sentence that says why there is none."
-        try:
-            check_text(text)
-            return extractor.extract(text, title, tell, pages)
-        except LegalLLMError as e:
-            raise gr.Error(str(e), print_exception=False) from e
-        except Exception as e:  # of the model; the terminal shows where
-            raise gr.Error(
-                f'The model failed on this contract ({type(e).__name__}): try again, or give it in parts.'
-            ) from e
-
-    def at(review, own, threshold):
-        if review is None:
-            raise gr.Error(
-                'The review was deleted when the page lost touch: press Review again.', print_exception=False
-            )
-        return review.at(None if own else threshold)
-
-    def choose(title):
-        return texts[title].text, texts[title], *hide()
-
-    def upload(path):
-        try:
-            document = read_document(path)
-        except LegalLLMError as e:
-            raise gr.Error(str(e), print_exception=False) from e
-        finally:
-            Path(path).unlink(missing_ok=True)
-        for note in document.notes:
-            gr.Info(note)
-        return document.text, document, *hide()
-
-    def hide():
-        return gr.Column(visible=False), ''  # of the contract before
-
-    def wait():
-        return gr.Button(interactive=False), *hide()
-
-    def run(text, document, own, threshold, kind, progress=gr.Progress()):
-        if document is None or text != document.text:
-            document = Document(text, 'Pasted contract')
-        progress(0, desc='Reading the contract')
-
-        def tell(done, n):
-            progress((done, n), desc=f'Window {done} of {n}', unit='windows')
-
-        review = read(text, document.title, document.pages, tell)
-        menu = gr.Dropdown(choices=[ALL, *review.probabilities], value=ALL)
-        return (
-            review,
-            document,
-            menu,
-            '',
-            EVERY,
-            gr.Column(visible=True),
-            *show(review, own, threshold, kind, '', EVERY, ALL),
-        )
-
-    def show_contract(review, own, threshold, category):
-        return contract_html(at(review, own, threshold), None if category == ALL else category)
-
-    def show_table(review, own, threshold, kind, words, status):
-        review, playbook = at(review, own, threshold), playbooks.get(kind)
-        return summary_html(review, playbook), table_html(table_rows(review, playbook), words, status)
-
-    def show(review, own, threshold, kind, words, status, category):
-        return show_contract(review, own, threshold, category), *show_table(review, own, threshold, kind, words, status)
-
-    def move(review, own, *rest):
-        return False, *show(review, False, *rest)  # who moves the slider wants it to count
-
-    def save(form, review, own, threshold, kind):
-        review = at(review, own, threshold)
-        name = ''.join(c if c.isalnum() else '-' for c in review.title)[:60].strip('-') or 'contract'
-        return [
-            f'{name}-clauses.{form}',
-            base64.b64encode(review_file(review, form, model, playbooks.get(kind))).decode(),
-        ]
-
-    def clear():
-        return '', None, None, '', '', *hide()
-
-    # else Gradio keeps what the page showed until the app stops
-    def forget(request):
-        demo.app.state_holder.session_data.pop(request.session_hash, None)
-
-    def answer(text, title='contract', request=None):
-        "Review a contract: each category found or not found, with quotes, places and confidence."
-        try:
-            return json.loads(review_file(read(text, title, (0,)), 'json', model))
-        finally:
-            forget(request)
-
-    # as objects, not as strings: Gradio looks for the request by its type
-    forget.__annotations__, answer.__annotations__ = (
-        dict(request=gr.Request),
-        dict(text=str, title=str, request=gr.Request, **{'return': dict}),
-    )
-
+    answers = Answers(extractor, model or extractor.name, texts, playbooks)
     with gr.Blocks(title='Contract review', analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        document = gr.State(opened and Document(opened.text, opened.title, opened.pages))
-        review = gr.State(opened)
-        marked, *listed = show(opened, True, 0.5, NO_TYPE, '', EVERY, ALL) if opened else ('', '', '')
-        gr.HTML(_head_html(model, confidence_sentence(extractor.calibration)), apply_default_css=False)
+        page = SimpleNamespace(
+            document=gr.State(opened and Document(opened.text, opened.title, opened.pages)), review=gr.State(opened)
+        )
+        shown = answers.show(opened, True, 0.5, NO_TYPE, '', EVERY, ALL) if opened else ('', '', '')
+        gr.HTML(_head_html(answers.model, confidence_sentence(extractor.calibration)), apply_default_css=False)
         notice = gr.HTML(apply_default_css=False)
-        with gr.Row(equal_height=True):
-            file = gr.UploadButton(
-                f"Upload a file ({', '.join(READERS)})",
-                file_types=list(READERS),
-                scale=2,
-                min_width=260,
-                size='md',
-                elem_id='ll-upload',
-            )
-            examples = [
-                gr.Button(f'Example: {title}', scale=1, min_width=200, size='md', elem_classes='ll-example')
-                for title in texts
-            ]
-        text = gr.Textbox(
-            value=opened.text if opened else '',
-            label='Contract',
-            lines=12,
-            max_lines=12,
-            elem_id='ll-text',
-            placeholder='Paste a contract here, upload a file, or choose an invented example',
-            info='At first an invented contract, reviewed below. Paste your own over it, or upload a file.'
-            if opened
-            else None,
-        )
-        with gr.Row():
-            button = gr.Button('Review', variant='primary', elem_id='ll-review', scale=4, min_width=160)
-            empty = gr.Button('Clear', elem_id='ll-clear', scale=1, min_width=100)
-        summary = gr.HTML(listed[0], elem_id='ll-summary', min_height=60, apply_default_css=False)
-        with gr.Column(visible=opened is not None) as results:
-            with gr.Row():
-                with gr.Column(min_width=300):
-                    own = gr.Checkbox(
-                        True,
-                        label='Count as found: what reaches its category’s own threshold',
-                        info='Chosen on contracts set aside, as calibrated.',
-                        elem_id='ll-own',
-                    )
-                    threshold = gr.Slider(
-                        0.05,
-                        0.99,
-                        0.5,
-                        step=0.01,
-                        label='Or: the least confidence, for all categories',
-                        info='Nothing runs again.',
-                        elem_id='ll-threshold',
-                    )
-                kind = gr.Dropdown(
-                    [NO_TYPE, *playbooks],
-                    value=NO_TYPE,
-                    min_width=300,
-                    label='Contract type',
-                    elem_id='ll-kind',
-                    info='Flags what is missing or unwelcome in such a contract.',
-                )
-            with gr.Row():
-                with gr.Column(scale=6, min_width=400):
-                    with gr.Row():
-                        words = gr.Textbox(
-                            label='Search the categories and quotes', max_lines=1, min_width=240, elem_id='ll-words'
-                        )
-                        status = gr.Radio(
-                            [EVERY, *STATUSES, FLAGGED], value=EVERY, label='Show', min_width=300, elem_id='ll-status'
-                        )
-                    table = gr.HTML(listed[1], elem_id='ll-table', apply_default_css=False)
-                with gr.Column(scale=5, min_width=400):
-                    category = gr.Dropdown(
-                        [ALL, *(opened.probabilities if opened else ())],
-                        value=ALL,
-                        label='Mark in the contract',
-                        elem_id='ll-category',
-                    )
-                    contract = gr.HTML(marked, elem_id='ll-contract', apply_default_css=False)
-            with gr.Row():
-                saves = {
-                    form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140)
-                    for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))
-                }
-        saved = gr.JSON(visible='hidden')
-        private = dict(api_visibility='private')
-        given = [text, document, results, summary]
-        for title, b in zip(texts, examples):
-            b.click(partial(choose, title), None, given, queue=False, show_progress='hidden', **private)
-        file.upload(upload, file, given, show_progress_on=summary, **private)
-        reviewed = button.click(wait, None, [button, results, summary], queue=False, **private).then(
-            run,
-            [text, document, own, threshold, kind],
-            [review, document, category, words, status, results, contract, summary, table],
-            concurrency_limit=1,
-            concurrency_id='model',
-            show_progress_on=summary,
-            **private,
-        )
-        for end in (reviewed.success, reviewed.failure):
-            end(lambda: gr.Button(interactive=True), None, button, queue=False, **private)
-        # the contract as given fills the screen
-        reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **private)
-        # in the queue, without which Gradio does not show the sentence of an error
-        light = dict(show_progress='hidden', concurrency_limit=None, **private)
-        moved = dict(trigger_mode='always_last', **light)
-        # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are
-        # pasted
-        limit = [review, own, threshold]
-        chosen = [kind, words, status]
-        seen = [contract, summary, table]
-        own.input(show, [*limit, *chosen, category], seen, **moved)
-        threshold.input(move, [*limit, *chosen, category], [own, *seen], **moved)
-        category.change(show_contract, [*limit, category], contract, **moved)
-        for act in (kind.change, words.change, status.input):
-            act(show_table, limit + chosen, [summary, table], **moved)
-        for form, b in saves.items():
-            b.click(partial(save, form), [*limit, kind], saved, **light).success(None, saved, None, js=_SAVE, **private)
-        empty.click(clear, None, [text, document, review, contract, table, results, summary], queue=False, **private)
-        demo.load(
-            lambda: f'<p class="ll-public">{PUBLIC}</p>' if demo.share_url else '', None, notice, queue=False, **private
-        )
-        demo.unload(forget)
-        gr.api(answer, api_name='review', concurrency_limit=1, concurrency_id='model')
+        vars(page).update(vars(_inputs(texts, opened)))
+        page.summary = gr.HTML(shown[1], elem_id='ll-summary', min_height=60, apply_default_css=False)
+        with gr.Column(visible=opened is not None) as page.results:
+            vars(page).update(vars(_limits(playbooks)) | vars(_findings(opened, shown[2], shown[0])))
+        page.saved = gr.JSON(visible='hidden')
+        _reviews(answers, page)
+        _views(answers, page)
+        _sessions(answers, demo, notice)
     return demo.queue(max_size=20)
 
 # %% ../nbs/week4_app.ipynb #1cd7a6eb
