@@ -269,6 +269,68 @@ def _label_text(contract, folder):
     except OSError as e:
         return '', f'{contract.strip()!r} cannot be read ({e.strerror})'
 
+# %% ../nbs/week1_labels.ipynb #d9f20ae3
+class _Labels:
+    "Contracts with clauses, as the lines of a table add to them. What is wrong with a line is a LegalLLMError."
+
+    def __init__(self, path: Path, categories: tuple | None, least: float):
+        self.path, self.closed, self.least = path, bool(categories), least
+        self.first = (categories or CATEGORIES)[0].name
+        self.names = {c.name.casefold(): c.name for c in categories or CATEGORIES}
+        self.by_letters = {_letters(name): name for name in self.names.values()}  # GOVERNING_LAW, as tools have it
+        self.texts, self.contracts, self.sources = {}, {}, {}
+        self.near, self.twice = [], []  # lines whose quote was located approximately; whose quote occurs more than once
+
+    def add(self, i: int, row) -> None:
+        if isinstance(row, dict) and row.get('category') is _NO_LABEL:
+            row = dict(row, category=self.first)  # without a quote, for the contract alone
+        why = _fields(row, contract=str, category=str)
+        if why or row.get('quote') is not None and (why := _fields(row, quote=str)):
+            raise LegalLLMError(why)
+        category = self.category(' '.join(row['category'].split()))
+        contract = self.contract(row, category)
+        if (row.get('quote') or '').strip():
+            contract.clauses.append(self.clause(i, row, category, contract))
+
+    def category(self, name: str) -> str:  # in one spelling, the first
+        if not name:
+            raise LegalLLMError('the category is empty')
+        if '__' in name:
+            raise LegalLLMError(f"the category {name!r} has '__' in its name, which ends the title in a question id")
+        if self.closed and name.casefold() not in self.names:
+            raise LegalLLMError(f'unknown category {name!r}')
+        return self.names.setdefault(name.casefold(), self.by_letters.get(_letters(name), name))
+
+    def contract(self, row: dict, category: str) -> Contract:
+        given = row['contract']
+        if given not in self.texts:
+            self.texts[given] = _label_text(given, self.path.parent)
+        text, stem = self.texts[given]
+        if not text:
+            raise LegalLLMError(stem)
+        if not _encodable(text + category + str(row.get('title'))):
+            raise LegalLLMError('the text, the title or the category has half a character (a lone surrogate)')
+        title = str(row.get('title') or '').strip() or stem or f'{self.path.stem} {list(self.texts).index(given) + 1}'
+        contract = self.contracts.setdefault(title, Contract(title, text))
+        if contract.text != text:
+            raise LegalLLMError(f'the title {title!r} has another text in an earlier line')
+        return contract
+
+    def clause(self, i: int, row: dict, category: str, contract: Contract) -> Clause:
+        quote, start = row['quote'], row.get('start')
+        if type(start) is int and contract.text[start : start + len(quote)] == quote:
+            return Clause(category, start, quote)
+        source = self.sources.setdefault(contract.title, normalise(contract.text))
+        span = ground(quote, source, self.least)
+        if not span:
+            raise LegalLLMError(f'the quote is not in the contract: {quote[:60]!r}')
+        clause, bare = Clause(category, span[0], contract.text[slice(*span)]), ' '.join(quote.split())
+        if ' '.join(clause.text.split()).casefold() != bare.casefold():
+            self.near.append(i)
+        elif source.text.count(bare) > 1:
+            self.twice.append(i)
+        return clause
+
 # %% ../nbs/week1_labels.ipynb #e56d76c8
 def load_labels(
     # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, or an export of Label Studio, Doccano or Prodigy
@@ -286,70 +348,20 @@ def load_labels(
     path = Path(path).expanduser()
     if not path.is_file():
         raise LegalLLMError(f"{path}: no such file; expected a table of labels with the fields {', '.join(FIELDS)}")
-    names = {c.name.casefold(): c.name for c in (categories or CATEGORIES)}
-    by_letters = {_letters(name): name for name in names.values()}  # GOVERNING_LAW, as labelling tools have it
-    problems, contracts, sources, seen, near, twice = [], {}, {}, {}, [], []
+    labels, problems = _Labels(path, categories, least), []
     for i, row, why in _label_rows(path):
-        report = lambda why: problems.append(_problem(path, f'line {i}', why))
-        # without a quote, for the contract alone
-        if isinstance(row, dict) and row.get('category') is _NO_LABEL:
-            row = dict(row, category=(categories or CATEGORIES)[0].name)
-        if (
-            why := why
-            or _fields(row, contract=str, category=str)
-            or (_fields(row, quote=str) if isinstance(row, dict) and row.get('quote') is not None else None)
-        ):
-            report(why)
-            continue
-        category, quote = ' '.join(row['category'].split()), row.get('quote') or ''
-        if not category:
-            report('the category is empty')
-            continue
-        if '__' in category:
-            report(f"the category {category!r} has '__' in its name, which ends the title in a question id")
-            continue
-        if categories and category.casefold() not in names:
-            report(f'unknown category {category!r}')
-            continue
-        # one spelling each, the first
-        category = names.setdefault(category.casefold(), by_letters.get(_letters(category), category))
-        if row['contract'] not in seen:
-            seen[row['contract']] = _label_text(row['contract'], path.parent)
-        text, stem = seen[row['contract']]
-        if not text:
-            report(stem)
-            continue
-        if not _encodable(text + category + str(row.get('title'))):
-            report('the text, the title or the category has half a character (a lone surrogate)')
-            continue
-        title = str(row.get('title') or '').strip() or stem or f'{path.stem} {list(seen).index(row["contract"]) + 1}'
-        contract = contracts.setdefault(title, Contract(title, text))
-        if contract.text != text:
-            report(f'the title {title!r} has another text in an earlier line')
-            continue
-        if not quote.strip():
-            continue
-        if type(start := row.get('start')) is int and text[start : start + len(quote)] == quote:
-            contract.clauses.append(Clause(category, start, quote))
-            continue
-        source = sources.setdefault(title, normalise(text))
-        span = ground(quote, source, least)
-        if not span:
-            report(f'the quote is not in the contract: {quote[:60]!r}')
-            continue
-        clause = Clause(category, span[0], text[slice(*span)])
-        bare = ' '.join(quote.split())
-        if ' '.join(clause.text.split()).casefold() != bare.casefold():
-            near.append(i)
-        elif source.text.count(bare) > 1:
-            twice.append(i)
-        contract.clauses.append(clause)
-    for c in contracts.values():
+        try:
+            if why:
+                raise LegalLLMError(why)
+            labels.add(i, row)
+        except LegalLLMError as e:
+            problems.append(_problem(path, f'line {i}', str(e)))
+    for c in labels.contracts.values():
         c.clauses = _ordered(c.clauses)
-    found = _without_absurd(contracts.values(), path, problems)
-    if near:
+    found = _without_absurd(labels.contracts.values(), path, problems)
+    if near := labels.near:
         warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
-    if twice:
+    if twice := labels.twice:
         warnings.warn(
             f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the "
             "first place is taken, so quote more words where it is another"

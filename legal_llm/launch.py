@@ -98,6 +98,25 @@ def free_gpu(
             "(del job, del reader), or restart the session and train first"
         )
 
+# %% ../nbs/week2_launch.ipynb #65bf2ae9
+def _command(processes: int, config, record: Path, out: Path, options: tuple, max_hours: float | None) -> list[str]:
+    "What starts the processes: torchrun, or accelerate where there is a configuration."
+    if config:
+        plain = ['--mixed_precision', 'no', '--main_process_port', '0']
+        launch = ['accelerate.commands.launch', '--config_file', str(config), *plain]
+    else:
+        launch = ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
+    train = ['-m', PROGRAM, 'train', '--from-record', str(record), '--out', str(out), '--quiet', *options]
+    return [sys.executable, '-m', *launch, *train, *([f'--max-hours={max_hours}'] if max_hours else [])]
+
+# %% ../nbs/week2_launch.ipynb #a5fa5448
+def _what_failed(said: str) -> str:
+    "Of all that the processes and their launcher said, the sentence for a person, else the end of the traceback."
+    lines = said.splitlines()
+    sentences = [l.split('legal-llm train: ', 1)[1] for l in lines if 'legal-llm train: ' in l]
+    own = [l for l in lines if l.startswith('[rank')] or lines  # the rest is torchrun's
+    return sentences[0] if sentences else 'a training process failed; the end of what it said:\n' + '\n'.join(own[-30:])
+
 # %% ../nbs/week2_launch.ipynb #7c237855
 def train_on(
     processes: int | None,  # one for each GPU; None: as many as `config` says, else as many as there are GPUs
@@ -133,34 +152,7 @@ def train_on(
     with tempfile.TemporaryDirectory() as folder:
         record = save_json(Path(folder) / 'record.json', dict(settings=asdict(settings)))
         said = Path(folder) / 'said.txt'
-        launch = (
-            [
-                'accelerate.commands.launch',
-                '--config_file',
-                str(config),
-                '--mixed_precision',
-                'no',
-                '--main_process_port',
-                '0',
-            ]
-            if config
-            else ['torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
-        )
-        command = [
-            sys.executable,
-            '-m',
-            *launch,
-            '-m',
-            PROGRAM,
-            'train',
-            '--from-record',
-            str(record),
-            '--out',
-            str(out),
-            '--quiet',
-            *options,
-            *([f'--max-hours={max_hours}'] if max_hours else []),
-        ]
+        command = _command(processes, config, record, out, options, max_hours)
         with open(said, 'w') as f:
             process = subprocess.Popen(
                 command,
@@ -175,14 +167,7 @@ def train_on(
                 process.terminate()
                 process.wait()
         if process.returncode:
-            lines = said.read_text(errors='replace').splitlines()
-            sentences = [l.split('legal-llm train: ', 1)[1] for l in lines if 'legal-llm train: ' in l]
-            own = [l for l in lines if l.startswith('[rank')] or lines  # the rest is torchrun's
-            raise LegalLLMError(
-                sentences[0]
-                if sentences
-                else 'a training process failed; the end of what it said:\n' + '\n'.join(own[-30:])
-            )
+            raise LegalLLMError(_what_failed(said.read_text(errors='replace')))
     run = open_run(out)
     if not run.record['finished']:
         print(run.record['stopped'], flush=True)
