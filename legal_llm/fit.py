@@ -12,7 +12,7 @@ from pathlib import Path
 from .checkpoints import claim, latest_valid, publish
 from .dataset import DataSet
 from .files import LegalLLMError, save_json
-from .job import TrainingJob, is_first
+from .job import TrainingJob, is_first, packs_each
 from .models import PORTABLE, tokenizer_hash
 from .monitor import Divergence, NoLearning, NonFinite, Slow, Stopped, read_log
 from .packages import versions
@@ -133,7 +133,7 @@ def _make_trainer(
     arguments = TrainingArguments(
         output_dir=str(out / 'checkpoints'),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=s.gradient_accumulation_steps // job.processes,
+        gradient_accumulation_steps=packs_each(s, job.processes),
         num_train_epochs=1,
         learning_rate=job.learning_rate,
         lr_scheduler_type='cosine',

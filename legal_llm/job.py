@@ -22,7 +22,7 @@ from .views import clock
 from .windows import Example
 
 # %% auto #0
-__all__ = ['lay_out', 'TrainingJob', 'in_time', 'prepare_training', 'is_first', 'agreed']
+__all__ = ['lay_out', 'TrainingJob', 'in_time', 'packs_each', 'prepare_training', 'is_first', 'agreed']
 
 # %% ../nbs/week2_job.ipynb #d833e3db
 def lay_out(
@@ -107,6 +107,17 @@ def in_time(
         )
     return heads, steps * gradient_accumulation_steps
 
+# %% ../nbs/week2_job.ipynb #38f120a0
+def packs_each(settings: TrainSettings, processes: int) -> int:
+    "Packs of a step that each of several processes computes. Raises LegalLLMError where they cannot share alike."
+    packs = settings.gradient_accumulation_steps
+    if packs % processes:
+        raise LegalLLMError(
+            f"gradient_accumulation_steps={packs} packs a step cannot be shared by {processes} processes: give a "
+            f"multiple of {processes}"
+        )
+    return packs // processes
+
 # %% ../nbs/week2_job.ipynb #91216d65
 def prepare_training(
     settings: TrainSettings,
@@ -131,11 +142,7 @@ def prepare_training(
     data = open_data(settings.data)
     processes = processes or int(os.environ.get('WORLD_SIZE', 1))
     shards = shards or sharded()
-    if s.gradient_accumulation_steps % processes:
-        raise LegalLLMError(
-            f"gradient_accumulation_steps={s.gradient_accumulation_steps} packs a step cannot be shared by "
-            f"{processes} processes: give a multiple of {processes}"
-        )
+    each = packs_each(s, processes)
     if shards > 1 and s.probe_windows is None:
         raise LegalLLMError(
             "the head is fitted before the model is shared, in main memory, which is slow: "
@@ -195,7 +202,7 @@ def prepare_training(
         )
         some, packs = some[:heads], packs[:n]
     probe = [examples[i] for i in np.sort(some)]
-    plan = make_plan(packs, probe, s.gradient_accumulation_steps // processes, processes, measured)
+    plan = make_plan(packs, probe, each, processes, measured)
     warmup = min(50, plan.steps // 10) if s.warmup_steps is None else s.warmup_steps
     return TrainingJob(
         reader, tokenizer, probe, packs, choices, plan, s.learning_rate or default_lr(parameters), warmup, processes

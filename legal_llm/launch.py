@@ -11,6 +11,7 @@ from pathlib import Path
 from .compat import older
 from .dataset import open_data
 from .files import LegalLLMError, save_json
+from .job import packs_each
 from .models import resolve_base
 from .platform import hardware
 from .probe import PIECE
@@ -139,11 +140,7 @@ def train_on(
     if processes == 1 and not (config or options):
         return train(settings, out, progress, max_hours=max_hours)
     check_gpus(processes)
-    if settings.gradient_accumulation_steps % processes:
-        raise LegalLLMError(
-            f"gradient_accumulation_steps={settings.gradient_accumulation_steps} packs a step cannot be shared by "
-            f"{processes} processes: give a multiple of {processes}"
-        )
+    packs_each(settings, processes)
     run = existing_run(out, settings, open_data(settings.data), '--allow-changes' in options)
     if run and run.record['finished']:
         return run
