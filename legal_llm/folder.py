@@ -40,8 +40,11 @@ def find_documents(
     endings = {e.lower() for e in endings}
     found = itertools.chain.from_iterable(_in_source(s, endings, besides, left_out) for s in sources)
     if len(sources) > 1:
-        known = {}
+        known, seen = {}, set()
         for name, path in found:
+            if (file := _whole(path)) in seen:
+                continue  # a folder, and one of those in it, or a file of it
+            seen.add(file)
             if known.get(name, path) != path:
                 raise LegalLLMError(
                     f"{known[name]} and {path} would both be written as {name}.json: review them into two folders"
@@ -119,6 +122,8 @@ def _repr_markdown_(self: FolderReport):
 # %% ../nbs/week3_folder.ipynb #4d8242d8
 def _left_out(name):
     "Why a file of this name is not reviewed, and what to do."
+    if name.endswith('/'):
+        return 'a link to a folder, which is not followed: name that folder itself; or no file'
     ending = Path(name).suffix.lower()
     if ending in ('.doc', '.docm', '.rtf', '.odt', '.pages', '.wpd'):
         return f'save {ending} files as .docx or PDF'

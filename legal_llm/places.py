@@ -157,26 +157,31 @@ def _wanted(name: str) -> bool:  # of a file or folder: not hidden, no lock file
 # %% ../nbs/week3_places.ipynb #97b1d124
 def walk(
     folder,  # a place
-) -> Iterator[tuple[str, str]]:  # name below the folder, with /, and path or address
-    "The files in a folder and in the folders in it, in order, one folder at a time; without what is hidden."
+    # name below the folder, with /, and path or address; a name that ends in / is a link to a folder, or no file
+) -> Iterator[tuple[str, str]]:
+    """The files in a folder and in the folders in it, in order, one folder at a time; without what is hidden. Links to
+    folders, which may lead in circles, are named and not followed.
+    """
     import fsspec
 
     root = folder.path if is_remote(folder) else str(folder)
     fs = folder.fs if is_remote(folder) else fsspec.filesystem('file')
     fs.invalidate_cache()
-    todo = [(root, '')]
+    todo = [(root, '', 'directory')]
     while todo:
-        here, name = todo.pop()
-        if name.endswith('/') or not name:
+        here, name, kind = todo.pop()
+        if kind == 'directory':
             inside = []
             for info in fs.ls(here, detail=True):
                 if info['name'].rstrip('/') == here.rstrip('/'):
                     continue  # a bucket's key that ends in / is listed in itself
                 own = info['name'].rstrip('/').rpartition('/')[2]
-                kind = 'directory' if info['type'] == 'directory' else 'file'
-                if _wanted(own) and (info['type'] in ('directory', 'file') or fs.isfile(info['name'])):
+                kind = info['type']
+                if kind not in ('directory', 'file'):
+                    kind = 'file' if fs.isfile(info['name']) else 'neither'
+                if _wanted(own):
                     inside.append((own, kind, info['name']))
             getattr(fs, 'dircache', {}).pop(here, None)  # else all listings stay in memory, and grow old
-            todo += [(p, f'{name}{own}' + '/' * (kind == 'directory')) for own, kind, p in sorted(inside, reverse=True)]
+            todo += [(p, f'{name}{own}' + '/' * (k != 'file'), k) for own, k, p in sorted(inside, reverse=True)]
         else:
             yield name, f'{folder.protocol}://{here.lstrip("/")}' if is_remote(folder) else here

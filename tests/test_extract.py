@@ -355,19 +355,23 @@ def test_files_that_are_no_documents_are_named(tmp_path, capsys):
         'Thumbs.db',
     ):
         (room / name).write_text('This Agreement is governed by the laws of Ohio.')
-    named = ['README', 'c.RTF', 'd.odt', 'e.eml', 'f.xyz', 'old/b.doc', 'scan.TIFF']
+    (room / 'round').symlink_to(room)
+    named = ['round/', 'README', 'c.RTF', 'd.odt', 'e.eml', 'f.xyz', 'old/b.doc', 'scan.TIFF']
     for _ in range(2):
         assert main(['extract', str(room), '--fast', '--out', str(room / 'reviews')]) == 0
         said = capsys.readouterr().out
-        assert 'reviewed               1' in said and 'left out               7' in said
-        assert all(f'  {name}: left out: ' in said for name in named) and said.count('left out: ') == 7
+        assert 'reviewed               1' in said and 'left out               8' in said
+        assert all(f'  {name}: left out: ' in said for name in named) and said.count('left out: ') == 8
     for name, why in (
         ('old/b.doc', 'save .doc files as .docx or PDF'),
         ('scan.TIFF', 'a picture; run text recognition'),
         ('e.eml', 'what is in it is not looked at; take the contracts out of it'),
         ('README', 'files ending in nothing'),
+        ('round/', 'a link to a folder, which is not followed'),
     ):
         assert f'  {name}: left out: {why}' in said
     left_out = []
     assert [n for n, _ in find_documents([room / 'a.txt', room / 'old'], ['.txt'], left_out=left_out)] == ['a.txt']
     assert left_out == ['b.doc']
+    # once, though it is in two of them
+    assert len(list(find_documents([room / 'a.txt', room, str(room / 'a.txt')], ['.txt']))) == 1
