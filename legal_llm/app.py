@@ -5,6 +5,7 @@
 # %% ../nbs/week4_app.ipynb #ad027b44
 from __future__ import annotations
 import base64, html, json, os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,7 +219,7 @@ def run(self: Answers, text, document, own, threshold, kind, progress):
     def tell(done, n):
         progress((done, n), desc=f'Window {done} of {n}', unit='windows')
 
-    review = self.read(text, document.title, document.pages, tell)
+    review = replace(self.read(text, document.title, document.pages, tell), notes=document.notes)
     menu = gr.Dropdown(choices=[ALL, *review.probabilities], value=ALL)
     shown = self.show(review, own, threshold, kind, '', EVERY, ALL)
     return review, document, menu, '', EVERY, gr.Column(visible=True), *shown

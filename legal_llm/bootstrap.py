@@ -99,7 +99,8 @@ def paired_bootstrap(
     resamples: int = 1000,
     seed: int = 42,
 ) -> Comparison:
-    """Is A better than B? Interval and two-sided p-value of the difference over the same draws of contracts.
+    """Is A better than B? Interval and two-sided p-value of the difference over the same draws of contracts. The value
+    is no smaller than a sign test on so many contracts can give: 1 for one, .25 for three, .002 for ten.
 
     Raises LegalLLMError for runs on different contracts and for a score the family does not have."""
     if a.contracts != b.contracts:
@@ -115,4 +116,5 @@ def paired_bootstrap(
     draws, value = draws[~np.isnan(draws)], a.value()[name] - b.value()[name]
     low, high = np.percentile(draws, [2.5, 97.5]) if len(draws) else (math.nan, math.nan)
     p = min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + len(draws)))
+    p = max(p, 2.0 ** (1 - len(a.contracts)))
     return Comparison(name, a.value()[name], b.value()[name], Interval(value, float(low), float(high)), float(p))

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week4_card.ipynb #b3273a63
 from __future__ import annotations
-import re
+import json, re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,9 +82,9 @@ def hub_name(
     return name
 
 # %% ../nbs/week4_card.ipynb #b9f0e698
-def _usage(repo: str, merged: bool, layers: int | None) -> str:
-    loader, package = ('AutoModel', 'transformers') if merged else ('AutoPeftModelForFeatureExtraction', 'peft')
-    few = f', num_hidden_layers={layers}' if layers and not merged else ''
+def _usage(repo: str, weights: str, lora: bool, layers: int | None) -> str:
+    loader, package = ('AutoPeftModelForFeatureExtraction', 'peft') if lora else ('AutoModel', 'transformers')
+    few = f', num_hidden_layers={layers}' if layers else ''
     return f"""With legal_llm, which reads contracts of any length in any of its forms:
 
 ```python
@@ -105,8 +105,8 @@ from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-model = {loader}.from_pretrained("{repo}"{few}).eval()
-tokenizer = AutoTokenizer.from_pretrained("{repo}")
+model = {loader}.from_pretrained("{weights}"{few}).eval()
+tokenizer = AutoTokenizer.from_pretrained("{weights if not lora else repo}")
 head = load_file(hf_hub_download("{repo}", "{HEAD}"))
 names = [c["name"] for c in json.load(open(hf_hub_download("{repo}", "{PORTABLE}")))["categories"]]
 
@@ -226,6 +226,14 @@ def _duties(base: str, licence: Licence) -> list[str]:
         duties.append(licence.notice.strip())
     return duties
 
+# %% ../nbs/week4_card.ipynb #65d85859
+def _trust(run) -> str:
+    file = run.adapter / 'calibration.json'
+    fitted = file.exists() and any(c.get('contracts') for c in json.loads(file.read_text(encoding='utf-8')).values())
+    if fitted:
+        return 'Its confidence was calibrated on contracts like those of its training, and means less on others.'
+    return "Its confidence is the model's own: there were too few contracts to calibrate it on."
+
 # %% ../nbs/week4_card.ipynb #026239db
 def card(
     run,  # as for `find_run`
@@ -240,15 +248,19 @@ def card(
     base, licence = base or hub_name(s['base_model']), licence_of(s['base_model'])
     scores, name, (data, sets) = p['scores'], repo.split('/')[-1], _data_of(p['source'])
     results = _results(scores, sets)
+    lora = run.record['adapter'] and not run.merged
+    what = 'That model with its adapter merged in, its head and ' if run.merged else 'Its LoRA adapter, its head and '
+    if not (lora or run.merged):
+        what = 'That model is as it was; here are a head on its states and '
     head = ModelCardData(
         language='en',
         license=licence.name,
         license_link=licence.link or None,
         base_model=base,
         datasets=sets or None,
-        library_name='transformers' if run.merged else 'peft',
+        library_name='peft' if lora else 'transformers',
         pipeline_tag='feature-extraction',
-        tags=['legal', 'contracts', 'cuad', 'lora', 'legal_llm'],
+        tags=['legal', 'contracts', 'cuad', *['lora'] * lora, 'legal_llm'],
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -263,8 +275,7 @@ def card(
 Says of a commercial contract, for each of {len(run.categories)} clause categories, whether it is there, where, and in
 which words.
 A linear screen goes through all sentences; a language model reads those in doubt.
-{'That model with its adapter merged in' if run.merged else 'Its LoRA adapter'}, its head and the screen, trained with
-legal_llm.
+{what}the screen, trained with legal_llm.
 
 ## Scores
 
@@ -272,7 +283,7 @@ legal_llm.
 
 ## Use
 
-{_usage(repo, run.merged, s['num_hidden_layers'])}
+{_usage(repo, repo if run.merged or lora else base, lora, 0 if run.merged else s['num_hidden_layers'])}
 
 ## Training
 
@@ -287,7 +298,7 @@ Categories: {names}.
 - It is no legal advice. It overlooks clauses and misreads others; a lawyer has to check what it says.
 - It was trained on English commercial contracts. Of other languages, other kinds of contracts and scans with faults
   nothing is known.
-- Its confidence was calibrated on contracts like those of its training, and means less on others.
+- {_trust(run)}
 - Whoever knows how it works can word a clause so that it is overlooked.
 
 ## Licence

@@ -12,7 +12,7 @@ from pathlib import Path
 from .files import LegalLLMError, atomic_write, json_text, short_hash
 
 # %% auto #0
-__all__ = ['cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract', 'print_review',
+__all__ = ['FORMS', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract', 'print_review',
            'cmd_demo', 'cmd_merge', 'cmd_share', 'cmd_predict', 'run_weeks', 'cmd_run']
 
 # %% ../nbs/commands.ipynb #6992927d
@@ -157,18 +157,29 @@ def cmd_score(args):
 
     print(json.dumps(without_nan(score_files(args.predictions, args.gold))))
 
+# %% ../nbs/commands.ipynb #c89b1732
+FORMS = '.json', '.csv', '.xlsx', '.html'  # of a single result
+
+
+def _is_folder(file: str) -> bool:
+    from legal_llm.places import place, reaching
+
+    with reaching(file):
+        return place(file).is_dir()
+
 # %% ../nbs/commands.ipynb #453aaa7b
 def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
-    from legal_llm.places import place, write_whole
+    from legal_llm.places import write_whole
 
-    form = Path(args.out or '').suffix
-    folder = any(place(f).is_dir() for f in args.files)
+    form, folder = Path(args.out or '').suffix, any(map(_is_folder, args.files))
+    if args.out and form not in FORMS and (folder or args.out.endswith('/') or _is_folder(args.out)):
+        form = ''  # a folder may have a dot in its name
     if folder and (not args.out or form):
         raise LegalLLMError("a folder of contracts has a result for each: give --out, a folder for them")
     if args.out and not form:
         return _extract_folder(args)
-    if args.out and form not in ('.json', '.csv', '.xlsx', '.html'):
+    if args.out and form not in FORMS:
         raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv, .xlsx or .html, or a folder")
     if form == '.html' and len(args.files) > 1:
         raise LegalLLMError(
@@ -181,6 +192,8 @@ def cmd_extract(args):
             "leave them out"
         )
     documents = [_read_anywhere(f) for f in args.files]
+    if len({d.title for d in documents}) < len(documents):  # whose rows could not be told apart
+        documents = [replace(d, title=str(f)) for d, f in zip(documents, args.files)]
     for d in documents:
         for note in d.notes:
             print(note, file=sys.stderr)
@@ -200,10 +213,10 @@ def cmd_extract(args):
                 bar.total = n
                 bar.update(done - bar.n)
 
-            reviews.append(extractor.extract(d.text, d.title, progress, d.pages))
+            reviews.append(replace(extractor.extract(d.text, d.title, progress, d.pages), notes=d.notes))
     rows = [r for review in reviews for r in review.rows()]
     if form == '.csv':
-        write_whole(args.out, csv_of(rows))
+        write_whole(args.out, csv_of(rows).encode('utf-8-sig'))
     elif form == '.xlsx':
         write_whole(args.out, xlsx_of(rows))
     elif form == '.html':

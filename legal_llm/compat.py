@@ -15,7 +15,7 @@ from packaging.version import Version
 from .files import save_json
 
 # %% auto #0
-__all__ = ['older', 'dtype_argument', 'load_model', 'unpack_gguf', 'save_for_both', 'readable_checkpoints']
+__all__ = ['older', 'dtype_argument', 'load_model', 'expand_keys', 'unpack_gguf', 'save_for_both', 'readable_checkpoints']
 
 # %% ../nbs/week2_compat.ipynb #47117064
 def older(
@@ -59,6 +59,18 @@ def load_model(
         config.update(_old_positions(rope))
     kind = AutoModelForCausalLM if causal else AutoModel
     return kind.from_pretrained(path, config=config, attn_implementation='sdpa', **dtype_argument(dtype), **options)
+
+# %% ../nbs/week2_compat.ipynb #743015d2
+def expand_keys(
+    capability: tuple[int, int],  # of the GPU
+) -> None:
+    """Let attention have as many keys as queries on GPUs before Ampere. transformers 5 leaves grouped heads to torch,
+    which has no fast kernel for them there and computes in float32 what it could in 16 bits.
+    """
+    from transformers.integrations import sdpa_attention
+
+    if capability < (8, 0) and hasattr(sdpa_attention, 'use_gqa_in_sdpa'):
+        sdpa_attention.use_gqa_in_sdpa = lambda *args: False
 
 # %% ../nbs/week2_compat.ipynb #92e56009
 def unpack_gguf(

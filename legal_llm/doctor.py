@@ -453,7 +453,7 @@ def check_precision(facts: Facts) -> list[Finding]:
         out = [Finding('precision', 'green', kind)]
         problem = next((g['load_in_4bit'] for g in gpus if g['load_in_4bit']), '')
         if problem:
-            return [*out, Finding('4-bit', 'amber', f'not working, base models are loaded in 16 bits: {problem}', fix)]
+            return [*out, Finding('4-bit', 'amber', f'not working, and large base models need it: {problem}', fix)]
         return [*out, Finding('4-bit', 'green', 'quantised, multiplied and differentiated on the GPU')]
     # the accelerator's finding says it all
     if facts.torch.get('gpus') or facts.tpu or not facts.torch.get('torch'):

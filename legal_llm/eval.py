@@ -6,6 +6,7 @@
 __all__ = ['evaluate']
 
 # %% ../nbs/week3_eval.ipynb #a3087311
+from .calibration import LEAST
 from .evaluation import Evaluation, held_out, run_with_data, summarise
 from .extract import Extractor
 from .report import save_evaluation
@@ -35,7 +36,10 @@ def evaluate(
     moved = check_adapter(extractor, contracts[0].text) if tuned else None
     options = dict(base=base and tuned, asked=asked, progress=progress)
     calibrations = extractor.calibrations
-    dev = held_out(run, data, 'dev', limit) if split == 'dev' or not calibrations else []
+    if split == 'dev':
+        dev = contracts
+    else:  # a quick look at a few test contracts is no reason to calibrate on as few
+        dev = [] if calibrations else held_out(run, data, 'dev', limit and max(limit, LEAST))
     if workers:
         from legal_llm.scale import score_on_ray
 

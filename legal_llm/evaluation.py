@@ -151,10 +151,11 @@ def summarise(
         return np.concatenate([expit(o[d]) for o, d in zip(odds, doubt)])
 
     predictions, found = ({s: predictions_of(r, f) for s, r in reviews.items()} for f in (False, True))
+    table = score_table(predictions, gold, found=found)
     return Evaluation(
         run,
         split,
-        score_table(predictions, gold, found=found),
+        table if any(c.contracts for c in fitted.values()) else replace(table, thresholds={}),
         all_scores(predictions[best], gold, texts={c.title: c.text for c in contracts}, found=found[best]),
         reviews,
         gold,

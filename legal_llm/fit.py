@@ -57,7 +57,7 @@ class Deadline:
             raise LegalLLMError(f"max_hours={hours} leave no time to train: give more than 0")
         left = hours_left() if hours is None else None
         self.started = started
-        self.hours = left - 0.25 if left and left > 0.25 else hours
+        self.hours = max(left - 0.25, left / 2) if left else hours
 
     @property
     def at(self) -> float | None:
@@ -157,6 +157,8 @@ def _make_trainer(
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else a single process on two GPUs would be run through DataParallel
     views = [view_for(), TensorBoard(out)] if progress else []
+    if job.processes > 1 and is_first() and not views:  # which are started with nothing to show
+        views = [TensorBoard(out)]
 
     def smaller(budget, sentence):
         record['limit'] = budget

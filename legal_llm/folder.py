@@ -6,7 +6,7 @@
 from __future__ import annotations
 import contextlib, itertools, json, os, tempfile, time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fastcore.basics import patch
@@ -105,7 +105,8 @@ def _rows(self: FolderReport):
 # %% ../nbs/week3_folder.ipynb #300d5c3e
 @patch
 def _reasons(self: FolderReport):
-    return [*self.failed.items(), *((name, f'left out: {_left_out(name)}') for name in self.left_out)]
+    left_out = [(name, f'left out: {_left_out(name)}') for name in self.left_out]
+    return [(plain_text(name), plain_text(why)) for name, why in [*self.failed.items(), *left_out]]
 
 # %% ../nbs/week3_folder.ipynb #b22319e8
 @patch
@@ -123,7 +124,7 @@ def _repr_markdown_(self: FolderReport):
 def _left_out(name):
     "Why a file of this name is not reviewed, and what to do."
     if name.endswith('/'):
-        return 'a link to a folder, which is not followed: name that folder itself; or no file'
+        return 'a link to a folder, which is not followed: name that folder itself; or one that may not be opened'
     ending = Path(name).suffix.lower()
     if ending in ('.doc', '.docm', '.rtf', '.odt', '.pages', '.wpd'):
         return f'save {ending} files as .docx or PDF'
@@ -204,6 +205,8 @@ def failed(
 ) -> Outcome:
     "Note a document that could not be reviewed, in `<name>.failed.json`."
     error = str(e) if isinstance(e, (LegalLLMError, str)) else f'{type(e).__name__}: {e}'
+    if isinstance(e, PermissionError):
+        error = 'this file may not be read: give yourself the right to, or leave it out'
     if changed:
         remove(target(out, name))
     write_whole(target(out, name, '.failed.json'), json_text(dict(file=name, error=error)))
@@ -247,7 +250,9 @@ def review_some(
         yield failed(some[0].name, out, error)  # one document must not stop the others
         return
     for r, review in zip(some, reviews):
-        result = dict(key=r.key, file=r.name, model=extractor.name, notes=list(r.document.notes), **review.to_dict())
+        result = dict(
+            key=r.key, file=r.name, model=extractor.name, **replace(review, notes=tuple(r.document.notes)).to_dict()
+        )
         remove(target(out, r.name, '.failed.json'))
         write_whole(target(out, r.name), json_text(result))
         yield Outcome(r.name, result)
@@ -313,7 +318,9 @@ def review_documents(
 
             outcomes = on_ray(documents, out, extractor, read, model, workers or 1, address, timeout)
         else:
-            outcomes = one_by_one(documents, out, extractor, read, model, bar.set_postfix_str)
+            outcomes = one_by_one(
+                documents, out, extractor, read, model, lambda text: bar.set_postfix_str(plain_text(text))
+            )
         try:
             with contextlib.closing(outcomes):
                 for o in outcomes:

@@ -14,7 +14,7 @@ from rapidfuzz import fuzz
 from .files import LegalLLMError
 
 # %% auto #0
-__all__ = ['Normalised', 'normalise', 'locate', 'ground']
+__all__ = ['SHORT', 'Normalised', 'normalise', 'locate', 'ground']
 
 # %% ../nbs/week1_grounding.ipynb #77188be9
 @dataclass(frozen=True)
@@ -78,6 +78,9 @@ def normalise(
 # %% ../nbs/week1_grounding.ipynb #01fa5690
 _OMISSION = re.compile(r'\s*(?:\[\s*)?(?:\.\s?\.\s?\.|…)(?:\s*\])?\s*')
 
+# %% ../nbs/week1_grounding.ipynb #ccdb3b27
+SHORT = 12  # characters below which a quote must be whole words of the contract, exactly: `No` is in `Notice`
+
 # %% ../nbs/week1_grounding.ipynb #46be70f9
 def locate(
     quote: str,  # as somebody typed it
@@ -88,15 +91,12 @@ def locate(
     quote = ' '.join(quote.split())
     if not quote:
         return None
-    if (at := text.find(quote)) >= 0:
-        return at, at + len(quote)
-    small = quote.lower()
-    # only İ has another length
-    if len(lower := text.lower()) == len(text) and (at := lower.find(small)) >= 0:
-        return at, at + len(small)
+    whole = rf'(?<!\w){re.escape(quote)}(?!\w)' if len(quote) < SHORT else re.escape(quote)
+    if hit := re.search(whole, text) or re.search(whole, text, re.I):
+        return hit.span()
     if span := _locate_pieces(quote, text, least):
         return span
-    if len(quote) < 12:
+    if len(quote) < SHORT:
         return None  # too short for a match that is not exact to mean anything
     hit = fuzz.partial_ratio_alignment(quote, text, score_cutoff=least)
     if hit is None or hit.dest_end - hit.dest_start < len(quote) / 2:

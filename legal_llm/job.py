@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_job.ipynb #9bd85a82
 from __future__ import annotations
-import os
+import math, os
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,8 @@ from .dataset import open_data
 from .files import LegalLLMError
 from .models import add_lora, load_base, load_tokenizer, resolve_base, sharded
 from .plan import Measured, Plan, as_trained, make_plan, preflight, some_head
-from .platform import limit_threads, set_seed
-from .reader import padded
+from .platform import cores, limit_threads, set_seed
+from .reader import computed
 from .rules import Choices, choose, hardware_context
 from .settings import TrainSettings, default_lr
 from .views import clock
@@ -28,8 +28,11 @@ __all__ = ['lay_out', 'TrainingJob', 'in_time', 'packs_each', 'prepare_training'
 def lay_out(
     examples: list[Example],  # training windows
     settings: TrainSettings,
-) -> list[list[Example]]:  # packs, in training order; a multiple of `accumulation`
-    "Lay out the windows of a whole training as packs. Raises LegalLLMError where they do not fill one step."
+    processes: int = 1,  # that take the packs of a step in turn
+) -> list[list[Example]]:  # packs, in training order; a multiple of `gradient_accumulation_steps`
+    """Lay out the windows of a whole training as packs. Which windows make a step depends on the settings alone, how
+    they share its packs on the processes. Raises LegalLLMError where they do not fill one step.
+    """
     s, rng, order = settings, np.random.default_rng(settings.seed), []
     if s.max_packs == 0:
         return []
@@ -47,7 +50,11 @@ def lay_out(
     packs = []
     for k in range(0, wanted - per_step + 1, per_step):
         step = sorted((examples[i] for i in order[k : k + per_step]), key=len)
-        packs += [step[i : i + s.pack_windows] for i in range(0, per_step, s.pack_windows)]
+        # dealt out to and fro, so that no process waits for one with longer windows; each lays out its own by length
+        turns = [k for _ in range(per_step // processes) for k in range(processes)]
+        turns = [processes - 1 - k if i // processes % 2 else k for i, k in enumerate(turns)]
+        own = [[e for e, turn in zip(step, turns) if turn == k] for k in range(processes)]
+        packs += [p[i : i + s.pack_windows] for i in range(0, len(own[0]), s.pack_windows) for p in own]
     return packs
 
 # %% ../nbs/week2_job.ipynb #f85f6253
@@ -83,6 +90,7 @@ def in_time(
     gradient_accumulation_steps: int,  # packs in a step, over all processes
     measured: Measured,
     processes: int,
+    max_pack_tokens: float = math.inf,  # computed at once
 ) -> tuple[int, int]:  # windows to fit the head on, and packs
     """How much of a training fits into some hours, by the speed that was measured: the head gets a third at most, and a
     tenth stays for dev evaluations and saving. Raises LegalLLMError where not even one step does.
@@ -95,7 +103,10 @@ def in_time(
     left = 0.9 * 3600 * hours * processes  # of one process
     read, step = (
         np.cumsum([measured_at * n / measured.tokens for n in tokens])
-        for measured_at, tokens in ((measured.reading, map(len, probe)), (measured.seconds, map(padded, packs)))
+        for measured_at, tokens in (
+            (measured.reading, map(len, probe)),
+            (measured.seconds, (computed(p, max_pack_tokens) for p in packs)),
+        )
     )
     heads = int(np.searchsorted(read, left / 3, 'right')) if packs else int(np.searchsorted(read, left, 'right'))
     steps = int(np.searchsorted(step, left - (read[heads - 1] if heads else 0), 'right')) // gradient_accumulation_steps
@@ -150,7 +161,7 @@ def prepare_training(
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
-    limit_threads()
+    limit_threads(max(1, cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))))
     set_seed(s.seed)
     tokenizer = load_tokenizer(s.base_model)
     config = AutoConfig.from_pretrained(resolve_base(s.base_model))
@@ -171,7 +182,7 @@ def prepare_training(
         **asked,
     }
     choices = choose(hardware_context(config, s.window_tokens, s.pack_windows, s.lora_r, shards), **asked)
-    packs = lay_out(examples, s)
+    packs = lay_out(examples, s, processes)
     some = np.random.default_rng(s.seed).permutation(len(examples))[: s.probe_windows]
     if size:
         some, packs = some[: size[0]], packs[: size[1]]
@@ -186,23 +197,17 @@ def prepare_training(
     tried = packs or [examples[: s.pack_windows]]
     if verify_packing:
         _verify_packing(reader, tried[0], weights, choices)
-    measured = preflight(
-        reader,
-        tried,
-        weights,
-        out,
-        s.save_total_limit,
-        choices['dtype'],
-        shards == 1,
-        limit or choices['max_pack_tokens'],
-    )
+    most = limit or choices['max_pack_tokens']
+    measured = preflight(reader, tried, weights, out, s.save_total_limit, choices['dtype'], shards == 1, most)
     if s.hours and not size:
         heads, n = agreed(
-            in_time(s.hours, [examples[i] for i in some], packs, s.gradient_accumulation_steps, measured, processes)
+            in_time(
+                s.hours, [examples[i] for i in some], packs, s.gradient_accumulation_steps, measured, processes, most
+            )
         )
         some, packs = some[:heads], packs[:n]
     probe = [examples[i] for i in np.sort(some)]
-    plan = make_plan(packs, probe, each, processes, measured)
+    plan = make_plan(packs, probe, each, processes, measured, most)
     warmup = min(50, plan.steps // 10) if s.warmup_steps is None else s.warmup_steps
     return TrainingJob(
         reader, tokenizer, probe, packs, choices, plan, s.learning_rate or default_lr(parameters), warmup, processes

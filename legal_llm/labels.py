@@ -18,10 +18,11 @@ from .readers import _settle, _table_text, _utf8, _without_absurd
 from .squad import _fields, _ordered, from_squad
 
 # %% auto #0
-__all__ = ['FIELDS', 'are_rows', 'load_rows', 'load_labels', 'label_categories']
+__all__ = ['FIELDS', 'NO', 'YES', 'are_rows', 'load_rows', 'load_labels', 'label_categories']
 
 # %% ../nbs/week1_labels.ipynb #4d02c9c7
 FIELDS = 'contract', 'category', 'quote', 'title'
+NO, YES = ('no', '-', '–', 'false', 'absent'), ('yes', 'true', 'x')  # what people write instead of a quote
 
 _SQUAD = 'id', 'title', 'context', 'answers'
 _EXPECTED = (
@@ -67,8 +68,6 @@ def _records(path):
         )
     for i, row in rows[1:]:
         record = {k: v for k, v in zip(heads, row) if v is not None and (k in (*FIELDS, *_SQUAD) or labelled)}
-        if record.get('quote', '').strip().casefold() in MISSING:
-            record['quote'] = ''
         for key in ('label', 'answers'):
             if isinstance(record.get(key), str):
                 try:
@@ -94,10 +93,15 @@ def _sheet(path):
         raise LegalLLMError(
             f"{path}: not an Excel workbook that can be read ({type(e).__name__}): save it anew as .xlsx, or as .csv"
         ) from e
+    first, *others = book.worksheets
     rows = [
-        (i, ['' if v is None else str(v) for v in row])
-        for i, row in enumerate(book.worksheets[0].iter_rows(values_only=True), 1)
+        (i, ['' if v is None else str(v) for v in row]) for i, row in enumerate(first.iter_rows(values_only=True), 1)
     ]
+    if filled := [s.title for s in others if any(any(row) for row in s.iter_rows(values_only=True))]:
+        warnings.warn(
+            f"{path}: only the first sheet, {first.title!r}, is read, and {filled[0]!r} is not empty: put all rows "
+            "into the first"
+        )
     rows = [(i, r) for i, r in rows if any(r)]
     cut = [i for i, r in rows if any(len(v) >= 32_767 for v in r)]
     if cut:
@@ -280,6 +284,7 @@ class _Labels:
         self.by_letters = {_letters(name): name for name in self.names.values()}  # GOVERNING_LAW, as tools have it
         self.texts, self.contracts, self.sources = {}, {}, {}
         self.near, self.twice = [], []  # lines whose quote was located approximately; whose quote occurs more than once
+        self.lost = {}  # (title, category) -> line of a quote that is not there
 
     def add(self, i: int, row) -> None:
         if isinstance(row, dict) and row.get('category') is _NO_LABEL:
@@ -288,9 +293,20 @@ class _Labels:
         if why or row.get('quote') is not None and (why := _fields(row, quote=str)):
             raise LegalLLMError(why)
         category = self.category(' '.join(row['category'].split()))
-        contract = self.contract(row, category)
-        if (row.get('quote') or '').strip():
+        contract, quote = self.contract(row, category), ' '.join((row.get('quote') or '').split())
+        if quote.casefold() in YES:
+            self.lost.setdefault((contract.title, category), i)
+            raise LegalLLMError(f'the quote is {quote!r}, which says that the clause is there and not where: quote it')
+        if quote and quote.casefold() not in (*MISSING, *NO):
             contract.clauses.append(self.clause(i, row, category, contract))
+
+    def absent(self) -> list[int]:  # lines
+        "Those with quotes that are not there, of categories for which their contract has no other."
+        return [
+            i
+            for (t, category), i in self.lost.items()
+            if all(c.category != category for c in self.contracts[t].clauses)
+        ]
 
     def category(self, name: str) -> str:  # in one spelling, the first
         if not name:
@@ -323,6 +339,7 @@ class _Labels:
         source = self.sources.setdefault(contract.title, normalise(contract.text))
         span = ground(quote, source, self.least)
         if not span:
+            self.lost.setdefault((contract.title, category), i)
             raise LegalLLMError(f'the quote is not in the contract: {quote[:60]!r}')
         clause, bare = Clause(category, span[0], contract.text[slice(*span)]), ' '.join(quote.split())
         if ' '.join(clause.text.split()).casefold() != bare.casefold():
@@ -361,6 +378,11 @@ def load_labels(
     found = _without_absurd(labels.contracts.values(), path, problems)
     if near := labels.near:
         warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
+    if absent := labels.absent():
+        warnings.warn(
+            f"{path}: {len(absent)} contracts and categories have no quote but such as could not be located, first in "
+            f"line {absent[0]}; they count as absent, so correct these lines"
+        )
     if twice := labels.twice:
         warnings.warn(
             f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the "

@@ -4,13 +4,13 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, functools, inspect, json, logging, os, re, shutil, tempfile, warnings
+import contextlib, functools, gc, inspect, json, logging, os, re, shutil, tempfile, warnings
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from .compat import load_model, save_for_both, unpack_gguf
+from .compat import expand_keys, load_model, save_for_both, unpack_gguf
 from .doctor import Finding, unreachable
 from .files import LegalLLMError, short_hash
 from .platform import Environment, cache_dir, environment, folders_with
@@ -79,6 +79,8 @@ def _refused(name: str) -> str:
     except Exception as e:  # what else is wrong is said where the files are fetched
         if type(e).__name__ == 'GatedRepoError':
             return f"the hub does not give {name} to this login, since its licence was not accepted there"
+        if getattr(getattr(e, 'response', None), 'status_code', None) in (401, 403):
+            return f"the hub does not give {name} to this token, which may not read public gated repositories"
     return ''
 
 # %% ../nbs/week2_models.ipynb #25c1e9cc
@@ -193,6 +195,10 @@ def load_base(
     if torch.cuda.is_available() and shards == 1:
         kwargs['device_map'] = {'': torch.cuda.current_device()}
     path = resolve_base(name)
+    if torch.cuda.is_available():  # a 4-bit model that was deleted holds itself in a circle until then
+        gc.collect()
+        torch.cuda.empty_cache()
+        expand_keys(torch.cuda.get_device_capability())
     try:
         has = getattr(AutoConfig.from_pretrained(path), 'num_hidden_layers', None)
         if not has:

@@ -261,6 +261,7 @@ def summary_html(
         f'<p><b>{html.escape(review.title)}</b>: {len(rows)} categories, {"; ".join(said)}</p>'
         f'<ul class="ll-counts">{"".join(tile(*c) for c in counts)}</ul>'
         + (f'<ul class="ll-flags">{"".join(map(_flag_html, flags))}</ul>' if flags else '')
+        + ''.join(f'<p class="ll-note">{html.escape(note)}</p>' for note in review.notes)
         + '</div>'
     )
 

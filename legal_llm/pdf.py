@@ -51,23 +51,30 @@ def _running(edges):
             return len(at) >= 2 and len(at) * 2 > at[-1] - at[0]
         if '\0' in form and not re.search(r'[^\W\d_]', form):
             return False  # prices and numbers of paragraphs
-        return len(at) >= 3 and any(2 * len(some & set(at)) > len(some) for some in most)
+        # what reads as a clause is one, unless it is on many pages: each page may be an order of its own
+        least = 6 if form.endswith('.') and form.count(' ') >= 7 else 3
+        return len(at) >= least and any(2 * len(some & set(at)) > len(some) for some in most)
 
     most = set(filled), set(filled[::2]), set(filled[1::2])
     return {form for form, at in seen.items() if repeats(form, at)}
 
 # %% ../nbs/week1_pdf.ipynb #167e776d
 def without_running_lines(pages):
-    "Pages without headers, footers and page numbers; the lines left out, each once."
+    """Pages without headers, footers and page numbers; the lines left out, each once. What the top of the first page
+    says in words stays there: a header often repeats the title.
+    """
     pages, left_out = [page.split('\n') for page in pages], {}
-    for _ in 'top', 'bottom':
+    for edge in 'top', 'bottom':
         running = _running([[line for line in lines if line.strip()][:_EDGE] for lines in pages])
         for i, lines in enumerate(pages):
             kept, seen = [], 0
+            # of a page of its own words, that is; what a program has stamped on a scan is nothing to read
+            title = edge == 'top' and not i and any(x.strip() and not running.intersection(_forms(x, i)) for x in lines)
             for line in lines:
                 seen += bool(line.strip())
                 found = running.intersection(_forms(line, i)) if seen <= _EDGE else ()
-                if found:
+                number = any(map(_PAGE_NUMBER.fullmatch, found)) or not re.search(r'[^\W\d_]', line)
+                if found and (number or not title):
                     left_out.setdefault(min(found), line.strip())
                 else:
                     kept.append(line)

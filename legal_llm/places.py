@@ -157,7 +157,8 @@ def _wanted(name: str) -> bool:  # of a file or folder: not hidden, no lock file
 # %% ../nbs/week3_places.ipynb #97b1d124
 def walk(
     folder,  # a place
-    # name below the folder, with /, and path or address; a name that ends in / is a link to a folder, or no file
+    # name below the folder, with /, and path or address; a name that ends in / is a link to a folder, a folder that
+    # may not be opened, or no file
 ) -> Iterator[tuple[str, str]]:
     """The files in a folder and in the folders in it, in order, one folder at a time; without what is hidden. Links to
     folders, which may lead in circles, are named and not followed.
@@ -172,7 +173,14 @@ def walk(
         here, name, kind = todo.pop()
         if kind == 'directory':
             inside = []
-            for info in fs.ls(here, detail=True):
+            try:
+                listed = fs.ls(here, detail=True)
+            except PermissionError:
+                if not name:
+                    raise
+                yield name, here  # the others are gone on with
+                continue
+            for info in listed:
                 if info['name'].rstrip('/') == here.rstrip('/'):
                     continue  # a bucket's key that ends in / is listed in itself
                 own = info['name'].rstrip('/').rpartition('/')[2]

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_plan.ipynb #7b2bcd58
 from __future__ import annotations
-import contextlib, random, threading, time
+import contextlib, math, random, threading, time
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from .checkpoints import checkpoint_gb
 from .files import LegalLLMError, free_bytes, markdown_table, short_path
 from .platform import hardware
-from .reader import LossWeights, Reader, collate, padded, split_pack, step_gradients
+from .reader import LossWeights, Reader, collate, computed, padded, split_pack, step_gradients
 from .views import clock
 from .windows import Example
 
@@ -428,6 +428,7 @@ def make_plan(
     gradient_accumulation_steps: int,  # packs in a step, in each process
     processes: int,  # that train side by side
     measured: Measured,  # by `preflight`
+    max_pack_tokens: float = math.inf,  # computed at once
 ) -> Plan:
     "Count what a training will do."
     examples = [e for p in packs for e in p]
@@ -441,7 +442,7 @@ def make_plan(
         pairs,
         present,
         sum(map(len, examples)),
-        sum(map(padded, packs)),
+        sum(computed(p, max_pack_tokens) for p in packs),
         separate,
         gradient_accumulation_steps,
         processes,

@@ -50,15 +50,16 @@ def folders_with(
     folder: Path,  # where to look
     most: int = 50_000,  # files and folders looked at
     deepest: int = 8,  # folders below each other
+    seconds: float = 30.0,  # a mounted Drive is slow
 ) -> list[Path]:  # those that hold one of the files, without the folders inside them
     "Find folders by a file that marks them, in a place that may be large"
-    found, seen = [], 0
+    found, seen, start = [], 0, time.monotonic()
     for here, inside, files in os.walk(folder):
         seen += len(files) + len(inside)
         if any(fnmatch.filter(files, name) for name in names):
             found.append(Path(here))
             inside.clear()
-        if seen > most:
+        if seen > most or time.monotonic() - start > seconds:
             break
         deep = len(Path(here).relative_to(folder).parts) >= deepest
         inside[:] = [] if deep else sorted(f for f in inside if not f.startswith('.'))

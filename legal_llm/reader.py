@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_reader.ipynb #cad3ca7f
 from __future__ import annotations
-import contextlib, os
+import contextlib, math, os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from .settings import read_record
 from .windows import Example, Window
 
 # %% auto #0
-__all__ = ['ABSENT', 'PRESENT', 'HEAD', 'padded', 'split_pack', 'collate', 'Reader', 'read_windows', 'fit_head', 'LossWeights',
-           'count_kinds', 'pack_losses', 'weigh', 'step_gradients', 'separate', 'check_pack', 'frozen', 'head_bytes',
-           'save_reader', 'load_head', 'load_reader']
+__all__ = ['PADDING', 'ABSENT', 'PRESENT', 'HEAD', 'padded', 'split_pack', 'computed', 'collate', 'Reader', 'read_windows',
+           'fit_head', 'LossWeights', 'count_kinds', 'pack_losses', 'weigh', 'step_gradients', 'separate', 'check_pack',
+           'frozen', 'head_bytes', 'save_reader', 'load_head', 'load_reader']
 
 # %% ../nbs/week2_reader.ipynb #1f4b7296
 def padded(
@@ -29,19 +29,38 @@ def padded(
     "How many tokens the model computes for a pack."
     return len(pack) * max(map(len, pack), default=0)
 
+# %% ../nbs/week2_reader.ipynb #3fd8b5ce
+# tokens: what a call of the model costs beside its tokens, roughly, on a GPU (launching kernels, unpacking 4 bits);
+# CUAD's windows have 69 on average and 177 at most, so that a pack of 16 random ones would be more than half padding
+PADDING = 256
+
 # %% ../nbs/week2_reader.ipynb #5dc2917f
 def split_pack(
     pack: list,
-    max_pack_tokens: int,  # in a part, padding included; a longer window is a part of its own
+    max_pack_tokens: float = math.inf,  # in a part, padding included; a longer window is a part of its own
+    padding: float = PADDING,  # tokens of a part that are none of its windows', at most
 ) -> list[list]:
-    "Divide a pack so that its parts fit into memory, the shortest windows first; of like length, in their order."
-    parts = []
+    """Divide a pack into parts that fit into memory and hold little padding, the shortest windows first; of like
+    length, in their order.
+    """
+    parts, tokens = [], 0
     for x in sorted(pack, key=len):
-        if parts and padded([*parts[-1], x]) <= max_pack_tokens:
+        tokens += len(x)
+        size = padded([*parts[-1], x]) if parts else 0
+        if parts and size <= max_pack_tokens and size - tokens <= padding:
             parts[-1].append(x)
         else:
             parts.append([x])
+            tokens = len(x)
     return parts
+
+# %% ../nbs/week2_reader.ipynb #7713ec12
+def computed(
+    pack: list,
+    max_pack_tokens: float = math.inf,  # as for `split_pack`
+) -> int:  # tokens, padding included
+    "How many tokens are computed for a pack, in parts."
+    return sum(map(padded, split_pack(pack, max_pack_tokens)))
 
 # %% ../nbs/week2_reader.ipynb #046318f2
 def collate(
@@ -294,7 +313,10 @@ def check_pack(
         if len(mine):
             few.append(replace(e, doubt=doubt))
     training = reader.training
-    reader.eval()
+    reader.train()  # else layers are not computed again, and a GPU that the training fits may not hold the check
+    for m in reader.modules():
+        if isinstance(m, torch.nn.Dropout):
+            m.eval()
     _, want = step_gradients(reader, [[s] for e in few for s in separate(e)], weights, scale)
     _, got = step_gradients(reader, [few], weights, scale)
     reader.zero_grad()

@@ -141,6 +141,7 @@ def write_report(evaluation: Evaluation) -> Path:  # the HTML page
     "Write report_<split>.html, report_<split>.md and the pictures."
     e, run = evaluation, evaluation.run
     r, s = run.record, run.record['settings']
+    weights = e.calibrations['fine-tuned']
     pictures = run.path / 'pictures'
     pictures.mkdir(exist_ok=True)
     plot_evaluation(e).savefig(pictures / f'curves_{e.split}.png', dpi=120)
@@ -163,9 +164,12 @@ def write_report(evaluation: Evaluation) -> Path:  # the HTML page
         ('hashes', f"adapter {run.adapter_hash}, training data {r['data']}"),
         (
             'weights',
-            f"screen {e.calibrations['fine-tuned'].screen:.2f}, reader {e.calibrations['fine-tuned'].reader:.2f}, "
-            f"fitted on {e.calibrations['fine-tuned'].contracts} dev contracts; thresholds by category, best span F1 "
-            "on dev",
+            f"screen {weights.screen:.2f}, reader {weights.reader:.2f}, "
+            + (
+                f"fitted on {weights.contracts} dev contracts; thresholds by category, best span F1 on dev"
+                if weights.contracts
+                else "not fitted, for want of dev contracts; threshold 0.5"
+            ),
         ),
         *((f'calibration error, {k}', f'{calibration_error(*v):.3f}') for k, v in e.said.items()),
         ('against the screen', '; '.join(map(str, e.against[e.best]))),

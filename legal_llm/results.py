@@ -5,7 +5,7 @@
 # %% ../nbs/week3_results.ipynb #c7bcf826
 from __future__ import annotations
 
-from .files import short_hash
+from .files import LegalLLMError, short_hash
 from .places import place, remove, walk, write_whole
 from .review import COLUMNS, csv_of, rows_of
 
@@ -28,7 +28,7 @@ def _schema():
 
 # %% ../nbs/week3_results.ipynb #db403ff8
 def plain_text(name: str) -> str:  # a file's name may hold what is no character
-    return name.encode('utf-8', 'replace').decode()
+    return name.encode('utf-8', 'backslashreplace').decode()
 
 # %% ../nbs/week3_results.ipynb #858b204e
 class ExtractionTable:
@@ -49,10 +49,16 @@ class ExtractionTable:
         return [place(p) for name, p in walk(self.folder) if name.endswith('.parquet')] if self.folder.exists() else []
 
     def _read(self, path, columns=None):
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with path.open('rb') as f:
-            return pq.read_table(f, columns=columns)
+        try:
+            with path.open('rb') as f:
+                return pq.read_table(f, columns=columns)
+        except (pa.ArrowException, KeyError) as e:
+            raise LegalLLMError(
+                f"{path} is damaged, or no part of this table: delete it, and the same command writes its rows again"
+            ) from e
 
     def _write(self, path, table) -> None:
         import io

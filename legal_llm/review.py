@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv, html, io
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from fastcore.basics import patch
@@ -45,6 +46,7 @@ class Review:
     read: int = 0  # sentences that the reader was asked about
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     pages: tuple[int, ...] = (0,)  # offset of the first character of each page
+    notes: tuple[str, ...] = ()  # on how the document was read, such as what was left out of it
 
 # %% ../nbs/week3_review.ipynb #33ad4f5d
 @patch
@@ -52,7 +54,12 @@ def found(
     self: Review,
     category: str | None = None,  # one category; all by default
 ) -> list[Extraction]:  # in reading order
-    "The extractions above their category's threshold."
+    "The extractions above their category's threshold. Raises LegalLLMError for a category that was not asked about."
+    if category is not None and category not in self.probabilities:
+        near = get_close_matches(category, self.probabilities, n=1, cutoff=0.4)
+        raise LegalLLMError(
+            f"this review has no category {category!r}" + (f": did you mean {near[0]!r}?" if near else "")
+        )
     return sorted(
         (
             f
@@ -73,7 +80,9 @@ def at(
     self: Review,
     threshold: float | None,  # for all categories; None: as they are
 ) -> Review:
-    "The review with another threshold."
+    "The review with another threshold. Raises LegalLLMError for one that is not between 0 and 1."
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise LegalLLMError(f"threshold {threshold}: give a number from 0 to 1")
     return self if threshold is None else replace(self, thresholds=dict.fromkeys(self.probabilities, threshold))
 
 # %% ../nbs/week3_review.ipynb #c3bd0357
@@ -114,6 +123,7 @@ def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row f
         title=self.title,
         sentences=self.sentences,
         read=self.read,
+        notes=list(self.notes),
         seconds={k: round(v, 2) for k, v in self.seconds.items()},
         clauses=[row(c) for c in self.probabilities],
     )

@@ -142,10 +142,11 @@ def weights_gb(
     return (shape.linear * NF4 + shape.other * 4 if load_in_4bit else shape.parameters * _bytes(dtype)) / 2**30
 
 # %% ../nbs/week2_rules.ipynb #4092020f
-def layer_bytes(shape: ModelShape, dtype: str, gpu: bool) -> int:  # bytes
+def layer_bytes(shape: ModelShape, dtype: str, gpu: bool, load_in_4bit: bool = False) -> int:  # bytes
     "What one layer keeps of one token for the backward pass."
     h, m, w = shape.hidden, shape.intermediate, _bytes(dtype)
-    return ((w if gpu else 4) + (1 if gpu else 4)) * (6 * h + m) + 8 * h + w * (2 * h + 2 * shape.keys + 3 * m)
+    wide = 4 if gpu and load_in_4bit else w  # bitsandbytes gives back float32, as the stream between layers is
+    return ((w if gpu else 4) + (1 if gpu else 4)) * (6 * h + m) + 8 * h + w * 2 * (h + shape.keys) + wide * 3 * m
 
 # %% ../nbs/week2_rules.ipynb #25c24f4d
 def activations_gb(
@@ -154,11 +155,12 @@ def activations_gb(
     dtype: str,
     gradient_checkpointing: bool,
     gpu: bool,
+    load_in_4bit: bool = False,
 ) -> float:  # GiB
     """Memory that forward and backward over one pack take beside the weights: an estimate, which preflight checks by
     measuring.
     """
-    layer = layer_bytes(shape, dtype, gpu)
+    layer = layer_bytes(shape, dtype, gpu, load_in_4bit)
     kept = shape.layers * 4 * shape.hidden + layer if gradient_checkpointing else shape.layers * layer
     return tokens * (kept + layer + 8 * shape.hidden) * (1 if gpu else HEAP) / 2**30
 
@@ -199,7 +201,7 @@ def _numbers(s: HardwareContext, c: dict) -> dict:
         return said
     longest = min(c['max_pack_tokens'], s.most)
     needs = {
-        name: activations_gb(s.shape, longest, c['dtype'], on, bool(s.gpu))
+        name: activations_gb(s.shape, longest, c['dtype'], on, bool(s.gpu), c['load_in_4bit'])
         for name, on in (('kept', False), ('again', True))
     }
     return (
@@ -216,7 +218,7 @@ def _numbers(s: HardwareContext, c: dict) -> dict:
 def _fits(s: HardwareContext, c: dict, tokens: int, gradient_checkpointing: bool = True) -> bool:
     "Whether packs of so many tokens hold a window, and the longest can be trained on in the memory that is left."
     return s.window <= tokens and activations_gb(
-        s.shape, min(tokens, s.most), c['dtype'], gradient_checkpointing, bool(s.gpu)
+        s.shape, min(tokens, s.most), c['dtype'], gradient_checkpointing, bool(s.gpu), c['load_in_4bit']
     ) <= room_gb(s, c['dtype'], c['load_in_4bit'])
 
 # %% ../nbs/week2_rules.ipynb #dcf3173b

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_runs.ipynb #3c3d4b59
 from __future__ import annotations
-import json, shutil
+import functools, json, shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -40,13 +40,19 @@ def adapter(self: Run) -> Path:  # the folder that holds it; of a merged model, 
 def merged(self: Run) -> bool:  # whether this is a model that holds its adapter in its own weights
     return 'merged' in self.record
 
+# %% ../nbs/week2_runs.ipynb #1d6e806f
+# an evaluation asks for it with every contract, and an adapter of a 3B model has 98 MB
+@functools.lru_cache(64)
+def _hashed(path: str, size: int, changed: int) -> str:
+    return sha256_of(path)
+
 # %% ../nbs/week2_runs.ipynb #d7a1ea40
 @patch(as_prop=True)
 def adapter_hash(self: Run) -> str:  # 16 hex digits
     if self.merged:
         return self.record['merged']['adapter']
     files = [f for name in ('adapter_model.safetensors', 'head.safetensors') if (f := self.adapter / name).exists()]
-    return short_hash(*map(sha256_of, files))
+    return short_hash(*(_hashed(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files))
 
 # %% ../nbs/week2_runs.ipynb #4adad1bc
 @patch

@@ -217,7 +217,9 @@ def labels_of(contracts: list[Contract], scores: dict[str, Scores], names: list[
 def calibrate(
     run: Run, extractor: Extractor, contracts: list[Contract], scores: dict[str, dict[str, Scores]]
 ) -> dict[str, Calibration]:
-    "Fit and save the calibrations of all systems on dev contracts."
+    """Fit and save the calibrations of all systems on dev contracts. Of too few, nothing is fitted; one that was fitted
+    on more stays.
+    """
     gold = gold_answers(contracts, run.categories)
     names = [c.name for c in run.categories]
     out = {}
@@ -228,12 +230,14 @@ def calibrate(
             "stay as they were"
         )
     for system, said in scores.items():
-        if few:
-            out[system] = extractor.calibrations.get(system, Calibration())
+        known = extractor.calibrations.get(system, Calibration())
+        if few or known.contracts > len(contracts):
+            out[system] = known
             continue
         fitted = fit_calibration(list(said.values()), labels_of(contracts, said, names))
         out[system] = replace(
             fitted, thresholds=choose_thresholds(reviews_of(extractor, contracts, said, fitted), gold)
         )
-    save_json(run.adapter / 'calibration.json', {k: c.to_dict() for k, c in out.items()})
+    if not few:
+        save_json(run.adapter / 'calibration.json', {k: c.to_dict() for k, c in out.items()})
     return out

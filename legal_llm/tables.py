@@ -231,6 +231,8 @@ def note(self: ScoreTable) -> str:
         if self.thresholds is None
         else f"threshold {cuts[0]:.3g}"
         if len(cuts) == 1
+        else "threshold 0.5, since none was chosen on dev"
+        if not cuts
         else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items())
     )
     return (

@@ -189,13 +189,19 @@ def get_batch_samples(
     self.sums = torch.zeros(2, 2, device=self.args.device)
     return batches, self.counts
 
+# %% ../nbs/week2_trainer.ipynb #41acb872
+@patch
+def parts(self: PackTrainer, pack) -> list[list[Example]]:
+    "What is computed at once. Processes that share a model need equally many parts, so those divide for memory alone."
+    return split_pack(pack, self.budget, math.inf) if sharded() > 1 else split_pack(pack, self.budget)
+
 # %% ../nbs/week2_trainer.ipynb #fe9bbe9f
 @patch
 def training_step(self: PackTrainer, model, inputs, num_items_in_batch=None):
     """Forward and backward over one pack, in parts where it is larger than the budget. Raises LegalLLMError where
     not even one window fits into memory.
     """
-    todo, total = split_pack(inputs['pack'], self.budget), 0.0
+    todo, total = self.parts(inputs['pack']), 0.0
     while todo:
         before = [None if p.grad is None else p.grad.clone() for p in self.trainable]
         loss = self._attempt(model, todo[0], num_items_in_batch, last=len(todo) == 1)
@@ -208,7 +214,7 @@ def training_step(self: PackTrainer, model, inputs, num_items_in_batch=None):
         gc.collect()
         torch.cuda.empty_cache()
         self._halve(todo[0])
-        todo = [part for pack in todo for part in split_pack(pack, self.budget)]
+        todo = [part for pack in todo for part in self.parts(pack)]
     return total
 
 # %% ../nbs/week2_trainer.ipynb #b840891d
@@ -217,7 +223,7 @@ def try_longest(self: PackTrainer):
     """Forward and backward over the largest part, for a model in shards, which preflight could not try. Raises
     LegalLLMError where it does not fit.
     """
-    part = max((part for pack in self.train_dataset for part in split_pack(pack, self.budget)), key=padded)
+    part = max((part for pack in self.train_dataset for part in self.parts(pack)), key=padded)
     self.sums = torch.zeros(2, 2, device=self.args.device)
     with unchanged(self.model):
         if self._attempt(self.model_wrapped, part, count_kinds(part).to(self.args.device), last=True) is None:

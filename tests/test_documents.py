@@ -361,9 +361,9 @@ def test_running_lines_of_odd_and_even_pages(tmp_path):
         f'{"Buyer draft" if i % 2 else "Supply Agreement 2019"}\n{text}\n- {roman[i]} -' for i, text in enumerate(texts)
     ]
     document = read_document(write_pdf(tmp_path / 'a.pdf', pages))
-    assert document.text == '\n'.join(texts)
+    assert document.text == 'Supply Agreement 2019\n' + '\n'.join(texts)  # at the top it may be the title
     assert document.notes == (
-        'a.pdf: headers, footers and page numbers are left out: “Supply Agreement 2019”, “- i -”, “Buyer draft”',
+        'a.pdf: headers, footers and page numbers are left out: “- i -”, “Buyer draft”, “Supply Agreement 2019”',
     )
     assert [document.page_of(document.text.index(t)) for t in texts] == list(range(1, 9))
 
@@ -384,6 +384,24 @@ def test_lines_that_only_look_like_running_ones_stay(tmp_path):
     ]
     document = read_document(write_pdf(tmp_path / 'b.pdf', body + ends))
     assert document.text == '\n'.join(body + ends) and document.notes == ()
+
+
+def test_a_title_that_is_the_header_too_stays(tmp_path):
+    pages = [
+        f'{"MASTER SUPPLY AGREEMENT" if n == "one" else "More"}\nClause {n} is here.' for n in 'one two three'.split()
+    ]
+    document = read_document(write_pdf(tmp_path / 'a.pdf', pages, header='MASTER SUPPLY AGREEMENT'))
+    assert document.text.startswith('MASTER SUPPLY AGREEMENT\n')
+    assert 'MASTER' not in document.text[document.pages[1] :] and 'MASTER SUPPLY AGREEMENT' in document.notes[0]
+
+
+def test_clauses_of_one_page_orders_are_no_headers(tmp_path):
+    "What reads as a clause stays on few pages; on many, it is what somebody stamps on each"
+    law = 'This Statement of Work is governed by the laws of the State of Ohio.'
+    pages = [f'{word} work\nThe parties agree on {word}.\n{law}' for word in 'one two three four'.split()]
+    assert read_document(write_pdf(tmp_path / 'a.pdf', pages)).text.count(law) == 4
+    many = [page.replace('work', f'work {n}') for n in range(2) for page in pages]
+    assert read_document(write_pdf(tmp_path / 'b.pdf', many)).text.count(law) < 2
 
 
 def test_short_pdfs_lose_their_page_numbers_only(tmp_path):

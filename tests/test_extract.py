@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import psutil
 import pytest
 from tiny import tiny_settings
 
+from legal_llm.calibration import Calibration
 from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main
 from legal_llm.eval import evaluate
@@ -333,6 +335,93 @@ def test_excel(tmp_path):
         and len(cells[3].value) == 32767
     )
     assert sheet.max_row == 6 and sheet.cell(6, 3).value == 'no' and np.isclose(sheet.cell(6, 4).value, 0.2)
+
+
+def test_names_that_differ_in_bytes_only_are_two_documents(tmp_path, capsys):
+    "An old disk has names in Latin-1, whose letters are no UTF-8"
+    import pandas as pd
+
+    pytest.importorskip('pyarrow')
+    (tmp_path / 'room').mkdir()
+    for name in (b'M\xfcller.txt', b'M\xf6ller.txt'):
+        Path(os.fsdecode(os.fsencode(tmp_path / 'room') + b'/' + name)).write_text(WRITTEN)
+    Path(os.fsdecode(os.fsencode(tmp_path / 'room') + b'/\xe4.doc')).write_text(WRITTEN)
+    for _ in range(2):
+        assert main(['extract', str(tmp_path / 'room'), '--fast', '--out', str(tmp_path / 'out')]) == 0
+        files = pd.read_parquet(tmp_path / 'out/extractions').file
+        assert files.nunique() == 2 and len(set(files.value_counts())) == 1
+    part = next((tmp_path / 'out/extractions').glob('*.parquet'))
+    part.write_bytes(part.read_bytes()[:100])
+    assert main(['extract', str(tmp_path / 'room'), '--fast', '--out', str(tmp_path / 'out')]) == 2
+    assert f'{part} is damaged, or no part of this table: delete it' in capsys.readouterr().err
+    part.unlink()
+    assert main(['extract', str(tmp_path / 'room'), '--fast', '--out', str(tmp_path / 'out')]) == 0
+    assert pd.read_parquet(tmp_path / 'out/extractions').file.tolist() == files.tolist()
+
+
+def test_a_folder_that_may_not_be_opened_stops_nothing(tmp_path, monkeypatch):
+    from fsspec.implementations.local import LocalFileSystem
+
+    from legal_llm.folder import find_documents
+
+    for name in 'a', 'b', 'c':
+        (tmp_path / 'room' / name).mkdir(parents=True)
+        (tmp_path / 'room' / name / 'x.txt').write_text(WRITTEN)
+    ls = LocalFileSystem.ls
+
+    def refuse(self, path, **options):
+        if str(path).endswith('/room/b'):
+            raise PermissionError(13, 'Permission denied', path)
+        return ls(self, path, **options)
+
+    monkeypatch.setattr(LocalFileSystem, 'ls', refuse)
+    left_out = []
+    found = find_documents(tmp_path / 'room', ['.txt'], left_out=left_out)
+    assert [name for name, _ in found] == ['a/x.txt', 'c/x.txt'] and left_out == ['b/']
+
+
+def test_where_a_review_goes_and_what_it_says_of_its_document(tmp_path, capsys):
+    "A folder with a dot in its name; two files of one name; what was left out; an address that nobody answers"
+    for name in 'one', 'two':
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'nda.html').write_text(f'<p hidden>Secret.</p><p>{WRITTEN}</p>')
+    both = [str(tmp_path / name / 'nda.html') for name in ('one', 'two')]
+    assert main(['extract', str(tmp_path / 'one'), '--fast', '--out', str(tmp_path / 'reviews.2024')]) == 0
+    assert (tmp_path / 'reviews.2024/nda.html.json').exists()
+    assert main(['extract', *both, '--fast', '--out', str(tmp_path / 'all.json')]) == 0
+    said = json.loads((tmp_path / 'all.json').read_text())
+    assert [r['title'] for r in said] == both and 'hidden text, which is left out' in said[0]['notes'][0]
+    assert main(['extract', both[0], '--fast', '--out', str(tmp_path / 'a.html')]) == 0
+    assert '<p class="ll-note">' in (tmp_path / 'a.html').read_text()
+    capsys.readouterr()
+    assert main(['extract', 'http://127.0.0.1:9/nda.txt', '--fast']) == 2
+    assert 'Traceback' not in capsys.readouterr().err
+
+
+def test_a_category_that_was_not_asked_about_is_named(extractor):
+    review = extractor.extract(WRITTEN)
+    with pytest.raises(LegalLLMError, match="no category 'governing law': did you mean 'Governing Law'"):
+        review.found('governing law')
+    with pytest.raises(LegalLLMError, match='threshold nan: give a number from 0 to 1'):
+        review.at(float('nan'))
+
+
+def test_a_quick_look_is_no_calibration(run, tmp_path):
+    "Nothing is kept of too few dev contracts, and a look at few does not replace what was fitted on more"
+    copy = tmp_path / 'run'
+    shutil.copytree(run.path, copy)
+    file = copy / 'adapter/calibration.json'
+    with pytest.warns(UserWarning, match='too few to calibrate on'):
+        text = str(evaluate(copy, 'test', limit=1, base=False, progress=False).table)
+    assert not file.exists() and 'threshold 0.5, since none was chosen on dev' in text
+    report = (copy / 'report_test.md').read_text()
+    assert 'not fitted, for want of dev contracts' in report and 'p = 1' in report
+    known = {s: Calibration(reader=0.5, contracts=41) for s in ('screen', 'fine-tuned')}
+    file.write_text(json.dumps({k: c.to_dict() for k, c in known.items()}))
+    kept = file.read_text()
+    with pytest.warns(UserWarning, match='too few to calibrate on'):
+        evaluate(copy, 'dev', limit=1, base=False, progress=False)
+    assert file.read_text() == kept
 
 
 def test_files_that_are_no_documents_are_named(tmp_path, capsys):

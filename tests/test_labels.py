@@ -9,6 +9,7 @@ import pytest
 
 from legal_llm.dataset import read_source
 from legal_llm.files import LegalLLMError
+from legal_llm.labels import load_labels
 
 LABELS = Path(__file__).parent / 'labels'
 OWN = LABELS / 'own_labels'
@@ -208,3 +209,49 @@ def test_a_label_without_a_category_is_refused(tmp_path):
     )
     with pytest.raises(LegalLLMError, match='category'):
         read(tmp_path / 'a.jsonl')
+
+
+LEASE = (
+    'LEASE\n\nBaker lets the shop at 4 Mill Lane to Carver from November on, notwithstanding other lets. '
+    + 'The rent is due. ' * 20
+) + '\n\nThis lease is governed by the laws of Oregon. Notice is in writing.'
+
+
+def table(path, *rows):
+    lines = [json.dumps(dict(contract=LEASE, title='Lease', category=c, quote=q)) for c, q in rows]
+    path.write_text('\n'.join(lines))
+    return path
+
+
+def test_no_is_absent_and_yes_is_no_quote(tmp_path):
+    "In every form of a table; no letters inside a word are a quote"
+    rows = ('Governing Law', 'laws of Oregon'), ('Pets', 'No'), ('Subletting', 'N/A'), ('Insurance', '-')
+    (lease,) = load_labels(table(tmp_path / 'a.jsonl', *rows))
+    assert [x[:2] for x in quotes([lease])] == [('Governing Law', 'laws of Oregon')]
+    bad = []
+    with pytest.warns(
+        UserWarning, match='1 contracts and categories have no quote but .* line 2; they count as absent'
+    ):
+        load_labels(table(tmp_path / 'b.jsonl', rows[0], ('Pets', 'yes'), *rows[1:]), quarantine=bad, max_bad=0.5)
+    assert len(bad) == 1 and "the quote is 'yes', which says that the clause is there" in str(bad[0])
+    with pytest.raises(LegalLLMError, match="not in the contract: 'Ten'"):
+        load_labels(table(tmp_path / 'c.jsonl', ('Pets', 'Ten')))  # wriTTEN, TENant
+    (lease,) = load_labels(table(tmp_path / 'd.jsonl', ('Pets', 'notice')))
+    assert [x[:2] for x in quotes([lease])] == [('Pets', 'Notice')]
+
+
+def test_a_quote_that_is_lost_is_not_missed_where_there_is_another(tmp_path, recwarn):
+    rows = ('Governing Law', 'the laws of Idaho and of no other place'), ('Governing Law', 'laws of Oregon')
+    load_labels(table(tmp_path / 'a.jsonl', *rows, ('Pets', '')), quarantine=[], max_bad=0.5)
+    assert not [w for w in recwarn if 'count as absent' in str(w.message)]
+
+
+def test_a_second_sheet_is_not_passed_over_silently(tmp_path):
+    openpyxl = pytest.importorskip('openpyxl')
+    book = openpyxl.Workbook()
+    for row in (('contract', 'category', 'quote'), (LEASE, 'Governing Law', 'laws of Oregon')):
+        book.active.append(row)
+    book.create_sheet('More').append((LEASE, 'Pets', 'The rent'))
+    book.save(tmp_path / 'a.xlsx')
+    with pytest.warns(UserWarning, match="only the first sheet, 'Sheet', is read, and 'More' is not empty"):
+        load_labels(tmp_path / 'a.xlsx')

@@ -639,6 +639,18 @@ def test_intervals_cover_the_truth():
     assert 0.89 <= covered / runs <= 0.99  # 95% aimed at; a percentile interval of 60 contracts falls a little short
 
 
+def test_a_few_contracts_prove_nothing():
+    "However much better one system is on them: a sign test on one, three, eight contracts has these values at least"
+    rng = np.random.default_rng(0)
+    for n, least in ((1, 1.0), (3, 0.25), (8, 2**-7)):
+        hard = rng.random(n)
+        better, worse = (
+            Statistic([str(k) for k in range(n)], lambda w, x=x: {"accuracy": (w @ x) / w.sum(1)})
+            for x in (hard + 0.1, hard)
+        )
+        assert paired_bootstrap(better, worse, "accuracy", 200).p_value == pytest.approx(max(least, 2 / 201))
+
+
 def test_p_values_are_fair_and_sharp():
     rng, low, runs = np.random.default_rng(5), 0, 150
 

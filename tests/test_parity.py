@@ -128,6 +128,38 @@ def test_early_exit_gives_the_states_of_that_layer(pack):
     assert torch.allclose(got, want, atol=1e-4)
 
 
+def test_the_check_holds_no_more_than_a_training(pack):
+    "Layers are computed again where the training does so, and dropout is off"
+    reader = Reader(
+        add_lora(load_base('smollm2', 'float32', num_hidden_layers=2), lora_dropout=0.3, gradient_checkpointing=True),
+        len(CATEGORIES),
+    )
+    for name, p in reader.named_parameters():
+        if 'lora_B' in name or name.startswith('head'):
+            torch.nn.init.normal_(p, std=0.002)
+    calls, layer = [], reader.model.get_base_model().layers[1].self_attn
+    layer.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    reader.eval()
+    assert check_pack(reader, pack) < 1e-5 and not reader.training
+    assert len(calls) % 2 == 0 and calls.count(True) >= len(calls) // 2  # once forward, and again backward
+    plain = len([1 for e in pack for _ in separate(e)]) + 1
+    assert len(calls) == 2 * plain, (len(calls), plain)
+
+
+def test_parts_hold_little_padding():
+    from legal_llm.reader import PADDING, computed, padded
+
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        pack = [range(n) for n in rng.integers(20, 178, 16)]
+        parts = split_pack(pack, 2048)
+        assert sorted(map(len, pack)) == [len(x) for part in parts for x in part]
+        assert all(padded(p) <= 2048 and padded(p) - sum(map(len, p)) <= PADDING for p in parts)
+        assert computed(pack, 2048) == sum(map(padded, parts)) <= padded(pack)
+        assert split_pack(pack, padding=10**9) == [sorted(pack, key=len)]
+    assert len(split_pack([range(100)] * 16)) == 1 and split_pack([]) == []
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_autocast_leaves_sums_and_margins_in_32_bits(reader, pack, dtype):
     """The layers compute in 16 bits, and what comes of their states is no 16-bit number: numpy has no bfloat16, and

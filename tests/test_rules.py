@@ -236,7 +236,7 @@ def test_memory_is_what_was_measured_on_a_gpu(root):
             rule = (
                 weights_gb(shape, s['dtype'], True)
                 + 8 * shape.adapter(16) / 2**30
-                + activations_gb(shape, t['longest'], s['dtype'], t['gradient_checkpointing'], True)
+                + activations_gb(shape, t['longest'], s['dtype'], t['gradient_checkpointing'], True, True)
             )
             assert rule == pytest.approx(t['peak_gb'], rel=0.25), (s['dtype'], t, rule)
             seen += 1

@@ -202,6 +202,16 @@ def test_the_card(run, tmp_path, monkeypatch):
     )
 
 
+def test_the_card_of_a_frozen_model_names_no_adapter(run, tmp_path):
+    path = shutil.copytree(open_run(run).path, tmp_path / 'run')
+    for file in (path / 'record.json', path / 'adapter/legal_llm.json'):
+        file.write_text(json.dumps(json.loads(file.read_text()) | dict(adapter=False)))
+    text = card(path, 'owner/model', base='owner/tiny')
+    assert 'AutoModel.from_pretrained("owner/tiny"' in text and 'here are a head on its states and' in text
+    assert 'LoRA' not in text and '- lora' not in text and 'library_name: transformers' in text
+    assert 'too few contracts to calibrate it on' in text
+
+
 def test_what_is_shared_names_no_path_and_no_contract(run, merged, tmp_path):
     titles = open_run(run).record['titles']['train']
     for what in (run, merged.path):

@@ -434,6 +434,7 @@ def test_two_processes_make_the_updates_of_one(settings, tmp_path):
     one = train(s, tmp_path / 'one', progress=False)
     two = train_on(2, s, tmp_path / 'two', progress=False)
     a, b = weights(one), weights(two)
+    assert list((two.path / 'tensorboard').glob('events*'))  # although they show nothing
     assert two.record['processes'] == 2 and all(torch.allclose(a[k], b[k], rtol=1e-3, atol=1e-6) for k in a)
     moved = [(a[k] - b[k]).norm() / a[k].norm() for k in a if 'lora_B' in k]
     assert max(moved) < 1e-3
@@ -609,19 +610,28 @@ def test_packs_that_fail_the_check_are_refused(settings, tmp_path, monkeypatch, 
         prepare_training(settings, tmp_path / 'run', verify_packing=True)
 
 
-def test_packs_of_a_step_are_alike_and_each_window_comes_once_an_epoch(settings):
-    s = replace(settings, max_packs=None, num_train_epochs=2.0, gradient_accumulation_steps=2)
+def test_a_step_is_shared_by_length_and_each_window_comes_once_an_epoch(settings):
+    s = replace(settings, max_packs=None, num_train_epochs=2.0, gradient_accumulation_steps=4, pack_windows=4)
     data = open_data(settings.data)
     examples = data.examples('train', load_tokenizer(s.base_model), s.window_tokens)
     packs = lay_out(examples, s)
     again = lay_out(examples, s)
-    assert len(packs) == 2 * len(examples) // 4 * 2 and [[id(e) for e in p] for p in packs] == [
+    assert len(packs) == 2 * len(examples) // 16 * 4 and [[id(e) for e in p] for p in packs] == [
         [id(e) for e in p] for p in again
     ]
     seen = [sum(e is x for p in packs for e in p) for x in examples]
-    assert sum(seen) == 2 * len(packs) and max(seen) <= 2 and seen.count(2) >= len(examples) - 3
-    for a, b in zip(packs[::2], packs[1::2]):
-        assert list(map(len, a + b)) == sorted(map(len, a + b))
+    assert sum(seen) == 4 * len(packs) and max(seen) <= 2 and seen.count(2) >= len(examples) - 15
+    shared, waits, ordered = lay_out(examples, s, 2), [], 0
+    assert list(map(len, shared)) == list(map(len, packs))
+    for k in range(0, len(packs), 4):
+        step = [e for p in packs[k : k + 4] for e in p]
+        assert list(map(len, step)) == sorted(map(len, step))  # one process computes little padding
+        mine, other = (shared[k : k + 4][i::2] for i in (0, 1))  # as each of two takes them
+        assert {id(e) for p in mine + other for e in p} == set(map(id, step))
+        waits.append(abs(np.subtract(*[sum(len(e) for p in own for e in p) for own in (mine, other)])))
+        waits[-1] /= sum(map(len, step))
+        ordered += all(max(map(len, a)) <= min(map(len, b)) for a, b in (mine, other))
+    assert ordered == len(waits) and np.mean(waits) < 0.05, waits
     with pytest.raises(LegalLLMError, match='fill no step'):
         lay_out(examples[:1], s)
 
@@ -934,7 +944,7 @@ def test_the_last_step_is_never_out_of_time(settings, tmp_path):
     ).record['finished']
 
 
-@pytest.mark.parametrize('left, hours', [(None, None), (12.0, 11.75), (0.2, None), (0.0, None)])
+@pytest.mark.parametrize('left, hours', [(None, None), (12.0, 11.75), (0.2, 0.1), (0.0, None)])
 def test_a_platform_limits_the_hours(left, hours, monkeypatch):
     "A session that should have ended already is no limit: its beginning was mistaken"
     monkeypatch.setattr(fit, 'hours_left', lambda: left)
