@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Stage, alone, keep
@@ -54,11 +55,8 @@ def write_examples(tokenizer, n: int, contracts: int = 60) -> list:
     return [replace(e, doubt=in_doubt(e.offset, MIN_PROBABILITY)) for e in out[:n]]
 
 
-def padded_tokens(sequences: list, batch: int) -> int:
-    "Tokens in sequences that are sorted by length, padding included, when `batch` of them make a forward pass"
-    return sum(
-        max(map(len, some)) * len(some) for i in range(0, len(sequences), batch) for some in [sequences[i : i + batch]]
-    )
+def batches_of(sequences: list, batch: int) -> list[list]:
+    return [sequences[i : i + batch] for i in range(0, len(sequences), batch)]
 
 
 def some_of(sequences: list, most: int = MOST) -> list:
@@ -190,7 +188,7 @@ def run_case(
     from legal_llm.models import add_lora, choose_dtype, load_base, load_tokenizer
     from legal_llm.plan import as_trained
     from legal_llm.platform import limit_threads
-    from legal_llm.reader import Reader, separate
+    from legal_llm.reader import Reader, padded, separate, split_pack
 
     limit_threads()
     tokenizer, dtype = load_tokenizer(base), choose_dtype(dtype)
@@ -203,7 +201,9 @@ def run_case(
     if method == 'trl':  # which wants equally many in each step
         each = max(min(map(len, few)) // batch * batch, batch)
         few = [step[:: len(step) // each][:each] for step in few]
-    whole, tokens = ([padded_tokens(s, batch) for s in x] for x in (sequences, few))
+    # a step of windows is a pack, which is computed in the parts that a training computes
+    parts_of = split_pack if method == 'windows' else partial(batches_of, batch=batch)
+    whole, tokens = ([sum(map(padded, parts_of(s))) for s in x] for x in (sequences, few))
     if method == 'trl':
         import trl  # noqa: F401 (so that its import counts neither as time nor as memory of the training)
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -220,8 +220,7 @@ def run_case(
         reader = Reader(add_lora(load_base(base, dtype, load_in_4bit), lora_dropout=0.0), windows[0].doubt.shape[1])
         cast, scale = as_trained(reader.head.weight.device, dtype)
         with Stage('train', taken), cast:
-            packs = [[step[i : i + batch] for i in range(0, len(step), batch)] for step in few]
-            seconds = train_plainly(reader, packs, scale)
+            seconds = train_plainly(reader, [parts_of(step) for step in few], scale)
     memory = {k: v for k, v in taken['train'].items() if k != 'seconds'}
     scaled = [s * w / t for s, w, t in zip(seconds, whole, tokens)][1:]
     return dict(
@@ -275,7 +274,8 @@ def main(base: str = 'smollm2', methods=METHODS, **smaller) -> None:
         file.write_bytes(pickle.dumps(write_examples(load_tokenizer(base), WINDOWS * (TIMED + 1), **smaller)))
         about['gradients'] = alone(gradients, examples=str(file), base=base)
         for method in methods:
-            tried = [alone(run_case, method=method, examples=str(file), base=base, batch=b) for b in BATCHES]
+            sizes = BATCHES if method != 'windows' else (WINDOWS,)
+            tried = [alone(run_case, method=method, examples=str(file), base=base, batch=b) for b in sizes]
             rows.append(min(tried, key=lambda r: r['seconds']))
             print(rows[-1], flush=True)
     keep('training', dict(about, rows=rows))

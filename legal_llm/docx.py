@@ -11,7 +11,7 @@ from fastcore.basics import patch
 
 from .files import LegalLLMError
 from .numbering import GLYPHS, W, Numbering, find_element, font_of, is_on, symbols_of, value_of
-from .text import MAX_CHARACTERS, STRUCK, quoted, too_long
+from .text import MAX_CHARACTERS, STRUCK, after_gap, quoted, too_long
 
 # %% auto #0
 __all__ = ['merge_blank_pages', 'read_docx']
@@ -342,7 +342,8 @@ def read_docx(raw, name):
         for e in root
     }
     word = _Word(Numbering(first('numbering'), first('styles')), footnotes)
-    text = merge_blank_pages('\n'.join(_limited(word.blocks(body), name)))
+    first, *others = [*_limited(word.blocks(body), name)] or ['']
+    text = merge_blank_pages('\n'.join([first, *map(after_gap, others)]))
     edges = [
         ' '.join(''.join(t.text or '' for t in root.iter(W + 't')).split())
         for kind in ('header', 'footer')

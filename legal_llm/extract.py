@@ -4,7 +4,7 @@
 
 # %% ../nbs/week3_extract.ipynb #1e67afdb
 from __future__ import annotations
-import json, time
+import json, re, time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .calibration import Calibration, Scores, load_calibrations
+from .categories import CATEGORIES
 from .files import LegalLLMError, short_hash
 from .review import Extraction, Review
 from .screen import Screen, expit, load_screen
@@ -21,7 +22,7 @@ from .windows import cut_windows, in_doubt
 from .words import exact_words
 
 # %% auto #0
-__all__ = ['ExtractSettings', 'find_clauses', 'default_run', 'Extractor', 'run_key']
+__all__ = ['UNDATED', 'CLAUSES', 'ExtractSettings', 'find_clauses', 'default_run', 'Extractor', 'run_key']
 
 # %% ../nbs/week3_extract.ipynb #931f5176
 @dataclass(frozen=True)
@@ -32,16 +33,31 @@ class ExtractSettings:
     min_confidence: float = 0.001  # below which a sentence is no candidate
     window_tokens: int = 177  # that the reader reads for a sentence, at most
     max_pack_tokens: int = 1536  # that the reader computes at once, padding included
-    # neighbours of one category are one clause where both are likelier than this and a semicolon or comma parts them,
-    join_within: float = 0.3
-    join_across: float = 0.7  # or than this, where a full stop does
+    # neighbours of one category are one clause where one is likelier than this and a semicolon or colon parts them,
+    join_open: float = 0.2
+    join_within: float = 0.3  # where both are likelier than this and a comma does,
+    join_across: float = 0.7  # or than this, and a full stop does
     # confidence of a part, as a share of its own, where it was joined with its neighbours
     part: float = 0.2
 
     def __post_init__(self):
-        for name in ('min_probability', 'min_confidence', 'join_within', 'join_across', 'part'):
+        for name in ('min_probability', 'min_confidence', 'join_open', 'join_within', 'join_across', 'part'):
             if not 0 < getattr(self, name) < 1:
                 raise LegalLLMError(f"{name}={getattr(self, name)} must be in (0, 1)")
+
+# %% ../nbs/week3_extract.ipynb #9ad6edab
+UNDATED = 0.2  # share of its confidence that a sentence keeps which should have a date in it and has none
+# of CUAD's, whose clauses are never so short as three words
+CLAUSES = {c.name for c in CATEGORIES} - {'Document Name', 'Parties', 'Agreement Date', 'Effective Date'}
+
+
+def _joined(between: str, p: float, q: float, s: ExtractSettings) -> bool:
+    """Whether two neighbouring sentences are one clause. In CUAD's training contracts, where one side of a semicolon is
+    labelled the other is in 87 of 100 cases, of a colon in 79, of a full stop in 6.
+    """
+    if between in ';:':
+        return max(p, q) > s.join_open
+    return min(p, q) > (s.join_within if between == ',' else s.join_across)
 
 # %% ../nbs/week3_extract.ipynb #e82ae90e
 def find_clauses(
@@ -58,12 +74,13 @@ def find_clauses(
         a, b = sentences[i]
         start, end = exact_words(text[a:b], category)
         whole = (start, end) == (0, b - a)
-        least = s.join_within if text[sentences[i - 1][1] - 1] in ';,' else s.join_across
-        if whole and runs and runs[-1][-1] == i - 1 and min(p[i], p[i - 1]) > least:
+        if whole and runs and runs[-1][-1] == i - 1 and _joined(text[sentences[i - 1][1] - 1], p[i - 1], p[i], s):
             runs[-1].append(i)
         else:
             runs.append([i] if whole else [-2])  # exact words are joined to nothing
-        out.append((int(a + start), int(a + end), float(p[i]), [i]))
+        # an agreement's date that is no date is hardly it
+        sure = float(p[i]) * (UNDATED if whole and category == 'Agreement Date' else 1)
+        out.append((int(a + start), int(a + end), sure, [i]))
     longer = [r for r in runs if len(r) > 1]
     inside = {i for r in longer for i in r}
     found = [(a, b, p * s.part if i[0] in inside else p, i, i[0] in inside) for a, b, p, i in out]
@@ -72,6 +89,7 @@ def find_clauses(
     return [
         Extraction(category, text[a:b], a, b, c, None if said is None else float(said[i].max()), part)
         for a, b, c, i, part in sorted(found, key=lambda x: x[:2])
+        if category not in CLAUSES or len(re.findall('[A-Za-z]{2,}', text[a:b])) > 3
     ]
 
 # %% ../nbs/week3_extract.ipynb #0191bde9

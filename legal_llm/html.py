@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from .docx import merge_blank_pages
 from .numbering import numeral
 from .pdf import join_words, without_running_lines
-from .text import STRUCK, decode_text, printable, quoted, tidy
+from .text import STRUCK, after_gap, decode_text, printable, quoted, tidy
 
 # %% auto #0
 __all__ = ['PRINTED', 'html_text', 'read_html', 'submission_text']
@@ -64,18 +64,27 @@ class _Page(HTMLParser):
         self.stack, self.open = [], Counter()  # open elements; how many of each name
         # lines of the page and of each open cell; cells of each open row; open lists
         self.lines, self.rows, self.lists = [[]], [], []
+        self.gap = False  # whether what comes next begins a paragraph
         self.line, self.left_out = [], set()  # pieces of the line being read; why words were left out
         # pieces of a style sheet; name, .class, name.class or #id -> whether it is struck through
         self.sheet, self.struck = [], {t: True for t in ('del', 's', 'strike')}
 
+# %% ../nbs/week1_html.ipynb #44f9d1cf
+@patch
+def add_line(self: _Page, text: str):
+    "Behind a blank line where a paragraph begins; not in a cell, whose row is one line."
+    self.lines[-1].append(after_gap(text) if self.gap and len(self.lines) == 1 else text)
+
 # %% ../nbs/week1_html.ipynb #f911493a
 @patch
-def end_line(self: _Page):
+def end_line(self: _Page, paragraph: bool = True):
     text, self.line = ''.join(self.line), []
     if not self.open['pre']:
         text = re.sub('[ \t\n\r]+', ' ', text).strip(' ')
     if text:
-        self.lines[-1].append(text)
+        self.add_line(text)
+        self.gap = False
+    self.gap = self.gap or paragraph
 
 # %% ../nbs/week1_html.ipynb #c9db34d4
 @patch
@@ -142,7 +151,7 @@ def end_row(self: _Page, cells):
     "A row with one cell that has words is layout, and its lines stay; others are one line."
     filled = [cell for cell in cells if cell]
     if len(filled) > 1:
-        self.lines[-1].append('\t'.join(' '.join(cell) for cell in cells))
+        self.add_line('\t'.join(' '.join(cell) for cell in cells))
     elif filled:
         self.lines[-1].extend(filled[0])
 
@@ -168,7 +177,7 @@ def handle_starttag(self: _Page, tag, attrs):
     )
     breaks = set(_BREAK.findall(style.lower()))
     if tag in _BLOCKS or tag == 'br':
-        self.end_line()
+        self.end_line(paragraph=tag != 'br')
     if 'before' in breaks or tag == 'page':
         self.line.append('\f')
     if tag in _VOID:

@@ -5,7 +5,7 @@
 # %% ../nbs/week1_pdf.ipynb #ff2e9ca2
 from __future__ import annotations
 import html, io, logging, re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from fastcore.basics import patch
 
@@ -278,6 +278,23 @@ def _fill(pieces, annotations):
             pieces.append([f'\n{said}', x0, y0, None])
     return [said for *_, said in sorted(words) if said not in ('☐', '☒')]
 
+# %% ../nbs/week1_pdf.ipynb #cbcd512a
+_GAP = 1.35  # times the step from line to line, the smallest frequent one: what stands lower begins a paragraph
+
+
+def _part_paragraphs(pieces: list) -> None:  # [text, x, y, font] of each, in place
+    "Blank lines between paragraphs that a page parts by space alone, so that a heading is no part of a sentence."
+    words = [p for p in pieces if p[0].strip() and p[2] is not None]
+    steps = [a[2] - b[2] for a, b in zip(words, words[1:])]
+    down = Counter(round(2 * step) / 2 for step in steps if step > 1)  # points, to the half
+    if sum(down.values()) < 5:
+        return
+    usual = min((step for step, n in down.items() if 4 * n >= sum(down.values())), default=max(down))
+    for piece, step in zip(words[1:], steps):
+        text = piece[0].lstrip()
+        if step > _GAP * usual and not text[0].islower():
+            piece[0] = '\n\n' + text
+
 # %% ../nbs/week1_pdf.ipynb #75c890ec
 def _page_text(page):
     """The text of a page; what was filled in; whether words are in fonts that do not say which letters they show; kinds
@@ -301,6 +318,7 @@ def _page_text(page):
     annotations = [a.get_object() for a in (annotations.get_object() if annotations is not None else None) or ()]
     annotations = [a for a in annotations if hasattr(a, 'get')]
     filled = _fill(drawn.pieces, annotations)
+    _part_paragraphs(drawn.pieces)
     lines = ''.join(p[0] for p in drawn.pieces).split('\n')
     lines = [_AGAIN.sub('', line) for line in lines if '\ufdd0' not in line or _AGAIN.sub('', line).strip()]
     remarks = {

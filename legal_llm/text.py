@@ -9,7 +9,7 @@ import codecs, re, unicodedata
 from .files import LegalLLMError
 
 # %% auto #0
-__all__ = ['MAX_CHARACTERS', 'STRUCK', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy']
+__all__ = ['MAX_CHARACTERS', 'STRUCK', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap']
 
 # %% ../nbs/week1_text.ipynb #a19c668d
 _MARKS = (
@@ -106,3 +106,12 @@ def too_long(name):
 def tidy(text):
     "Line ends as `\\n`; without halves of characters, which no text may hold."
     return re.sub('\r\n?', '\n', text).encode('utf-8', 'replace').decode('utf-8').replace('\0', ' ')
+
+# %% ../nbs/week1_text.ipynb #ed8928f4
+def after_gap(
+    text: str,  # a paragraph
+) -> str:
+    """The paragraph behind a blank line, at which a sentence ends in any case; one that goes on in small letters is a
+    line of the paragraph before it.
+    """
+    return text if text[:1].islower() else '\n' + text

@@ -16,18 +16,24 @@ _MONTH = (
     r'Sep(?:tember|t?\b\.?)|Oct(?:ober|\b\.?)|Nov(?:ember|\b\.?)|Dec(?:ember|\b\.?))'
 )
 _BLANK = r'(?:_++|\[[^\]]{0,12}\])'
-_DAY = rf'(?:\d{{1,2}}\s*(?:st|nd|rd|th|t h)?|{_BLANK})'
+_NTH = (
+    r'(?:(?:twenty[- ]|thirty[- ])?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|tenth|eleventh|'
+    r'twelfth|thirteenth|fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth)'
+)
+_DAY = rf'(?:\d{{1,2}}\s*(?:s\s?t|n\s?d|r\s?d|t\s?h)?|{_NTH}|{_BLANK})'
 _YEAR = rf'(?:(?:19|20)(?:\d\d|\d?_++)|{_BLANK})'
 
 DATE = re.compile(
     '|'.join(
         [
-            # this 1st day of May, 2014
-            rf'(?:this\s+)?{_DAY}?\s*day\s+of\s+(?:{_MONTH}|{_BLANK})?[\s,.]*(?:of\s+)?(?:{_YEAR}|(?:19|20)\b)?',
+            # 1st day of May, 2014; this ___ day of May; but not the "day of" of "day of May 1, 2013"
+            rf'(?:this\s+(?=[_\[]|day\b))?(?:{_DAY}\s*)?\bday\s+of\s+'
+            rf'(?:{_MONTH}(?!\s*\d{{1,2}}(?:st|nd|rd|th)?\s*,)|{_BLANK})?[\s,.]*(?:of\s+)?(?:{_YEAR}|(?:19|20)\b)?',
             rf'{_MONTH}\s*{_DAY}?[\s,.]*{_YEAR}',  # May 14, 2014
             rf'{_DAY}\s*(?:of\s+)?{_MONTH}[\s,.]*{_YEAR}',  # 14 May 2014
             r'\b\d{1,2}\s?[/.-]\s?\d{1,2}\s?[/.-]\s?(?:\d{4}|\d\d)\b',  # 5/14/14
             r'(?:[_[][_\s\]]*|(?<=\s)|^),\s*(?:19|20)\d\d\b',  # ____ __, 2014, and ", 2014" where the blanks got lost
+            r'(?:(?<=as of )|(?<=dated )|(?<=effective on ))(?:_{3,}|\[[^\]\w]{1,12}\])',  # as of ________
         ]
     ),
     re.I,
@@ -38,20 +44,38 @@ _KIND = (
     r'(?i:agreements?|contract|amendment|addendum|lease|license|plan|guaranty|undertaking|memorandum of understanding)'
 )
 _TITLED = r"(?:(?!This\b|THIS\b)[A-Z0-9#][\w.,&/'’#-]*|\([A-Za-z ]+\)|of|and|for|to|the|in|on|with|or|by|&|-|–)"
-TITLE = re.compile(rf'(?:{_TITLED}\s+){{0,12}}{_KIND}\b(?:\s+(?:No\.?|Number|#)\s*\w+)?')
+TITLE = re.compile(rf'(?<!\w)(?:{_TITLED}\s+){{0,12}}{_KIND}\b(?:\s+(?:No\.?|Number|#)\s*\w+)?')
 _BEFORE = re.compile(
     r'(?:.*\b(?:INC|LLC|LTD|CORP|CORPORATION|COMPANY|L\.P|LP|N\.A)\b[.,]*\s+)?'
     r'(?:(?:the|an?|and|of|to|for|in|by|on|exhibit\s+[\w.()-]+|execution\s+(?:copy|version)|\d+[\w.]*)\s+)*',
     re.I | re.S,
 )
+# what stands above a title: a date, a telephone number, the number of an exhibit or a page
+_ABOVE = re.compile(
+    rf'(?:(?:{_MONTH}\s*\d{{1,2}}[\s,.]*\d{{4}}|[\d()+./-]*\d[\d()+./-]*|-+|[A-Z]\d\w*|\([A-Za-z ]+\)|'
+    r'exhibits?\s+[\w.()-]+|schedule\s+[A-Z0-9]\b|page\s+\d+(?:\s+of\s+\d+)?|confidential|'
+    r'execution\s+(?:copy|version)|the|an?|and|of|to|for|in|by|on|this)\s+)*',
+    re.I,
+)
+# the same words twice, or the kind of contract
+_TWICE = re.compile(r'(?:(.{8,}?)\s+\1|(.* .*\b(?:agreement|contract))\s+(?:agreement|contract))', re.I | re.S)
 
 # %% ../nbs/week1_words.ipynb #47e8c3de
+def _words(text: str) -> int:
+    return len(text.split())
+
+
 def _title(sentence: str) -> tuple[int, int] | None:
     for m in TITLE.finditer(sentence):
-        start = m.start() + _BEFORE.match(m[0]).end()
-        if ' ' in ' '.join(sentence[start : m.end()].split()):
-            return start, m.end()  # "Agreement" alone is no title
-    return None
+        start, end = m.start() + _BEFORE.match(m[0]).end(), m.end()
+        above = start + _ABOVE.match(sentence[start:end]).end()
+        if _words(sentence[above:end]) > 1:
+            start = above
+        if twice := _TWICE.fullmatch(sentence[start:end]):
+            once = twice[1] or twice[2]
+            end = start + len(once) if _words(once) > 1 else end
+        if _words(sentence[start:end]) > 1:
+            return start, end  # "Agreement" alone is no title
 
 # %% ../nbs/week1_words.ipynb #9b96d170
 _CLAUSE = re.compile(r'\b(?:shall|will|means?|term)\b', re.I)
@@ -59,7 +83,8 @@ _OPENING = re.compile(r'\b(?:between|among)\b', re.I)
 
 # %% ../nbs/week1_words.ipynb #9a492f7a
 def _date(sentence: str, effective: bool) -> tuple[int, int] | None:
-    found = list(DATE.finditer(sentence))
+    # a day that names neither a month nor a year is none
+    found = [m for m in DATE.finditer(sentence) if re.search(rf'\d|_|\[|day of ,|{_MONTH}', m[0], re.I)]
     if effective:
         if _CLAUSE.search(sentence) and not _OPENING.search(sentence):
             return None
@@ -69,7 +94,11 @@ def _date(sentence: str, effective: bool) -> tuple[int, int] | None:
             if re.search('effective', sentence[max(m.start() - 60, 0) : m.start()], re.I)
             or re.match('.{0,30}Effective', sentence[m.end() :], re.S)
         ] or found
-    return found[0].span() if found else None
+    if not found:
+        return None
+    words = found[0][0]
+    start = found[0].start() + len(words) - len(words.lstrip())
+    return start, start + len(words.strip().rstrip(' \n\t,'))
 
 # %% ../nbs/week1_words.ipynb #61dab929
 def exact_words(

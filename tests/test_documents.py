@@ -30,6 +30,7 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 from legal_llm.documents import READERS, Document, read_document
 from legal_llm.files import LegalLLMError
 from legal_llm.grounding import ground, normalise
+from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts
 from legal_llm.text import decode_text
 
@@ -177,7 +178,7 @@ def test_word_in_document_order(tmp_path):
     table.cell(0, 2).add_table(1, 2).rows[0].cells[1].text = 'inner'
     word.add_paragraph('A\ttab and a\nbreak')
     word.save(tmp_path / 'w.docx')
-    assert read_document(tmp_path / 'w.docx').text == 'Before\na\tb\tc \tinner\nd e\tf\nA\ttab and a\nbreak'
+    assert plain(read_document(tmp_path / 'w.docx').text) == 'Before\na\tb\tc \tinner\nd e\tf\nA\ttab and a\nbreak'
 
 
 def test_word_loses_no_words(tmp_path):
@@ -212,7 +213,7 @@ def test_word_loses_no_words(tmp_path):
     )
     word.save(tmp_path / 'w.docx')
     document = read_document(tmp_path / 'w.docx')
-    assert document.text == 'This is inserted controlled linked\nA whole paragraph'
+    assert plain(document.text) == 'This is inserted controlled linked\nA whole paragraph'
     assert len(document.notes) == 1 and 'tracked changes' in document.notes[0]
 
 
@@ -307,6 +308,11 @@ def count_clauses(contract, document, ends):
     return kept
 
 
+def plain(text):
+    "Without the blank lines between paragraphs"
+    return re.sub(r'\n{2,}', '\n', text)
+
+
 HEADERS = {
     'none': {},
     'first': dict(header='Master Agreement (2019) / Confidential', footer='Page {page} of {pages}'),
@@ -348,6 +354,38 @@ def test_every_clause_is_found_in_word_html_and_text(tmp_path):
             document = read_document(tmp_path / f'c{ending}')
             assert document.text.split() == contract.text.split() and document.notes == ()
             assert count_clauses(contract, document, []) == len(contract.clauses)
+
+
+def test_paragraphs_are_parted_by_blank_lines(tmp_path):
+    "So that a heading is a sentence of its own; a line that only breaks, or goes on in small letters, is none"
+    word = docx.Document()
+    for text in ('GOVERNING LAW', 'This Agreement is governed by', 'the laws of Ohio', 'TERM', 'It lasts for'):
+        word.add_paragraph(text)
+    word.paragraphs[-1].add_run().add_break()
+    word.paragraphs[-1].add_run('Ten years')
+    word.save(tmp_path / 'c.docx')
+    (tmp_path / 'c.html').write_text(
+        '<h1>GOVERNING LAW</h1><p>This Agreement is governed by<p>the laws of Ohio<div>TERM</div><p>It lasts for<br>'
+        'Ten years<table><tr><td><p>A<p>B</td><td>C</td></tr></table>'
+    )
+    law = 'GOVERNING LAW\n\nThis Agreement is governed by\nthe laws of Ohio\n\nTERM\n\nIt lasts for\nTen years'
+    assert read_document(tmp_path / 'c.docx').text == law
+    assert read_document(tmp_path / 'c.html').text == law + '\n\nA B\tC'
+    assert len(split_sentences(law)) == 4
+
+
+def test_space_parts_the_paragraphs_of_a_pdf(tmp_path):
+    page = (
+        'GOVERNING LAW\n\nThis Agreement and what is\nattached to it are governed by the\nlaws of the State of Ohio\n\n'
+        'TERM\n\nIt lasts for ten years and\nis renewed for\n\none more year at a time'
+    )
+    text = read_document(write_pdf(tmp_path / 'a.pdf', [page])).text
+    assert [' '.join(text[a:b].split()) for a, b in split_sentences(text)] == [
+        'GOVERNING LAW',
+        'This Agreement and what is attached to it are governed by the laws of the State of Ohio',
+        'TERM',
+        'It lasts for ten years and is renewed for one more year at a time',
+    ]
 
 
 def test_running_lines_of_odd_and_even_pages(tmp_path):
@@ -561,7 +599,7 @@ def test_word_counts_as_word_does(tmp_path):
         add(shows, 3, at)
     add('', 0, 0)  # no list
     add('', 99, 0)  # a list that is not there
-    assert read_word(word, tmp_path).text.split('\n') == shown
+    assert plain(read_word(word, tmp_path).text).split('\n') == shown
 
 
 def test_word_numbers_from_styles(tmp_path):
@@ -596,7 +634,7 @@ def test_word_numbers_from_styles(tmp_path):
         listed(word, style, style=style)
     listed(word, 'plain', 0, style='Clause')
     listed(word, 'linked', 2, 0)
-    text = read_word(word, tmp_path).text
+    text = plain(read_word(word, tmp_path).text)
     assert text == '1. Clause\n(a) Subclause\n(b) Subclause\n2. Narrow\n(a) Subclause\nCircle\nplain\n3. linked'
 
 
@@ -681,7 +719,7 @@ def test_word_footnotes(tmp_path):
         )
 
     (tmp_path / 'f.docx').write_bytes(rezip(plain_docx(), change))
-    assert read_document(tmp_path / 'f.docx').text == 'Words and more\nFootnote 1: As of today.'
+    assert plain(read_document(tmp_path / 'f.docx').text) == 'Words and more\nFootnote 1: As of today.'
 
 
 # ---- HTML ----
@@ -724,7 +762,7 @@ def test_html_is_read_as_a_browser_shows_it(tmp_path):
         ),
         ('x<!ENTITY a "b">&a;<![if !x]>y<![endif]></nope><p/>z', 'x&a;y\nz'),
     ):
-        assert read_html(tmp_path, source).text == text, source
+        assert plain(read_html(tmp_path, source).text) == text, source
     assert read_html(tmp_path, 'a<p hidden>ignore all this').notes == ('h.html has hidden text, which is left out',)
 
 
@@ -1131,7 +1169,7 @@ def form_field(data, result=''):
 
 
 def test_word_forms(tmp_path):
-    text = read_document(CASES / 'docx_form_fields' / 'legacy_form.docx').text
+    text = plain(read_document(CASES / 'docx_form_fields' / 'legacy_form.docx').text)
     assert text.split('\n')[:2] == ['Customer: Birch Trading Inc.', 'This Agreement is governed by the laws of Texas.']
     assert text.split('\n')[2].split() == ['☒', 'exclusive', 'licence', '☐', 'non-exclusive', 'licence']
     entries = '<w:listEntry w:val="Ohio"/><w:listEntry w:val="Texas"/>'
@@ -1150,7 +1188,7 @@ def test_word_forms(tmp_path):
 
 def test_word_symbols(tmp_path):
     document = read_document(CASES / 'docx_symbols' / 'symbols.docx')
-    assert document.text.split('\n') == [
+    assert plain(document.text).split('\n') == [
         '☑ exclusive licence   ☐ non-exclusive licence',
         'The price shall not exceed 5% per year; see §4.',
     ]
@@ -1159,7 +1197,7 @@ def test_word_symbols(tmp_path):
     body = f'<w:p>{run("q þ", font.format("Wingdings"))}{run(chr(0xF0FC), font.format("Wingdings"))}{run("£", font.format("Symbol"))}{run("q", font.format("Arial"))}</w:p>'  # noqa: E501
     assert read_body(tmp_path, body).text == '☐ ☑✓≤q'
     document = read_body(tmp_path, '<w:p><w:r><w:sym w:font="Own Logos" w:char="F041"/></w:r></w:p>')
-    assert document.text == '\ufffd' and 'symbols that are not known' in document.notes[0]
+    assert plain(document.text) == '\ufffd' and 'symbols that are not known' in document.notes[0]
 
 
 STYLES = f'''<w:styles {nsdecls("w")}><w:style w:type="character" w:styleId="Gone"><w:rPr><w:strike/></w:rPr></w:style>
@@ -1198,7 +1236,7 @@ def test_a_deleted_end_of_a_paragraph(tmp_path):
     )
     numbering = LIST.format('decimal', '%1.').replace('999999999', '1').encode()
     document = read_body(tmp_path, body, {'word/numbering.xml': numbering})
-    assert document.text == '1. One.\n2. Two goes on.\n3. Three.' and 'tracked changes' in document.notes[0]
+    assert plain(document.text) == '1. One.\n2. Two goes on.\n3. Three.' and 'tracked changes' in document.notes[0]
 
 
 def test_boxes_are_read_once_and_comments_are_noted(tmp_path):
@@ -1223,7 +1261,7 @@ def test_boxes_are_read_once_and_comments_are_noted(tmp_path):
 )
 def test_word_files_that_word_opens(path):
     document = read_document(path)
-    assert document.text.split('\n') == [
+    assert plain(document.text).split('\n') == [
         'This Supply Agreement is made between Alder Mills Ltd and Birch Trading Inc.',
         'This Agreement is governed by the laws of the State of Ohio.',
     ]
@@ -1240,7 +1278,7 @@ def test_pdfs_that_only_forbid_changes(cipher):
 
 def test_struck_words_in_html(tmp_path):
     document = read_document(CASES / 'html_redline' / 'redline.html')
-    assert document.text == 'The initial term is two (2) years.\nThe cap is USD 50,000.'
+    assert plain(document.text) == 'The initial term is two (2) years.\nThe cap is USD 50,000.'
     assert document.notes == ('redline.html has text that is struck through, which is left out',)
     for source, text in (
         ('a <s>b</s>c', 'a c'),
@@ -1253,7 +1291,7 @@ def test_struck_words_in_html(tmp_path):
         ('<ol><li>a<li style="text-decoration:line-through">b<li>c</ol>', '1. a\n3. c'),
         ('<p style="text-decoration:underline">a</p>', 'a'),
     ):
-        assert read_html(tmp_path, source).text == text, source
+        assert plain(read_html(tmp_path, source).text) == text, source
 
 
 def test_submissions_to_edgar(tmp_path):
@@ -1262,7 +1300,7 @@ def test_submissions_to_edgar(tmp_path):
         'what Schedule\xa01 lists.'
     )
     for name in ('submission_with_html.txt', 'exhibit.htm'):
-        assert read_document(CASES / 'edgar_txt' / name).text == expected
+        assert plain(read_document(CASES / 'edgar_txt' / name).text) == expected
     document = read_document(CASES / 'edgar_txt' / 'exhibit_1998.txt')
     assert '<' not in document.text and '-2-' not in document.text
     assert [document.page_of(document.text.index(w)) for w in ('SUPPLY', 'The Supplier', 'thirty', 'Oak')] == [
