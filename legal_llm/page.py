@@ -203,10 +203,11 @@ def _row_html(row, shown):
     if row.flag:
         name += f'<small class="ll-flag">⚑ {row.flag}</small>'
     quotes = f"<ul>{''.join(_quote_html(*q) for q in row.quotes)}</ul>" if row.quotes else ''
+    there = '<small>that it is there</small>' if row.status == 'not found' else ''  # and not that it is absent
     return (
         f'<tr id="{_row_id(row.category)}" class="{kind}" title="{gloss}"{"" if shown else " hidden"}><th '
         f'scope="row">{name}</th>'
-        f'<td><span>{status}</span></td><td>{row.confidence:.0%}</td><td>{quotes}</td></tr>'
+        f'<td><span>{status}</span></td><td>{row.confidence:.0%}{there}</td><td>{quotes}</td></tr>'
     )
 
 # %% ../nbs/week4_page.ipynb #37f5be3f

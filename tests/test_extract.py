@@ -16,7 +16,7 @@ from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main
 from legal_llm.eval import evaluate
 from legal_llm.evaluation import compare_runs
-from legal_llm.extract import Extractor, ExtractSettings, run_key
+from legal_llm.extract import Extractor, ExtractSettings, find_clauses, run_key
 from legal_llm.files import LegalLLMError
 from legal_llm.models import find_run
 from legal_llm.platform import trim_memory
@@ -396,6 +396,37 @@ def test_where_a_review_goes_and_what_it_says_of_its_document(tmp_path, capsys):
     capsys.readouterr()
     assert main(['extract', 'http://127.0.0.1:9/nda.txt', '--fast']) == 2
     assert 'Traceback' not in capsys.readouterr().err
+
+
+def clauses(text, p, category='Insurance'):
+    "Candidates of the sentences of a text, by the probability of each, the likeliest first"
+    sentences = split_sentences(text)
+    assert len(sentences) == len(p)
+    odds = np.log(np.array(p) / (1 - np.array(p)))
+    found = find_clauses(text, sentences, odds, category)
+    return [(f.quote, round(f.confidence, 2)) for f in sorted(found, key=lambda f: -f.confidence)]
+
+
+def test_a_clause_goes_on_over_a_semicolon():
+    "Where either side is likely; over a full stop, both must be"
+    first, second = 'Acme shall keep insurance of a million;', 'provided that it may insure itself for less.'
+    assert clauses(f'{first} {second}', (0.9, 0.01))[0] == (f'{first} {second}', 0.9)
+    assert clauses(f'{first} {second}', (0.01, 0.9))[0] == (f'{first} {second}', 0.9)
+    assert clauses(f'{first} {second}', (0.1, 0.1))[0] == (first, 0.1)
+    whole = f'{first[:-1]}. Provided that{second[13:]}'
+    assert clauses(whole, (0.9, 0.1))[0] == (first[:-1] + '.', 0.9)
+
+
+def test_fragments_are_no_clauses_of_cuads():
+    "But titles, dates and names may be short, and so may what a person asks for"
+    assert clauses('A minimum of:\n\n10', (0.9, 0.01), 'Minimum Commitment') == []
+    for category in ('Parties', 'Document Name', 'Pets'):
+        assert clauses('One cat.', (0.9,), category) == [('One cat.', 0.9)]
+
+
+def test_an_agreement_date_without_a_date_is_doubtful():
+    assert clauses('It is made by Acme of 5 Mill Lane, Dover.', (0.9,), 'Agreement Date')[0][1] == 0.18
+    assert clauses('It is made on May 5, 2020.', (0.9,), 'Agreement Date') == [('May 5, 2020', 0.9)]
 
 
 def test_a_category_that_was_not_asked_about_is_named(extractor):
