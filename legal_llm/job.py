@@ -47,13 +47,11 @@ def lay_out(
     # backwards: the head is fitted on the first of the same permutation, and these are new to it
     while len(order) < wanted:
         order += rng.permutation(len(examples))[::-1].tolist()
-    packs = []
+    packs, turns = [], range(processes)
     for k in range(0, wanted - per_step + 1, per_step):
         step = sorted((examples[i] for i in order[k : k + per_step]), key=len)
         # dealt out to and fro, so that no process waits for one with longer windows; each lays out its own by length
-        turns = [k for _ in range(per_step // processes) for k in range(processes)]
-        turns = [processes - 1 - k if i // processes % 2 else k for i, k in enumerate(turns)]
-        own = [[e for e, turn in zip(step, turns) if turn == k] for k in range(processes)]
+        own = [sorted(step[k :: 2 * processes] + step[2 * processes - 1 - k :: 2 * processes], key=len) for k in turns]
         packs += [p[i : i + s.pack_windows] for i in range(0, len(own[0]), s.pack_windows) for p in own]
     return packs
 
