@@ -189,11 +189,23 @@ def get_batch_samples(
     self.sums = torch.zeros(2, 2, device=self.args.device)
     return batches, self.counts
 
+# %% ../nbs/week2_trainer.ipynb #0d54230f
+@patch(as_prop=True)
+def most_parts(self: PackTrainer) -> int:
+    return max(len(split_pack(pack, self.budget, math.inf)) for pack in self.train_dataset)
+
 # %% ../nbs/week2_trainer.ipynb #41acb872
 @patch
 def parts(self: PackTrainer, pack) -> list[list[Example]]:
-    "What is computed at once. Processes that share a model need equally many parts, so those divide for memory alone."
-    return split_pack(pack, self.budget, math.inf) if sharded() > 1 else split_pack(pack, self.budget)
+    "What is computed at once. Processes that share a model need equally many parts: as many as the largest pack has."
+    if sharded() == 1:
+        return split_pack(pack, self.budget)
+    parts = split_pack(pack, self.budget, math.inf)
+    while len(parts) < self.most_parts:
+        longest = max(parts, key=len)
+        i, half = parts.index(longest), len(longest) // 2
+        parts[i : i + 1] = [longest[:half], longest[half:]]
+    return parts
 
 # %% ../nbs/week2_trainer.ipynb #fe9bbe9f
 @patch

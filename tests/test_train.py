@@ -489,6 +489,7 @@ def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, 
     """
     (tmp_path / 'fsdp.yaml').write_text(CONFIG)
     s = replace(settings, lora_dropout=0.0, max_packs=8, gradient_accumulation_steps=2, eval_steps=2, eval_windows=8)
+    s = replace(s, max_pack_tokens=100)  # so that some packs have two parts and others one
     one = train(s, tmp_path / 'one', progress=False)
     tests = str(Path(__file__).parent)
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join(filter(None, [tests, os.environ.get('PYTHONPATH')])))
