@@ -64,7 +64,8 @@ def cluster(
             **({} if address else dict(here, object_store_memory=512 * 2**20)),
         )
     except (ConnectionError, ValueError, RuntimeError) as e:
-        raise LegalLLMError(f"Ray did not start ({str(e).splitlines()[0]}): correct --address") from e
+        do = 'correct --address' if address else 'leave --workers out'
+        raise LegalLLMError(f"Ray did not start ({str(e).splitlines()[0]}): {do}") from e
     try:
         yield ray
     finally:

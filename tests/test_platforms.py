@@ -55,9 +55,11 @@ class Platform:
         path = Path(shutil.copy(notebooks.NBS / f'{name}.ipynb', self.working))
         less = dict(base_model=str(self.tiny), num_hidden_layers=2, max_packs=24, probe_windows=200)
         less |= dict(load_in_4bit=FOUR_BITS)
-        less |= dict(eval_steps=4, eval_windows=40) if self.gpus else dict(dtype='float32', eval_steps=0)
+        looks = dict(eval_steps=4, eval_windows=40, early_stopping_patience=0)
+        less |= looks if self.gpus else dict(dtype='float32', eval_steps=0)
         less = {} if name == 'week1_data' else dict(changes=less)
-        for key in ('LEGAL_LLM_WORKING', 'LEGAL_LLM_CACHE', 'LEGAL_LLM_INPUT', 'LEGAL_LLM_CUAD', 'CI'):
+        unset = 'LEGAL_LLM_WORKING LEGAL_LLM_CACHE LEGAL_LLM_INPUT LEGAL_LLM_CUAD CI CUDA_VISIBLE_DEVICES'.split()
+        for key in unset:  # Ray sets the last
             monkeypatch.delenv(key, raising=False)
         for key, value in {
             **self.variables,
