@@ -47,7 +47,7 @@ class ExtractSettings:
 
 # %% ../nbs/week3_extract.ipynb #9ad6edab
 UNDATED = 0.2  # share of its confidence that a sentence keeps which should have a date in it and has none
-# of CUAD's, whose clauses are never so short as three words
+# of CUAD's, whose clauses hardly ever have three words or fewer
 CLAUSES = {c.name for c in CATEGORIES} - {'Document Name', 'Parties', 'Agreement Date', 'Effective Date'}
 
 
