@@ -102,7 +102,7 @@ def steps(base: str, examples: list, dtype: str) -> dict:
     from legal_llm.models import add_lora, load_base
     from legal_llm.plan import as_trained
     from legal_llm.reader import Reader, check_pack, padded, read_windows, separate, step_gradients
-    from legal_llm.rules import ModelShape, activations_gb, weights_gb
+    from legal_llm.rules import ModelShape
 
     clear()
     start = time.perf_counter()
@@ -114,7 +114,6 @@ def steps(base: str, examples: list, dtype: str) -> dict:
     cast, scale = as_trained(reader.head.weight.device, dtype)
     packs = [sorted(examples[i : i + WINDOWS], key=len) for i in range(0, len(examples), WINDOWS)]
     gpu = torch.cuda.is_available()
-    trained = sum(8 * p.numel() for p in reader.parameters() if p.requires_grad) / 2**30
     reader.train()
     with cast:
         out['gradients'] = check_pack(reader, packs[0], scale=scale)
@@ -127,7 +126,6 @@ def steps(base: str, examples: list, dtype: str) -> dict:
             taken = seconds(lambda: [step_gradients(reader, [p], scale=scale) for p in packs], 1)
             tokens = sum(map(padded, packs))
             longest = max(map(padded, packs))
-            estimate = weights_gb(shape, dtype, True) + trained + activations_gb(shape, longest, dtype, again, gpu)
             out['training'].append(
                 dict(
                     gradient_checkpointing=again,
@@ -136,7 +134,6 @@ def steps(base: str, examples: list, dtype: str) -> dict:
                     tokens_per_second=round(tokens / taken),
                     mfu=utilisation(shape, tokens / taken),
                     peak_gb=peak_gb(),
-                    estimate_gb=round(estimate, 2),
                 )
             )
         alone = sorted((s for e in packs[0] for s in separate(e)), key=len)

@@ -54,7 +54,7 @@ def cmd_data(args):
 def cmd_train(args):
     "Fine-tune on prepared data; resumes a run that was interrupted."
     from legal_llm.dataset import open_data
-    from legal_llm.job import prepare_training
+    from legal_llm.job import leave_together, prepare_training
     from legal_llm.launch import processes_in, train_on
     from legal_llm.runs import recorded_settings
     from legal_llm.settings import TrainSettings
@@ -112,6 +112,7 @@ def cmd_train(args):
             watch=not args.no_watch,
             max_hours=args.max_hours,
         )
+        leave_together()
     if not args.quiet and run.record['finished']:
         print(
             f"run folder {run.path}: {run.record['packs']:,} packs, {run.record['steps']:,} steps, "

@@ -53,7 +53,7 @@ CLAUSES = {c.name for c in CATEGORIES} - {'Document Name', 'Parties', 'Agreement
 
 def _joined(between: str, p: float, q: float, s: ExtractSettings) -> bool:
     """Whether two neighbouring sentences are one clause. In CUAD's training contracts, where one side of a semicolon is
-    labelled the other is in 87 of 100 cases, of a colon in 79, of a full stop in 6.
+    labelled with a category, both are in 78 of 100 cases, of a colon in 52, of a full stop in 13.
     """
     if between in ';:':
         return max(p, q) > s.join_open

@@ -22,7 +22,7 @@ from .views import clock
 from .windows import Example
 
 # %% auto #0
-__all__ = ['lay_out', 'TrainingJob', 'in_time', 'packs_each', 'prepare_training', 'is_first', 'agreed']
+__all__ = ['lay_out', 'TrainingJob', 'in_time', 'packs_each', 'prepare_training', 'is_first', 'agreed', 'leave_together']
 
 # %% ../nbs/week2_job.ipynb #d833e3db
 def lay_out(
@@ -227,6 +227,15 @@ def agreed(value):
 
     PartialState(cpu=not torch.cuda.is_available())
     return broadcast_object_list([value])[0]
+
+# %% ../nbs/week2_job.ipynb #62716f97
+def leave_together() -> None:
+    "End the group of processes that were started together, if any: one that just exits can take the others with it."
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 # %% ../nbs/week2_job.ipynb #7106774b
 def _verify_packing(reader, pack, weights, choices):

@@ -63,6 +63,8 @@ class PackTrainer(Trainer):
         on_smaller=lambda budget, sentence: None,  # called when memory has run out
     ):
         super().__init__(model=reader, args=args, train_dataset=packs, data_collator=lambda batch: dict(pack=batch[0]))
+        # of a pack, where processes share the model: each has to compute as many
+        self.most_parts = max((len(split_pack(p, budget, math.inf)) for p in packs if sharded() > 1), default=1)
         # a pack's loss is its share of the step's loss already: it is not to be divided by the packs of a step
         self.model_accepts_loss_kwargs = True
         self.weights, self.budget, self.keep, self.on_smaller, self.staged, self.grad_norm = (
@@ -188,11 +190,6 @@ def get_batch_samples(
     # [reader, screen alone] x kind: sums of losses in this step
     self.sums = torch.zeros(2, 2, device=self.args.device)
     return batches, self.counts
-
-# %% ../nbs/week2_trainer.ipynb #0d54230f
-@patch(as_prop=True)
-def most_parts(self: PackTrainer) -> int:
-    return max(len(split_pack(pack, self.budget, math.inf)) for pack in self.train_dataset)
 
 # %% ../nbs/week2_trainer.ipynb #41acb872
 @patch

@@ -131,6 +131,18 @@ def test_badges_follow_the_settings(root):
     )
 
 
+def test_run_all_starts_nothing_that_the_tests_pass_over():
+    "Kaggle and Colab know no `eval: false`: in a week, such a cell opens the app, where somebody is there to look"
+    passed_over = [
+        cell.source
+        for week in ('week1_data', 'week2_train', 'week3_eval', 'week4_demo')
+        for cell in nbformat.read(notebooks.NBS / f'{week}.ipynb', 4).cells
+        if cell.cell_type == 'code' and notebooks.skipped(cell, notebooks.skip_flags())
+    ]
+    code = [[line for line in source.splitlines() if not line.startswith('#')] for source in passed_over]
+    assert code == [["if os.environ.get('KAGGLE_KERNEL_RUN_TYPE') != 'Batch':", '    launch_demo(run, fast)']]
+
+
 def test_executing_skips_what_nbdev_skips(tmp_path):
     "`eval: false` and flagged cells keep their outputs; the others get theirs; a second execution changes nothing"
     kept = [nbformat.v4.new_output('stream', name='stdout', text='kept\n')]
