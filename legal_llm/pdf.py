@@ -290,10 +290,10 @@ def _part_paragraphs(pieces: list) -> None:  # [text, x, y, font] of each, in pl
     if sum(down.values()) < 5:
         return
     usual = min((step for step, n in down.items() if 4 * n >= sum(down.values())), default=max(down))
-    for piece, step in zip(words[1:], steps):
+    for before, piece, step in zip(words, words[1:], steps):
         text = piece[0].lstrip()
         if step > _GAP * usual and not text[0].islower():
-            piece[0] = '\n\n' + text
+            piece[0] = '\n' * (1 if before[0].endswith('\n') else 2) + text
 
 # %% ../nbs/week1_pdf.ipynb #75c890ec
 def _page_text(page):

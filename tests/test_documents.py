@@ -380,6 +380,7 @@ def test_space_parts_the_paragraphs_of_a_pdf(tmp_path):
         'TERM\n\nIt lasts for ten years and\nis renewed for\n\none more year at a time'
     )
     text = read_document(write_pdf(tmp_path / 'a.pdf', [page])).text
+    assert text.startswith('GOVERNING LAW\n\nThis') and '\n\n\n' not in text
     assert [' '.join(text[a:b].split()) for a, b in split_sentences(text)] == [
         'GOVERNING LAW',
         'This Agreement and what is attached to it are governed by the laws of the State of Ohio',
