@@ -146,7 +146,7 @@ def read(self: Answers, text: str, title: str, pages, tell=None) -> Review:
 
     try:
         check_text(text)
-        return self.extractor.extract(text, title, tell, pages)
+        return self.extractor.extract(Document(text, title, pages), progress=tell)
     except LegalLLMError as e:
         raise gr.Error(str(e), print_exception=False) from e
     except Exception as e:  # of the model; the terminal shows where
@@ -220,7 +220,7 @@ def run(self: Answers, text, document, own, threshold, kind, progress):
         progress((done, n), desc=f'Window {done} of {n}', unit='windows')
 
     review = replace(self.read(text, document.title, document.pages, tell), notes=document.notes)
-    menu = gr.Dropdown(choices=[ALL, *review.probabilities], value=ALL)
+    menu = gr.Dropdown(choices=[ALL, *review.categories], value=ALL)
     shown = self.show(review, own, threshold, kind, '', EVERY, ALL)
     return review, document, menu, '', EVERY, gr.Column(visible=True), *shown
 
@@ -275,7 +275,7 @@ def _limits(playbooks: dict[str, Playbook]) -> SimpleNamespace:
         with gr.Column(min_width=300):
             own = gr.Checkbox(
                 True,
-                label='Count as found: what reaches its category’s own threshold',
+                label='Found: what reaches its category’s own threshold',
                 info='Chosen on contracts set aside, as calibrated.',
                 elem_id='ll-own',
             )
@@ -315,7 +315,7 @@ def _findings(opened: Review | None, table: str, contract: str) -> SimpleNamespa
             table = gr.HTML(table, elem_id='ll-table', apply_default_css=False)
         with gr.Column(scale=5, min_width=400):
             category = gr.Dropdown(
-                [ALL, *(opened.probabilities if opened else ())],
+                [ALL, *(opened.categories if opened else ())],
                 value=ALL,
                 label='Mark in the contract',
                 elem_id='ll-category',

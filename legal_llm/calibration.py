@@ -22,33 +22,41 @@ __all__ = ['LEAST', 'Scores', 'Calibration', 'load_calibrations', 'fit_calibrati
 # %% ../nbs/week3_calibration.ipynb #b37a03d1
 @dataclass
 class Scores:
-    "What screen and reader say of the sentences of one contract."
+    "What screen, context stage and reader say of the sentences of one contract."
 
     sentences: np.ndarray  # int32 [sentences, 2]: first character of each, and one past its last
     screen: np.ndarray  # float32 [sentences, categories]: log odds
     reader: np.ndarray  # float32 [sentences, categories]: what the reader adds; NaN where it was not asked
     seconds: dict = field(default_factory=dict)  # by stage
+    context: np.ndarray | None = (
+        None  # float32 [sentences, categories]: those of the context stage; None: there is none
+    )
+
+    @property
+    def base(self) -> np.ndarray:  # float32 [sentences, categories]: log odds without a reader
+        return self.screen if self.context is None else self.context
 
 # %% ../nbs/week3_calibration.ipynb #76d88f4e
 @dataclass(frozen=True)
 class Calibration:
-    "How screen and reader make one confidence."
+    "How the stages make one confidence, and what it means."
 
-    screen: float = 1.0  # weight of the screen's log odds
+    base: float = 1.0  # weight of the log odds of screen and context stage
     reader: float = 1.0  # weight of what the reader adds; 0 where it did not help on dev
     bias: float = 0.0
-    # category -> confidence above which a clause counts as found; .5 for others
+    # category -> confidence above which a quote counts as found; `review.FOUND` for others
     thresholds: dict = field(default_factory=dict)
+    check: float | None = None  # confidence above which the other quotes are to be checked; None: `review.CHECK`
     contracts: int = 0  # that it was fitted on
-    # average precision over the screen's on those contracts, cross-fitted; None where there was no reader
+    # average precision over that without the reader on those contracts, cross-fitted; None where there was no reader
     gain: float | None = None
 
 # %% ../nbs/week3_calibration.ipynb #b9279698
 @patch
 def log_odds(self: Calibration, scores: Scores) -> np.ndarray:  # float64 [sentences, categories]
-    "Both opinions as one. Where a reader was not asked about a pair, the screen's stands."
-    both = self.screen * scores.screen + self.reader * np.nan_to_num(scores.reader) + self.bias
-    return np.where(np.isnan(scores.reader), scores.screen, both).astype(np.float64)
+    "All opinions as one. Where a reader was not asked about a pair, that of the other stages stands."
+    both = self.base * scores.base + self.reader * np.nan_to_num(scores.reader) + self.bias
+    return np.where(np.isnan(scores.reader), scores.base, both).astype(np.float64)
 
 # %% ../nbs/week3_calibration.ipynb #710227be
 @patch
@@ -76,7 +84,7 @@ LEAST = 10  # contracts that a calibration is fitted on
 # %% ../nbs/week3_calibration.ipynb #a271664b
 def _pairs(scores: list[Scores], labels: list[np.ndarray]):  # features [pairs, 2], what is so [pairs], contract [pairs]
     asked = [~np.isnan(s.reader) for s in scores]
-    x = [np.stack([s.screen[a], s.reader[a]], 1) for s, a in zip(scores, asked)]
+    x = [np.stack([s.base[a], s.reader[a]], 1) for s, a in zip(scores, asked)]
     return (
         np.concatenate(x).astype(np.float64),
         np.concatenate([y[a] for y, a in zip(labels, asked)]),
@@ -85,7 +93,7 @@ def _pairs(scores: list[Scores], labels: list[np.ndarray]):  # features [pairs, 
 
 # %% ../nbs/week3_calibration.ipynb #8c0736da
 def _gain(x, y, contract, folds: int = 5) -> float:
-    "What the reader adds to the average precision of the screen, cross-fitted over contracts."
+    "What the reader adds to the average precision of the other stages, cross-fitted over contracts."
     both = np.zeros(len(y))
     for k in range(folds):
         out = contract % folds == k

@@ -112,7 +112,7 @@ def _model_options(p):
         help='run folder, adapter, merged model or its name on the hub (default: the one that comes with the package)',
     )
     p.add_argument(
-        '--fast', action='store_true', help='the linear screen alone: no language model, an answer in a second'
+        '--fast', action='store_true', help='screen and context stage alone: no language model, an answer in a second'
     )
 
 # %% ../nbs/cli.ipynb #29b043be
@@ -238,6 +238,18 @@ def _extract_options(p):
         help='contracts (.txt, .md, .pdf, .docx or .html), or folders of them, here or in a bucket',
     )
     _model_options(p)
+    p.add_argument(
+        '--threshold',
+        type=_number(float, 0, 1),
+        default=None,
+        help='confidence above which a quote is found, for all categories (default: as chosen on labelled contracts)',
+    )
+    p.add_argument(
+        '--check',
+        type=_number(float, 0, 1),
+        default=None,
+        help='confidence above which the other quotes are shown, to be checked (default: as chosen)',
+    )
     p.add_argument(
         '--out',
         default=None,

@@ -205,7 +205,7 @@ def cmd_extract(args):
 
     if form == '.xlsx':
         check_xlsx()
-    extractor = Extractor.load(args.run, args.fast)
+    extractor = Extractor.load(args.run, args.fast).at(args.threshold, args.check)
     reviews = []
     for d in documents:
         with tqdm(desc=d.title, unit='window', disable=extractor.reader is None) as bar:
@@ -214,7 +214,7 @@ def cmd_extract(args):
                 bar.total = n
                 bar.update(done - bar.n)
 
-            reviews.append(replace(extractor.extract(d.text, d.title, progress, d.pages), notes=d.notes))
+            reviews.append(extractor.extract(d, progress=progress))
     rows = [r for review in reviews for r in review.rows()]
     if form == '.csv':
         write_whole(args.out, csv_of(rows).encode('utf-8-sig'))
@@ -246,16 +246,17 @@ def _extract_folder(args):
     from legal_llm.extract import Extractor, run_key
     from legal_llm.folder import find_documents, review_documents
 
-    left_out, run, fast = [], args.run, args.fast
+    left_out, run, fast, threshold, check = [], args.run, args.fast, args.threshold, args.check
+    limits = dict(threshold=threshold, check=check)
     if run and Path(run).exists():
         run = os.path.abspath(run)  # workers have a folder of their own
     documents = find_documents(args.files, READERS, args.out, left_out)
     report = review_documents(
         documents,
         args.out,
-        lambda: Extractor.load(run, fast),
+        lambda: Extractor.load(run, fast).at(threshold, check),
         read_document,
-        run_key(run, fast),
+        run_key(run, fast, **{k: v for k, v in limits.items() if v is not None}),
         args.workers,
         args.address,
         args.timeout,
@@ -272,13 +273,15 @@ def _check_gpus(processes: int, use_cpu: bool):
 
 # %% ../nbs/commands.ipynb #cc30129c
 def print_review(review):
-    "The extractions of a review, for a terminal."
-    names = {f.category for f in review.found()}
-    print(f"\n{review.title}: {len(names)} of {len(review.probabilities)} categories found")
-    for f in review.found():
+    "The quotes of a review, for a terminal."
+    statuses = list(review.statuses.values())
+    counts = f"{statuses.count('found')} of {len(statuses)} categories found, {statuses.count('check')} to check"
+    print(f"\n{review.title}: {counts}")
+    for f in review.shown():
         where = f"page {review.page(f)}" if review.page(f) else f"{f.start}:{f.end}"
         quote = ' '.join(f.quote.split())
-        print(f"  {f.category:<34} {f.confidence:.2f}  [{where}] {quote if len(quote) <= 100 else quote[:97] + '...'}")
+        quote = quote if len(quote) <= 100 else quote[:97] + '...'
+        print(f"  {review.status(f):<5}  {f.category:<34} {f.confidence:.2f}  [{where}] {quote}")
 
 # %% ../nbs/commands.ipynb #10c4a33d
 def cmd_demo(args):

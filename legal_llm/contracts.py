@@ -70,6 +70,7 @@ class Contract:
     text: str  # the whole contract, never changed or shortened
     clauses: list[Clause] = field(default_factory=list)  # ordered by category (official order), then by offset
     split: str | None = None  # 'train' or 'test' where the source says so (CUAD's official split), else None
+    voice: str | None = None  # of a written contract: whose drafting it is in; no fold holds a part of a voice only
 
 # %% ../nbs/week1_contracts.ipynb #f9e17adc
 @patch

@@ -17,8 +17,10 @@ from legal_llm.dataset import (
     read_source,
     split_data,
     write_data,
+    written_beside,
 )
 from .sources import find_source
+from .voices import write_in_voices
 
 # %% ../nbs/week1_data.ipynb #546e2510
 def prepare_data(
@@ -43,4 +45,5 @@ def prepare_data(
         source='sample' if found.path is None else Path(found.path).name,
         settings=asdict(settings),
     )
-    return write_data(Path(out), splits, categories, problems, info, progress)
+    written = write_in_voices(written_beside(contracts, categories, settings), settings.seed)
+    return write_data(Path(out), splits, categories, problems, info, progress, written)

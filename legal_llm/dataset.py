@@ -12,21 +12,24 @@ import numpy as np
 from fastcore.basics import patch
 
 from .categories import CATEGORIES, Category
+from .context import ContextSettings, ContextStage, fit_context, load_context, save_context
 from .contracts import Contract, corpus_stats
 from .files import LegalLLMError, atomic_write, markdown_table, save_json, short_hash, short_path
 from .labels import are_rows, label_categories, load_labels, load_rows
 from .readers import fingerprint, load_contracts, save_quarantine
-from .screen import Screen, fit_screen, load_screen, save_screen
+from .screen import Screen, fit_screen, folds_of, load_screen, save_screen
 from .sentences import label_sentences, split_sentences
 from .sources import SAMPLE, WORDS, Source, find_source
 from .splits import split_contracts
 from .squad import save_squad
 from .synthetic import write_contracts
+from .voices import VOICES, write_in_voices
 from .windows import Example, in_doubt, make_examples
 
 # %% auto #0
-__all__ = ['MIN_PROBABILITY', 'read_source', 'DataSettings', 'DataSet', 'data_fingerprint', 'write_sentences', 'open_data',
-           'existing_data', 'split_data', 'write_data', 'doubt_by_category']
+__all__ = ['MIN_PROBABILITY', 'WRITTEN', 'CONTEXT_CONTRACTS', 'read_source', 'DataSettings', 'DataSet', 'written_beside',
+           'data_fingerprint', 'write_sentences', 'open_data', 'existing_data', 'split_data', 'write_data',
+           'doubt_by_category']
 
 # %% ../nbs/week1_dataset.ipynb #f993664f
 _TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson'
@@ -122,6 +125,9 @@ class DataSettings:
         0.3  # containment from which two contracts are near-duplicates, and stay on one side
     )
     keep_near_duplicates: bool = False  # keep training contracts that are near-duplicates of an official test contract
+    # contracts in other voices that are mixed into the training contracts; None: 360 beside a hundred or more that are
+    # labelled with the 41 categories, else none
+    written: int | None = None
 
     def __post_init__(self):
         if self.source not in WORDS and not Path(self.source).expanduser().exists():
@@ -129,6 +135,8 @@ class DataSettings:
                 f"there is no file or folder {self.source}: correct the source, or use one of the words "
                 f"{', '.join(WORDS)}"
             )
+        if self.written is not None and self.written < 0:
+            raise LegalLLMError(f"written={self.written}: the number of contracts cannot be negative")
         if not 0 < self.dev < 1 or not 0 < self.test < 1 or self.dev + self.test >= 1:
             raise LegalLLMError(
                 f"dev={self.dev} and test={self.test} leave no contracts to train on: choose shares such as 0.1 and 0.1"
@@ -162,6 +170,11 @@ def contracts(
 @patch
 def screen(self: DataSet) -> Screen:  # fitted on the training contracts
     return load_screen(self.path / 'screen')
+
+# %% ../nbs/week1_dataset.ipynb #83fc1ae6
+@patch
+def context(self: DataSet) -> ContextStage | None:  # fitted on the training contracts; None where it did not help
+    return load_context(self.path / 'screen')
 
 # %% ../nbs/week1_dataset.ipynb #7da7a0b8
 @patch
@@ -207,9 +220,11 @@ def rows(self: DataSet):
     yield 'source', SAMPLE if i['source'] == 'sample' else i['source']
     yield (
         'contracts',
-        f"{i['contracts']:,}, of which train {i['splits']['train']:,}, dev {i['splits']['dev']:,}, test "
+        f"{i['contracts']:,}, of which train {i['splits']['train'] - i['written']:,}, dev {i['splits']['dev']:,}, test "
         f"{i['splits']['test']:,}",
     )
+    if i['written']:
+        yield 'written', f"{i['written']:,} contracts in {len(VOICES)} other voices, for training"
     yield (
         'set aside',
         f"{i['quarantined']:,} bad records"
@@ -237,6 +252,9 @@ def rows(self: DataSet):
         f"in doubt above {i['min_probability']:g}: {i['doubtful']:,} sentences with {i['pairs']:,} categories, "
         f"{i['kept']:.1%} of those that are right among them",
     )
+    if c := i['context']:
+        gain = f"{c['screen']:.3f} without it, {c['context']:.3f} with it (average precision, out of fold)"
+        yield 'context stage', gain if c['kept'] else f'left out: {gain}'
     yield 'folder', short_path(self.path) + (' (was there already)' if self.reused else '')
 
 # %% ../nbs/week1_dataset.ipynb #5b71a997
@@ -250,10 +268,25 @@ def _repr_markdown_(self: DataSet):
     return markdown_table(('', ''), self.rows(), ())
 
 # %% ../nbs/week1_dataset.ipynb #e1e59a1b
-# raised when sentences, splits or the folder's layout change, so that an older folder is not taken for the same
-_FORMAT = 3
+WRITTEN = 360  # contracts in other voices beside a hundred or more of CUAD's kind: two dozen of each voice
+
+
+def written_beside(contracts: list[Contract], categories: tuple[Category, ...], settings: DataSettings) -> int:
+    "How many contracts in other voices are mixed into the training contracts."
+    if settings.written is None:
+        return WRITTEN if settings.source != 'sample' and categories == CATEGORIES and len(contracts) >= 100 else 0
+    if settings.written and categories != CATEGORIES:
+        raise LegalLLMError(
+            f"written={settings.written}: contracts are written with CUAD's 41 categories, and these have others: "
+            "give 0"
+        )
+    return settings.written
 
 # %% ../nbs/week1_dataset.ipynb #94e64902
+# raised when sentences, splits or the folder's layout change, so that an older folder is not taken for the same
+_FORMAT = 4
+
+# %% ../nbs/week1_dataset.ipynb #b2884836
 def data_fingerprint(contracts, categories, settings):
     """Hash of what the contracts say, of their official split and of the settings; where they came from, and in which
     form, is no part of it.
@@ -263,6 +296,8 @@ def data_fingerprint(contracts, categories, settings):
     kept = dict(
         dev=s.dev, test=s.test, seed=s.seed, least=s.near_duplicate_threshold, keep_relatives=s.keep_near_duplicates
     )
+    if written := written_beside(contracts, categories, s):
+        kept['written'] = fingerprint(write_in_voices(written, s.seed))
     parts = [
         _FORMAT,
         fingerprint(contracts),
@@ -272,20 +307,21 @@ def data_fingerprint(contracts, categories, settings):
     ]
     return short_hash(json.dumps(parts, sort_keys=True))
 
-# %% ../nbs/week1_dataset.ipynb #b2884836
-def write_sentences(contracts, categories, fresh, out) -> dict:  # counts
-    "Store the sentences of the training contracts, with labels and odds, as an Arrow table."
+# %% ../nbs/week1_dataset.ipynb #bf45301a
+def write_sentences(contracts, categories, fresh, decided, out) -> dict:  # counts
+    "Store the sentences of the training contracts, with labels and both stages' odds, as an Arrow table."
     from datasets import Dataset, disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
 
     names = [c.name for c in categories]
-    rows = dict(title=[], start=[], end=[], label=[], odds=[])
-    for c, odds in zip(contracts, fresh):
+    rows = dict(title=[], start=[], end=[], label=[], odds=[], decided=[])
+    for c, odds, both in zip(contracts, fresh, decided):
         sentences = split_sentences(c.text)
         rows['title'] += [c.title] * len(sentences)
         rows['start'] += sentences[:, 0].tolist()
         rows['end'] += sentences[:, 1].tolist()
         rows['label'] += [np.flatnonzero(y).tolist() for y in label_sentences(sentences, c.clauses, names)]
         rows['odds'] += list(odds)
+        rows['decided'] += list(both)
     shown = is_progress_bar_enabled()
     disable_progress_bars()
     try:
@@ -303,12 +339,17 @@ def write_sentences(contracts, categories, fresh, out) -> dict:  # counts
         kept=float(np.mean(right)),
     )
 
-# %% ../nbs/week1_dataset.ipynb #bf45301a
+# %% ../nbs/week1_dataset.ipynb #2ef44b53
+def _matrix(table, column: str) -> np.ndarray:  # float32 [sentences, categories]
+    "A column of lists of one length, without a Python object for each number."
+    values = table.data.column(column).combine_chunks().flatten()
+    return values.to_numpy(zero_copy_only=False).reshape(len(table), -1).astype(np.float32)
+
+# %% ../nbs/week1_dataset.ipynb #80a22076
 def _known(table, contracts, categories):
     "(sentences [n, 2], odds [n, categories], label [n, categories]) of each contract, out of the table."
-    columns = table.with_format('numpy', columns=['start', 'end', 'odds'])
-    spans = np.stack([columns['start'], columns['end']], 1).astype(np.int32)
-    odds = np.stack(columns['odds']).astype(np.float32)
+    spans = np.stack([table.with_format('numpy')[k] for k in ('start', 'end')], 1).astype(np.int32)
+    odds = _matrix(table, 'odds')
     label = np.zeros((len(table), categories), bool)
     for i, y in enumerate(table['label']):
         label[i, y] = True
@@ -319,7 +360,22 @@ def _known(table, contracts, categories):
         a, b = at[c.title]
         yield spans[a:b], odds[a:b], label[a:b]
 
-# %% ../nbs/week1_dataset.ipynb #2ef44b53
+# %% ../nbs/week1_dataset.ipynb #cb3284b8
+@patch
+def out_of_fold(
+    self: DataSet, contracts: list[Contract]
+):  # yields int32 [sentences, 2], float32 [sentences, categories] twice: log odds of screen and of context stage
+    "What is said of training contracts by stages that have not seen them."
+    table = self.sentences()
+    decided = _matrix(table, 'decided')
+    titles = np.array(table['title'])
+    first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]])
+    start = dict(zip(titles[first].tolist(), first.tolist()))
+    for c, (sentences, odds, _) in zip(contracts, _known(table, contracts, len(self.categories))):
+        at = start[c.title]
+        yield sentences, odds, decided[at : at + len(sentences)]
+
+# %% ../nbs/week1_dataset.ipynb #5a693d5a
 def open_data(
     path,  # a folder that `prepare_data` wrote
 ) -> DataSet:
@@ -328,7 +384,7 @@ def open_data(
     if not (path / 'data.json').exists():
         raise LegalLLMError(f"no data set in {path}: it has no data.json; make one with `legal-llm data --out {path}`")
     info = json.loads((path / 'data.json').read_text(encoding='utf-8'))
-    if 'pairs' not in info:
+    if 'written' not in info:
         raise LegalLLMError(
             f"{path} was made by an earlier version of legal_llm: choose another --out, or delete that folder"
         )
@@ -393,6 +449,29 @@ def split_data(contracts: list[Contract], settings: DataSettings):  # `Splits`: 
     return splits
 
 # %% ../nbs/week1_dataset.ipynb #3701b70d
+CONTEXT_CONTRACTS = 30  # training contracts that a context stage needs at least
+
+
+def _decide(contracts, categories, fresh, folder) -> tuple[list[np.ndarray], dict | None]:
+    """Fit the context stage on odds out of fold, and save it where it ranks better than they do. Gives its own odds out
+    of fold, and the average precision of both.
+    """
+    from sklearn.metrics import average_precision_score
+
+    if len(contracts) < CONTEXT_CONTRACTS:
+        return fresh, None
+    names, sentences = [c.name for c in categories], [split_sentences(c.text) for c in contracts]
+    labels = [label_sentences(a, c.clauses, names) for a, c in zip(sentences, contracts)]
+    settings = ContextSettings()
+    stage, decided = fit_context(sentences, fresh, labels, folds_of(contracts, settings.folds, settings.seed))
+    y = np.concatenate(labels).ravel()
+    before, after = (float(average_precision_score(y, np.concatenate(o).ravel())) for o in (fresh, decided))
+    if after <= before:
+        return fresh, dict(screen=before, context=after, kept=False)
+    save_context(stage, folder)
+    return decided, dict(screen=before, context=after, kept=True)
+
+# %% ../nbs/week1_dataset.ipynb #5e723d7f
 def write_data(
     out: Path,
     splits,  # of `split_data`
@@ -400,27 +479,36 @@ def write_data(
     problems: list[dict],  # what was set aside
     info: dict,  # what else data.json says
     progress: bool = True,
+    written: list[Contract] = (),  # in other voices, for training
 ) -> DataSet:
-    "Fit the screen on the training contracts, and write everything as one folder, which appears whole or not at all."
+    """Fit screen and context stage on the training contracts, and write everything as one folder, which appears whole
+    or not at all.
+    """
+    train = splits['train'] + written
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:
-        for name, cs in splits.items():
+        for name, cs in {**splits, 'train': train}.items():
             save_squad(cs, part / f'{name}.json', categories)
         atomic_write(part / 'split.md', _split_page(splits.report))
         if problems:
             save_quarantine(problems, part / 'quarantine.jsonl')
         if progress:
-            print(f"fitting the screen on {len(splits['train']):,} contracts", flush=True)
-        screen, fresh = fit_screen(splits['train'], categories)
+            print(f"fitting the screen on {len(train):,} contracts", flush=True)
+        screen, fresh = fit_screen(train, categories)
         save_screen(screen, part / 'screen')
+        if progress:
+            print('fitting the context stage', flush=True)
+        decided, context = _decide(train, categories, fresh, part / 'screen')
         info = dict(
             info,
-            splits={k: len(v) for k, v in splits.items()},
+            splits={k: len(v) for k, v in splits.items()} | {'train': len(train)},
+            written=len(written),
+            context=context,
             quarantined=len(problems),
             left_out=len(splits.report.left_out),
             categories=[asdict(c) for c in categories],
-            **write_sentences(splits['train'], categories, fresh, part / 'sentences'),
+            **write_sentences(train, categories, fresh, decided, part / 'sentences'),
             **_counts([c for cs in splits.values() for c in cs], categories),
         )
         save_json(part / 'data.json', info)
@@ -432,7 +520,7 @@ def write_data(
         shutil.rmtree(part, ignore_errors=True)
     return DataSet(out, info)
 
-# %% ../nbs/week1_dataset.ipynb #5e723d7f
+# %% ../nbs/week1_dataset.ipynb #5acbcee6
 def doubt_by_category(
     data: DataSet,
     min_probability: float = MIN_PROBABILITY,
@@ -441,7 +529,7 @@ def doubt_by_category(
 ) -> list[dict]:
     "What the screen passes on of the training contracts, which it has not seen in this (out of fold)."
     table = data.sentences()
-    doubt = in_doubt(np.stack(table.with_format('numpy')['odds']), min_probability)
+    doubt = in_doubt(_matrix(table, 'odds'), min_probability)
     label = table['label']
     rows = [[i for i, y in enumerate(label) if c in y] for c in range(len(data.categories))]
     return [

@@ -46,7 +46,7 @@ def evaluate(
         systems = ['fine-tuned', *['frozen'] * options['base'], *['asked'] * asked]
         score_on_ray(run.path, list({c.title: c for c in dev + contracts}.values()), systems, workers, dtype, settings)
     if dev:
-        calibrations = calibrate(run, extractor, dev, score_systems(run, extractor, dev, **options))
+        calibrations = calibrate(run, extractor, dev, score_systems(run, extractor, dev, **options), data)
     scores = score_systems(run, extractor, contracts, **options)
     result = summarise(run, split, extractor, contracts, scores, calibrations, moved)
     save_evaluation(result, data)

@@ -4,8 +4,8 @@
 
 # %% ../nbs/week3_extract.ipynb #1e67afdb
 from __future__ import annotations
-import json, re, time
-from dataclasses import dataclass
+import json, os, re, time
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from fastcore.basics import patch
 
 from .calibration import Calibration, Scores, load_calibrations
 from .categories import CATEGORIES
+from .context import ContextStage, load_context
+from .documents import Document
 from .files import LegalLLMError, short_hash
-from .review import Extraction, Review
+from .review import CHECK, Extraction, Review
 from .screen import Screen, expit, load_screen
 from .sentences import split_sentences
 from .windows import cut_windows, in_doubt
@@ -117,24 +119,25 @@ class Extractor:
     def __init__(
         self,
         screen: Screen,
-        reader=None,  # a `Reader`; None: the screen alone
+        reader=None,  # a `Reader`; None: screen and context stage alone
         tokenizer=None,  # the reader's
         calibrations: dict[str, Calibration] | None = None,  # by system: `screen`, `fine-tuned`
         settings: ExtractSettings = ExtractSettings(),
         name: str = '',
         calibration: Calibration | None = None,  # None: that of the system
+        context: ContextStage | None = None,
     ):
-        self.screen, self.reader, self.tokenizer, self.calibrations, self.settings, self.name = (
-            screen,
-            reader,
-            tokenizer,
-            calibrations or {},
-            settings,
-            name,
-        )
-        self.calibration = calibration or self.calibrations.get(
-            'screen' if reader is None else 'fine-tuned', Calibration()
-        )
+        self.screen, self.context, self.reader, self.tokenizer = screen, context, reader, tokenizer
+        self.calibrations, self.settings, self.name = calibrations or {}, settings, name
+        self.calibration = calibration or self.calibrations.get(self.system, Calibration())
+
+    @property
+    def system(self) -> str:  # the name of its last stage, as in `SYSTEMS`
+        return 'fine-tuned' if self.reader is not None else 'screen' if self.context is None else 'context'
+
+    def __repr__(self):
+        stages = ['screen'] + ['context'] * (self.context is not None) + ['reader'] * (self.reader is not None)
+        return f"Extractor({self.name!r}, {len(self.categories)} categories, {' + '.join(stages)})"
 
 # %% ../nbs/week3_extract.ipynb #143b1c89
 @patch(cls_method=True)
@@ -171,6 +174,7 @@ def load(
         calibrations,
         ExtractSettings(**{**trained, **settings}),
         about.get('name') or folder.parent.name,
+        context=load_context(folder),
     )
 
 # %% ../nbs/week3_extract.ipynb #4c83b117
@@ -205,6 +209,10 @@ def score_all(
         odds = self.screen.log_odds(text, sentences)
         out.append(Scores(sentences, odds, np.full(odds.shape, np.nan, np.float32)))
         out[-1].seconds['screen'] = time.perf_counter() - begun
+        if self.context is not None:
+            begun = time.perf_counter()
+            out[-1].context = self.context.log_odds(sentences, odds)
+            out[-1].seconds['context'] = time.perf_counter() - begun
     if self.reader is None:
         return out
     from legal_llm.reader import read_windows
@@ -246,7 +254,7 @@ def review(
 ) -> Review:
     "What the scores of a contract mean."
     odds, asked = self.calibration.log_odds(scores), ~np.isnan(scores.reader).all(1)
-    screen = scores.screen if asked.any() else None
+    screen = scores.screen if asked.any() or scores.context is not None else None
     names = [c.name for c in self.categories]
     extractions = [
         f
@@ -255,13 +263,13 @@ def review(
             text, scores.sentences, odds[:, k], name, None if screen is None else screen[:, k], self.settings
         )
     ]
-    probabilities = {name: float(expit(odds[:, k].max())) for k, name in enumerate(names)}
     return Review(
         title,
         text,
         extractions,
-        probabilities,
+        tuple(names),
         dict(self.calibration.thresholds),
+        CHECK if self.calibration.check is None else self.calibration.check,
         len(odds),
         int(asked.sum()),
         dict(scores.seconds),
@@ -270,27 +278,74 @@ def review(
 
 # %% ../nbs/week3_extract.ipynb #ba024da0
 @patch
-def extract(
-    self: Extractor,
-    text: str,  # a contract
-    title: str = 'contract',
-    progress=None,  # called with (windows read, windows in all)
-    pages: tuple[int, ...] = (0,),  # offset of the first character of each page
-) -> Review:
-    "Review a contract of any length for all categories. Raises LegalLLMError for a text without any words."
-    return self.review(text, self.score(text, progress), title, pages)
+def without_reader(self: Extractor) -> Extractor:
+    "The same without its reader."
+    return Extractor(self.screen, None, None, self.calibrations, self.settings, self.name, context=self.context)
 
 # %% ../nbs/week3_extract.ipynb #e2336f97
 @patch
-def extract_all(
+def at(
     self: Extractor,
-    contracts: list[tuple],  # (text, title, pages) of each, as for `extract`
-) -> list[Review]:
-    "Review contracts together. Raises LegalLLMError for a text without any words."
-    scores = self.score_all([text for text, *_ in contracts])
-    return [self.review(text, s, title, pages) for (text, title, pages), s in zip(contracts, scores)]
+    threshold: float | None,  # above which quotes are found, for all categories; None: as chosen
+    check: float | None = None,  # above which the others are to be checked; None: as chosen, and not above `threshold`
+) -> Extractor:  # itself
+    "Review with other thresholds from now on."
+    c = self.calibration
+    if threshold is not None:
+        lower = CHECK if c.check is None else c.check
+        c = replace(
+            c, thresholds=dict.fromkeys((k.name for k in self.categories), threshold), check=min(lower, threshold)
+        )
+    self.calibration = c if check is None else replace(c, check=check)
+    return self
 
 # %% ../nbs/week3_extract.ipynb #309263c7
+@patch
+def extract(
+    self: Extractor,
+    document: Document | str,  # a contract: what `read_document` gives, or a text
+    title: str | None = None,  # None: the document's own
+    progress=None,  # called with (windows read, windows in all)
+) -> Review:
+    """Review a contract of any length for all categories. Raises LegalLLMError for what is neither a document nor a
+    text, and for a text without any words.
+    """
+    document = _document(document)
+    review = self.review(document.text, self.score(document.text, progress), title or document.title, document.pages)
+    return replace(review, notes=document.notes)
+
+# %% ../nbs/week3_extract.ipynb #0259f0f5
+def _document(document) -> Document:
+    "What is to be reviewed, as a document. Raises LegalLLMError for what is none."
+    if isinstance(document, Document):
+        return document
+    if isinstance(document, os.PathLike) or isinstance(document, str) and _LIKE_PATH.fullmatch(document):
+        raise LegalLLMError(
+            f"{str(document)!r} looks like a path, and a contract's text is needed: read the file first, with "
+            "read_document"
+        )
+    if not isinstance(document, str):
+        raise LegalLLMError(
+            f"a contract's text is needed, or what read_document gives, not {type(document).__name__}; several "
+            "contracts are given to extract_all"
+        )
+    return Document(document, 'contract')
+
+
+_LIKE_PATH = re.compile(r'[^\n]{1,1000}\.(?:pdf|docx?|html?|txt|md)', re.I)
+
+# %% ../nbs/week3_extract.ipynb #ad55d115
+@patch
+def extract_all(
+    self: Extractor,
+    documents: list[Document | str],  # as for `extract`
+) -> list[Review]:
+    "Review contracts together. Raises LegalLLMError as `extract` does."
+    documents = [_document(d) for d in documents]
+    scores = self.score_all([d.text for d in documents])
+    return [replace(self.review(d.text, s, d.title, d.pages), notes=d.notes) for d, s in zip(documents, scores)]
+
+# %% ../nbs/week3_extract.ipynb #ee8f3b16
 def run_key(
     run=None,  # as for `Extractor.load`
     fast: bool = False,
@@ -302,6 +357,8 @@ def run_key(
     from legal_llm.files import sha256_of
 
     folder = _folder(run)
-    names = ['screen.npz', 'calibration.json'] + ([] if fast else ['adapter_model.safetensors', 'head.safetensors'])
+    names = ['screen.npz', 'context.npz', 'calibration.json'] + (
+        [] if fast else ['adapter_model.safetensors', 'head.safetensors']
+    )
     parts = [sha256_of(folder / n) if (folder / n).exists() else '' for n in names]
     return short_hash(json.dumps([*parts, fast, settings], sort_keys=True))

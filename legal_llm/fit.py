@@ -219,8 +219,8 @@ def _finish(out: Path, record: dict, data: DataSet, watcher):
     record.update(finished=True, minutes=minutes, stopped_early=watcher.stopped_early, best=best, adapter=adapter)
     for path in () if adapter else staged.glob('adapter_*'):
         path.unlink()
-    for name in ('screen.json', 'screen.npz'):
-        shutil.copy(data.path / 'screen' / name, staged)
+    for path in (data.path / 'screen').iterdir():
+        shutil.copy(path, staged)
     save_json(staged / PORTABLE, portable(record))
     publish(staged, out / 'adapter')
     plot_run(lines, out / 'pictures' / 'training.png')

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import contextlib, itertools, json, os, tempfile, time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastcore.basics import patch
@@ -216,16 +216,14 @@ def failed(
 def _reviews(extractor, some, tell) -> tuple[list | None, str]:  # or what was wrong
     try:
         if len(some) > 1:
-            contracts = [(r.document.text, r.document.title, r.document.pages) for r in some]
-            return extractor.extract_all(contracts), ''
+            return extractor.extract_all([r.document for r in some]), ''
         (r,) = some
-        d = r.document
 
         def progress(done, n):
             if tell:
                 tell(f'{r.name}: window {done} of {n}')
 
-        return [extractor.extract(d.text, d.title, progress, d.pages)], ''
+        return [extractor.extract(r.document, progress=progress)], ''
     except LegalLLMError as e:
         return None, str(e)
     except Exception as e:
@@ -250,9 +248,7 @@ def review_some(
         yield failed(some[0].name, out, error)  # one document must not stop the others
         return
     for r, review in zip(some, reviews):
-        result = dict(
-            key=r.key, file=r.name, model=extractor.name, **replace(review, notes=tuple(r.document.notes)).to_dict()
-        )
+        result = dict(key=r.key, file=r.name, model=extractor.name, **review.to_dict())
         remove(target(out, r.name, '.failed.json'))
         write_whole(target(out, r.name), json_text(result))
         yield Outcome(r.name, result)

@@ -194,6 +194,6 @@ def _passport(run: Run, base: str | None = None, **more) -> dict:
 def _take_along(run: Run, folder: Path, base: str | None = None, **more):
     "Write what lies beside the weights."
     save_json(folder / PORTABLE, _passport(run, base, **more))
-    for name in ('screen.json', 'screen.npz', HEAD, 'calibration.json'):
+    for name in ('screen.json', 'screen.npz', 'context.json', 'context.npz', HEAD, 'calibration.json'):
         if (run.adapter / name).exists():
             shutil.copy(run.adapter / name, folder)

@@ -13,12 +13,11 @@ from .categories import CATEGORY
 from .contracts import hue
 from .files import asset, atomic_write
 from .playbook import Flag, Playbook
-from .review import COLUMNS, Extraction, Review, csv_of, xlsx_of
+from .review import COLUMNS, STATUSES, Extraction, Review, csv_of, xlsx_of
 
 # %% auto #0
-__all__ = ['POSSIBLE', 'STYLE', 'STATUSES', 'EVERY', 'FLAGGED', 'NOT_ADVICE', 'FORMATS', 'Segment', 'segments',
-           'shown_extractions', 'contract_html', 'Row', 'table_rows', 'matches', 'table_html', 'summary_html',
-           'review_file', 'save_review']
+__all__ = ['STYLE', 'EVERY', 'FLAGGED', 'NOT_ADVICE', 'FORMATS', 'Segment', 'segments', 'contract_html', 'Row', 'table_rows',
+           'matches', 'table_html', 'summary_html', 'review_file', 'save_review']
 
 # %% ../nbs/week4_page.ipynb #895d766d
 @dataclass(frozen=True)
@@ -40,23 +39,6 @@ def segments(
         for a, b in zip(cuts, cuts[1:])
     ]
 
-# %% ../nbs/week4_page.ipynb #0dc892ee
-# confidence from which the likeliest candidate of a category is shown, although it does not count as found
-POSSIBLE = 0.1
-
-# %% ../nbs/week4_page.ipynb #3230a607
-def shown_extractions(review: Review) -> list[Extraction]:  # in reading order
-    "What a reader should look at: all that was found and, of each other category, the likeliest candidate."
-    found = review.found()
-    likeliest = {
-        f.category: f
-        for f in sorted(review.extractions, key=lambda f: f.confidence)
-        if f.confidence >= POSSIBLE and not f.part
-    }
-    for f in found:
-        likeliest.pop(f.category, None)
-    return sorted([*found, *likeliest.values()], key=lambda f: (f.start, -f.confidence))
-
 # %% ../nbs/week4_page.ipynb #f48162ff
 STYLE = f"<style>\n{asset('page.css')}</style>"
 
@@ -65,10 +47,10 @@ def contract_html(
     review: Review,
     category: str | None = None,  # mark this one only; all by default
 ) -> str:  # an HTML element; show it together with `STYLE`
-    """The contract, escaped, with its extractions marked. Number `i` of `shown_extractions(review)` has the anchor
+    """The contract, escaped, with its extractions marked. Number `i` of `review.shown()` has the anchor
     `ll-i`; its label leads to its row, `ll-q-i`.
     """
-    extractions, out = shown_extractions(review), []
+    extractions, out = review.shown(), []
     starts = {}  # offset -> extractions that begin there
     for i, f in enumerate(extractions):
         starts.setdefault(f.start, []).append(i)
@@ -78,12 +60,7 @@ def contract_html(
             review.text[s.start : s.end]
         )
         out.append(
-            _mark(
-                piece,
-                cover,
-                extractions,
-                all(extractions[i].confidence <= review.threshold(extractions[i].category) for i in cover),
-            )
+            _mark(piece, cover, extractions, all(review.status(extractions[i]) == 'check' for i in cover))
             if cover
             else piece
         )
@@ -101,12 +78,12 @@ def _anchor(i, extraction, marked):
     )
 
 # %% ../nbs/week4_page.ipynb #2eb4e6d8
-def _mark(piece, cover, extractions, unclear):
-    "A piece of HTML under the extractions `cover`, none of which was found where it is unclear."
+def _mark(piece, cover, extractions, check):
+    "A piece of HTML under the extractions `cover`, all of which are to be checked where `check` says so."
     hues = [_degrees(extractions[i].category) for i in cover]
     title = '\n'.join(f'{extractions[i].category} ({extractions[i].confidence:.0%})' for i in cover)
     return (
-        f'<mark{" class=ll-maybe" if unclear else ""} style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" '
+        f'<mark{" class=ll-maybe" if check else ""} style="--h:{hues[0]};--k:{hues[min(1, len(hues) - 1)]}" '
         f'data-finds="{" ".join(map(str, cover))}" '
         f'title="{html.escape(title)}">{piece}</mark>'
     )
@@ -116,7 +93,7 @@ def _degrees(category):
     return round(360 * hue(category))
 
 # %% ../nbs/week4_page.ipynb #ab1b7d3f
-STATUSES = 'found', 'unclear', 'not found'
+#| export
 
 # %% ../nbs/week4_page.ipynb #b312e2fa
 @dataclass(frozen=True)
@@ -126,22 +103,21 @@ class Row:
     category: str
     status: str  # one of `STATUSES`
     confidence: float  # that the contract has it
-    # position in `shown_extractions(review)`, the find, its page (None where there are no pages)
-    quotes: tuple[tuple[int, Extraction, int | None], ...]
+    # position in `review.shown()`, the quote, its page (None where there are no pages), its status
+    quotes: tuple[tuple[int, Extraction, int | None, str], ...]
     flag: Flag | None = None  # what the playbook says about it
 
 # %% ../nbs/week4_page.ipynb #e63e10df
 def table_rows(
     review: Review,
     playbook: Playbook | None = None,  # of the contract type
-) -> list[Row]:  # one for each category asked: found ones first, then unclear ones, in CUAD's order
+) -> list[Row]:  # one for each category asked: found ones first, then those to check, in CUAD's order
     "Sort a review by category."
-    extractions = list(enumerate(shown_extractions(review)))
-    found = {f.category for f in review.found()}
-    out = []
-    for c, p in review.probabilities.items():
-        quotes = tuple((i, f, review.page(f)) for i, f in extractions if f.category == c)
-        out.append(Row(c, 'found' if c in found else 'unclear' if quotes else 'not found', p, quotes))
+    extractions = list(enumerate(review.shown()))
+    statuses, out = review.statuses, []
+    for c, p in review.confidences.items():
+        quotes = tuple((i, f, review.page(f), review.status(f)) for i, f in extractions if f.category == c)
+        out.append(Row(c, statuses[c], p, quotes))
     flags = {f.category: f for f in playbook.flags({r.category: r.status for r in out})} if playbook else {}
     return sorted((replace(r, flag=flags.get(r.category)) for r in out), key=lambda r: STATUSES.index(r.status))
 
@@ -160,17 +136,13 @@ def matches(
 ) -> bool:
     "Whether a row is among those that a reader asked for."
     said = ' '.join(
-        [row.category, _gloss(row.category), str(row.flag or ''), *(f.quote for _, f, _ in row.quotes)]
+        [row.category, _gloss(row.category), str(row.flag or ''), *(f.quote for _, f, *_ in row.quotes)]
     ).casefold()
     chosen = status in (EVERY, row.status) or (status == FLAGGED and row.flag is not None)
     return chosen and all(w in said for w in words.casefold().split())
 
 # %% ../nbs/week4_page.ipynb #3f9f605e
-_STATUS = {
-    'found': ('ll-found', '✓ found'),
-    'unclear': ('ll-unclear', '? unclear'),
-    'not found': ('ll-absent', 'not found'),
-}
+_STATUS = {'found': ('ll-found', '✓ found'), 'check': ('ll-check', '? check'), 'not found': ('ll-absent', 'not found')}
 
 # %% ../nbs/week4_page.ipynb #c69461a0
 def _row_id(category):
@@ -211,16 +183,16 @@ def _row_html(row, shown):
     )
 
 # %% ../nbs/week4_page.ipynb #37f5be3f
-def _quote_html(i, extraction, page):
+def _quote_html(i, extraction, page, status):
     where = f'page {page}' if page else f'character {extraction.start:,}'
-    said = f'confidence {extraction.confidence:.0%}'
+    said = f'confidence {extraction.confidence:.0%}' + (' · check' if status == 'check' else '')
     if extraction.screen is not None:
         alone = f'{extraction.screen:.0%}'
         if abs(extraction.confidence - extraction.screen) > 0.1:
             said += f' · screen alone {alone}'
         said = (
-            f'<span title="The linear screen alone, which counts words, gives {alone}; the rest is the reader’s, a '
-            f'language model.">{said}</span>'
+            f'<span title="The linear screen alone, which counts words, gives {alone}; the rest is that of '
+            f'the whole contract, and of the language model where one read.">{said}</span>'
         )
     return (
         f'<li><a id="ll-q-{i}" href="#ll-{i}" title="show in the '
@@ -240,15 +212,15 @@ def summary_html(
     def tile(colour, n, what):
         return f'<li style="--c:var(--ll-{colour})"><b>{n}</b>{what}</li>'
 
-    rows, extractions = table_rows(review, playbook), review.found()
+    rows = table_rows(review, playbook)
     read = f', {review.read:,} of them read by the language model,' if review.read else ''
     said = [
-        count(len(extractions), 'quote'),
+        count(len(review.found()), 'quote'),
         f"{count(review.sentences, 'sentence')}{read} in {sum(review.seconds.values()):.1f} s",
     ]
     tiles = [
         ('good', 'found', 'with words of the contract'),
-        ('doubt', 'unclear', 'look at what is quoted'),
+        ('doubt', 'check', 'quoted, a person must look'),
         ('soft', 'not found', 'absent, or overlooked'),
     ]
     counts = [(colour, f'{sum(r.status == status for r in rows)} {status}', what) for colour, status, what in tiles]

@@ -26,7 +26,7 @@ class Flag:
 
     category: str
     rule: str  # one of `RULES`
-    status: str  # 'found', 'unclear', 'not found', or 'unknown' where the model does not look for the category
+    status: str  # 'found', 'check', 'not found', or 'unknown' where the model does not look for the category
 
     def __str__(self):
         rule = 'to be reviewed' if self.rule == 'review' else self.rule
@@ -44,11 +44,11 @@ class Playbook:
 
     def flags(
         self,
-        status: dict[str, str],  # category -> 'found', 'unclear' or 'not found'
+        status: dict[str, str],  # category -> 'found', 'check' or 'not found'
     ) -> list[Flag]:  # the required ones first
         "What of a review needs attention."
         found = [Flag(c, rule, status.get(c, 'unknown')) for rule in RULES for c in getattr(self, rule)]
-        return [f for f in found if (f.status != 'found' if f.rule == 'required' else f.status in ('found', 'unclear'))]
+        return [f for f in found if (f.status != 'found' if f.rule == 'required' else f.status in ('found', 'check'))]
 
 # %% ../nbs/week4_playbook.ipynb #1dddd461
 PLAYBOOKS = Path(legal_llm.__file__).with_name('playbooks.yml')  # comes with the library

@@ -20,10 +20,8 @@ SHEET = 1_048_575  # rows that a spreadsheet holds below its head
 def _schema():
     import pyarrow as pa
 
-    strings = {n: pa.string() for n in ('file', 'title', 'category', 'quote', 'model', 'key')}
-    types = strings | dict(
-        row=pa.int32(), found=pa.bool_(), confidence=pa.float64(), start=pa.int64(), end=pa.int64(), page=pa.int32()
-    )
+    strings = {n: pa.string() for n in ('file', 'title', 'category', 'status', 'quote', 'model', 'key')}
+    types = strings | dict(row=pa.int32(), confidence=pa.float64(), start=pa.int64(), end=pa.int64(), page=pa.int32())
     return pa.schema([(n, types[n]) for n in ('file', 'row', *COLUMNS, 'model', 'key')])
 
 # %% ../nbs/week3_results.ipynb #db403ff8
@@ -80,15 +78,7 @@ class ExtractionTable:
         self.kept[file] = key
         self.waiting.add(file)
         self.rows += [
-            dict(
-                r,
-                file=file,
-                title=plain_text(r['title']),
-                row=i,
-                found=r['found'] == 'yes',
-                model=result['model'],
-                key=key,
-            )
+            dict(r, file=file, title=plain_text(r['title']), row=i, model=result['model'], key=key)
             for i, r in enumerate(rows_of(result))
         ]
         if len(self.waiting) >= PART:
@@ -150,9 +140,6 @@ class ExtractionTable:
         "The table for spreadsheets, with the file in the place of the title, and the mark by which Excel knows UTF-8."
         text = ['\ufeff' + csv_of([])]
         for batch in self.read().to_batches(max_chunksize=20_000):
-            rows = [
-                dict({k: r[k] for k in COLUMNS}, title=r['file'], found='yes' if r['found'] else 'no')
-                for r in batch.to_pylist()
-            ]
+            rows = [dict({k: r[k] for k in COLUMNS}, title=r['file']) for r in batch.to_pylist()]
             text.append(csv_of(rows).partition('\n')[2])
         write_whole(path, ''.join(text))

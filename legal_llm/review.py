@@ -13,10 +13,11 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from .contracts import highlight
-from .files import LegalLLMError, atomic_write
+from .files import LegalLLMError, atomic_write, json_text
 
 # %% auto #0
-__all__ = ['COLUMNS', 'Extraction', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of', 'save_xlsx']
+__all__ = ['STATUSES', 'FOUND', 'CHECK', 'COLUMNS', 'Extraction', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of',
+           'save_xlsx']
 
 # %% ../nbs/week3_review.ipynb #ea869a45
 @dataclass(frozen=True)
@@ -32,58 +33,95 @@ class Extraction:
     part: bool = False  # whether it is a part of a longer candidate, which it does not stand beside in a review
 
 # %% ../nbs/week3_review.ipynb #ea2b626c
+STATUSES = 'found', 'check', 'not found'
+FOUND, CHECK = 0.5, 0.1  # thresholds where none were chosen on labelled contracts
+
+
 @dataclass
 class Review:
     "The result for one contract."
 
     title: str
     text: str
-    extractions: list[Extraction]  # all candidates, the confident ones and the others
-    probabilities: dict[str, float]  # category -> probability that the contract has it
-    # category -> confidence above which a candidate counts as found; .5 for others
-    thresholds: dict[str, float] = field(default_factory=dict)
+    extractions: list[Extraction]  # all candidates, likely and unlikely ones
+    categories: tuple[str, ...]  # names of those that were asked about
+    thresholds: dict[str, float] = field(default_factory=dict)  # category -> confidence above which a quote is found
+    check: float = CHECK  # confidence above which a quote that is not found must be looked at
     sentences: int = 0
     read: int = 0  # sentences that the reader was asked about
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     pages: tuple[int, ...] = (0,)  # offset of the first character of each page
     notes: tuple[str, ...] = ()  # on how the document was read, such as what was left out of it
 
+    def __repr__(self):
+        counts = f'{len(self.found())} quotes found, {len(self.to_check())} to check'
+        return f'Review({self.title!r}, {len(self.text):,} characters, {counts})'
+
+    def threshold(self, category: str) -> float:  # confidence above which a quote is found
+        return max(self.thresholds.get(category, FOUND), self.check)
+
+    def status(self, extraction: Extraction) -> str:  # one of `STATUSES`
+        if extraction.confidence > self.threshold(extraction.category):
+            return 'found'
+        return 'check' if extraction.confidence > self.check else 'not found'
+
+    def found(self, category: str | None = None) -> list[Extraction]:  # in reading order; of one category, or of all
+        "The quotes that are likely right. Raises LegalLLMError for a category that was not asked about."
+        return self._of('found', category)
+
+    def to_check(self, category: str | None = None) -> list[Extraction]:  # in reading order; of one category, or of all
+        "The quotes that a person must look at. Raises LegalLLMError for a category that was not asked about."
+        return self._of('check', category)
+
+    def shown(self, category: str | None = None) -> list[Extraction]:  # in reading order; of one category, or of all
+        "All quotes, found or to check. Raises LegalLLMError for a category that was not asked about."
+        return self._of(None, category)
+
+    def _of(self, status, category) -> list[Extraction]:
+        if category is not None and category not in self.categories:
+            near = get_close_matches(category, self.categories, n=1, cutoff=0.4)
+            raise LegalLLMError(
+                f"this review has no category {category!r}" + (f": did you mean {near[0]!r}?" if near else "")
+            )
+        wanted = ('found', 'check') if status is None else (status,)
+        quotes = [
+            f for f in self.extractions if not f.part and category in (None, f.category) and self.status(f) in wanted
+        ]
+        return sorted(quotes, key=lambda f: (f.start, -f.confidence))
+
 # %% ../nbs/week3_review.ipynb #33ad4f5d
-@patch
-def found(
-    self: Review,
-    category: str | None = None,  # one category; all by default
-) -> list[Extraction]:  # in reading order
-    "The extractions above their category's threshold. Raises LegalLLMError for a category that was not asked about."
-    if category is not None and category not in self.probabilities:
-        near = get_close_matches(category, self.probabilities, n=1, cutoff=0.4)
-        raise LegalLLMError(
-            f"this review has no category {category!r}" + (f": did you mean {near[0]!r}?" if near else "")
-        )
-    return sorted(
-        (
-            f
-            for f in self.extractions
-            if not f.part and f.confidence > self.threshold(f.category) and category in (None, f.category)
-        ),
-        key=lambda f: (f.start, -f.confidence),
-    )
+@patch(as_prop=True)
+def confidences(self: Review) -> dict[str, float]:  # category -> that of its likeliest quote; 0 where there is none
+    "How sure it is that the contract has a clause of each category."
+    out = dict.fromkeys(self.categories, 0.0)
+    for f in self.extractions:
+        if not f.part:
+            out[f.category] = max(out[f.category], f.confidence)
+    return out
 
 # %% ../nbs/week3_review.ipynb #261e236c
-@patch
-def threshold(self: Review, category: str) -> float:
-    return self.thresholds.get(category, 0.5)
+@patch(as_prop=True)
+def statuses(self: Review) -> dict[str, str]:  # category -> one of `STATUSES`: that of its likeliest quote
+    out = dict.fromkeys(self.categories, 'not found')
+    for status in ('check', 'found'):
+        out.update((f.category, status) for f in self._of(status, None))
+    return out
 
 # %% ../nbs/week3_review.ipynb #d4538b72
 @patch
 def at(
     self: Review,
-    threshold: float | None,  # for all categories; None: as they are
+    threshold: float | None,  # above which quotes are found, for all categories; None: as it is
+    check: float | None = None,  # above which the others are to be checked; None: as it is, and not above `threshold`
 ) -> Review:
-    "The review with another threshold. Raises LegalLLMError for one that is not between 0 and 1."
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise LegalLLMError(f"threshold {threshold}: give a number from 0 to 1")
-    return self if threshold is None else replace(self, thresholds=dict.fromkeys(self.probabilities, threshold))
+    "The review with other thresholds. Raises LegalLLMError for one that is not between 0 and 1."
+    for name, value in (('threshold', threshold), ('check', check)):
+        if value is not None and not 0 <= value <= 1:
+            raise LegalLLMError(f"{name}={value}: give a number from 0 to 1")
+    if threshold is None:
+        return self if check is None else replace(self, check=check)
+    lower = min(self.check, threshold) if check is None else check
+    return replace(self, thresholds=dict.fromkeys(self.categories, threshold), check=lower)
 
 # %% ../nbs/week3_review.ipynb #c3bd0357
 @patch
@@ -93,40 +131,50 @@ def page(self: Review, extraction: Extraction) -> int | None:  # counted from 1;
 # %% ../nbs/week3_review.ipynb #3cf4443f
 @patch
 def absent(self: Review) -> dict[str, float]:  # category -> probability that the contract does not have it
-    "The categories that were not found."
-    return {c: 1 - p for c, p in self.probabilities.items() if not self.found(c)}
+    "The categories of which nothing is quoted."
+    statuses = self.statuses
+    return {c: 1 - p for c, p in self.confidences.items() if statuses[c] == 'not found'}
 
 # %% ../nbs/week3_review.ipynb #99a00dd9
 @patch
 def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
+    confidences, statuses = self.confidences, self.statuses
+
+    def quote(f):
+        return dict(
+            text=f.quote,
+            start=f.start,
+            end=f.end,
+            page=self.page(f),
+            status=self.status(f),
+            confidence=round(f.confidence, 4),
+            screen=f.screen and round(f.screen, 4),
+        )
+
     def row(category):
-        extractions = self.found(category)
         return dict(
             category=category,
-            found=bool(extractions),
-            confidence=round(self.probabilities[category], 4),
+            status=statuses[category],
+            confidence=round(confidences[category], 4),
             threshold=round(self.threshold(category), 4),
-            quotes=[
-                dict(
-                    text=f.quote,
-                    start=f.start,
-                    end=f.end,
-                    page=self.page(f),
-                    confidence=round(f.confidence, 4),
-                    screen=f.screen and round(f.screen, 4),
-                )
-                for f in extractions
-            ],
+            quotes=[quote(f) for f in self.shown(category)],
         )
 
     return dict(
         title=self.title,
         sentences=self.sentences,
         read=self.read,
+        check=round(self.check, 4),
         notes=list(self.notes),
         seconds={k: round(v, 2) for k, v in self.seconds.items()},
-        clauses=[row(c) for c in self.probabilities],
+        clauses=[row(c) for c in self.categories],
     )
+
+# %% ../nbs/week3_review.ipynb #a1569cab
+@patch
+def to_json(self: Review) -> str:
+    "The review as JSON, as `to_dict` gives it."
+    return json_text(self.to_dict())
 
 # %% ../nbs/week3_review.ipynb #3f4c0c48
 # a row for each quote, and one for each category that was not found
@@ -162,7 +210,7 @@ def predictions(
     # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
 ) -> dict[str, list[dict]]:
     "The layout of CUAD's nbest_predictions_.json."
-    out = {f'{self.title}__{c}': [] for c in self.probabilities}
+    out = {f'{self.title}__{c}': [] for c in self.categories}
     for f in sorted(self.found() if found else self.extractions, key=lambda f: -f.confidence):
         said = out[f'{self.title}__{f.category}']
         # the scorer would take the last, which is the least sure
@@ -174,18 +222,20 @@ def predictions(
 @patch
 def _repr_html_(self: Review):
     def quote(f):
-        page = self.page(f)
-        return f"{html.escape(f.quote)} <small>[{f.start}:{f.end}{f', page {page}' * bool(page)}]</small>"
+        page = f', page {self.page(f)}' if self.page(f) else ''
+        check = '' if self.status(f) == 'found' else ', to check'
+        return f"{html.escape(f.quote)} <small>[{f.start}:{f.end}{page}{check}]</small>"
 
+    confidences, statuses = self.confidences, self.statuses
     rows = ''.join(
-        f"<tr><td>{html.escape(c)}</td><td>{p:.2f}</td><td "
-        f"style='text-align:left'>{'<br>'.join(map(quote, fs))}</td></tr>"
-        for c, p in self.probabilities.items()
-        if (fs := self.found(c))
+        f"<tr><td>{html.escape(c)}</td><td>{statuses[c]}</td><td>{confidences[c]:.2f}</td><td "
+        f"style='text-align:left'>{'<br>'.join(map(quote, quotes))}</td></tr>"
+        for c in self.categories
+        if (quotes := self.shown(c))
     )
     absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
     return (
-        f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th>confidence</th><th "
+        f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th></th><th>confidence</th><th "
         f"style='text-align:left'>quotes</th></tr>{rows}</table>"
         f"<p><small>not found, and how sure that is: {absent}</small></p>"
     )
@@ -200,11 +250,11 @@ def highlight(
     "The contract with its extractions marked, a colour for each category."
     from IPython.display import HTML
 
-    marked = highlight(self.text, self.found(category))
+    marked = highlight(self.text, self.shown(category))
     return HTML(f'<div style="white-space:pre-wrap;overflow:auto;max-height:{height}px;line-height:1.6">{marked}</div>')
 
 # %% ../nbs/week3_review.ipynb #3699f294
-COLUMNS = ['title', 'category', 'found', 'confidence', 'quote', 'start', 'end', 'page']
+COLUMNS = ['title', 'category', 'status', 'confidence', 'quote', 'start', 'end', 'page']
 
 # %% ../nbs/week3_review.ipynb #b1fcc724
 def rows_of(
@@ -217,7 +267,7 @@ def rows_of(
             dict(
                 title=review['title'],
                 category=r['category'],
-                found='yes',
+                status=q['status'],
                 confidence=q['confidence'],
                 quote=q['text'].encode('utf-8', 'replace').decode(),
                 start=q['start'],
@@ -226,11 +276,11 @@ def rows_of(
             )
             for q in r['quotes']
         ]
-        if not r['found']:
-            out.append(
-                dict.fromkeys(COLUMNS)
-                | dict(title=review['title'], category=r['category'], found='no', confidence=r['confidence'])
+        if not r['quotes']:
+            nothing = dict(
+                title=review['title'], category=r['category'], status=r['status'], confidence=r['confidence']
             )
+            out.append(dict.fromkeys(COLUMNS) | nothing)
     return out
 
 # %% ../nbs/week3_review.ipynb #a60420a4
@@ -287,7 +337,7 @@ def xlsx_of(
             else:
                 cell.value = value
             cell.alignment = Alignment(vertical='top', wrap_text=name == 'quote')
-    for name, width in zip('ABCDEFGHI', (28, 34, 8, 11, 90, 9, 9, 7, 28)):
+    for name, width in zip('ABCDEFGHI', (28, 34, 10, 11, 90, 9, 9, 7, 28)):
         sheet.column_dimensions[name].width = width
     sheet.auto_filter.ref = sheet.dimensions
     if about:

@@ -16,17 +16,19 @@ from tqdm.auto import tqdm
 from .asked import NEVER, ask_contract
 from .calibration import LEAST, Calibration, Scores, fit_calibration
 from .contracts import Contract, gold_answers
+from .dataset import DataSet
 from .extract import Extractor
-from .metrics import choose_threshold
 from .models import load_base
+from .official import match_predictions
 from .review import Review
 from .runs import Run
 from .sentences import label_sentences
 from .windows import in_doubt
 
 # %% auto #0
-__all__ = ['SYSTEMS', 'check_adapter', 'check_unseen', 'score_contracts', 'without_reader', 'without_screen', 'score_systems',
-           'predictions_of', 'choose_thresholds', 'reviews_of', 'labels_of', 'calibrate']
+__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'SHRINK', 'check_adapter', 'check_unseen', 'score_contracts',
+           'without_reader', 'without_context', 'without_screen', 'score_systems', 'predictions_of',
+           'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'calibrate']
 
 # %% ../nbs/week3_scoring.ipynb #44b75586
 def check_adapter(
@@ -65,6 +67,7 @@ SYSTEMS = {
     'asked': 'base model, asked',
     'alone': 'reader alone',
     'screen': 'linear screen',
+    'context': 'screen + context',
     'frozen': 'screen + frozen base model',
     'fine-tuned': 'screen + fine-tuned reader',
 }
@@ -76,7 +79,7 @@ def _key(run: Run, extractor: Extractor, system: str, contract: Contract) -> str
     read_by = run.record['settings']['base_model'] if system == 'asked' else run.adapter_hash
     parts = [
         read_by,
-        sha256_of(run.adapter / 'screen.npz'),
+        *(sha256_of(p) for n in ('screen.npz', 'context.npz') if (p := run.adapter / n).exists()),
         system,
         s.min_probability,
         s.window_tokens,
@@ -111,7 +114,7 @@ def score_contracts(
                         run.record['settings']['base_model'], load_in_4bit=run.record['load_in_4bit'], causal=True
                     )
                     s = ask_contract(
-                        model, extractor.tokenizer, c.text, Extractor(extractor.screen).score(c.text), run.categories
+                        model, extractor.tokenizer, c.text, extractor.without_reader().score(c.text), run.categories
                     )
                 else:
                     s = extractor.score(c.text, progress=lambda done, n: bar.set_postfix_str(f'window {done} of {n}'))
@@ -120,6 +123,7 @@ def score_contracts(
                     sentences=s.sentences,
                     screen=s.screen,
                     reader=s.reader,
+                    **({} if s.context is None else {'context': s.context}),
                     **{f'seconds_{k}': v for k, v in s.seconds.items()},
                 )
             a = np.load(file)
@@ -128,18 +132,28 @@ def score_contracts(
                 a['screen'],
                 a['reader'],
                 {k[8:]: float(a[k]) for k in a.files if k.startswith('seconds_')},
+                a['context'] if 'context' in a.files else None,
             )
     return out
 
 # %% ../nbs/week3_scoring.ipynb #7830365f
 def without_reader(scores: dict[str, Scores]) -> dict[str, Scores]:
-    "The scores of the screen alone."
+    "The scores of screen and context stage."
     return {
-        t: replace(s, reader=np.full_like(s.reader, np.nan), seconds={'screen': s.seconds['screen']})
+        t: replace(
+            s, reader=np.full_like(s.reader, np.nan), seconds={k: v for k, v in s.seconds.items() if k != 'reader'}
+        )
         for t, s in scores.items()
     }
 
 # %% ../nbs/week3_scoring.ipynb #9bdb036c
+def without_context(scores: dict[str, Scores]) -> dict[str, Scores]:
+    "The scores of the screen alone."
+    return {
+        t: replace(s, context=None, seconds={'screen': s.seconds['screen']}) for t, s in without_reader(scores).items()
+    }
+
+# %% ../nbs/week3_scoring.ipynb #3a55b406
 def without_screen(
     scores: dict[str, Scores],
     min_probability: float,  # below which the screen is believed
@@ -150,7 +164,10 @@ def without_screen(
     asked = {t: ~np.isnan(s.reader) & in_doubt(s.screen, min_probability) for t, s in scores.items()}
     return {
         t: replace(
-            s, screen=np.where(asked[t], 0.0, NEVER).astype(np.float32), reader=np.where(asked[t], s.reader, np.nan)
+            s,
+            screen=np.where(asked[t], 0.0, NEVER).astype(np.float32),
+            reader=np.where(asked[t], s.reader, np.nan),
+            context=None,
         )
         for t, s in scores.items()
     }
@@ -170,7 +187,8 @@ def score_systems(
     return dict(
         first,
         alone=without_screen(tuned, extractor.settings.min_probability),
-        screen=without_reader(tuned),
+        screen=without_context(tuned),
+        **({'context': without_reader(tuned)} if extractor.context is not None else {}),
         **({'frozen': score_contracts(run, extractor, contracts, 'frozen', progress)} if base else {}),
         **{'fine-tuned': tuned},
     )
@@ -184,22 +202,48 @@ def predictions_of(
     return {k: v for r in reviews.values() for k, v in r.predictions(found).items()}
 
 # %% ../nbs/week3_scoring.ipynb #fdf8ae14
+PRECISION = 0.85  # share of the quotes that are found which are to be right
+RECALL = 0.95  # share of the clauses which are to be found or to be checked,
+MOST_CHECKS = 12  # with so many quotes to check in a contract at most
+SHRINK = 40  # clauses that weigh as much as all other categories, when a category's threshold is chosen
+
+
+def _lowest(found: np.ndarray, false: np.ndarray, precision: float) -> float:
+    "The lowest confidence above which that share of quotes is right; .9 where there is none."
+    p = np.concatenate([found, false])
+    right = np.repeat([1.0, 0.0], [len(found), len(false)])
+    order = np.argsort(-p, kind='stable')
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # all or none of a tie is above a threshold
+    enough = np.flatnonzero(right[order].cumsum()[ends] / (ends + 1) >= precision) if len(p) else []
+    if not len(enough):
+        return 0.9
+    last = ends[enough[-1]]
+    below = p[order][last + 1] if last + 1 < len(p) else 0.0
+    return float((p[order][last] + below) / 2)
+
+
 def choose_thresholds(
-    reviews: dict[str, Review],  # of dev contracts
+    reviews: dict[str, Review],  # of contracts that nothing was fitted on
     gold: dict[str, list[str]],  # question id -> clauses
-    least: int = 10,  # spans that a category must have for a threshold of its own
-    # lowest and highest threshold: nobody takes a clause of 1% for found, or one of 90% for missing
-    within: tuple[float, float] = (0.2, 0.8),
-) -> dict[str, float]:  # category -> threshold
-    "Thresholds with the best span F1, as far as they lie within bounds."
-    predictions = predictions_of({t: r.at(0.0) for t, r in reviews.items()}, found=True)
-    common, out = choose_threshold(predictions, gold), {}
-    for c in next(iter(reviews.values())).probabilities:
-        own = {k: v for k, v in gold.items() if k.endswith(f'__{c}')}
-        enough = sum(map(len, own.values())) >= least
-        best = choose_threshold({k: predictions[k] for k in own}, own) if enough else common
-        out[c] = round(min(max(best, within[0]), within[1]), 4)
-    return out
+    within: tuple[float, float] = (0.1, 0.9),  # lowest and highest threshold
+) -> tuple[dict[str, float], float]:  # category -> confidence above which a quote is found; above which it is to check
+    """Thresholds for the three states. Found: the lowest with `PRECISION`, a category's own drawn to that of all by
+    `SHRINK`. Check: the highest with `RECALL`, as far as `MOST_CHECKS` allow.
+    """
+    everything = {t: r.at(0.0, 0.0) for t, r in reviews.items()}
+    m = match_predictions(predictions_of(everything, found=True), gold, parties=False)
+    category = np.array([i.rpartition('__')[2] for i in m.ids])
+    quoted = m.found[np.isfinite(m.found)]
+    common, out = _lowest(quoted, m.false, PRECISION), {}
+    for c in next(iter(reviews.values())).categories:
+        found, false = m.found[category[m.found_in] == c], m.false[category[m.false_in] == c]
+        odds = np.array([_lowest(found[np.isfinite(found)], false, PRECISION), common]).clip(*within)
+        drawn = expit(np.average(np.log(odds / (1 - odds)), weights=[max(len(found), 1e-9), SHRINK]))
+        out[c] = round(float(drawn), 4)
+    rest = [f.confidence for r in everything.values() for f in r.found() if f.confidence <= out[f.category]]
+    few = np.sort(rest)[::-1][MOST_CHECKS * len(reviews) :]
+    check = max(np.quantile(m.found, 1 - RECALL) if len(m.found) else 0.0, few[0] if len(few) else 0.0, 0.0)
+    return out, round(float(min(check, *out.values())), 4)
 
 # %% ../nbs/week3_scoring.ipynb #26e5fb4f
 def reviews_of(
@@ -214,13 +258,27 @@ def labels_of(contracts: list[Contract], scores: dict[str, Scores], names: list[
     return [label_sentences(scores[c.title].sentences, c.clauses, names) for c in contracts]
 
 # %% ../nbs/week3_scoring.ipynb #5803415e
+def out_of_fold(data: DataSet) -> tuple[list[Contract], dict[str, dict[str, Scores]]]:
+    "The training contracts, and what screens and context stages say of them that have not seen them, by system."
+    contracts, systems = data.contracts('train'), {'screen': {}, 'context': {}}
+    for c, (sentences, odds, decided) in zip(contracts, data.out_of_fold(contracts)):
+        nothing = np.full_like(odds, np.nan)
+        systems['screen'][c.title] = Scores(sentences, odds, nothing)
+        systems['context'][c.title] = Scores(sentences, odds, nothing, context=decided)
+    return contracts, systems
+
+# %% ../nbs/week3_scoring.ipynb #939ab460
 def calibrate(
-    run: Run, extractor: Extractor, contracts: list[Contract], scores: dict[str, dict[str, Scores]]
+    run: Run,
+    extractor: Extractor,
+    contracts: list[Contract],  # of dev
+    scores: dict[str, dict[str, Scores]],  # system -> title -> scores of these
+    data: DataSet | None = None,  # whose training contracts help to choose thresholds, for the systems without a reader
 ) -> dict[str, Calibration]:
     """Fit and save the calibrations of all systems on dev contracts. Of too few, nothing is fitted; one that was fitted
     on more stays.
     """
-    gold = gold_answers(contracts, run.categories)
+    more, fresh = out_of_fold(data) if data is not None else ([], {})
     names = [c.name for c in run.categories]
     out = {}
     few = len(contracts) < LEAST
@@ -235,9 +293,10 @@ def calibrate(
             out[system] = known
             continue
         fitted = fit_calibration(list(said.values()), labels_of(contracts, said, names))
-        out[system] = replace(
-            fitted, thresholds=choose_thresholds(reviews_of(extractor, contracts, said, fitted), gold)
-        )
+        known = [*contracts, *more] if system in fresh else contracts
+        reviews = reviews_of(extractor, known, {**fresh.get(system, {}), **said}, fitted)
+        thresholds, check = choose_thresholds(reviews, gold_answers(known, run.categories))
+        out[system] = replace(fitted, thresholds=thresholds, check=check)
     if not few:
         save_json(run.adapter / 'calibration.json', {k: c.to_dict() for k, c in out.items()})
     return out

@@ -19,7 +19,7 @@ from .platform import cores
 from .sentences import label_sentences, split_sentences
 
 # %% auto #0
-__all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'expit', 'fit_logistic', 'fit_screen', 'why',
+__all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'expit', 'fit_logistic', 'folds_of', 'fit_screen', 'why',
            'save_screen', 'load_screen']
 
 # %% ../nbs/week1_screen.ipynb #0b55bf23
@@ -299,6 +299,19 @@ def _platt(sums: np.ndarray, y: np.ndarray, decay: float) -> np.ndarray:  # floa
     )
 
 # %% ../nbs/week1_screen.ipynb #18bb10fc
+def folds_of(
+    contracts: list[Contract],
+    n: int,  # folds
+    seed: int = 42,
+) -> np.ndarray:  # int [contracts]
+    "Folds for cross-fitting. Contracts written in one voice share a fold, since they share wordings."
+    rng = np.random.default_rng(seed)
+    fold = rng.permutation(len(contracts)) % n
+    voices = sorted({c.voice for c in contracts if c.voice})
+    together = dict(zip(voices, (rng.permutation(len(voices)) % n).tolist()))
+    return np.array([together.get(c.voice, k) for c, k in zip(contracts, fold.tolist())])
+
+# %% ../nbs/week1_screen.ipynb #9c9e0168
 def fit_screen(
     contracts: list[Contract],  # to learn from
     categories: tuple[Category, ...],
@@ -315,7 +328,7 @@ def fit_screen(
         raise LegalLLMError(
             "no contract has a clause of any category: there is nothing to learn; check the source's answers"
         )
-    fold = np.random.default_rng(settings.seed).permutation(len(contracts)) % folds
+    fold = folds_of(contracts, folds, settings.seed)
     sums = [None] * len(contracts)
     for k in range(folds):
         if progress:

@@ -98,7 +98,7 @@ def _read_contract(entry, report, categories=CATEGORIES):
                 asked.append((qa['id'], bool(qa.get('answers'))))
     if text is None:
         return (report(title, 'the contract has no paragraph') if not entry['paragraphs'] else None), []
-    return Contract(title, text, clauses), asked
+    return Contract(title, text, clauses, voice=entry.get('voice')), asked
 
 # %% ../nbs/week1_squad.ipynb #82aee250
 def _ordered(clauses):
@@ -199,6 +199,7 @@ def to_squad(
         **own,
         data=[
             dict(title=c.title, paragraphs=[dict(context=c.text, qas=[qa(c, k) for k in categories])])
+            | ({'voice': c.voice} if c.voice else {})
             for c in contracts
         ],
     )

@@ -11,6 +11,7 @@ import hashlib, random, re
 
 from fastcore.basics import patch
 
+from .categories import CATEGORY
 from .contracts import Clause, Contract
 from .files import LegalLLMError, asset
 from .squad import _ordered
@@ -145,10 +146,14 @@ def _unmark(
 ) -> tuple[str, list]:  # plain text, (category, start, end)
     "Take the marks out of a filled template."
     out, spans, at = '', [], 0
-    for m in re.finditer(r'⟦(?:([A-Za-z +-]+)\|)?(.*?)⟧', text):
+    for m in re.finditer(r'⟦(.*?)⟧', text, re.S):
         out += text[at : m.start()]
-        spans += [(c, len(out), len(out) + len(m[2])) for c in (m[1].split('+') if m[1] else categories)]
-        out, at = out + m[2], m.end()
+        head, bar, words = m[1].partition('|')
+        named = head.split('+')
+        if not bar or not CATEGORY.keys() >= set(named):  # a bar may also part the cells of a table
+            named, words = categories, m[1]
+        spans += [(c, len(out), len(out) + len(words)) for c in named]
+        out, at = out + words, m.end()
     out += text[at:]
     return out, spans or [(c, 0, len(out)) for c in categories]
 

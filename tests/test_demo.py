@@ -36,11 +36,11 @@ from legal_llm.page import (
     matches,
     save_review,
     segments,
-    shown_extractions,
     summary_html,
     table_html,
     table_rows,
 )
+from legal_llm.documents import Document
 from legal_llm.playbook import Playbook, load_playbooks
 from legal_llm.review import Extraction, Review
 from legal_llm.synthetic import write_contracts
@@ -70,7 +70,9 @@ class Written:
     def __init__(self, pause=0.05):
         self.calls, self.pause, self.running, self.most_at_once = 0, pause, 0, 0
 
-    def extract(self, text, title='contract', progress=None, pages=(0,)):
+    def extract(self, document, title=None, progress=None):
+        document = document if isinstance(document, Document) else Document(document, 'contract')
+        text, title, pages = document.text, title or document.title, document.pages
         self.calls += 1
         if 'refuse' in text:
             raise LegalLLMError('this contract was refused: give another')
@@ -95,10 +97,8 @@ class Written:
                 Extraction('Parties', text[at:end], at, end, 0.9),
                 Extraction('Insurance', text[at + 8 :], at + 8, len(text), 0.8),
             ]
-        sure = {c.name: 0.04 for c in CATEGORIES}
-        for f in extractions:
-            sure[f.category] = max(sure[f.category], f.confidence)
-        return Review(title, text, extractions, sure, OWN, 300, 30, dict(screen=0.2, reader=0.1), pages)
+        names = tuple(c.name for c in CATEGORIES)
+        return Review(title, text, extractions, names, OWN, 0.1, 300, 30, dict(screen=0.2, reader=0.1), pages)
 
 
 @pytest.fixture(scope='module')
@@ -216,7 +216,7 @@ def reviewed(threshold=None):
 
 def expected(threshold=None):
     "Find number -> quote, for the synthetic contract"
-    return {i: f.quote for i, f in enumerate(shown_extractions(reviewed(threshold)))}
+    return {i: f.quote for i, f in enumerate(reviewed(threshold).shown())}
 
 
 def slide(page, value):
@@ -244,17 +244,17 @@ def test_an_example_from_start_to_slider(app, page):
     assert marks(page) == expected() and len(expected()) > 10
     assert page.locator('.ll-table tbody tr').count() == 41
     states = page.eval_on_selector_all('.ll-table tbody tr', 'rows => rows.map(r => r.className)')
-    assert states == sorted(states, key=('ll-found', 'll-unclear', 'll-absent').index) and set(states) == {
+    assert states == sorted(states, key=('ll-found', 'll-check', 'll-absent').index) and set(states) == {
         'll-found',
-        'll-unclear',
+        'll-check',
         'll-absent',
     }
     tiles = page.inner_text('.ll-counts').split('\n')
     assert [t for t in tiles if t[0].isdigit()] == [
         f'{states.count(s)} {name}'
-        for s, name in (('ll-found', 'found'), ('ll-unclear', 'unclear'), ('ll-absent', 'not found'))
+        for s, name in (('ll-found', 'found'), ('ll-check', 'check'), ('ll-absent', 'not found'))
     ]
-    unclear = page.locator('.ll-table tr.ll-unclear', has_text=UNCLEAR)
+    unclear = page.locator('.ll-table tr.ll-check', has_text=UNCLEAR)
     assert WRITTEN.text[:9] in unclear.inner_text() and page.locator(
         '.ll-contract mark.ll-maybe'
     ).first.inner_text().endswith(WRITTEN.text[:9])
@@ -355,7 +355,7 @@ def test_search_filter_and_flags(app, page):
     shows('assign CONSENT')
     page.fill('#ll-words input, #ll-words textarea', '')
     shows()
-    for status in ('unclear', 'found', 'not found'):
+    for status in ('check', 'found', 'not found'):
         page.locator('#ll-status').get_by_text(status, exact=True).click()
         shows(status=status)
     page.fill('#ll-words input, #ll-words textarea', 'date')
@@ -371,8 +371,8 @@ def test_search_filter_and_flags(app, page):
     page.locator('#ll-status').get_by_text('flagged', exact=True).click()
     shows(status=FLAGGED)
     slide(page, 0.98)  # flags follow the slider
-    page.get_by_text('Exclusivity: forbidden, unclear').wait_for()
-    assert 'Parties: required, unclear' in page.inner_text('.ll-flags') and extractor.calls == calls
+    page.get_by_text('Exclusivity: forbidden, check').wait_for()
+    assert 'Parties: required, check' in page.inner_text('.ll-flags') and extractor.calls == calls
     page.locator('.ll-flags a', has_text='Parties').click()
     in_sight(page, '#ll-c-Parties')
 
@@ -770,7 +770,7 @@ def test_thresholds_alone_decide_what_is_found():
         and counts[-1] == 0
     )
     low = review.at(0.95)
-    shown = shown_extractions(low)
+    shown = low.shown()
     best = {
         c: max(f.confidence for f in review.extractions if f.category == c)
         for c in {f.category for f in review.extractions}
@@ -782,7 +782,7 @@ def test_thresholds_alone_decide_what_is_found():
         '<mark class=ll-maybe'
     ) > 0 and '<b>0 found<' in summary_html(low)
     assert table_html(table_rows(low)).count('<tr') == 42 and '<mark' not in contract_html(
-        Review('t', 'x y', [Extraction('Parties', 'x', 0, 1, 0.05)], {'Parties': 0.05})
+        Review('t', 'x y', [Extraction('Parties', 'x', 0, 1, 0.05)], ('Parties',))
     )
     pages = [(f.start, p) for r in table_rows(review) for _, f, p in r.quotes]
     assert {p for _, p in pages} == {1, 2} and all(p == 1 + (start >= 6000) for start, p in pages)
@@ -793,7 +793,7 @@ def test_thresholds_alone_decide_what_is_found():
 
 
 def test_saved_files(tmp_path):
-    review = Written(0).extract(WRITTEN.text, 'a, "title" <b>', pages=(0, 6000))
+    review = Written(0).extract(Document(WRITTEN.text, 'a, "title" <b>', (0, 6000)))
     paths = save_review(review, tmp_path / 'new', 'the model')
     assert [p.name for p in paths] == [f'clauses.{form}' for form in FORMATS]
     saved = json.loads(paths[0].read_text(encoding='utf-8'))
@@ -875,7 +875,7 @@ from gradio_client import Client
 from legal_llm.demo import launch_demo
 demo = launch_demo({str(screen_run)!r}, fast=True, share=False, block=False)
 said = Client(demo.local_url, verbose=False).predict({WRITTEN.text!r}, 'mine', api_name='/review')
-assert 'screen alone' in said['model'] and any(c['found'] for c in said['clauses']), said
+assert 'screen alone' in said['model'] and any(c['status'] == 'found' for c in said['clauses']), said
 demo.close(verbose=False)
 assert not {{'torch', 'transformers', 'peft'}} & sys.modules.keys()
 """

@@ -40,5 +40,5 @@ def test_own_categories_from_the_table_to_the_page(tmp_path, tiny):
         r['category'] for r in by_category(result)
     ] == NAMES
     review = Extractor.load(tmp_path / 'run').extract(contracts[0].text)
-    assert list(review.probabilities) == NAMES == [r['category'] for r in review.to_dict()['clauses']]
+    assert list(review.categories) == NAMES == [r['category'] for r in review.to_dict()['clauses']]
     assert 'Applicable law' in table_html(table_rows(review))

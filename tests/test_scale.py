@@ -38,8 +38,8 @@ class Everything:
 
     name = 'a stand-in'
 
-    def extract(self, text, title, progress=None, pages=(0,)):
-        word, _, rest = text.partition(' ')
+    def extract(self, document, progress=None):
+        word, _, rest = document.text.partition(' ')
         if word == 'WAIT' and not (marker := Path(rest.strip())).exists():
             write_whole(marker, str(os.getpid()))
             time.sleep(60)
@@ -47,17 +47,18 @@ class Everything:
             time.sleep(600)
         if word == 'DEADLY':
             os.kill(os.getpid(), signal.SIGKILL)
-        return Review(title, text, [Extraction('Parties', word, 0, len(word), 0.9)], {'Parties': 0.9}, pages=pages)
+        quotes = [Extraction('Parties', word, 0, len(word), 0.9)]
+        return Review(document.title, document.text, quotes, ('Parties',), pages=document.pages)
 
 
 class Together(Everything):
     documents_at_once = 3
 
-    def extract_all(self, contracts):
-        assert len(contracts) > 1
-        if any('alone' in text for text, *_ in contracts):
+    def extract_all(self, documents):
+        assert len(documents) > 1
+        if any('alone' in d.text for d in documents):
             raise RuntimeError('too large together')
-        return [self.extract(text, title, pages=pages) for text, title, pages in contracts]
+        return [self.extract(d) for d in documents]
 
 
 def read(path):
@@ -257,9 +258,9 @@ def test_extract_all_says_what_extract_says():
     from legal_llm.synthetic import write_contracts
 
     extractor = Extractor.load()
-    contracts = [(c.text, c.title, (0,)) for c in write_contracts(2, seed=11, words=400)]
-    for (text, title, pages), made in zip(contracts, extractor.extract_all(contracts)):
-        one = extractor.extract(text, title, pages=pages)
+    texts = [c.text for c in write_contracts(2, seed=11, words=400)]
+    for text, made in zip(texts, extractor.extract_all(texts)):
+        one = extractor.extract(text)
         assert (made.read, made.sentences) == (one.read, one.sentences) and made.read
         for a, b in zip(made.extractions, one.extractions, strict=True):
             assert (a.category, a.start, a.end) == (b.category, b.start, b.end)

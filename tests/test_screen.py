@@ -142,5 +142,5 @@ def test_a_review_is_the_same_again(fitted):
 
     extractor, c = Extractor(fitted[0]), write_contracts(1, seed=79, words=500)[0]
     one, two = (extractor.extract(c.text, c.title) for _ in range(2))
-    assert one.extractions == two.extractions and one.probabilities == two.probabilities
+    assert one.extractions == two.extractions and one.confidences == two.confidences
     assert all(f.quote == c.text[f.start : f.end] for f in one.extractions)

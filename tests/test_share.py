@@ -90,7 +90,7 @@ def test_a_merged_model_answers_as_before(run, merged):
     assert [(f.category, f.start, f.quote) for f in a.extractions] == [
         (f.category, f.start, f.quote) for f in b.extractions
     ] and a.read == b.read == b.sentences
-    assert all(abs(a.probabilities[c] - b.probabilities[c]) < 1e-4 for c in a.probabilities)
+    assert all(abs(p - b.confidences[c]) < 1e-4 for c, p in a.confidences.items())
     reader, _ = load_reader(run, 'float32', adapter=False)
     windows = cut_windows(TEXT, split_sentences(TEXT), parts.tokenizer)
     assert abs(read_windows(reader, windows) - read_windows(parts.reader, windows)).max() > 1e-2, (
@@ -307,7 +307,7 @@ def test_the_space_runs_by_itself(run, merged, tmp_path):
         process.terminate()
         process.wait()
     want = Extractor.load(merged.path).extract(TEXT).to_dict()
-    assert [c['found'] for c in got['clauses']] == [c['found'] for c in want['clauses']] and got['model'].startswith(
+    assert [c['status'] for c in got['clauses']] == [c['status'] for c in want['clauses']] and got['model'].startswith(
         'space · '
     )
 
