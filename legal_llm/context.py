@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .files import LegalLLMError, atomic_write, npz_bytes, save_json
+from .platform import cores
 from .screen import expit
 
 # %% auto #0
@@ -158,6 +159,17 @@ def _as_arrays(model) -> dict[str, np.ndarray]:  # of a fitted `HistGradientBoos
         value=every['value'],
     )
 
+# %% ../nbs/week1_context.ipynb #1749cabb
+def _fit_trees(x: np.ndarray, y: np.ndarray, s: ContextSettings) -> dict[str, np.ndarray]:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    model = HistGradientBoostingClassifier(
+        learning_rate=s.learning_rate, max_iter=s.max_iter, max_leaf_nodes=s.max_leaf_nodes,
+        min_samples_leaf=s.min_samples_leaf, l2_regularization=s.l2_regularization, early_stopping=False,
+        random_state=s.seed,
+    )  # fmt: skip
+    return _as_arrays(model.fit(x, y))
+
 # %% ../nbs/week1_context.ipynb #d1f6b393
 def fit_context(
     sentences: list[np.ndarray],  # int [sentences, 2] of each contract
@@ -166,9 +178,10 @@ def fit_context(
     fold: np.ndarray,  # int [contracts], as `folds_of` gives them
     reader: list[np.ndarray] | None = None,  # the same of a reader, NaN where it has not read
     settings: ContextSettings = ContextSettings(),
-    progress=None,  # called with (fits done, fits in all)
 ) -> tuple[ContextStage, list[np.ndarray]]:  # the stage, and log odds of each contract by stages that have not seen it
     "Fit a context stage. Raises LegalLLMError where no pair is left to learn from."
+    from joblib import Parallel, delayed
+
     s, readers = settings, reader or [None] * len(screen)
     rate = np.concatenate(labels).mean(0).clip(1e-5, 0.5)
     base = np.log(rate / (1 - rate)).astype(np.float32)
@@ -176,28 +189,17 @@ def fit_context(
     known = [y[i, c] for y, (i, c, _) in zip(labels, rows)]
     if not any(y.any() and not y.all() for y in known):
         raise LegalLLMError("the screen leaves no pair in doubt that could teach a context stage: bring more contracts")
-    parts, out = sorted(set(fold.tolist())), [None] * len(screen)
-
-    def fit(which) -> ContextStage:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-
-        model = HistGradientBoostingClassifier(
-            learning_rate=s.learning_rate, max_iter=s.max_iter, max_leaf_nodes=s.max_leaf_nodes,
-            min_samples_leaf=s.min_samples_leaf, l2_regularization=s.l2_regularization, early_stopping=False,
-            random_state=s.seed,
-        )  # fmt: skip
-        model.fit(np.concatenate([rows[k][2] for k in which]), np.concatenate([known[k] for k in which]))
-        return ContextStage(base, _as_arrays(model), s, reader is not None)
-
-    for n, part in enumerate(parts):
-        if progress:
-            progress(n, len(parts) + 1)
-        stage = fit(np.flatnonzero(fold != part))
-        for k in np.flatnonzero(fold == part):
-            out[k] = stage.log_odds(sentences[k], screen[k], readers[k])
-    if progress:
-        progress(len(parts), len(parts) + 1)
-    return fit(range(len(rows))), out
+    parts = sorted(set(fold.tolist()))
+    groups = [*(np.flatnonzero(fold != part) for part in parts), np.arange(len(fold))]
+    # in processes of one thread each: the threads of one fit wait for each other at every leaf
+    with Parallel(min(cores(), len(groups)) if sum(map(len, known)) > 50_000 else 1) as parallel:
+        fitted = parallel(
+            delayed(_fit_trees)(np.concatenate([rows[k][2] for k in g]), np.concatenate([known[k] for k in g]), s)
+            for g in groups
+        )
+    *crossed, stage = (ContextStage(base, trees, s, reader is not None) for trees in fitted)
+    of = dict(zip(parts, crossed))
+    return stage, [of[f].log_odds(a, o, r) for f, a, o, r in zip(fold.tolist(), sentences, screen, readers)]
 
 # %% ../nbs/week1_context.ipynb #0001caf4
 FORMAT = 1

@@ -22,6 +22,7 @@ from .models import load_base
 from .official import match_predictions
 from .review import Review
 from .runs import Run
+from .screen import expit
 from .sentences import label_sentences
 from .windows import in_doubt
 
@@ -242,7 +243,8 @@ def choose_thresholds(
         out[c] = round(float(drawn), 4)
     rest = [f.confidence for r in everything.values() for f in r.found() if f.confidence <= out[f.category]]
     few = np.sort(rest)[::-1][MOST_CHECKS * len(reviews) :]
-    check = max(np.quantile(m.found, 1 - RECALL) if len(m.found) else 0.0, few[0] if len(few) else 0.0, 0.0)
+    reached = np.quantile(m.found.clip(0), 1 - RECALL) if len(m.found) else 0.0
+    check = max(reached, few[0] if len(few) else 0.0)
     return out, round(float(min(check, *out.values())), 4)
 
 # %% ../nbs/week3_scoring.ipynb #26e5fb4f
