@@ -83,13 +83,14 @@ def is_renewal(text: str, found: Found) -> bool:
     own = re.match(r'(?:year|month)\w*[\s-]+to|(?:month|year|annual)ly', text[found.start :], re.I)
     return bool(own or _RENEWAL_BEFORE.search(text[: found.start]) or _RENEWAL_AFTER.match(text, found.end))
 
-# %% ../nbs/week3_answering.ipynb #b2f8d75c
+# %% ../nbs/week3_answering.ipynb #138dbf2a
 _END = re.compile(
     r'\b(?:until|till?|through|thru|to|expir\w*|terminat\w*|end|ends|ending|conclu[ds]\w*|later\s+than|including)\b',
     re.I,
 )
 _START = re.compile(
-    r'\b(?:commenc\w*|begin\w*|effect\w*|start\w*|from|dated|(?<!end )(?<!expire )as of|since|made|entered|force)\b',
+    r'\b(?:commenc\w*|begin\w*|effect\w*|start\w*|from|dated|(?<!end )(?<!ends )(?<!expires )(?<!expire )as of|since'
+    r'|made|entered|force)\b',
     re.I,
 )
 
@@ -203,7 +204,7 @@ def _base(quote, found, dates) -> tuple[str, Date] | None:
         order.reverse()
     return next(((name, dates[name]) for name in order if dates.get(name)), None)
 
-# %% ../nbs/week3_answering.ipynb #9bc948bf
+# %% ../nbs/week3_answering.ipynb #2c1d8198
 def _computed_end(quote, found, dates) -> Answer:
     category, base = 'Expiration Date', _base(quote, found, dates)
     if base is None:
@@ -215,7 +216,8 @@ def _computed_end(quote, found, dates) -> Answer:
         end = Date(end.year, end.month, f'{monthrange(int(end.year), int(end.month))[1]:02}')
         steps.append(f'last day of the month: {end}')
     anchor = _ANCHOR.match(quote.text, found.end)
-    if anchor and anchor['event'].strip() and not _OWN_START.search(anchor['event']):
+    known = find_dates(quote.text[found.end : found.end + 80]) or (anchor and _OWN_START.search(anchor['event']))
+    if anchor and anchor['event'].strip() and not known:
         steps.append(f"the quote counts from: {' '.join(anchor['event'].split())}")
         return Answer(category, end, quote.text, 'look', tuple(steps))
     if is_renewal(quote.text, found):

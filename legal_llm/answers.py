@@ -94,7 +94,7 @@ class Perpetual:
     def __str__(self) -> str:
         return 'perpetual'
 
-# %% ../nbs/week1_answers.ipynb #f1de39b7
+# %% ../nbs/week1_answers.ipynb #a270ae8a
 _MONTHS = 'jan feb mar apr may jun jul aug sep oct nov dec'.split()
 
 
@@ -102,13 +102,13 @@ def _date(year, month, day) -> Date | None:
     """A `Date` from digits, the name of a month, or blanks (text without digits, or None). None where there is no such
     day.
     """
-    year, month, day = (re.sub(r'\s', '', x or '').lower() for x in (year, month, day))
     digits = re.sub(r'\D', '', year) or str(read_number(year) or '')
+    year, month, day = (re.sub(r'\s', '', x or '').lower() for x in (year, month, day))
     if len(digits) == 2 and digits == year:
         digits = ('19' if int(digits) >= 70 else '20') + digits
     year = digits
     month = str(_MONTHS.index(month[:3]) + 1) if month[:3] in _MONTHS else re.sub(r'\D', '', month)
-    if month and not 1 <= int(month) <= 12:
+    if year == '0000' or (month and not 1 <= int(month) <= 12):
         return None
     if day == 'last':
         day = str(monthrange(int(year), int(month))[1]) if month and len(year) == 4 else ''
@@ -192,7 +192,7 @@ class Duration:
             return self.number * (7 if self.unit == 'week' else 1), 'day'
         return self.number * (12 if self.unit == 'year' else 1), 'month'
 
-# %% ../nbs/week1_answers.ipynb #903d3ca8
+# %% ../nbs/week1_answers.ipynb #c33c3c40
 def add_duration(
     day: Date,
     duration: Duration,
@@ -204,13 +204,19 @@ def add_duration(
     if number != int(number) or not day.year.isdigit():
         return None
     if unit == 'day':
-        return Date(*str(date.fromordinal(known.toordinal() + sign * int(number))).split('-')) if known else None
-    if '?' in day.month:
-        return Date(f'{int(day.year) + sign * int(number) // 12}') if number % 12 == 0 else None
-    months = int(day.year) * 12 + int(day.month) - 1 + sign * int(number)
+        ordinal = known.toordinal() + sign * int(number) if known else 0
+        known = 0 < ordinal <= date.max.toordinal()
+        return Date(*str(date.fromordinal(ordinal)).split('-')) if known else None
+    if '?' in day.month and number % 12:
+        return None
+    months = int(day.year) * 12 + (0 if '?' in day.month else int(day.month) - 1) + sign * int(number)
     year, month = months // 12, months % 12 + 1
+    if not 0 < year < 10000:
+        return None
+    if '?' in day.month:
+        return Date(f'{year:04}')
     last = day.day if '?' in day.day else f'{min(int(day.day), monthrange(year, month)[1]):02}'
-    return Date(f'{year}', f'{month:02}', last)
+    return Date(f'{year:04}', f'{month:02}', last)
 
 # %% ../nbs/week1_answers.ipynb #2c4eac68
 _NUMBER_WORD = '|'.join(sorted([*_CARDINAL, 'hundred', 'thousand'], key=len, reverse=True))
@@ -583,17 +589,16 @@ def _key(category, value):
         return sorted(re.findall(r'\w+', str(value).casefold()))
     return ' '.join(value.casefold().split()) if isinstance(value, str) else value
 
-# %% ../nbs/week1_answers.ipynb #93502905
+# %% ../nbs/week1_answers.ipynb #11673ada
 def _same_parties(a: Parties, b: Parties) -> bool:
-    "Whether every name has its like, in any order."
-    left = [p.name for p in b.parties]
-    for p in a.parties:
-        alike = [n for n in left if same_name(p.name, n)]
-        match = next((n for n in alike if name_key(n) == name_key(p.name)), alike[0] if alike else None)
-        if match is None:
-            return False
-        left.remove(match)
-    return not left
+    "Whether every name has its like, in any order; equal spellings are paired first."
+    left, right = [p.name for p in a.parties], [p.name for p in b.parties]
+    for same in (lambda x, y: name_key(x) == name_key(y), same_name):
+        for name in list(left):
+            if (like := next((n for n in right if same(name, n)), None)) is not None:
+                left.remove(name)
+                right.remove(like)
+    return not left and not right
 
 # %% ../nbs/week1_answers.ipynb #40565783
 def same_answer(
