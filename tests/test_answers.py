@@ -1,6 +1,8 @@
 "Short answers: one form for each kind, and rules that read it from quotes, which are our own."
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from development import find_dev_answers, find_dev_cuad
@@ -29,6 +31,9 @@ from legal_llm.answers import (
 )
 from legal_llm.contracts import Clause, Contract
 from legal_llm.files import LegalLLMError
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks import answers as benchmark  # noqa: E402
 
 NOTICE = 'Notice Period To Terminate Renewal'
 MAY8 = Date('2019', '05', '08')
@@ -159,9 +164,9 @@ def test_what_is_shown_is_read_again(answer):
 
 
 PIECES = (
-    'May|31|0|9999|99|12/31/|/|-|20|2019|____|[|]|[]|(|)|"|\'|;|,|.|:|day of|years|(60) days|a hundred thousand|thirtieth'
-    '|last day of|last day of the month|anniversary|notice|renew|successive|each|until|terminated|from|the Effective Date'
-    '|hereof|effective|laws of|New York|England|Party A|Acme Inc.|LLC|and|the|or|?|\n|  |perpetual|0000-00-00'
+    'May|31|0|9999|99|12/31/|/|-|20|2019|____|[|]|[]|(|)|"|;|,|.|:|day of|years|(60) days|a hundred thousand|thirtieth'
+    '|last day of|last day of the month|anniversary|notice|renew|successive|each|until|terminated|from|hereof|effective'
+    '|the Effective Date|laws of|New York|England|Party A|Acme Inc.|LLC|and|the|or|?|\n|  |perpetual|0000-00-00'
 ).split('|')
 odd = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=12).map(' '.join)
 
@@ -498,17 +503,42 @@ def test_blank_parties_and_laws():
     assert same_answer('Parties', '[ * * * ]; Acme Inc.', 'Acme Inc.; ________')
 
 
+def test_the_benchmark_counts():
+    "Right, wrong and missing answers, by category and by how they were found"
+    quotes = ('Agreement Date', 'May 8, 2019'), ('Governing Law', 'The laws of Nevada govern.')
+    contract = Contract('a', CONTRACT, tuple(Clause(k, CONTRACT.index(q), q) for k, q in quotes))
+    written = {'a': {'Agreement Date': '5/8/19', 'Governing Law': 'Texas', 'Renewal Term': '5 years; 2 years'}}
+    made = benchmark.score([contract], written)
+    exact = {k: (r['n'], r['value']) for k, r in made['exact'].items() if r['n']}
+    assert exact == {
+        'Agreement Date': (1, 1),
+        'Renewal Term': (1, 0),
+        'Governing Law': (1, 0),
+        'all': (3, pytest.approx(1 / 3)),
+        'full dates': (1, 1),
+    }
+    assert made['how']['found'] == dict(right=1, n=2)
+    assert made['unreadable'] == {'Renewal Term': 1}
+
+
+def test_the_benchmark_says_what_it_lacks(monkeypatch, capsys):
+    import tests.development as development
+
+    monkeypatch.setattr(development, 'find_dev_answers', lambda: None)
+    benchmark.main()
+    assert capsys.readouterr().out.startswith('skipped: this needs CUAD and its written answers')
+
+
 @pytest.mark.skipif(not find_dev_cuad() or not find_dev_answers(), reason="CUAD's written answers are not at hand")
 def test_cuads_answers():
     "How many of CUAD's answers can be read, and how many the rules give on the training contracts"
-    from benchmarks.answers import score
     from legal_llm.readers import load_contracts
     from legal_llm.splits import split_contracts
 
     written = load_answers(find_dev_answers())
     assert (len(written), sum(map(len, written.values()))) == (406, 2299)
     train = split_contracts(load_contracts(find_dev_cuad()))['train']
-    made = score(train, written)
+    made = benchmark.score(train, written)
     assert sum(made['unreadable'].values()) == 7
     exact = {k: r['value'] for k, r in made['exact'].items()}
     assert exact['full dates'] > 0.98
