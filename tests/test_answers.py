@@ -284,7 +284,7 @@ def test_when_a_contract_takes_effect(quote, expected, how):
         ('from June 1, 2019 through May 31, 2020', '2020-05-31', 'found'),
         ('Term: June 1, 2019 to May 31, 2020', '2020-05-31', 'found'),
         ('shall expire on the last day in February, 2024', '2024-02-29', 'found'),
-        ('for a period of five (5) years from the Effective Date', '2024-06-01', 'computed'),
+        ('lasts five (5) years from the Effective Date', '2024-06-01', 'computed'),
         ('for five years from the date of this Agreement', '2024-05-08', 'computed'),
         ('for one (1) year commencing on the 1st day of July, 2020', '2021-07-01', 'computed'),
         ('shall end on the third (3rd) anniversary of the Effective Date', '2022-06-01', 'computed'),
@@ -328,7 +328,7 @@ def test_steps_of_a_computed_date_are_shown():
         ('shall continue on a year-to-year basis', 'successive 1 year'),
         ('continues on a month to month basis', 'successive 1 month'),
         ('thereafter automatically for successive annual periods', 'successive 1 year'),
-        ('may be extended for an additional two year period', '2 years'),
+        ('may be prolonged by an additional two year period', '2 years'),
         ('renews for one (1) additional three (3) year term', '3 years'),
         ('two (2) successive terms of five (5) years each', '2 successive 5 years'),
         ('has an initial term of 4 years and renews for additional one (I) year terms', 'successive 1 year'),
@@ -361,12 +361,12 @@ def test_notice_periods(quote, expected, how):
     [
         ('made in Texas and governed by the laws of the State of New York, USA', 'New York', 'found'),
         ('laws of New York, without regard to the conflict of laws rules of Texas', 'New York', 'found'),
-        ('the laws of the Province of Ontario and the federal laws of Canada applicable therein', 'Ontario', 'found'),
+        ('the laws of the Province of Alberta and the federal laws of Canada that apply there', 'Alberta', 'found'),
         ('in accordance with English law', 'England and Wales', 'found'),
         ('THE LAWS OF ENGLAND AND WALES', 'England and Wales', 'found'),
         ('governed by PRC Laws', 'China', 'found'),
         ('the laws of Hong Kong', 'Hong Kong', 'found'),
-        ('the laws of the United States and the State of Florida', 'Florida', 'found'),
+        ('the laws of the United States and of the State of Utah', 'Utah', 'found'),
         ('the laws of [***]', '[]', 'found'),
         ('the courts of Illinois have jurisdiction', 'Illinois', 'look'),
         ('as the parties may agree', '–', 'look'),
@@ -381,7 +381,7 @@ CONTRACT = """MASTER SUPPLY AGREEMENT
 
 This Agreement, made as of May 8, 2019 between Acme Systems, Inc., a Delaware corporation with offices in Dover
 ("Acme" or the "Supplier"), and Silver Lake, a partnership of Reno (hereinafter referred to as "Silver Lake") and
-International Widget Makers Ltd. (IWM), each a "Party" and together the "Parties".
+International Widget Makers Ltd. (IWM), each of them a "Party", all of them the "Parties".
 
 This Agreement has a term of two (2) years from the date hereof and then renews for successive periods of one year
 unless notice is given at least sixty (60) days before the end of a term. The laws of Nevada govern.
@@ -395,7 +395,7 @@ unless notice is given at least sixty (60) days before the end of a term. The la
         (['Acme Systems, Inc.', 'Acme', 'Supplier'], 'Acme Systems, Inc. ("Acme", "Supplier")'),
         (['International Widget Makers Ltd.', 'IWM'], 'International Widget Makers Ltd. ("IWM")'),
         (
-            ['Acme Systems, Inc.', 'each a "Party" and together the "Parties"'],
+            ['Acme Systems, Inc.', 'each of them a "Party", all of them the "Parties"'],
             'Acme Systems, Inc. ("Acme", "Supplier")',
         ),
     ],
