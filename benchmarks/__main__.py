@@ -11,14 +11,15 @@ python -m benchmarks forms               four forms of asking a model, on equall
                                          and more)
 python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 synthetic contracts:
                                          seconds and memory of each stage
+python -m benchmarks answers             short answers by rule against those of CUAD's table, where both are at hand
 """
 
 import argparse
 import sys
 
-from benchmarks import forms, gpu, review, scale, training
+from benchmarks import answers, forms, gpu, review, scale, training
 
-PARTS = ('review', 'training', 'gpu', 'scale', 'forms')
+PARTS = ('review', 'training', 'gpu', 'scale', 'answers', 'forms')
 
 
 def main() -> int:
@@ -37,6 +38,8 @@ def main() -> int:
             training.main()
         elif part == 'gpu':
             gpu.main()
+        elif part == 'answers':
+            answers.main()
         elif part == 'forms':
             forms.main()
         else:
