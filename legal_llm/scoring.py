@@ -8,6 +8,7 @@ from __future__ import annotations
 # first, since it silences a warning of tqdm in notebooks without widgets
 from .files import LegalLLMError, save_json, save_npz, sha256_of, short_hash
 import contextlib, json, warnings
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from .contracts import Contract, gold_answers
 from .dataset import DataSet
 from .extract import Extractor
 from .models import load_base
-from .official import match_predictions
+from .official import is_among, match_predictions
 from .review import Review
 from .runs import Run
 from .screen import expit
@@ -209,18 +210,16 @@ MOST_CHECKS = 12  # with so many quotes to check in a contract at most
 SHRINK = 40  # clauses that weigh as much as all other categories, when a category's threshold is chosen
 
 
-def _lowest(found: np.ndarray, false: np.ndarray, precision: float) -> float:
+def _lowest(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:
     "The lowest confidence above which that share of quotes is right; .9 where there is none."
-    p = np.concatenate([found, false])
-    right = np.repeat([1.0, 0.0], [len(found), len(false)])
-    order = np.argsort(-p, kind='stable')
-    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # all or none of a tie is above a threshold
-    enough = np.flatnonzero(right[order].cumsum()[ends] / (ends + 1) >= precision) if len(p) else []
+    order = np.argsort(-confidence, kind='stable')
+    p, hits = confidence[order], right[order].cumsum()
+    ends = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)  # all or none of a tie is above a threshold
+    enough = np.flatnonzero(hits[ends] >= precision * (ends + 1)) if len(p) else []
     if not len(enough):
         return 0.9
     last = ends[enough[-1]]
-    below = p[order][last + 1] if last + 1 < len(p) else 0.0
-    return float((p[order][last] + below) / 2)
+    return float((p[last] + (p[last + 1] if last + 1 < len(p) else 0.0)) / 2)
 
 
 def choose_thresholds(
@@ -232,19 +231,23 @@ def choose_thresholds(
     `SHRINK`. Check: the highest with `RECALL`, as far as `MOST_CHECKS` allow.
     """
     everything = {t: r.at(0.0, 0.0) for t, r in reviews.items()}
-    m = match_predictions(predictions_of(everything, found=True), gold, parties=False)
-    category = np.array([i.rpartition('__')[2] for i in m.ids])
-    quoted = m.found[np.isfinite(m.found)]
-    common, out = _lowest(quoted, m.false, PRECISION), {}
+    predictions = predictions_of(everything, found=True)
+    quotes = [
+        (q.rpartition('__')[2], x['probability'], is_among(x['text'], gold[q])) for q in gold for x in predictions[q]
+    ]
+    category, confidence, right = map(np.array, zip(*quotes)) if quotes else (np.array([]),) * 3
+    clauses = Counter(q.rpartition('__')[2] for q, texts in gold.items() for _ in texts)
+    common, out = _lowest(confidence, right, PRECISION), {}
     for c in next(iter(reviews.values())).categories:
-        found, false = m.found[category[m.found_in] == c], m.false[category[m.false_in] == c]
-        odds = np.array([_lowest(found[np.isfinite(found)], false, PRECISION), common]).clip(*within)
-        drawn = expit(np.average(np.log(odds / (1 - odds)), weights=[max(len(found), 1e-9), SHRINK]))
+        own = _lowest(confidence[category == c], right[category == c], PRECISION)
+        odds = np.array([own, common]).clip(*within)
+        drawn = expit(np.average(np.log(odds / (1 - odds)), weights=[max(clauses[c], 1e-9), SHRINK]))
         out[c] = round(float(drawn), 4)
+    reached = match_predictions(predictions, gold, parties=False).found.clip(0)
     rest = [f.confidence for r in everything.values() for f in r.found() if f.confidence <= out[f.category]]
     few = np.sort(rest)[::-1][MOST_CHECKS * len(reviews) :]
-    reached = np.quantile(m.found.clip(0), 1 - RECALL) if len(m.found) else 0.0
-    check = max(reached, few[0] if len(few) else 0.0)
+    lost = np.quantile(reached, 1 - RECALL) if len(reached) else 0.0
+    check = max(lost, few[0] if len(few) else 0.0)
     return out, round(float(min(check, *out.values())), 4)
 
 # %% ../nbs/week3_scoring.ipynb #26e5fb4f

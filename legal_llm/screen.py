@@ -48,9 +48,25 @@ _WORD = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[$%\"“”_]+")
 PLACE = 5  # numbers that say where a sentence stands
 
 
-def _grams(text: str, pairs: bool) -> Counter:  # of words and, where asked for, of pairs of neighbouring words
+_ENDING = re.compile(
+    r'(?:ations?|ating|ated|ates?|ments?|ings?|ions?|ness|ies|ied|ers?|ors?|ed|es|ly|s|e|y)$'  # crude, and enough
+)
+_SMALL = frozenset(
+    'the a an of to in by for or and any its his their this that such is be are shall will may on with as at it from'.split()
+)
+
+
+def _stem(word: str) -> str:
+    return _ENDING.sub('', word) if len(word) > 4 else word
+
+
+def _grams(text: str, pairs: bool) -> Counter:  # of words; with pairs of neighbours, stems and pairs of these as well
     words = _WORD.findall(re.sub(r'\d', '0', text.lower().replace(',', ' ')))
-    return Counter(words + [f'{a} {b}' for a, b in zip(words, words[1:])] if pairs else words)
+    if not pairs:
+        return Counter(words)
+    stems = [_stem(w) for w in words if w not in _SMALL]
+    neighbours = [f'{a} {b}' for a, b in zip(words, words[1:])]
+    return Counter([*words, *neighbours, *(f'~{w}' for w in stems), *(f'~{a} {b}' for a, b in zip(stems, stems[1:]))])
 
 # %% ../nbs/week1_screen.ipynb #c509735d
 def _places(sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, PLACE]
@@ -363,7 +379,7 @@ def why(
     ]
 
 # %% ../nbs/week1_screen.ipynb #c7a3bf8c
-FORMAT = 2
+FORMAT = 3
 
 # %% ../nbs/week1_screen.ipynb #8c86da9b
 def save_screen(

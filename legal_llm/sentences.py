@@ -20,6 +20,25 @@ __all__ = ['split_sentences', 'label_sentences', 'SentenceReport', 'report_sente
 # %% ../nbs/week1_sentences.ipynb #6e55aad3
 _BREAK = re.compile(r'\n\s*\n|;\s')
 
+# %% ../nbs/week1_sentences.ipynb #be1b5ca4
+_LINE = re.compile(r'[^\n]+')
+# (a) · 12. · 3.1 · Section 4 · - item
+_ITEM = re.compile(r'\s*(?:\(?[A-Za-z0-9]{1,4}[.)]\s|\d+(?:\.\d+)+\.?\s|(?:Section|Article|Clause|§)\s|[-–—•*·▪☐☒]\s)')
+
+
+def _line_ends(text: str) -> set[int]:  # offsets at which a new line is a new sentence
+    lines = [(m.start(), m.end()) for m in _LINE.finditer(text) if not m[0].isspace()]
+    if not lines:
+        return set()
+    width = np.quantile([b - a for a, b in lines], 0.9)  # to which most lines are filled
+    out = set()
+    for (a, b), (c, d) in zip(lines, lines[1:]):
+        if c == b + 1:  # more white space is a blank line, which ends a sentence anyway
+            first, _, _ = text[c:d].strip().partition(' ')
+            if len(text[a:b].rstrip()) + 1 + len(first) < width or _ITEM.match(text, c, d):
+                out.add(c)
+    return out
+
 # %% ../nbs/week1_sentences.ipynb #c6344fc5
 def _cut_long(text: str, start: int, end: int, most: int) -> list[tuple[int, int]]:
     "Cut at the last comma, else at the last space, of every `most` characters."
@@ -44,7 +63,7 @@ def split_sentences(
     """
     import nupunkt
 
-    cuts = {0, len(text), *(m.end() for m in _BREAK.finditer(text))}
+    cuts = {0, len(text), *(m.end() for m in _BREAK.finditer(text)), *_line_ends(text)}
     for start, end in nupunkt.sent_spans(text):
         cuts |= {start, end}
     cuts = sorted(cuts)
