@@ -12,6 +12,7 @@ from fastcore.basics import patch
 from rapidfuzz import fuzz
 
 from .files import LegalLLMError
+from .text import INVISIBLE, visible
 
 # %% auto #0
 __all__ = ['SHORT', 'Normalised', 'normalise', 'locate', 'ground']
@@ -62,10 +63,11 @@ _SPACES = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint
 def normalise(
     text: str,  # any text
 ) -> Normalised:  # one line of text and its offsets
-    """Collapse every run of white space (line breaks, tabs, no-break spaces) into one space; half a character (a lone
-    surrogate) becomes the replacement character.
+    """Collapse every run of white space (line breaks, tabs, no-break spaces) into one space, and leave out characters
+    that nobody sees; half a character (a lone surrogate) becomes the replacement character.
     """
-    codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), dtype=np.uint32)
+    seen, to_text = visible(text)
+    codes = np.frombuffer(seen.encode('utf-32-le', 'surrogatepass'), dtype=np.uint32)
     space, half = np.isin(codes, _SPACES), (codes >= 0xD800) & (codes < 0xE000)
     keep = ~space
     keep[1:] |= space[1:] & ~space[:-1]
@@ -73,7 +75,7 @@ def normalise(
     if len(offsets) and space[offsets[-1]]:
         offsets = offsets[:-1]
     out = np.where(space[offsets], np.uint32(32), np.where(half[offsets], np.uint32(0xFFFD), codes[offsets]))
-    return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), offsets)
+    return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), np.array(to_text, np.int32)[offsets])
 
 # %% ../nbs/week1_grounding.ipynb #01fa5690
 _OMISSION = re.compile(r'\s*(?:\[\s*)?(?:\.\s?\.\s?\.|…)(?:\s*\])?\s*')
@@ -88,7 +90,7 @@ def locate(
     least: float = 85.0,  # least similarity of a fuzzy match, 0 to 100
 ) -> tuple[int, int] | None:  # character span in `text`; None if nothing is similar enough
     "Find a quote in a text."
-    quote = ' '.join(quote.split())
+    quote = ' '.join(INVISIBLE.sub('', quote).split())
     if not quote:
         return None
     whole = rf'(?<!\w){re.escape(quote)}(?!\w)' if len(quote) < SHORT else re.escape(quote)

@@ -17,6 +17,7 @@ from .contracts import Contract
 from .files import LegalLLMError, atomic_write, npz_bytes, save_json
 from .platform import cores
 from .sentences import label_sentences, split_sentences
+from .text import INVISIBLE
 
 # %% auto #0
 __all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'expit', 'fit_logistic', 'fit_screen', 'why',
@@ -49,7 +50,7 @@ PLACE = 5  # numbers that say where a sentence stands
 
 
 def _grams(text: str, pairs: bool) -> Counter:  # of words and, where asked for, of pairs of neighbouring words
-    words = _WORD.findall(re.sub(r'\d', '0', text.lower().replace(',', ' ')))
+    words = _WORD.findall(re.sub(r'\d', '0', INVISIBLE.sub('', text).lower().replace(',', ' ')))
     return Counter(words + [f'{a} {b}' for a, b in zip(words, words[1:])] if pairs else words)
 
 # %% ../nbs/week1_screen.ipynb #c509735d

@@ -5,11 +5,13 @@
 # %% ../nbs/week1_text.ipynb #7f91645a
 from __future__ import annotations
 import codecs, re, unicodedata
+from collections.abc import Sequence
 
 from .files import LegalLLMError
 
 # %% auto #0
-__all__ = ['MAX_CHARACTERS', 'STRUCK', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap']
+__all__ = ['MAX_CHARACTERS', 'STRUCK', 'INVISIBLE', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap',
+           'visible']
 
 # %% ../nbs/week1_text.ipynb #a19c668d
 _MARKS = (
@@ -115,3 +117,16 @@ def after_gap(
     line of the paragraph before it.
     """
     return text if text[:1].islower() else '\n' + text
+
+# %% ../nbs/week1_text.ipynb #38e46f53
+INVISIBLE = re.compile('[\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]')
+
+
+def visible(
+    text: str,
+) -> tuple[str, Sequence[int]]:  # words as they are seen; the index in `text` of each character, and of the end
+    "A text without the characters that nobody sees, and the way back."
+    if not INVISIBLE.search(text):
+        return text, range(len(text) + 1)
+    offsets = [i for i, c in enumerate(text) if not INVISIBLE.match(c)]
+    return INVISIBLE.sub('', text), [*offsets, len(text)]
