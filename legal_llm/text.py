@@ -11,7 +11,7 @@ from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['MAX_CHARACTERS', 'STRUCK', 'INVISIBLE', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap',
-           'visible']
+           'is_prose', 'visible']
 
 # %% ../nbs/week1_text.ipynb #a19c668d
 _MARKS = (
@@ -113,10 +113,18 @@ def tidy(text):
 def after_gap(
     text: str,  # a paragraph
 ) -> str:
-    """The paragraph behind a blank line, at which a sentence ends in any case; one that goes on in small letters is a
-    line of the paragraph before it.
+    """The paragraph behind a blank line, at which a sentence ends in any case; one that goes on in small letters, and
+    not with a number such as "a." or "iv)", is a line of the paragraph before it.
     """
-    return text if text[:1].islower() else '\n' + text
+    goes_on = text[:1].islower() and not re.match(r'(?:[a-z]|[ivxl]{2,6})[.)]\s', text)
+    return text if goes_on else '\n' + text
+
+# %% ../nbs/week1_text.ipynb #944ecd39
+def is_prose(
+    cells: list[list[str]],  # lines of each cell of a table's row
+) -> bool:
+    "Whether a row has sentences side by side, as contracts in two languages have them; else it is read as one line."
+    return sum(len(' '.join(cell).split()) >= 8 for cell in cells) > 1
 
 # %% ../nbs/week1_text.ipynb #38e46f53
 INVISIBLE = re.compile('[\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]')
