@@ -17,7 +17,7 @@ from .pdf import join_words, without_running_lines
 from .text import STRUCK, after_gap, decode_text, is_prose, printable, quoted, tidy
 
 # %% auto #0
-__all__ = ['PRINTED', 'html_text', 'read_html', 'submission_text']
+__all__ = ['PRINTED', 'html_text', 'read_html', 'submission_text', 'read_markdown']
 
 # %% ../nbs/week1_html.ipynb #c299e5af
 _VOID = frozenset('area base br col embed hr img input link meta page param source track wbr'.split())  # page: of EDGAR
@@ -482,3 +482,28 @@ def submission_text(text, name):
     if others:
         first += (f"{name}: documents without words to read are left out: {quoted(others)}",)
     return '\n\f'.join(read), (*first, *notes)
+
+# %% ../nbs/week1_html.ipynb #e1090ea0
+_HTML_NAMES = '|'.join(
+    sorted(
+        _VOID | _UNSEEN | _BLOCKS | set('a b big code del em font i ins s small span strike strong sub sup u'.split())
+    )
+)
+_WORDS = re.compile(
+    r'(?<!\\)(?:_{3,}|(?<=\d)_+(?!\w)|(?<!\w)__?(?!\w)|(?<=\[)[*\s]+(?=\])|'
+    rf'<(?!/?(?:{_HTML_NAMES})\b|!--|\w+:|[\w.+-]+@)|^ {{0,3}}\[(?=[^\]\n]+\]:(?!\s*<?(?:\w+:|[#./]|www\.))))',
+    re.I | re.M,
+)
+
+# %% ../nbs/week1_html.ipynb #67695c83
+def read_markdown(raw, name):
+    "The text of a Markdown file as it is shown, notes."
+    from markdown_it import MarkdownIt
+
+    text, notes = decode_text(raw, name)
+    text = _WORDS.sub(lambda m: re.sub(r'[_*<[]', r'\\\g<0>', m[0]), tidy(text))
+    parser = MarkdownIt('commonmark', {'breaks': True}).enable(['table', 'strikethrough']).disable('code')
+    found, more = _html_text(parser.render(text), name)
+    if '<!--' in text:
+        more += (f'{name} has comments, which are left out',)
+    return found + '\n', notes + more
