@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from .categories import CATEGORIES, Category
 from .contracts import Contract, corpus_stats
 from .files import LegalLLMError, atomic_write, markdown_table, save_json, short_hash, short_path
-from .labels import are_rows, label_categories, load_labels, load_rows
+from .labels import are_rows, is_brat, is_other_form, label_categories, load_labels, load_rows
 from .readers import fingerprint, load_contracts, save_quarantine
 from .screen import Screen, fit_screen, load_screen, save_screen
 from .sentences import label_sentences, split_sentences
@@ -45,6 +45,8 @@ def _only_table(folder):
 # %% ../nbs/week1_dataset.ipynb #0f8e1b06
 def _form(path):
     "'labels', 'rows' or 'cuad': how a file or folder is to be read."
+    if is_brat(path) or is_other_form(path):
+        return 'labels'
     if path.is_dir():
         return (
             'rows'
@@ -95,7 +97,7 @@ def read_source(
         for c in unseen:
             c.split = 'test'
         return contracts + unseen, CATEGORIES
-    path = _only_table(path) if path.is_dir() else path
+    path = _only_table(path) if path.is_dir() and not is_brat(path) else path
     form, named = _form(path), []
     if form == 'rows':
         return load_rows(path, quarantine), CATEGORIES
