@@ -190,7 +190,7 @@ def blocks(self: _Word, element):
             yield from self.paragraph(child, joined)
             joined = []
         elif child.tag == W + 'altChunk':
-            yield self.included.get(child.get(_ID), '')
+            yield from filter(None, [self.included.get(child.get(_ID))])
         elif child.tag not in _LEFT_OUT and len(child):
             if joined:
                 yield from self.paragraph(joined[-1], joined[:-1])
@@ -340,6 +340,9 @@ def _open_docx(raw):
             files[key] = package.zip.read(package.names[part])
     return body, roots, files
 
+# %% ../nbs/week1_docx.ipynb #cd11bc18
+_INCLUDES = '{} includes another file, whose words are missing here: open it in Word and save it anew'
+
 # %% ../nbs/week1_docx.ipynb #22d2d88d
 def _read_included(raw, name, depth):
     "The text and the notes of a file in a Word file. Raises LegalLLMError where it is of a kind that is not read."
@@ -358,10 +361,8 @@ def _read_included(raw, name, depth):
             b'',
         )
         head = raw[:2000]
-    if re.search(rb'wordDocument|pkg:package|\{\\rtf', head) or not raw.strip():
-        raise LegalLLMError(
-            f"{name} includes another file, whose words are missing here: open it in Word and save it anew"
-        )
+    if re.search(rb'wordDocument|pkg:package', head) or not raw.strip():
+        raise LegalLLMError(f"{name} includes a file that is not read")
     return read_html(raw, name) if re.match(rb'[^\w<]{0,9}<', head) else decode_text(raw, name)
 
 # %% ../nbs/week1_docx.ipynb #ec037647
@@ -373,8 +374,8 @@ def read_docx(raw, name, depth=0):
         try:
             included[key], more = _read_included(content, name, depth)
             notes += more
-        except LegalLLMError as e:
-            notes.append(str(e))
+        except Exception:  # of another kind, or damaged, which can fail anywhere in a parser
+            notes.append(_INCLUDES.format(name))
     first = lambda kind: next(iter(roots[kind]), None)
     footnotes = {
         (kind, e.get(W + 'id')): e
@@ -412,7 +413,7 @@ def read_docx(raw, name, depth=0):
     if edges:
         notes.append(f'{name}: headers and footers are left out: {quoted(edges)}')
     if has('subDoc') or any(chunk.get(_ID) not in files for chunk in body.iter(W + 'altChunk')):
-        notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
+        notes.append(_INCLUDES.format(name))
     if next(body.iter('{*}pic', '{*}imagedata'), None) is not None:
         notes.append(f'{name} has pictures; words in them are missing here')
     if next(body.iter('{*}OLEObject', '{*}relIds', '{*}chart', W + 'control'), None) is not None:

@@ -396,7 +396,7 @@ def _label_rows(path):
                 continue
             quote = text[slice(*span)] if words is None or _fits(text, span, words) else words
             row = dict(contract=text, title=title, category=name.replace('_', ' '), quote=quote)
-            yield i, row | (dict(start=span[0]) if span else {}), None
+            yield i, row | (dict(start=span[0] if span else start) if type(start) is int else {}), None
 
 # %% ../nbs/week1_labels.ipynb #9c7660f8
 def are_rows(
