@@ -323,8 +323,8 @@ def related(self: _Package, name):
 
 # %% ../nbs/week1_docx.ipynb #8877b94d
 def _open_docx(raw):
-    """The body of a Word file; the roots of its other parts that matter, kind -> list; the content of files in the file,
-    id -> bytes. Raises KeyError or ValueError for another file.
+    """The body of a Word file; the roots of its other parts that matter, kind -> list; the files in it, id -> bytes.
+    Raises KeyError or ValueError for another file.
     """
     package, roots, files = _Package(raw), defaultdict(list), {}
     main = {kind: part for kind, part, _ in package.related('')}.get('officeDocument')

@@ -208,8 +208,8 @@ def is_struck(self: _Page, tag, style):
 # %% ../nbs/week1_html.ipynb #5893ee35
 @patch
 def end_row(self: _Page, cells):
-    """A row with one cell that has words is layout, and its lines stay, as do those of cells with sentences side by side;
-    others are one line.
+    """A row with one cell that has words is layout, and its lines stay, as do those of sentences side by side; others
+    are one line.
     """
     filled = [cell for cell in cells if cell]
     if is_prose(cells) and len(self.lines) == 1:

@@ -37,7 +37,7 @@ _PLACED = 'start', 'end'  # of a quote, for those who know them
 _BY_CHARACTER = "export the labels with character offsets, as Doccano's or Label Studio's JSON does"
 _OTHER_FILES = {
     '.conll': f'CoNLL, which has words and not the text between them: {_BY_CHARACTER}',
-    '.spacy': "spaCy's binary form: save the labels as JSON, [text, {\"entities\": [[start, end, label], …]}] for each document",
+    '.spacy': "spaCy's binary form: save the labels as JSON, a list of [text, {\"entities\": [[start, end, label], …]}]",
     '.xmi': f'UIMA XMI: {_BY_CHARACTER}',
 } | dict.fromkeys(
     ('.iob', '.iob2', '.bio', '.conllu', '.conll2003'),
@@ -178,6 +178,57 @@ def _interval(extraction):
 # %% ../nbs/week1_labels.ipynb #b19c6a51
 _LABELS = 'labels', 'label', 'hypertextlabels'
 
+# %% ../nbs/week1_labels.ipynb #ea6427d5
+def _spans(record):
+    "(text, title, [(start, end, category, words or None)]) of a record of an annotation tool; None for another."
+    record = _usual(record)
+    if not isinstance(record, dict):
+        return None
+    data = record['data'] if isinstance(record.get('data'), dict) else record
+    if isinstance(record.get('data'), str):
+        data = dict(text=record['data'])  # older exports of Doccano
+    texts = {k: v for k, v in data.items() if isinstance(v, str)}  # Label Studio keeps the column's name
+    text = next(
+        (texts[k] for k in ('text', 'contract', 'html') if k in texts), max(texts.values(), key=len, default=None)
+    )
+    keys = [
+        k
+        for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities')
+        if isinstance(record.get(k), list)
+    ]
+    if text is None or not keys or any(isinstance(m, str) for m in record[keys[0]]):
+        return None
+    found, marks = [], record[keys[0]]
+    if keys[0] in ('annotations', 'completions'):  # of several people, the first who has not given up
+        marks = next((a.get('result') or [] for a in marks if isinstance(a, dict) and not a.get('was_cancelled')), [])
+        marks = [m['value'] for m in marks if isinstance(m, dict) and isinstance(m.get('value'), dict)]
+        marks = [m for m in marks if m.keys() & set(_LABELS)]  # not the choices, remarks and ratings of a region
+    if record.get('answer') in ('reject', 'ignore'):
+        return text, '', None
+    for m in marks:
+        if isinstance(m, list) and len(m) == 3:
+            found.append((*m, None))
+        elif isinstance(m, dict):
+            start, end = (next((m[k] for k in (side, f'{side}_offset') if k in m), None) for side in ('start', 'end'))
+            names = next((m[k] for k in _LABELS if k in m), None)
+            words = m['text'] if isinstance(m.get('text'), str) else None
+            if 'startOffset' in m:  # in a web page: found by its words
+                start = end = None
+            found += [(start, end, n, words) for n in (names if isinstance(names, list) else [names])]
+    if text is texts.get('html') and isinstance(text, str):
+        text = html_text(text)
+    meta = next((d for d in (record.get('meta'), data) if isinstance(d, dict)), {})
+    title = next(
+        (
+            str(d[k])
+            for d in (data, meta, record)
+            for k in ('title', 'file_name', 'filename', 'name')
+            if isinstance(d.get(k), str)
+        ),
+        '',
+    )
+    return text, title, found
+
 # %% ../nbs/week1_labels.ipynb #c913f620
 _ADDRESS = re.compile(r'(?:[a-z][a-z0-9+.-]*:/|/)\S+|[^\n]{1,400}\.(?:txt|md|pdf|docx|html?)', re.I)
 
@@ -194,8 +245,8 @@ def _text_beside(path, i, text, title):
     ]
     if not files:
         raise LegalLLMError(
-            f"{path}: line {i}: the text is an address, {text.strip()[:100]!r}, and no file {names[-1] if names else ''} lies beside the export: "
-            "put the texts beside it, in this folder or in one in it, or export with the texts themselves"
+            f"{path}: line {i}: the text is an address, {text.strip()[:100]!r}, and no file of that name lies beside the "
+            "export: put the texts beside it, in this folder or in one in it, or export with the texts themselves"
         )
     found, stem = _label_text(str(files[0].relative_to(path.parent)), path.parent)
     if not found:
@@ -248,8 +299,8 @@ def _fits(text, span, words):
 
 # %% ../nbs/week1_labels.ipynb #92274d13
 def _unit_of(path, labelled) -> str:  # of `UNITS`
-    """What the offsets of a file count, from (text, title, spans) of its records. Raises LegalLLMError where labels without
-    words fit their texts in two ways that differ.
+    """What the offsets of a file count, from (text, title, spans) of its records. Raises LegalLLMError where labels
+    without words fit their texts in two ways that differ.
     """
     spans = [(text, start, end, words) for text, _, found in labelled for start, end, _, words in found or ()]
 
@@ -268,61 +319,10 @@ def _unit_of(path, labelled) -> str:  # of `UNITS`
     rivals = [u for u in UNITS if fits[u] == fits[best] and found[u] != found[best]]
     if rivals and 2 * fits[best] >= len(spans) and any(words is None for *_, words in spans):
         raise LegalLLMError(
-            f"{path}: its offsets may count {best} or {rivals[0]}, since its labels fit both: export it with the words of "
-            "each label"
+            f"{path}: its offsets may count {best} or {rivals[0]}, since its labels fit both: export it with the words "
+            "of each label"
         )
     return best
-
-# %% ../nbs/week1_labels.ipynb #ea6427d5
-def _spans(record):
-    "(text, title, [(start, end, category, words or None)]) of a record of an annotation tool; None for another."
-    record = _usual(record)
-    if not isinstance(record, dict):
-        return None
-    data = record['data'] if isinstance(record.get('data'), dict) else record
-    if isinstance(record.get('data'), str):
-        data = dict(text=record['data'])  # older exports of Doccano
-    texts = {k: v for k, v in data.items() if isinstance(v, str)}  # Label Studio keeps the column's name
-    text = next(
-        (texts[k] for k in ('text', 'contract', 'html') if k in texts), max(texts.values(), key=len, default=None)
-    )
-    keys = [
-        k
-        for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities')
-        if isinstance(record.get(k), list)
-    ]
-    if text is None or not keys or any(isinstance(m, str) for m in record[keys[0]]):
-        return None
-    found, marks = [], record[keys[0]]
-    if keys[0] in ('annotations', 'completions'):  # of several people, the first who has not given up
-        marks = next((a.get('result') or [] for a in marks if isinstance(a, dict) and not a.get('was_cancelled')), [])
-        marks = [m['value'] for m in marks if isinstance(m, dict) and isinstance(m.get('value'), dict)]
-        marks = [m for m in marks if m.keys() & set(_LABELS)]  # not the choices, remarks and ratings of a region
-    if record.get('answer') in ('reject', 'ignore'):
-        return text, '', None
-    for m in marks:
-        if isinstance(m, list) and len(m) == 3:
-            found.append((*m, None))
-        elif isinstance(m, dict):
-            start, end = (next((m[k] for k in (side, f'{side}_offset') if k in m), None) for side in ('start', 'end'))
-            names = next((m[k] for k in _LABELS if k in m), None)
-            words = m['text'] if isinstance(m.get('text'), str) else None
-            if 'startOffset' in m:  # in a web page: found by its words
-                start = end = None
-            found += [(start, end, n, words) for n in (names if isinstance(names, list) else [names])]
-    if text is texts.get('html') and isinstance(text, str):
-        text = html_text(text)
-    meta = next((d for d in (record.get('meta'), data) if isinstance(d, dict)), {})
-    title = next(
-        (
-            str(d[k])
-            for d in (data, meta, record)
-            for k in ('title', 'file_name', 'filename', 'name')
-            if isinstance(d.get(k), str)
-        ),
-        '',
-    )
-    return text, title, found
 
 # %% ../nbs/week1_labels.ipynb #ef235108
 _NO_LABEL = object()  # the category of a contract in which a person found nothing
@@ -565,8 +565,8 @@ class _Labels:
 
 # %% ../nbs/week1_labels.ipynb #e56d76c8
 def load_labels(
-    # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, an export of Label Studio, Doccano or Prodigy, a file of brat,
-    # or a folder of these
+    # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, an export of Label Studio, Doccano or Prodigy; a file of
+    # brat or a folder of these
     path: str | Path,
     categories: tuple | None = None,  # the `Category`s that there are, others are problems; None: any name
     quarantine: list | None = None,  # as in `load_contracts`

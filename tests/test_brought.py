@@ -3,7 +3,6 @@
 import copy
 import csv
 import functools
-import html
 import io
 import json
 import random
@@ -156,11 +155,11 @@ def test_contracts_in_other_languages_are_noted():
 
 OTHERS = dict(
     french='Le présent contrat est régi par le droit français et tout litige relève de la compétence des tribunaux.',
-    italian='Il presente contratto è regolato dalla legge italiana e le parti si impegnano a rispettarne le condizioni.',
+    italian='Il presente contratto è regolato dalla legge italiana e le parti si impegnano a rispettarlo.',
     portuguese='O presente contrato é celebrado entre as partes e terá um prazo inicial de quatro anos, renovável.',
     dutch='Deze overeenkomst is gesloten tussen de partijen en wordt beheerst door het recht van Nederland of België.',
     danish='Denne aftale er indgået mellem parterne og kan opsiges af hver af parterne med et varsel på tre måneder.',
-    polish='Niniejsza umowa zostaje zawarta między stronami i podlega prawu polskiemu oraz wchodzi w życie z dniem jutra.',
+    polish='Niniejsza umowa zostaje zawarta między stronami i podlega prawu polskiemu oraz wchodzi w życie jutro.',
     turkish='Bu sözleşme taraflar arasında imzalanmış olup dört yıl süreyle yürürlükte kalacaktır ve yenilenebilir.',
     russian='Настоящий договор заключен между сторонами и действует в течение четырех лет со дня его подписания.',
     chinese='本合同由双方签订，有效期为四年，除非提前终止。双方同意遵守本合同的所有条款和条件，并受内布拉斯加州法律管辖。',
@@ -228,7 +227,7 @@ def test_numbers_of_google_docs():
         ('<ol style="list-style: upper-roman outside"><li>x<li>y</ol>', 'I. x|II. y'),
         ('<ol type=i><li>x<li type=A>y</ol>', 'i. x|B. y'),
         ('<style>ul {list-style-type: decimal}</style><ul><li>x<li>y</ul>', '1. x|2. y'),
-        ('<style>.a li {list-style-type: lower-latin}</style><div class=A><ol start=3><li>x<li>y</ol></div>', 'c. x|d. y'),
+        ('<style>.a li {list-style: lower-latin}</style><div class=A><ol start=3><li>x<li>y</ol></div>', 'c. x|d. y'),
         ('<style>#t ol {list-style: none} ol {list-style: decimal}</style><div id=t><ol><li>x</ol></div>', 'x'),
         ('<style>@media print {ol {list-style: none}} @import "x";</style><ol><li>x</ol>', '1. x'),
         ('<style>ol li:first-child {list-style: none}</style><ol><li>x</ol>', '1. x'),  # not a selector that is known
@@ -245,7 +244,7 @@ def test_numbers_of_google_docs():
         ),
         ('<style>q:before {content: "\\201C"}</style><p><q>x</q>', 'x'),  # only numbers, and what stands before an item
         ('<style>li:before {content: "\\2013  "} ul {list-style: none}</style><ul><li>x</ul>', '– x'),
-        ('<ol><li>1. x<li>2. y</ol><ol><li>(iv) z<li>Section 5 w<li>30 days</ol>', '1. x|2. y|(iv) z|Section 5 w|3. 30 days'),
+        ('<ol><li>1. x<li>2. y</ol><ol><li>(iv) z<li>Section 5 w<li>9 days</ol>', '1. x|2. y|(iv) z|Section 5 w|3. 9 days'),
         ('<ol><li><p>x</p><p>more</p><li><p>(b) y</p></ol>', '1. x|more|(b) y'),
         ('<ol><li></li><li>x</ol>', '2. x'),
         ('<ol><li style="text-decoration: line-through">x<li>y</ol>', '2. y'),
@@ -339,7 +338,7 @@ def test_markdown_is_read_as_it_is_shown(name):
         ('**1\\. Term.** It _may_ end\\.', '1. Term. It may end.'),
         ('this ____ day of ________, 20__, and ___ too', 'this ____ day of ________, 20__, and ___ too'),
         ('for [***] units of [*****] and [* * *]', 'for [***] units of [*****] and [* * *]'),
-        ('<Company> and <COMPANY NAME> agree, see <https://a.example/x>', '<Company> and <COMPANY NAME> agree, see https://a.example/x'),
+        ('<Company> and <COMPANY NAME>, see <https://a.example/x>', '<Company> and <COMPANY NAME>, see https://a.example/x'),
         ('[Product]: Widgets\n\n[^1]: Note', '[Product]: Widgets|[^1]: Note'),
         ('![x][image1]\n\n[image1]: <data:image/png;base64,AAAA>\n\nWords', 'Words'),
         ('- one\n- two\n  more\n\n1. a\n1. b', '• one|• two|more|1. a|2. b'),
@@ -475,7 +474,8 @@ def test_label_forms_that_are_read(name):
     contracts, bad = labels(LABELS / name)
     assert len(contracts) == 8 and bad == 0 and [len(c.clauses) for c in contracts] == [10] * 8
     law = [k.text for c in contracts for k in c.clauses if k.category == 'Governing Law']
-    assert all(LAW[:80] in words for words in law) and len(law) == 8 and spans(contracts) == spans(labels(LABELS / 'ls_per_region' / 'export.json')[0])
+    assert all(LAW[:80] in words for words in law) and len(law) == 8
+    assert spans(contracts) == spans(labels(LABELS / 'ls_per_region' / 'export.json')[0])
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_brat_files(tmp_path):
         labels(tmp_path / 'b')
 
 
-# how many contracts with characters that units count differently
+# contracts with characters that units count differently
 STRANGE = ['“Fee” – € 5 \U0001f600 ' * 3 + PLAIN, PLAIN.replace('\n', '\r\n'), 'é\U0001f4dc ' + PLAIN]
 NAMES = ['Governing Law', 'Insurance', 'Anti-Assignment', 'Audit Rights']
 
@@ -562,7 +562,8 @@ def export(path, texts, unit, words, shift=0, newline='\n'):
 def test_offsets_in_every_unit(tmp_path, unit, words):
     texts = STRANGE[1:2] if 'one' in unit else [STRANGE[0], STRANGE[2]]
     contracts, bad = labels(export(tmp_path / 'a.jsonl', texts, unit, words))
-    assert bad == 0 and [[(k.start, k.end, k.category) for k in sorted(c.clauses, key=lambda k: NAMES.index(k.category))] for c in contracts] == [marked(t) for t in texts]  # fmt: skip
+    read = [sorted((k.start, k.end, k.category) for k in c.clauses) for c in contracts]
+    assert bad == 0 and read == [sorted(marked(t)) for t in texts]
 
 
 @pytest.mark.parametrize('shift', [-7, -3, -2, 2, 3, 5, 11])
@@ -570,7 +571,8 @@ def test_shifted_labels_are_found_or_refused(tmp_path, shift):
     texts = [PLAIN, 'SUPPLY\n\n' + PLAIN, STRANGE[0]]
     contracts, bad = labels(export(tmp_path / 'a.jsonl', texts, 'characters', True, shift))
     assert bad == 0 and spans(contracts) == sorted((n, a, t[a:b]) for t in texts for a, b, n in marked(t))
-    with pytest.raises(LegalLLMError, match='begins or ends inside a word .*counted in another text|offsets may count|is none of its text'):
+    said = 'begins or ends inside a word .*counted in another text|offsets may count|is none of its text'
+    with pytest.raises(LegalLLMError, match=said):
         labels(export(tmp_path / 'b.jsonl', texts, 'characters', False, shift))
 
 
@@ -586,10 +588,11 @@ def test_a_shifted_label_is_found_in_its_place(tmp_path):
         assert spans(labels(tmp_path / f'{key}.jsonl')[0]) == [('Governing Law', at, LAW)]
 
 
+TWICE, INSURANCE = PLAIN + '\n\n' + PLAIN, marked(PLAIN)[1]
 ROWS = [
-    dict(contract=PLAIN + '\n\n' + PLAIN, title='T', category='Governing Law', quote=LAW, start=len(PLAIN) + 2 + PLAIN.index(LAW)),
-    dict(contract=PLAIN + '\n\n' + PLAIN, title='T', category='Insurance', quote='', start=marked(PLAIN)[1][0], end=marked(PLAIN)[1][1]),
-    dict(contract=PLAIN + '\n\n' + PLAIN, title='T', category='Pets', quote=None),
+    dict(contract=TWICE, title='T', category='Governing Law', quote=LAW, start=TWICE.rindex(LAW)),
+    dict(contract=TWICE, title='T', category='Insurance', quote='', start=INSURANCE[0], end=INSURANCE[1]),
+    dict(contract=TWICE, title='T', category='Pets', quote=None),
     dict(contract=PLAIN, title=7, category='governing law', quote=LAW),
     dict(contract=PLAIN, title=7, category='Audit Rights', quote=float('nan')),
 ]  # fmt: skip
@@ -683,7 +686,7 @@ def shaken_xml(rng, raw):
 def shaken_word(rng, raw):
     with zipfile.ZipFile(io.BytesIO(raw)) as z:
         parts = {n: z.read(n) for n in z.namelist()}
-    names = [n for n in parts if n.endswith(('.xml', '.rels')) and not n.startswith('docProps')]
+    names = [n for n in parts if n.endswith(('.xml', '.rels')) and n.startswith('word/')]
     for name in rng.sample(names, 2) + ['word/document.xml']:
         parts[name] = shaken_xml(rng, parts[name])
     if rng.random() < 0.3:
@@ -772,8 +775,8 @@ def shaken_json(rng, value):
 def test_damaged_label_files(tmp_path):
     "Half of them are changed as values, so that the file is sound and what it says is not"
     folder = LABELS / 'label_forms'
-    names = ['langextract.jsonl', 'sagemaker.jsonl', 'spacy_v2.json', 'tokens.jsonl', 'chat.jsonl']
-    sources = {n: (folder / n).read_text(encoding='utf-8') for n in names[:3]}
+    names = 'langextract.jsonl', 'sagemaker.jsonl', 'spacy_v2.json'
+    sources = {n: (folder / n).read_text(encoding='utf-8') for n in names}
     sources['per_region.json'] = json.dumps(EXPORT)
     sources['url.json'] = (LABELS / 'ls_url' / 'export.json').read_text(encoding='utf-8')
     sources['rows.jsonl'] = '\n'.join(map(json.dumps, ROWS * 3))
