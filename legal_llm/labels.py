@@ -37,7 +37,7 @@ _PLACED = 'start', 'end'  # of a quote, for those who know them
 _BY_CHARACTER = "export the labels with character offsets, as Doccano's or Label Studio's JSON does"
 _OTHER_FILES = {
     '.conll': f'CoNLL, which has words and not the text between them: {_BY_CHARACTER}',
-    '.spacy': "spaCy's binary form: save the labels as JSON, a list of [text, {\"entities\": [[start, end, label], …]}]",
+    '.spacy': "spaCy's binary form: save the labels as JSON, [[text, {\"entities\": [[start, end, label], …]}], …]",
     '.xmi': f'UIMA XMI: {_BY_CHARACTER}',
 } | dict.fromkeys(
     ('.iob', '.iob2', '.bio', '.conllu', '.conll2003'),
@@ -245,8 +245,8 @@ def _text_beside(path, i, text, title):
     ]
     if not files:
         raise LegalLLMError(
-            f"{path}: line {i}: the text is an address, {text.strip()[:100]!r}, and no file of that name lies beside the "
-            "export: put the texts beside it, in this folder or in one in it, or export with the texts themselves"
+            f"{path}: line {i}: the text is an address, {text.strip()[:100]!r}, and no such file lies beside the export: "
+            "put the texts beside it, in this folder or in one in it, or export with the texts themselves"
         )
     found, stem = _label_text(str(files[0].relative_to(path.parent)), path.parent)
     if not found:

@@ -244,7 +244,7 @@ def test_numbers_of_google_docs():
         ),
         ('<style>q:before {content: "\\201C"}</style><p><q>x</q>', 'x'),  # only numbers, and what stands before an item
         ('<style>li:before {content: "\\2013  "} ul {list-style: none}</style><ul><li>x</ul>', '– x'),
-        ('<ol><li>1. x<li>2. y</ol><ol><li>(iv) z<li>Section 5 w<li>9 days</ol>', '1. x|2. y|(iv) z|Section 5 w|3. 9 days'),
+        ('<ol><li>1. x<li>2. y</ol><ol><li>(iv) z<li>Section 5<li>9 days</ol>', '1. x|2. y|(iv) z|Section 5|3. 9 days'),
         ('<ol><li><p>x</p><p>more</p><li><p>(b) y</p></ol>', '1. x|more|(b) y'),
         ('<ol><li></li><li>x</ol>', '2. x'),
         ('<ol><li style="text-decoration: line-through">x<li>y</ol>', '2. y'),
