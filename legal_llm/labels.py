@@ -245,7 +245,7 @@ def _text_beside(path, i, text, title):
     ]
     if not files:
         raise LegalLLMError(
-            f"{path}: line {i}: the text is an address, {text.strip()[:100]!r}, and no such file lies beside the export: "
+            f"{path}: line {i}: the text is an address, {text.strip()[:100]!r}, and no such file is beside the export: "
             "put the texts beside it, in this folder or in one in it, or export with the texts themselves"
         )
     found, stem = _label_text(str(files[0].relative_to(path.parent)), path.parent)

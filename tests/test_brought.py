@@ -499,7 +499,7 @@ def test_label_forms_that_are_not_read_are_named(name, said):
 def test_addresses_without_files(tmp_path):
     shutil.copy(LABELS / 'ls_url' / 'export.json', tmp_path)
     with pytest.raises(
-        LegalLLMError, match="the text is an address, '/data/upload/3/.* lies beside the export: put the"
+        LegalLLMError, match="the text is an address, '/data/upload/3/.* is beside the export: put the"
     ):
         labels(tmp_path / 'export.json')
     files = sorted((LABELS / 'ls_url' / 'files').iterdir())
