@@ -29,7 +29,7 @@ __all__ = ['MIN_PROBABILITY', 'read_source', 'DataSettings', 'DataSet', 'data_fi
            'existing_data', 'split_data', 'write_data', 'doubt_by_category']
 
 # %% ../nbs/week1_dataset.ipynb #f993664f
-_TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson'
+_TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson', '.manifest'
 
 # %% ../nbs/week1_dataset.ipynb #5d714c96
 def _only_table(folder):
@@ -62,6 +62,8 @@ def _form(path):
             several = head[:1] == b'{' and bool(json.loads(head.split(b'\n')[0]))
         except ValueError:
             several = False
+        if head[:1] == b'{' and b'"paragraphs"' not in head and _is_task(path.read_bytes()):
+            return 'labels'
         if head[:1] != b'[' and not (several and b'\n{' in path.read_bytes()[:50_000_000].replace(b'\r', b'')):
             return 'cuad'
     elif kind not in _TABLES:
@@ -69,6 +71,12 @@ def _form(path):
     if kind == '.csv' and path.name.lower() == 'master_clauses.csv' or kind == '.csv' and _is_clauses(path):
         return 'cuad'
     return 'rows' if are_rows(path) else 'labels'
+
+# %% ../nbs/week1_dataset.ipynb #52df0b5c
+def _is_task(raw):
+    "Whether a JSON object is a single annotated text, of Label Studio or Doccano."
+    named = lambda *keys: all(f'"{key}"'.encode() in raw for key in keys)
+    return not named('paragraphs') and (named('annotations', 'result') or named('text', 'entities'))
 
 # %% ../nbs/week1_dataset.ipynb #dbaf93d4
 def _is_clauses(path):

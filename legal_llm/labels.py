@@ -38,7 +38,11 @@ _BY_CHARACTER = "export the labels with character offsets, as Doccano's or Label
 _OTHER_FILES = {
     '.conll': f'CoNLL, which has words and not the text between them: {_BY_CHARACTER}',
     '.spacy': "spaCy's binary form: save the labels as JSON, [[text, {\"entities\": [[start, end, label], …]}], …]",
-    '.xmi': f'UIMA XMI: {_BY_CHARACTER}',
+    **dict.fromkeys(('.xmi', '.xml', '.yaml', '.yml'), f'no table of labels: {_BY_CHARACTER}'),
+    **dict.fromkeys(
+        ('.pdf', '.docx', '.html', '.htm', '.md'),
+        f"a document, which has no labels: name it in the column 'contract' of a table with the columns {', '.join(FIELDS)}",
+    ),
 } | dict.fromkeys(
     ('.iob', '.iob2', '.bio', '.conllu', '.conll2003'),
     f'CoNLL or its like, which has words and not the text between them: {_BY_CHARACTER}',
@@ -77,7 +81,8 @@ def _records(path):
                 raise LegalLLMError(f"{path}: not JSON ({e.msg}, line {e.lineno}, column {e.colno})") from None
             except RecursionError:
                 raise LegalLLMError(f"{path}: not JSON that can be read: it is nested too deeply") from None
-        for i, line in enumerate(text.split('\n'), 1):
+        single = kind == '.json' and '\n{' not in text
+        for i, line in enumerate([text] if single else text.split('\n'), 1):
             if not line.strip():
                 continue
             try:
@@ -195,6 +200,10 @@ def _spans(record):
         k
         for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities')
         if isinstance(record.get(k), list)
+    ] or [
+        k
+        for k, v in record.items()  # under a name of the project's own
+        if isinstance(v, list) and any(isinstance(m, dict) and 'labels' in m for m in v)
     ]
     if text is None or not keys or any(isinstance(m, str) for m in record[keys[0]]):
         return None
@@ -316,6 +325,8 @@ def _unit_of(path, labelled) -> str:  # of `UNITS`
     found = {unit: placed(unit) for unit in UNITS}
     fits = {unit: fit(found[unit]) for unit in UNITS}
     best = max(UNITS, key=fits.get)
+    if fits[best] < 3 and all(words is None for *_, words in spans):
+        return 'characters'  # one or two labels fit by chance
     rivals = [u for u in UNITS if fits[u] == fits[best] and found[u] != found[best]]
     if rivals and 2 * fits[best] >= len(spans) and any(words is None for *_, words in spans):
         raise LegalLLMError(
@@ -385,14 +396,14 @@ def _label_rows(path):
         places = places_in(text, unit)
         spans = [_place(places, start, end) for start, end, *_ in found]
         bare = [span for span, (*_, words) in zip(spans, found) if span and words is None]
-        shifted = 2 * sum(cuts_words(text, *span) for span in bare) >= max(len(bare), 1)
+        shifted = 2 * sum(not _fits(text, span, None) for span in bare) > len(bare)
         for span, (start, end, name, words) in zip(spans, found):
             if not isinstance(name, str) or not (words.strip() if words is not None else span):
                 yield i, None, f'the span {start!r} to {end!r} with the label {name!r} is none of its text'
                 continue
             if words is None and shifted:
                 cut = text[slice(*span)][:30]
-                yield i, None, f'the label {name!r} begins or ends inside a word ({cut!r}): {_SHIFTED}'
+                yield i, None, f'the label {name!r} does not begin and end with whole words ({cut!r}): {_SHIFTED}'
                 continue
             quote = text[slice(*span)] if words is None or _fits(text, span, words) else words
             row = dict(contract=text, title=title, category=name.replace('_', ' '), quote=quote)

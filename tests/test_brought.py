@@ -498,9 +498,7 @@ def test_label_forms_that_are_not_read_are_named(name, said):
 
 def test_addresses_without_files(tmp_path):
     shutil.copy(LABELS / 'ls_url' / 'export.json', tmp_path)
-    with pytest.raises(
-        LegalLLMError, match="the text is an address, '/data/upload/3/.* is beside the export: put the"
-    ):
+    with pytest.raises(LegalLLMError, match="the text is an address, '/data/upload/3/.* is beside the export: put the"):
         labels(tmp_path / 'export.json')
     files = sorted((LABELS / 'ls_url' / 'files').iterdir())
     (tmp_path / 'texts').mkdir()
@@ -571,7 +569,7 @@ def test_shifted_labels_are_found_or_refused(tmp_path, shift):
     texts = [PLAIN, 'SUPPLY\n\n' + PLAIN, STRANGE[0]]
     contracts, bad = labels(export(tmp_path / 'a.jsonl', texts, 'characters', True, shift))
     assert bad == 0 and spans(contracts) == sorted((n, a, t[a:b]) for t in texts for a, b, n in marked(t))
-    said = 'begins or ends inside a word .*counted in another text|offsets may count|is none of its text'
+    said = 'does not begin and end with whole words .*counted in another text|offsets may count|is none of its text'
     with pytest.raises(LegalLLMError, match=said):
         labels(export(tmp_path / 'b.jsonl', texts, 'characters', False, shift))
 
@@ -623,6 +621,41 @@ def test_the_same_row_is_the_same_label_in_every_table(tmp_path):
     for path in sorted(tmp_path.iterdir()):
         contracts, bad = labels(path)
         assert (spans(contracts), bad, [c.title for c in contracts]) == (expected, 0, ['T', '7']), path.name
+
+
+@pytest.mark.parametrize('shift', [-3, -1, 3, 4])
+def test_one_shifted_label_is_refused(tmp_path, shift):
+    "No other unit is taken because a single label fits it by chance"
+    text = PLAIN + 'Signed by both parties.'
+    a = text.index(LAW) + shift
+    (tmp_path / 'a.json').write_text(json.dumps([[text, dict(entities=[[a, a + len(LAW), 'Governing Law']])]]))
+    with pytest.raises(LegalLLMError, match='does not begin and end with whole words'):
+        labels(tmp_path / 'a.json')
+
+
+def test_sloppy_labels_among_others_are_taken(tmp_path):
+    text, marks = PLAIN, [[a, b, name] for a, b, name in marked(PLAIN)]
+    marks[0][1] -= 3
+    (tmp_path / 'a.json').write_text(json.dumps([[text, dict(entities=marks)]]))
+    assert spans(labels(tmp_path / 'a.json')[0]) == sorted((n, a, text[a:b]) for a, b, n in marks)
+
+
+def test_exports_under_other_names(tmp_path):
+    "One task alone, a control with a name of its own, SageMaker's ending"
+    task, a = EXPORT[0], PLAIN.index(LAW)
+    mark = dict(start=a, end=a + len(LAW), labels=['Governing Law'])
+    for name, content, n in (
+        ('a.json', json.dumps(task), 10),
+        ('b.json', json.dumps(task, indent=1), 10),
+        ('c.json', json.dumps([dict(text=PLAIN, clauses=[mark], sure=[dict(mark, labels=None, choices=['x'])])]), 1),
+        ('d.manifest', (LABELS / 'label_forms' / 'sagemaker.jsonl').read_text(), 80),
+    ):
+        (tmp_path / name).write_text(content)
+        assert len(spans(labels(tmp_path / name)[0])) == n, name
+    for name in ('e.xml', 'f.pdf'):
+        (tmp_path / name).write_text('x')
+        with pytest.raises(LegalLLMError, match='no table of labels|a document, which has no labels'):
+            labels(tmp_path / name)
 
 
 def test_places_that_cut_words_are_no_quotes(tmp_path):
