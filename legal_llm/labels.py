@@ -41,7 +41,7 @@ _OTHER_FILES = {
     **dict.fromkeys(('.xmi', '.xml', '.yaml', '.yml'), f'no table of labels: {_BY_CHARACTER}'),
     **dict.fromkeys(
         ('.pdf', '.docx', '.html', '.htm', '.md'),
-        f"a document, which has no labels: name it in the column 'contract' of a table with the columns {', '.join(FIELDS)}",
+        f"a document, which has no labels: name it in a table with the columns {', '.join(FIELDS)}",
     ),
 } | dict.fromkeys(
     ('.iob', '.iob2', '.bio', '.conllu', '.conll2003'),
