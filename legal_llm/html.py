@@ -144,7 +144,7 @@ def add_line(self: _Page, text: str):
 # %% ../nbs/week1_html.ipynb #8441b1fd
 _NUMBERED_TWICE = re.compile(
     rf'^[^{_MARKER}]*{_MARKER}\s*(?=\(?(?:\d{{1,3}}(?:\.\d{{1,3}})*|[a-z]|[ivxl]{{1,6}})[.)]\s|'
-    r'(?:section|article|clause) [\dIVXL])',
+    r'(?:section|article|clause) [\dIVXL]|[•·▪●○◦–—*-]\s)',
     re.I,
 )
 
@@ -490,7 +490,7 @@ _HTML_NAMES = '|'.join(
     )
 )
 _WORDS = re.compile(
-    r'(?<!\\)(?:_{3,}|(?<=\d)_+(?!\w)|(?<!\w)__?(?!\w)|(?<=\[)[*\s]+(?=\])|'
+    r'(?<!\\)(?:_{3,}|(?<=\d)_+(?!\w)|(?<!\w)__?(?!\w)|(?<=\[)[*\s]+(?=\])|(?<=\d)\*(?=\d)|^[ \t]*(?:\*[ \t]*){3,}$|'
     rf'<(?!/?(?:{_HTML_NAMES})\b|!--|\w+:|[\w.+-]+@)|^ {{0,3}}\[(?=[^\]\n]+\]:(?!\s*<?(?:\w+:|[#./]|www\.))))',
     re.I | re.M,
 )
