@@ -7,6 +7,7 @@ from __future__ import annotations
 import codecs, html, re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html.parser import HTMLParser
 
 from fastcore.basics import patch
@@ -72,6 +73,7 @@ class _Element:
 _SAME = {'list-style': 'list-style-type', 'text-decoration': 'text-decoration-line'}
 
 
+@lru_cache(4096)  # the same few stand on every paragraph
 def _declarations(css: str) -> dict[str, str]:  # property -> value
     "What a style says; of two names for the same, the later one counts."
     found = re.findall(r'''([\w-]+)\s*:\s*((?:"[^"]*"|'[^']*'|[^;"'])*)''', css)
@@ -104,6 +106,8 @@ class _Sheets:
     def of(self, element, above: list) -> tuple[dict, dict]:  # declarations for it, and for what comes before its words
         "What the rules say of an element in these others."
         out = {}, {}
+        if not self.rules:
+            return out
         found = [rule for key in (element.tag, '*', *element.marks) for rule in self.rules.get(key, ())]
         for _, path, inside, before, style in sorted(found, key=lambda rule: rule[0]):
             if _matches(path, inside, element, above, len(above)):
