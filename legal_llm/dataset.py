@@ -15,7 +15,7 @@ from .categories import CATEGORIES, Category
 from .context import ContextSettings, ContextStage, fit_context, load_context, save_context
 from .contracts import Contract, corpus_stats
 from .files import LegalLLMError, atomic_write, markdown_table, save_json, short_hash, short_path
-from .labels import are_rows, label_categories, load_labels, load_rows
+from .labels import are_rows, is_brat, is_other_form, label_categories, load_labels, load_rows
 from .readers import fingerprint, load_contracts, save_quarantine
 from .screen import Screen, fit_screen, folds_of, load_screen, save_screen
 from .sentences import label_sentences, split_sentences
@@ -32,7 +32,7 @@ __all__ = ['MIN_PROBABILITY', 'WRITTEN', 'CONTEXT_CONTRACTS', 'read_source', 'Da
            'doubt_by_category']
 
 # %% ../nbs/week1_dataset.ipynb #f993664f
-_TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson'
+_TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson', '.manifest'
 
 # %% ../nbs/week1_dataset.ipynb #5d714c96
 def _only_table(folder):
@@ -48,6 +48,8 @@ def _only_table(folder):
 # %% ../nbs/week1_dataset.ipynb #0f8e1b06
 def _form(path):
     "'labels', 'rows' or 'cuad': how a file or folder is to be read."
+    if is_brat(path) or is_other_form(path):
+        return 'labels'
     if path.is_dir():
         return (
             'rows'
@@ -63,6 +65,8 @@ def _form(path):
             several = head[:1] == b'{' and bool(json.loads(head.split(b'\n')[0]))
         except ValueError:
             several = False
+        if head[:1] == b'{' and b'"paragraphs"' not in head and _is_task(path.read_bytes()):
+            return 'labels'
         if head[:1] != b'[' and not (several and b'\n{' in path.read_bytes()[:50_000_000].replace(b'\r', b'')):
             return 'cuad'
     elif kind not in _TABLES:
@@ -70,6 +74,12 @@ def _form(path):
     if kind == '.csv' and path.name.lower() == 'master_clauses.csv' or kind == '.csv' and _is_clauses(path):
         return 'cuad'
     return 'rows' if are_rows(path) else 'labels'
+
+# %% ../nbs/week1_dataset.ipynb #52df0b5c
+def _is_task(raw):
+    "Whether a JSON object is a single annotated text, of Label Studio or Doccano."
+    named = lambda *keys: all(f'"{key}"'.encode() in raw for key in keys)
+    return not named('paragraphs') and (named('annotations', 'result') or named('text', 'entities'))
 
 # %% ../nbs/week1_dataset.ipynb #dbaf93d4
 def _is_clauses(path):
@@ -98,7 +108,7 @@ def read_source(
         for c in unseen:
             c.split = 'test'
         return contracts + unseen, CATEGORIES
-    path = _only_table(path) if path.is_dir() else path
+    path = _only_table(path) if path.is_dir() and not is_brat(path) else path
     form, named = _form(path), []
     if form == 'rows':
         return load_rows(path, quarantine), CATEGORIES

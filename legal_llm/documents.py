@@ -12,9 +12,9 @@ from pathlib import Path
 
 from .docx import read_docx
 from .files import LegalLLMError
-from .html import PRINTED, read_html, submission_text
+from .html import PRINTED, read_html, read_markdown, submission_text
 from .pdf import read_pdf
-from .text import MAX_CHARACTERS, decode_text, printable, tidy, too_long
+from .text import MAX_CHARACTERS, decode_text, language_notes, printable, tidy, too_long
 
 # %% auto #0
 __all__ = ['READERS', 'Document', 'read_document']
@@ -66,7 +66,7 @@ _MARKED = {
 }
 _OURS = {
     '.txt': 'plain text',
-    '.md': 'plain text',
+    '.md': 'Markdown',
     '.pdf': 'a PDF',
     '.docx': 'a Word file (.docx)',
     '.html': 'HTML',
@@ -121,7 +121,7 @@ def _check_kind(raw, ending, name):
     ours, what = _OURS.get(ending), _what_it_is(raw)
     if not what and ending in ('.pdf', '.docx') and _is_text(raw):
         what = 'HTML' if re.match(rb'\W{0,9}<[a-z!?]', raw, re.I) else 'plain text'
-    if what in ('', ours) or what == 'an e-mail or a web archive' and ours == 'plain text':
+    if what in ('', ours) or what == 'an e-mail or a web archive' and ours in ('plain text', 'Markdown'):
         return
     endings = [e for e, kind in _OURS.items() if kind == what]
     remedy = (
@@ -154,7 +154,7 @@ def _read(ending, raw, name):
     text = tidy(text)
     if len(text) > MAX_CHARACTERS:
         raise too_long(name)
-    return text, notes
+    return text, (*notes, *language_notes(text, name))
 
 # %% ../nbs/week1_documents.ipynb #a08402cf
 def _child():
@@ -223,7 +223,7 @@ def _read_text(raw, name):
 # %% ../nbs/week1_documents.ipynb #7a1f70cc
 READERS = {
     '.txt': _read_text,
-    '.md': _read_text,
+    '.md': read_markdown,
     '.pdf': read_pdf,
     '.docx': read_docx,
     '.html': read_html,
@@ -293,6 +293,7 @@ def read_document(
     plain = READERS[ending] is _read_text and not PRINTED.search(raw) and not raw.startswith(b'PK')
     text, notes = _read(ending, raw, name) if plain else _read_apart(ending, raw, name, limit_s)
     if not text.strip():
-        raise LegalLLMError(f"{name} has no text: give a file with the contract's text")
+        why = f' ({notes[0]})' if notes else ''
+        raise LegalLLMError(f"{name} has no text{why}: give a file with the contract's text")
     pages = text.split('\f')
     return Document(''.join(pages), printable(path.stem), tuple(accumulate(map(len, pages[:-1]), initial=0)), notes)

@@ -4,14 +4,14 @@
 
 # %% ../nbs/week1_docx.ipynb #142386b5
 from __future__ import annotations
-import io, posixpath, re, zipfile
+import email, io, posixpath, re, zipfile
 from collections import Counter, defaultdict
 
 from fastcore.basics import patch
 
 from .files import LegalLLMError
 from .numbering import GLYPHS, W, Numbering, find_element, font_of, is_on, symbols_of, value_of
-from .text import MAX_CHARACTERS, STRUCK, after_gap, quoted, too_long
+from .text import MAX_CHARACTERS, STRUCK, after_gap, decode_text, is_prose, quoted, too_long
 
 # %% auto #0
 __all__ = ['merge_blank_pages', 'read_docx']
@@ -32,6 +32,7 @@ _TEXT = {
     '{http://schemas.openxmlformats.org/drawingml/2006/main}t',
 }
 _BOX = W + 'txbxContent'
+_ID = '{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id'
 _ALTERNATIVES = '{http://schemas.openxmlformats.org/markup-compatibility/2006}AlternateContent'
 _ART = '{urn:schemas-microsoft-com:vml}textpath'
 _REFERENCES = {W + 'footnoteReference': 'Footnote', W + 'endnoteReference': 'Endnote'}
@@ -67,8 +68,9 @@ class _Word:
         self,
         numbering,  # a `Numbering`
         footnotes,  # (kind, id) -> element
+        included,  # id -> text of a file in the file
     ):
-        self.numbering, self.footnotes, self.referred = numbering, footnotes, Counter()
+        self.numbering, self.footnotes, self.referred, self.included = numbering, footnotes, Counter(), included
         self.hidden = self.struck = False  # whether words were left out
         # of the paragraph being read: its style; for each open field, whether its choice was read already
         self.style, self.fields = None, []
@@ -187,6 +189,8 @@ def blocks(self: _Word, element):
                 continue
             yield from self.paragraph(child, joined)
             joined = []
+        elif child.tag == W + 'altChunk':
+            yield from filter(None, [self.included.get(child.get(_ID))])
         elif child.tag not in _LEFT_OUT and len(child):
             if joined:
                 yield from self.paragraph(joined[-1], joined[:-1])
@@ -194,7 +198,11 @@ def blocks(self: _Word, element):
             if child.tag != W + 'tr':
                 yield from self.blocks(child)
             elif find_element(child, 'trPr/del') is None:
-                yield '\t'.join(' '.join(filter(None, self.blocks(cell))) for cell in _cells(child))
+                cells = [[*filter(None, self.blocks(cell))] for cell in _cells(child)]
+                if is_prose(cells):
+                    yield from (line for cell in cells for line in cell)
+                else:
+                    yield '\t'.join(map(' '.join, cells))
     if joined:
         yield from self.paragraph(joined[-1], joined[:-1])
 
@@ -304,36 +312,70 @@ def xml(self: _Package, name):
 # %% ../nbs/week1_docx.ipynb #7baa2b39
 @patch
 def related(self: _Package, name):
-    "Kind and name of each part that a part refers to; the part '' is the file itself."
+    "Kind, name and id of each part that a part refers to; the part '' is the file itself."
     folder, _, last = name.rpartition('/')
     rels = posixpath.join(folder, '_rels', f'{last}.rels')
     for rel in self.xml(rels) if rels in self.names else ():
         target = rel.get('Target') or ''
         part = posixpath.normpath(posixpath.join('/', folder, target)).lstrip('/').lower()
         if rel.get('TargetMode') != 'External' and part in self.names:
-            yield (rel.get('Type') or '').rpartition('/')[2], part
+            yield (rel.get('Type') or '').rpartition('/')[2], part, rel.get('Id')
 
 # %% ../nbs/week1_docx.ipynb #8877b94d
 def _open_docx(raw):
-    """The body of a Word file, and the roots of its other parts that matter: kind -> list. Raises KeyError or
-    ValueError for another file.
+    """The body of a Word file; the roots of its other parts that matter, kind -> list; the files in it, id -> bytes.
+    Raises KeyError or ValueError for another file.
     """
-    package, roots = _Package(raw), defaultdict(list)
-    main = dict(package.related('')).get('officeDocument')
+    package, roots, files = _Package(raw), defaultdict(list), {}
+    main = {kind: part for kind, part, _ in package.related('')}.get('officeDocument')
     if not re.search(rb'wordprocessingml\.(?:document|template)\.main', package.zip.read('[Content_Types].xml')):
         raise ValueError('no Word file')
     body = find_element(package.xml(main), 'body')
     if body is None:
         raise ValueError('no body')
-    for kind, part in package.related(main):
+    for kind, part, key in package.related(main):
         if kind in ('numbering', 'styles', 'footnotes', 'endnotes', 'header', 'footer'):
             roots[kind].append(package.xml(part))
-    return body, roots
+        if kind == 'aFChunk':
+            files[key] = package.zip.read(package.names[part])
+    return body, roots, files
+
+# %% ../nbs/week1_docx.ipynb #cd11bc18
+_INCLUDES = '{} includes another file, whose words are missing here: open it in Word and save it anew'
+
+# %% ../nbs/week1_docx.ipynb #22d2d88d
+def _read_included(raw, name, depth):
+    "The text and the notes of a file in a Word file. Raises LegalLLMError where it is of a kind that is not read."
+    from legal_llm.html import read_html
+
+    head = raw[:2000].replace(b'\0', b'')
+    if raw.startswith(b'PK') and depth < 3:
+        return read_docx(raw, name, depth + 1)
+    if re.search(rb'^MIME-Version:', head, re.I | re.M):
+        raw = next(
+            (
+                p.get_payload(decode=True)
+                for p in email.message_from_bytes(raw).walk()
+                if p.get_content_type() == 'text/html'
+            ),
+            b'',
+        )
+        head = raw[:2000]
+    if re.search(rb'wordDocument|pkg:package', head) or not raw.strip():
+        raise LegalLLMError(f"{name} includes a file that is not read")
+    return read_html(raw, name) if re.match(rb'[^\w<]{0,9}<', head) else decode_text(raw, name)
 
 # %% ../nbs/week1_docx.ipynb #ec037647
-def read_docx(raw, name):
+def read_docx(raw, name, depth=0):
     _check_docx(raw, name)
-    body, roots = _open_docx(raw)
+    body, roots, files = _open_docx(raw)
+    included, notes = {}, []
+    for key, content in files.items():
+        try:
+            included[key], more = _read_included(content, name, depth)
+            notes += more
+        except Exception:  # of another kind, or damaged, which can fail anywhere in a parser
+            notes.append(_INCLUDES.format(name))
     first = lambda kind: next(iter(roots[kind]), None)
     footnotes = {
         (kind, e.get(W + 'id')): e
@@ -341,7 +383,7 @@ def read_docx(raw, name):
         for root in roots[f'{kind.lower()}s']
         for e in root
     }
-    word = _Word(Numbering(first('numbering'), first('styles')), footnotes)
+    word = _Word(Numbering(first('numbering'), first('styles')), footnotes, included)
     first, *others = [*_limited(word.blocks(body), name)] or ['']
     text = merge_blank_pages('\n'.join([first, *map(after_gap, others)]))
     edges = [
@@ -356,7 +398,6 @@ def read_docx(raw, name):
         )
     )
     has = lambda *tags: next(body.iter(*(W + tag for tag in tags)), None) is not None
-    notes = []
     if has('ins', 'del', 'moveFrom', 'cellDel'):
         notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
     if word.struck:
@@ -371,8 +412,10 @@ def read_docx(raw, name):
         notes.append(f'{name} has formulas; only their letters and digits are read, one after another')
     if edges:
         notes.append(f'{name}: headers and footers are left out: {quoted(edges)}')
-    if has('altChunk', 'subDoc'):
-        notes.append(f'{name} includes another file, whose words are missing here: open it in Word and save it anew')
+    if has('subDoc') or any(chunk.get(_ID) not in files for chunk in body.iter(W + 'altChunk')):
+        notes.append(_INCLUDES.format(name))
+    if next(body.iter('{*}pic', '{*}imagedata'), None) is not None:
+        notes.append(f'{name} has pictures; words in them are missing here')
     if next(body.iter('{*}OLEObject', '{*}relIds', '{*}chart', W + 'control'), None) is not None:
         notes.append(
             f'{name} has charts, diagrams or embedded objects, whose words are missing here: compare it with the '
@@ -382,4 +425,4 @@ def read_docx(raw, name):
         notes.append(f'{name} has numbers that Word counts within paragraphs (LISTNUM), which are missing here')
     if '\f' in text and not has('lastRenderedPageBreak'):
         notes.append(f'{name}: pages are counted by the page breaks that its author set, so Word may show more')
-    return text, tuple(notes)
+    return text, tuple(dict.fromkeys(notes))

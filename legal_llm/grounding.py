@@ -5,16 +5,20 @@
 # %% ../nbs/week1_grounding.ipynb #6a61076a
 from __future__ import annotations
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from fastcore.basics import patch
 from rapidfuzz import fuzz
 
 from .files import LegalLLMError
+from .text import INVISIBLE, visible
 
 # %% auto #0
-__all__ = ['SHORT', 'Normalised', 'normalise', 'locate', 'ground']
+__all__ = ['SHORT', 'UNITS', 'Normalised', 'normalise', 'locate', 'ground', 'places_in', 'character_at', 'cuts_words']
 
 # %% ../nbs/week1_grounding.ipynb #77188be9
 @dataclass(frozen=True)
@@ -62,10 +66,11 @@ _SPACES = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint
 def normalise(
     text: str,  # any text
 ) -> Normalised:  # one line of text and its offsets
-    """Collapse every run of white space (line breaks, tabs, no-break spaces) into one space; half a character (a lone
-    surrogate) becomes the replacement character.
+    """Collapse every run of white space (line breaks, tabs, no-break spaces) into one space, and leave out characters
+    that nobody sees; half a character (a lone surrogate) becomes the replacement character.
     """
-    codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), dtype=np.uint32)
+    seen, to_text = visible(text)
+    codes = np.frombuffer(seen.encode('utf-32-le', 'surrogatepass'), dtype=np.uint32)
     space, half = np.isin(codes, _SPACES), (codes >= 0xD800) & (codes < 0xE000)
     keep = ~space
     keep[1:] |= space[1:] & ~space[:-1]
@@ -73,7 +78,7 @@ def normalise(
     if len(offsets) and space[offsets[-1]]:
         offsets = offsets[:-1]
     out = np.where(space[offsets], np.uint32(32), np.where(half[offsets], np.uint32(0xFFFD), codes[offsets]))
-    return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), offsets)
+    return Normalised(text, out.astype('<u4').tobytes().decode('utf-32-le'), np.array(to_text, np.int32)[offsets])
 
 # %% ../nbs/week1_grounding.ipynb #01fa5690
 _OMISSION = re.compile(r'\s*(?:\[\s*)?(?:\.\s?\.\s?\.|…)(?:\s*\])?\s*')
@@ -88,7 +93,7 @@ def locate(
     least: float = 85.0,  # least similarity of a fuzzy match, 0 to 100
 ) -> tuple[int, int] | None:  # character span in `text`; None if nothing is similar enough
     "Find a quote in a text."
-    quote = ' '.join(quote.split())
+    quote = ' '.join(INVISIBLE.sub('', quote).split())
     if not quote:
         return None
     whole = rf'(?<!\w){re.escape(quote)}(?!\w)' if len(quote) < SHORT else re.escape(quote)
@@ -133,3 +138,35 @@ def ground(
     "Find a quote in a contract."
     span = locate(quote, source.text, least)
     return source.to_source(*span) if span else None
+
+# %% ../nbs/week1_grounding.ipynb #06810f6b
+UNITS = {  # what tools count -> how many there are to a character
+    'characters': lambda c: 1,
+    'UTF-16 units': lambda c: 1 + (c > '\uffff'),
+    'bytes': lambda c: 1 + (c > '\x7f') + (c > '\u07ff') + (c > '\uffff'),
+    'characters, a line end as one': lambda c: c != '\r',
+    'characters, a line end as two': lambda c: 1 + (c == '\n'),
+}
+
+
+def places_in(
+    text: str,
+    unit: str,  # of `UNITS`
+) -> Sequence[int]:  # the place of each character and of the end
+    "How the characters of a text are counted in a unit."
+    alike = unit == 'characters' or text.isascii() and 'line end' not in unit or 'two' in unit and '\r' in text
+    return range(len(text) + 1) if alike else [0, *accumulate(map(UNITS[unit], text))]
+
+# %% ../nbs/week1_grounding.ipynb #168e2e1c
+def character_at(
+    places: Sequence[int],  # of `places_in`
+    offset: int,
+) -> int | None:  # None inside a character, and outside the text
+    "The character that an offset in a unit counts up to."
+    i = bisect_left(places, offset)
+    return i if i < len(places) and places[i] == offset else None
+
+# %% ../nbs/week1_grounding.ipynb #21a8a448
+def cuts_words(text: str, start: int, end: int) -> bool:
+    "Whether a span begins or ends inside a word, as one does whose place was counted in another text."
+    return any(text[i - 1 : i].isalnum() and text[i : i + 1].isalnum() for i in (start, end) if i)

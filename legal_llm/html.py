@@ -5,8 +5,9 @@
 # %% ../nbs/week1_html.ipynb #758cc1cf
 from __future__ import annotations
 import codecs, html, re
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import lru_cache
 from html.parser import HTMLParser
 
 from fastcore.basics import patch
@@ -14,10 +15,10 @@ from fastcore.basics import patch
 from .docx import merge_blank_pages
 from .numbering import numeral
 from .pdf import join_words, without_running_lines
-from .text import STRUCK, after_gap, decode_text, printable, quoted, tidy
+from .text import STRUCK, after_gap, decode_text, is_prose, printable, quoted, tidy
 
 # %% auto #0
-__all__ = ['PRINTED', 'html_text', 'read_html', 'submission_text']
+__all__ = ['PRINTED', 'html_text', 'read_html', 'submission_text', 'read_markdown']
 
 # %% ../nbs/week1_html.ipynb #c299e5af
 _VOID = frozenset('area base br col embed hr img input link meta page param source track wbr'.split())  # page: of EDGAR
@@ -40,9 +41,20 @@ _ENDS = {
     **{t: (_SECTIONS, {'table'}) for t in _SECTIONS},
 }
 _HIDDEN = re.compile(r'display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all', re.I)
-_DECORATION = re.compile(r'text-decoration(?:-line)?\s*:([^;]*)')
-_BREAK = re.compile(r'(?:page-)?break-(before|after)\s*:\s*(?:always|page)', re.I)
-_LIST_KINDS = {'a': 'lowerLetter', 'A': 'upperLetter', 'i': 'lowerRoman', 'I': 'upperRoman'}
+_EMBEDDED = frozenset('iframe object embed audio video canvas svg'.split())
+_LIST_KINDS = {'a': 'lowerLetter', 'A': 'upperLetter', 'i': 'lowerRoman', 'I': 'upperRoman', '1': 'decimal'}
+_NUMBERS = {  # kinds of numbers as style sheets name them
+    **{f'lower-{name}': 'lowerLetter' for name in ('alpha', 'latin')},
+    **{f'upper-{name}': 'upperLetter' for name in ('alpha', 'latin')},
+    **{name: 'bullet' for name in ('disc', 'circle', 'square')},
+    'lower-roman': 'lowerRoman',
+    'upper-roman': 'upperRoman',
+    'decimal': 'decimal',
+    'decimal-leading-zero': 'decimalZero',
+    'none': 'none',
+}
+# stand in the text until it is whole: behind the number of an item, for a rule across the page, before a link
+_MARKER, _RULE, _LINK = '\ufdd0\ufdd1\ufdd2'
 
 # %% ../nbs/week1_html.ipynb #61ed1a2c
 @dataclass
@@ -52,8 +64,66 @@ class _Element:
     # else ''
     hidden: str
     breaks: bool  # whether a page ends with it
+    marks: frozenset = frozenset()  # .class and #id, by which style sheets name it
     kind: str = ''  # of the numbers, for a list
     next: int = 1  # number of its next item, for a list
+    counters: dict = field(default_factory=dict)  # name -> value, of a style sheet, for the elements in it
+
+# %% ../nbs/week1_html.ipynb #09ac3a85
+_SAME = {'list-style': 'list-style-type', 'text-decoration': 'text-decoration-line'}
+
+
+@lru_cache(4096)  # the same few stand on every paragraph
+def _declarations(css: str) -> dict[str, str]:  # property -> value
+    "What a style says; of two names for the same, the later one counts."
+    found = re.findall(r'''([\w-]+)\s*:\s*((?:"[^"]*"|'[^']*'|[^;"'])*)''', css)
+    names = [re.sub('^page-break-', 'break-', name.lower()) for name, _ in found]
+    return {_SAME.get(name, name): value.strip() for name, (_, value) in zip(names, found)}
+
+# %% ../nbs/week1_html.ipynb #d96a0258
+class _Sheets:
+    "The rules of a page's style sheets."
+
+    def __init__(self):
+        self.rules = defaultdict(list)  # name, .class or #id of the last element of a selector -> rules
+
+    def add(self, css: str) -> None:
+        css = re.sub(r'/\*.*?\*/|<!--|-->', '', css, flags=re.S)
+        css = re.sub(r'@[^{};]*(?:;|\{(?:[^{}]*\{[^{}]*\})*[^{}]*\})', '', css)
+        for selectors, style in re.findall(r'([^{}]*)\{([^{}]*)\}', css):
+            style = _declarations(style)
+            for selector in selectors.lower().split(','):
+                words = re.findall(r'>|[^\s>]+', selector)
+                parts = [re.fullmatch(r'([\w-]+|\*)?((?:[.#][\w-]+)*)(::?before)?', w) for w in words if w != '>']
+                if not parts or not all(parts) or any(part[3] for part in parts[:-1]):
+                    continue
+                path = [(part[1] or '*', frozenset(re.findall(r'[.#][\w-]+', part[2]))) for part in parts]
+                inside = [words[i - 1] == '>' for i, w in enumerate(words) if w != '>']  # directly in the one before
+                tag, marks = path[-1]
+                rank = sum('#' in m for _, ms in path for m in ms), sum(len(ms) for _, ms in path), len(path)
+                self.rules[min(marks, default=tag)].append((rank, path, inside, bool(parts[-1][3]), style))
+
+    def of(self, element, above: list) -> tuple[dict, dict]:  # declarations for it, and for what comes before its words
+        "What the rules say of an element in these others."
+        out = {}, {}
+        if not self.rules:
+            return out
+        found = [rule for key in (element.tag, '*', *element.marks) for rule in self.rules.get(key, ())]
+        for _, path, inside, before, style in sorted(found, key=lambda rule: rule[0]):
+            if _matches(path, inside, element, above, len(above)):
+                out[before].update(style)
+        return out
+
+
+def _matches(path, inside, element, above, depth) -> bool:
+    "Whether a selector names an element that lies in the first `depth` of those above."
+    tag, marks = path[-1]
+    if tag not in ('*', element.tag) or not marks <= element.marks:
+        return False
+    nearest = range(depth - 1, -1, -1)
+    return len(path) == 1 or any(
+        _matches(path[:-1], inside[:-1], above[i], above, i) for i in (nearest[:1] if inside[-1] else nearest)
+    )
 
 # %% ../nbs/week1_html.ipynb #e9701a4d
 class _Page(HTMLParser):
@@ -66,8 +136,8 @@ class _Page(HTMLParser):
         self.lines, self.rows, self.lists = [[]], [], []
         self.gap = False  # whether what comes next begins a paragraph
         self.line, self.left_out = [], set()  # pieces of the line being read; why words were left out
-        # pieces of a style sheet; name, .class, name.class or #id -> whether it is struck through
-        self.sheet, self.struck = [], {t: True for t in ('del', 's', 'strike')}
+        # pieces of a style sheet; all sheets; counters that no element has begun
+        self.sheet, self.sheets, self.counters = [], _Sheets(), {}
 
 # %% ../nbs/week1_html.ipynb #44f9d1cf
 @patch
@@ -75,14 +145,23 @@ def add_line(self: _Page, text: str):
     "Behind a blank line where a paragraph begins; not in a cell, whose row is one line."
     self.lines[-1].append(after_gap(text) if self.gap and len(self.lines) == 1 else text)
 
+# %% ../nbs/week1_html.ipynb #8441b1fd
+_NUMBERED_TWICE = re.compile(
+    rf'^[^{_MARKER}]*{_MARKER}\s*(?=\(?(?:\d{{1,3}}(?:\.\d{{1,3}})*|[a-z]|[ivxl]{{1,6}})[.)]\s|'
+    r'(?:section|article|clause) [\dIVXL]|[•·▪●○◦–—*-]\s)',
+    re.I,
+)
+
 # %% ../nbs/week1_html.ipynb #f911493a
 @patch
 def end_line(self: _Page, paragraph: bool = True):
     text, self.line = ''.join(self.line), []
     if not self.open['pre']:
         text = re.sub('[ \t\n\r]+', ' ', text).strip(' ')
-    if text:
-        self.add_line(text)
+    if text.endswith(_MARKER):  # the item's words begin in a paragraph of their own
+        self.line = [text]
+    elif text:
+        self.add_line(_NUMBERED_TWICE.sub('', text).replace(_MARKER, ''))
         self.gap = False
     self.gap = self.gap or paragraph
 
@@ -108,8 +187,11 @@ def close_to(self: _Page, depth):
         element = self.stack[-1]
         if element.tag in _BLOCKS:
             self.end_line()
+        if element.tag == 'li' and ''.join(self.line).endswith(_MARKER):
+            self.line = []  # an item without words
         if element.tag == 'style':
-            self.end_sheet()
+            self.sheets.add(''.join(self.sheet))
+            self.sheet = []
         if element.tag in _CELLS:
             self.rows[-1].append(self.lines.pop())
         if element.tag == 'tr':
@@ -120,40 +202,34 @@ def close_to(self: _Page, depth):
             self.line.append('\f')
         self.open[self.stack.pop().tag] -= 1
 
-# %% ../nbs/week1_html.ipynb #0fb4a6ac
-@patch
-def end_sheet(self: _Page):
-    for selectors, rules in re.findall(
-        r'([^{}]*)\{([^{}]*)\}', re.sub(r'/\*.*?\*/|<!--|-->', '', ''.join(self.sheet), flags=re.S)
-    ):
-        found = _DECORATION.findall(rules.lower())
-        for selector in selectors.lower().split(',') if found else ():
-            self.struck[selector.strip()] = 'line-through' in found[-1]
-    self.sheet = []
-
 # %% ../nbs/week1_html.ipynb #80309cb4
 @patch
-def is_struck(self: _Page, tag, attrs, style):
-    "Whether an element is struck through: by its own style, else by the most special rule, else by its name."
-    if found := _DECORATION.findall(style.lower()):
-        return 'line-through' in found[-1] or tag == 'del'
-    classes = [f'.{c}' for c in attrs.get('class', '').lower().split()]
-    rules = [
-        self.struck[r]
-        for r in (f"#{attrs.get('id', '').lower()}", *(tag + c for c in classes), *classes, tag)
-        if r in self.struck
-    ]
-    return bool(rules) and rules[0] or tag == 'del'
+def is_struck(self: _Page, tag, style):
+    "Whether an element is struck through: as its style says, else by its name."
+    line = style.get('text-decoration-line')
+    return tag == 'del' or ('line-through' in line.lower() if line else tag in ('s', 'strike'))
 
 # %% ../nbs/week1_html.ipynb #5893ee35
 @patch
 def end_row(self: _Page, cells):
-    "A row with one cell that has words is layout, and its lines stay; others are one line."
+    """A row with one cell that has words is layout, and its lines stay, as do those of sentences side by side; others
+    are one line.
+    """
     filled = [cell for cell in cells if cell]
-    if len(filled) > 1:
+    if is_prose(cells) and len(self.lines) == 1:
+        self.lines[-1].extend(after_gap(line) for cell in filled for line in cell)
+    elif len(filled) > 1:
         self.add_line('\t'.join(' '.join(cell) for cell in cells))
     elif filled:
         self.lines[-1].extend(filled[0])
+
+# %% ../nbs/week1_html.ipynb #129dfc72
+_BREAKS = re.compile('always|page|left|right', re.I)
+
+
+def _is_spacer(attrs):
+    "Whether a picture is only there to hold space."
+    return any(re.fullmatch(r'[0-3](?:px)?', attrs.get(side, '')) for side in ('width', 'height'))
 
 # %% ../nbs/week1_html.ipynb #892c3c3b
 @patch
@@ -165,58 +241,106 @@ def handle_starttag(self: _Page, tag, attrs):
         self.close_to(self.depth_of({'p'}, _CELLS | {'table', 'caption'}))
     if tag in _CELLS and self.depth_of({'tr'}, {'table'}) is None:
         self.handle_starttag('tr', [])
-    style = attrs.get('style', '')
-    hidden = (
-        'code'
-        if tag in _UNSEEN
-        else 'hidden'
-        if 'hidden' in attrs or _HIDDEN.search(style)
-        else 'struck'
-        if self.is_struck(tag, attrs, style)
-        else ''
-    )
-    breaks = set(_BREAK.findall(style.lower()))
+    names = [f'{sign}{n}' for sign, key in (('.', 'class'), ('#', 'id')) for n in attrs.get(key, '').lower().split()]
+    element = _Element(tag, self.stack[-1].hidden if self.stack else '', False, frozenset(names))
+    style, before = self.sheets.of(element, self.stack)
+    style |= _declarations(attrs.get('style', ''))
+    if tag in _UNSEEN:
+        element.hidden = element.hidden or 'code'
+    elif 'hidden' in attrs or _HIDDEN.search(attrs.get('style', '')):
+        element.hidden = element.hidden or 'hidden'
+    elif self.is_struck(tag, style):
+        element.hidden = element.hidden or 'struck'
+    if not element.hidden and (tag == 'img' and not _is_spacer(attrs)) or tag in _EMBEDDED:
+        self.left_out.add('embedded')
+    breaks = [side for side in ('before', 'after') if _BREAKS.match(style.get(f'break-{side}', ''))]
     if tag in _BLOCKS or tag == 'br':
         self.end_line(paragraph=tag != 'br')
     if 'before' in breaks or tag == 'page':
         self.line.append('\f')
+    if tag == 'hr':
+        self.lines[-1].append(_RULE)
+    if tag == 'a' and attrs.get('href', '').startswith('#') and not element.hidden:
+        self.line.append(_LINK)
     if tag in _VOID:
         self.line.extend('\f' * ('after' in breaks))
         return
-    self.start(_Element(tag, self.stack and self.stack[-1].hidden or hidden, 'after' in breaks), attrs, style)
+    element.breaks = 'after' in breaks
+    self.start(element, attrs, style, before)
 
 # %% ../nbs/week1_html.ipynb #8d907ec3
 @patch
-def start(self: _Page, element, attrs, style):
+def start(self: _Page, element, attrs, style, before):
     tag = element.tag
     if tag == 'tr':
         self.rows.append([])
     if tag in _CELLS:
         self.lines.append([])
+    kind = _NUMBERS.get(next((w for w in style.get('list-style-type', '').lower().split() if w in _NUMBERS), None))
+    kind = kind or _LIST_KINDS.get(attrs.get('type'))
     if tag in ('ol', 'ul'):
-        plain = re.search(r'list-style(?:-type)?\s*:\s*none', style, re.I)
-        element.kind = 'none' if plain else 'bullet' if tag == 'ul' else _LIST_KINDS.get(attrs.get('type'), 'decimal')
+        element.kind = kind or ('bullet' if tag == 'ul' else 'decimal')
         if re.fullmatch(r'-?\d{1,6}', attrs.get('start', '')):
             element.next = int(attrs['start'])
         self.lists.append(element)
+    self.count(style)
+    self.count(before)
+    marker = ''
     if tag == 'li' and self.lists and element.hidden in ('', 'struck'):  # one that is struck through counts
-        marker = self.marker(self.lists[-1], attrs.get('value', ''))
-        if not element.hidden:
-            self.line.append(marker)
+        marker = self.marker(self.lists[-1], kind, attrs.get('value', ''))
+    if tag == 'li' or 'counter' in before.get('content', ''):
+        marker += self.content(before.get('content', ''))
+    if marker.strip() and not element.hidden:
+        self.line.append(marker + _MARKER)
     self.stack.append(element)
     self.open[tag] += 1
 
 # %% ../nbs/week1_html.ipynb #fb594dfe
 @patch
-def marker(self: _Page, of, value):
-    if of.kind == 'none':
-        return ''
-    if of.kind == 'bullet':
-        return '• '
+def marker(self: _Page, of, kind, value):
+    kind = kind or of.kind
     if re.fullmatch(r'-?\d{1,6}', value):
         of.next = int(value)
-    of.next += 1
-    return numeral(of.next - 1, of.kind) + '. '
+    of.next += kind != 'bullet'
+    if kind in ('none', 'bullet'):
+        return '• ' * (kind == 'bullet')
+    return numeral(of.next - 1, kind) + '. '
+
+# %% ../nbs/week1_html.ipynb #c69aca41
+@patch
+def count(self: _Page, style):
+    "Reset and increase counters, as a style says."
+    if not style.keys() & {'counter-reset', 'counter-increment'}:
+        return
+    scopes = [self.counters, *(e.counters for e in self.stack)]
+    for what, default in (('counter-reset', 0), ('counter-increment', 1)):
+        for name, number in re.findall(r'([a-z_][\w-]*)(?:\s+(-?\d{1,6}))?', style.get(what, ''), re.I):
+            number = int(number or default)
+            if what == 'counter-reset':
+                scopes[-1][name] = number
+            else:
+                scope = next((s for s in reversed(scopes) if name in s), self.counters)
+                scope[name] = scope.get(name, 0) + number
+
+# %% ../nbs/week1_html.ipynb #bb018752
+_CONTENT = re.compile(
+    r'''"([^"]*)"|'([^']*)'|counters?\(\s*([\w-]+)\s*(?:,\s*(?:"([^"]*)"|'([^']*)')\s*)?(?:,\s*([\w-]+)\s*)?\)'''
+)
+
+
+@patch
+def content(self: _Page, value):
+    "The words that a style puts before an element: strings and counters."
+    out = ''
+    for m in _CONTENT.finditer(value):
+        double, single, name, *between, kind = m.groups()
+        if name is None:
+            out += re.sub(r'\\([0-9a-f]{1,4})\s?', lambda m: chr(int(m[1], 16)), double or single or '', flags=re.I)
+            continue
+        numbers = [s[name] for s in (self.counters, *(e.counters for e in self.stack)) if name in s] or [0]
+        shown = [numeral(n, _NUMBERS.get(kind, 'decimal')) for n in numbers]
+        out += (between[0] or between[1] or '').join(shown) if m[0].startswith('counters') else shown[-1]
+    return re.sub('[\ue000-\uf8ff\ud800-\udfff\ufdd0-\ufdd2\f]', '', out)
 
 # %% ../nbs/week1_html.ipynb #ffcf08b9
 @patch
@@ -230,7 +354,7 @@ def handle_endtag(self: _Page, tag):
 # %% ../nbs/week1_html.ipynb #c46b324f
 @patch
 def handle_data(self: _Page, data):
-    data, hidden = data.replace('\f', ' '), self.stack and self.stack[-1].hidden
+    data, hidden = re.sub('[\f\ufdd0-\ufdd2]', ' ', data), self.stack and self.stack[-1].hidden
     if hidden:
         if self.stack[-1].tag == 'style':
             self.sheet.append(data)
@@ -269,6 +393,20 @@ def html_text(
     "The text that a browser would show."
     return _html_text(text, 'a page')[0].replace('\f', '')
 
+# %% ../nbs/week1_html.ipynb #5eed73b4
+_PAGE_NUMBER = r'[-–—|\s]*(?:page\s*)?(?:[a-z]{1,2}-)?(?:\d{1,4}|[ivxl]{1,6})(?:\s*(?:of|/)\s*\d{1,4})?[-–—|\s]*'
+_BACK_LINK = re.compile(
+    rf'^{_LINK}((?:back to )?(?:the )?(?:table of contents|contents|top|index))[ \xa0]*$', re.I | re.M
+)
+
+
+def _pages_at_rules(text):
+    "A text with page breaks in place of rules beside page numbers; the links back that are left out of it."
+    links = [m[1] for m in _BACK_LINK.finditer(text)]
+    text = re.sub(r'^(\f*)[ \t\xa0]+$', '\\1', _BACK_LINK.sub('', text).replace(_LINK, ''), flags=re.M)
+    text = re.sub(rf'(?im)^({_PAGE_NUMBER})\n\s*{_RULE}|{_RULE}\s*^(?={_PAGE_NUMBER}$)', '\\1\n\f', text)
+    return re.sub(rf'\n?{_RULE}', '', text), links
+
 # %% ../nbs/week1_html.ipynb #658967f0
 def _html_text(text, name):
     "The text that a browser would show, notes."
@@ -277,12 +415,15 @@ def _html_text(text, name):
     page.close()
     page.close_to(0)
     page.end_line()
-    pages, left_out = without_running_lines(merge_blank_pages('\n'.join(page.lines[0])).split('\f'))
+    text, links = _pages_at_rules('\n'.join(page.lines[0]))
+    pages, left_out = without_running_lines(merge_blank_pages(text).split('\f'))
     if 'struck' in page.left_out:
         notes += (f'{name} has {STRUCK}',)
     if 'hidden' in page.left_out:
         notes += (f'{name} has hidden text, which is left out',)
-    if left_out:
+    if 'embedded' in page.left_out:
+        notes += (f'{name} has pictures or embedded objects; words in them are missing here',)
+    if left_out := list(dict.fromkeys(left_out + links)):
         notes += (f'{name}: headers, footers and page numbers are left out: {quoted(left_out)}',)
     return '\n\f'.join(pages).replace('\xad', ''), notes
 
@@ -345,3 +486,28 @@ def submission_text(text, name):
     if others:
         first += (f"{name}: documents without words to read are left out: {quoted(others)}",)
     return '\n\f'.join(read), (*first, *notes)
+
+# %% ../nbs/week1_html.ipynb #e1090ea0
+_HTML_NAMES = '|'.join(
+    sorted(
+        _VOID | _UNSEEN | _BLOCKS | set('a b big code del em font i ins s small span strike strong sub sup u'.split())
+    )
+)
+_WORDS = re.compile(
+    r'(?<!\\)(?:_{3,}|(?<=\d)_+(?!\w)|(?<!\w)__?(?!\w)|(?<=\[)[*\s]+(?=\])|(?<=\d)\*(?=\d)|^[ \t]*(?:\*[ \t]*){3,}$|'
+    rf'<(?!/?(?:{_HTML_NAMES})\b|!--|\w+:|[\w.+-]+@)|^ {{0,3}}\[(?=[^\]\n]+\]:(?!\s*<?(?:\w+:|[#./]|www\.))))',
+    re.I | re.M,
+)
+
+# %% ../nbs/week1_html.ipynb #67695c83
+def read_markdown(raw, name):
+    "The text of a Markdown file as it is shown, notes."
+    from markdown_it import MarkdownIt
+
+    text, notes = decode_text(raw, name)
+    text = _WORDS.sub(lambda m: re.sub(r'[_*<[]', r'\\\g<0>', m[0]), tidy(text))
+    parser = MarkdownIt('commonmark', {'breaks': True}).enable(['table', 'strikethrough']).disable('code')
+    found, more = _html_text(parser.render(text), name)
+    if '<!--' in text:
+        more += (f'{name} has comments, which are left out',)
+    return found + '\n', notes + more

@@ -5,20 +5,22 @@
 # %% ../nbs/week1_labels.ipynb #9bdc09b3
 from __future__ import annotations
 import ast, json, re, warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from .categories import CATEGORIES, CATEGORY, Category
 from .contracts import Clause, Contract, _encodable, _problem
 from .documents import read_document
 from .files import LegalLLMError
-from .grounding import ground, normalise
+from .grounding import SHORT, UNITS, character_at, cuts_words, ground, normalise, places_in
 from .html import html_text
 from .clauses import MISSING, _flat_answers, _letters, _table
 from .readers import _settle, _table_text, _utf8, _without_absurd
 from .squad import _fields, _ordered, from_squad
+from .text import INVISIBLE
 
 # %% auto #0
-__all__ = ['FIELDS', 'NO', 'YES', 'are_rows', 'load_rows', 'load_labels', 'label_categories']
+__all__ = ['FIELDS', 'NO', 'YES', 'is_other_form', 'is_brat', 'are_rows', 'load_rows', 'load_labels', 'label_categories']
 
 # %% ../nbs/week1_labels.ipynb #4d02c9c7
 FIELDS = 'contract', 'category', 'quote', 'title'
@@ -29,11 +31,42 @@ _EXPECTED = (
     f"expected the columns {', '.join(FIELDS)}, the rows of CUAD on the hub ({', '.join(_SQUAD)}), or an "
     "export of Label Studio, Doccano or Prodigy"
 )
+_PLACED = 'start', 'end'  # of a quote, for those who know them
+
+# %% ../nbs/week1_labels.ipynb #36b6a2bb
+_BY_CHARACTER = "export the labels with character offsets, as Doccano's or Label Studio's JSON does"
+_OTHER_FILES = {
+    '.conll': f'CoNLL, which has words and not the text between them: {_BY_CHARACTER}',
+    '.spacy': "spaCy's binary form: save the labels as JSON, [[text, {\"entities\": [[start, end, label], …]}], …]",
+    **dict.fromkeys(('.xmi', '.xml', '.yaml', '.yml'), f'no table of labels: {_BY_CHARACTER}'),
+    **dict.fromkeys(
+        ('.pdf', '.docx', '.html', '.htm', '.md'),
+        f"a document, which has no labels: name it in a table with the columns {', '.join(FIELDS)}",
+    ),
+} | dict.fromkeys(
+    ('.iob', '.iob2', '.bio', '.conllu', '.conll2003'),
+    f'CoNLL or its like, which has words and not the text between them: {_BY_CHARACTER}',
+)
+_OTHER_FIELDS = {
+    'provision': 'it looks like LEDGAR, which has provisions without contracts',
+    **dict.fromkeys(('tokens', 'tokenized_text'), f'it has words and not the text between them, so {_BY_CHARACTER}'),
+    **dict.fromkeys(
+        ('messages', 'conversations', 'instruction', 'prompt'),
+        'it looks like examples for fine-tuning a chat model, which do not say where a contract and a quote begin',
+    ),
+}
+
+
+def is_other_form(path: Path) -> bool:
+    "Whether a file's name says that it holds labels in a form that is not read."
+    return path.suffix.lower() in _OTHER_FILES
 
 # %% ../nbs/week1_labels.ipynb #ef49156c
 def _records(path):
     "(number of the line or record, record or None, what is wrong with it) of a table or a JSON file."
     kind = path.suffix.lower()
+    if is_other_form(path):
+        raise LegalLLMError(f"{path}: this is {_OTHER_FILES[kind]}")
     if kind == '.xlsx':
         rows = _sheet(path)
     elif kind in ('.csv', '.tsv'):
@@ -48,7 +81,8 @@ def _records(path):
                 raise LegalLLMError(f"{path}: not JSON ({e.msg}, line {e.lineno}, column {e.colno})") from None
             except RecursionError:
                 raise LegalLLMError(f"{path}: not JSON that can be read: it is nested too deeply") from None
-        for i, line in enumerate(text.split('\n'), 1):
+        single = kind == '.json' and '\n{' not in text
+        for i, line in enumerate([text] if single else text.split('\n'), 1):
             if not line.strip():
                 continue
             try:
@@ -57,6 +91,10 @@ def _records(path):
                 yield i, None, f"not a JSON object ({getattr(e, 'msg', 'nested too deeply')})"
         return
     heads = [str(h).strip().lower() for h in rows[0][1]] if rows else []
+    if heads and heads[0].startswith('#format=webanno'):
+        raise LegalLLMError(
+            f"{path}: this is WebAnno's table, which has words and not the text between them: {_BY_CHARACTER}"
+        )
     # Label Studio's table
     labelled = {'text', 'label'} <= set(heads) and any(
         str(dict(zip(heads, r)).get('label')).lstrip().startswith('[') for _, r in rows[1:]
@@ -67,7 +105,7 @@ def _records(path):
             f"{', '.join(heads[:12])[:200] or 'none'}: rename the columns"
         )
     for i, row in rows[1:]:
-        record = {k: v for k, v in zip(heads, row) if v is not None and (k in (*FIELDS, *_SQUAD) or labelled)}
+        record = {k: v for k, v in zip(heads, row) if v is not None and (k in (*FIELDS, *_PLACED, *_SQUAD) or labelled)}
         for key in ('label', 'answers'):
             if isinstance(record.get(key), str):
                 try:
@@ -111,9 +149,44 @@ def _sheet(path):
         )
     return rows
 
+# %% ../nbs/week1_labels.ipynb #7353990b
+def _usual(record):
+    "A record of spaCy, LangExtract or SageMaker under the names of the others; another as it is."
+    if isinstance(record, list) and len(record) == 2 and isinstance(record[0], str) and isinstance(record[1], dict):
+        return dict(text=record[0], **record[1])
+    if not isinstance(record, dict):
+        return record
+    if isinstance(record.get('extractions'), list):
+        marks = [
+            dict(label=e.get('extraction_class'), text=e.get('extraction_text'), **_interval(e))
+            for e in record['extractions']
+            if isinstance(e, dict)
+        ]
+        return dict(text=record.get('text'), title=record.get('document_id'), spans=marks)
+    for job in record.values():
+        found = job.get('annotations') if isinstance(job, dict) else None
+        if isinstance(found, dict) and isinstance(found.get('entities'), list):
+            marks = [
+                dict(label=e.get('label'), start=e.get('startOffset'), end=e.get('endOffset'))
+                for e in found['entities']
+                if isinstance(e, dict)
+            ]
+            return dict(text=record.get('source'), spans=marks)
+    return record
+
+
+def _interval(extraction):
+    found = extraction.get('char_interval')
+    found = found if isinstance(found, dict) else {}
+    return dict(start=found.get('start_pos'), end=found.get('end_pos'))
+
+# %% ../nbs/week1_labels.ipynb #b19c6a51
+_LABELS = 'labels', 'label', 'hypertextlabels'
+
 # %% ../nbs/week1_labels.ipynb #ea6427d5
 def _spans(record):
-    "(text, title, [(start, end, category)]) of a record of Label Studio, Doccano or Prodigy; None for another."
+    "(text, title, [(start, end, category, words or None)]) of a record of an annotation tool; None for another."
+    record = _usual(record)
     if not isinstance(record, dict):
         return None
     data = record['data'] if isinstance(record.get('data'), dict) else record
@@ -127,6 +200,10 @@ def _spans(record):
         k
         for k in ('annotations', 'completions', 'spans', 'label', 'labels', 'entities')
         if isinstance(record.get(k), list)
+    ] or [
+        k
+        for k, v in record.items()  # under a name of the project's own
+        if isinstance(v, list) and any(isinstance(m, dict) and 'labels' in m for m in v)
     ]
     if text is None or not keys or any(isinstance(m, str) for m in record[keys[0]]):
         return None
@@ -134,19 +211,19 @@ def _spans(record):
     if keys[0] in ('annotations', 'completions'):  # of several people, the first who has not given up
         marks = next((a.get('result') or [] for a in marks if isinstance(a, dict) and not a.get('was_cancelled')), [])
         marks = [m['value'] for m in marks if isinstance(m, dict) and isinstance(m.get('value'), dict)]
+        marks = [m for m in marks if m.keys() & set(_LABELS)]  # not the choices, remarks and ratings of a region
     if record.get('answer') in ('reject', 'ignore'):
         return text, '', None
     for m in marks:
         if isinstance(m, list) and len(m) == 3:
-            found.append(tuple(m))
+            found.append((*m, None))
         elif isinstance(m, dict):
             start, end = (next((m[k] for k in (side, f'{side}_offset') if k in m), None) for side in ('start', 'end'))
-            names = next((m[k] for k in ('labels', 'label', 'hypertextlabels') if k in m), None)
-            # in a web page, or of a text that has changed since: found by its words
-            if 'startOffset' in m or text[start:end] != m.get('text', text[start:end]):
-                start, end = None, m.get('text')
-            if start is not None or end:
-                found += [(start, end, n) for n in (names if isinstance(names, list) else [names])]
+            names = next((m[k] for k in _LABELS if k in m), None)
+            words = m['text'] if isinstance(m.get('text'), str) else None
+            if 'startOffset' in m:  # in a web page: found by its words
+                start = end = None
+            found += [(start, end, n, words) for n in (names if isinstance(names, list) else [names])]
     if text is texts.get('html') and isinstance(text, str):
         text = html_text(text)
     meta = next((d for d in (record.get('meta'), data) if isinstance(d, dict)), {})
@@ -161,47 +238,176 @@ def _spans(record):
     )
     return text, title, found
 
+# %% ../nbs/week1_labels.ipynb #c913f620
+_ADDRESS = re.compile(r'(?:[a-z][a-z0-9+.-]*:/|/)\S+|[^\n]{1,400}\.(?:txt|md|pdf|docx|html?)', re.I)
+
+
+def _text_beside(path, i, text, title):
+    "The text and the title of a record whose text may be an address. Raises LegalLLMError where no file beside has it."
+    if not _ADDRESS.fullmatch(text.strip()):
+        return text, title
+    url = urlsplit(text.strip())
+    name = PurePosixPath(parse_qs(url.query).get('d', [unquote(url.path)])[0]).name
+    names = [n for n in (name, re.sub(r'^[0-9a-f]{8}-', '', name)) if n]
+    files = [
+        f for folder in (path.parent, *sorted(path.parent.iterdir())) for n in names if (f := folder / n).is_file()
+    ]
+    if not files:
+        raise LegalLLMError(
+            f"{path}: line {i}: the text is an address, {text.strip()[:100]!r}, and no such file is beside the export: "
+            "put the texts beside it, in this folder or in one in it, or export with the texts themselves"
+        )
+    found, stem = _label_text(str(files[0].relative_to(path.parent)), path.parent)
+    if not found:
+        raise LegalLLMError(f"{path}: line {i}: {stem}")
+    return found, title or re.sub(r'^[0-9a-f]{8}-', '', stem)
+
+# %% ../nbs/week1_labels.ipynb #d60a4273
+def is_brat(path: Path) -> bool:
+    "Whether a folder, or a file, has labels as brat keeps them."
+    return path.suffix.lower() == '.ann' or path.is_dir() and next(path.rglob('*.ann'), None) is not None
+
+# %% ../nbs/week1_labels.ipynb #fa75a0cf
+_BRAT = re.compile(r'T\S*\t(\S+) (\d+) (?:\d+;\d+ )*(\d+)(?:\t(.*))?')
+
+
+def _brat_records(path):
+    "(line, (text, title, spans) or None, what is wrong) for each label of brat's files in a folder, or of one of them."
+    files = sorted(path.rglob('*.ann')) if path.is_dir() else [path]
+    for file in files:
+        try:
+            text = _utf8(file.with_suffix('.txt').read_bytes(), str(file.with_suffix('.txt')))
+        except OSError as e:
+            raise LegalLLMError(
+                f"{file}: the text that it labels, {file.stem}.txt, cannot be read ({e.strerror}): put it beside it"
+            ) from e
+        spans = []
+        for i, line in enumerate(_utf8(file.read_bytes(), str(file)).splitlines(), 1):
+            if m := _BRAT.fullmatch(line):
+                spans.append((int(m[2]), int(m[3]), m[1], None if ';' in line.split('\t')[1] else m[4]))
+            elif line.startswith('T'):
+                yield f'{i} of {file.name}', None, f'not a label of brat: {line[:60]!r}'
+        yield f'1 of {file.name}', (text, file.stem, spans), None
+
+# %% ../nbs/week1_labels.ipynb #b1b0cb7b
+def _place(places, start, end):
+    "A span in characters; None where it is none of the text."
+    if not (type(start) is int and type(end) is int):
+        return None
+    a, b = character_at(places, start), character_at(places, end)
+    return (a, b) if a is not None and b is not None and a < b else None
+
+
+def _fits(text, span, words):
+    "Whether a span has the words that were labelled; where they are not known, whether it begins and ends with words."
+    if span is None:
+        return False
+    if words is not None:
+        return text[slice(*span)].split() == words.split()
+    return not cuts_words(text, *span) and not text[slice(*span)][:1].isspace()
+
+# %% ../nbs/week1_labels.ipynb #92274d13
+def _unit_of(path, labelled) -> str:  # of `UNITS`
+    """What the offsets of a file count, from (text, title, spans) of its records. Raises LegalLLMError where labels
+    without words fit their texts in two ways that differ.
+    """
+    spans = [(text, start, end, words) for text, _, found in labelled for start, end, _, words in found or ()]
+
+    def placed(unit):
+        places = {text: places_in(text, unit) for text, *_ in spans}
+        return [_place(places[text], start, end) for text, start, end, _ in spans]
+
+    def fit(found):
+        return sum(_fits(text, span, words) for (text, *_, words), span in zip(spans, found))
+
+    if fit(placed('characters')) == len(spans):
+        return 'characters'
+    found = {unit: placed(unit) for unit in UNITS}
+    fits = {unit: fit(found[unit]) for unit in UNITS}
+    best = max(UNITS, key=fits.get)
+    if fits[best] < 3 and all(words is None for *_, words in spans):
+        return 'characters'  # one or two labels fit by chance
+    rivals = [u for u in UNITS if fits[u] == fits[best] and found[u] != found[best]]
+    if rivals and 2 * fits[best] >= len(spans) and any(words is None for *_, words in spans):
+        raise LegalLLMError(
+            f"{path}: its offsets may count {best} or {rivals[0]}, since its labels fit both: export it with the words "
+            "of each label"
+        )
+    return best
+
 # %% ../nbs/week1_labels.ipynb #ef235108
 _NO_LABEL = object()  # the category of a contract in which a person found nothing
 
 # %% ../nbs/week1_labels.ipynb #96342fb2
+def _row(record):
+    "A record of a table of quotes, alike whatever file it is from; another as it is."
+    row = {str(k).strip().lower(): v for k, v in record.items()} if isinstance(record, dict) else {}
+    if not {'contract', 'category', 'quote'} & row.keys():
+        return record
+    for key in FIELDS:
+        if isinstance(row.get(key), (int, float)):
+            row[key] = str(row[key]) if row[key] == row[key] else None  # NaN is no value
+    for key in _PLACED:
+        whole = re.fullmatch(r'\s*(\d{1,9})(?:\.0)?\s*', str(row.get(key)))
+        row[key] = int(whole[1]) if whole else None
+    return row
+
+# %% ../nbs/week1_labels.ipynb #07e6024a
+def _read_records(path):
+    "(line, row of a table or None, (text, title, spans) of an annotated text or None, what is wrong) of each record."
+    if is_brat(path):
+        for i, labelled, why in _brat_records(path):
+            yield i, None, labelled, why
+        return
+    for i, record, why in _records(path):
+        row = _row(record)
+        table = isinstance(row, dict) and {'contract', 'category', 'quote'} & row.keys()
+        labelled = None if why or table else _spans(record)
+        if labelled:
+            text, title, spans = labelled
+            yield i, None, (*_text_beside(path, i, text, title), spans), None
+            continue
+        if not why and isinstance(record, dict) and not table:
+            what = next((f'{what}; ' for key, what in _OTHER_FIELDS.items() if key in record), '')
+            raise LegalLLMError(
+                f"{path}: line {i}: {what}found the fields {', '.join(map(str, list(record)[:12]))[:200]}; {_EXPECTED}"
+            )
+        yield i, row, None, why
+
+# %% ../nbs/week1_labels.ipynb #5fd88f35
+_SHIFTED = 'its place was counted in another text, so export the labels with their words, or with places in this text'
+
+# %% ../nbs/week1_labels.ipynb #4d83d3bf
 def _label_rows(path):
     """(number of the line, row or None, what is wrong with it) of each label: a row has the fields, and `start` where
     the label's place is known.
     """
-    for i, record, why in _records(path):
-        spans = None if why or isinstance(record, dict) and {'contract', 'category'} & record.keys() else _spans(record)
-        if spans is None:
-            if not why and isinstance(record, dict) and not {'contract', 'category', 'quote'} & record.keys():
-                what = (
-                    'it looks like LEDGAR, which has provisions without contracts; '
-                    if {'provision', 'label'} <= record.keys()
-                    else ''
-                )
-                raise LegalLLMError(
-                    f"{path}: line {i}: {what}found the fields {', '.join(map(str, list(record)[:12]))[:200]}; "
-                    f"{_EXPECTED}"
-                )
-            yield i, record, why
+    records = list(_read_records(path))
+    unit = _unit_of(path, [labelled for _, _, labelled, _ in records if labelled])
+    for i, row, labelled, why in records:
+        if labelled is None:
+            yield i, row, why
             continue
-        text, title, found = spans
+        text, title, found = labelled
         if found is None:
             continue
         if not found:
             yield i, dict(contract=text, title=title, category=_NO_LABEL), None
-        for start, end, name in found:
-            if start is None and isinstance(end, str) and isinstance(name, str):
-                yield i, dict(contract=text, title=title, category=name.replace('_', ' '), quote=end), None
-                continue
-            sound = type(start) is int and type(end) is int and 0 <= start < end <= len(text) and isinstance(name, str)
-            if not sound:
+        places = places_in(text, unit)
+        spans = [_place(places, start, end) for start, end, *_ in found]
+        bare = [span for span, (*_, words) in zip(spans, found) if span and words is None]
+        shifted = 2 * sum(not _fits(text, span, None) for span in bare) > len(bare)
+        for span, (start, end, name, words) in zip(spans, found):
+            if not isinstance(name, str) or not (words.strip() if words is not None else span):
                 yield i, None, f'the span {start!r} to {end!r} with the label {name!r} is none of its text'
                 continue
-            yield (
-                i,
-                dict(contract=text, title=title, category=name.replace('_', ' '), quote=text[start:end], start=start),
-                None,
-            )
+            if words is None and shifted:
+                cut = text[slice(*span)][:30]
+                yield i, None, f'the label {name!r} does not begin and end with whole words ({cut!r}): {_SHIFTED}'
+                continue
+            quote = text[slice(*span)] if words is None or _fits(text, span, words) else words
+            row = dict(contract=text, title=title, category=name.replace('_', ' '), quote=quote)
+            yield i, row | (dict(start=span[0] if span else start) if type(start) is int else {}), None
 
 # %% ../nbs/week1_labels.ipynb #9c7660f8
 def are_rows(
@@ -227,8 +433,12 @@ def load_rows(
         try:
             sets = load_from_disk(str(path))
         except Exception as e:
+            newer = re.search('feature type', str(e), re.I)  # of which the version here has no notion
             raise LegalLLMError(
-                f"{path}: not a folder that datasets can read ({type(e).__name__}): save it anew with save_to_disk"
+                f"{path}: a newer version of datasets has written this folder: upgrade the one here (pip install -U "
+                "datasets)"
+                if newer
+                else f"{path}: not a folder that datasets can read ({type(e).__name__}): save it anew with save_to_disk"
             ) from e
         parts = list(sets.items()) if isinstance(sets, DatasetDict) else [(None, sets)]
     else:
@@ -258,7 +468,7 @@ def load_rows(
 # %% ../nbs/week1_labels.ipynb #7577728b
 def _label_text(contract, folder):
     "The text and the file's name of a `contract` field; ('', reason) where it cannot be read."
-    if re.fullmatch(r'\S[^\n]{0,400}\.(pdf|docx?|html?|rtf|odt)', contract.strip(), re.I):
+    if re.fullmatch(r'\S[^\n]{0,400}\.(pdf|docx?|html?|rtf|odt|md)', contract.strip(), re.I):
         try:
             return read_document(folder / contract.strip()).text, Path(contract.strip()).stem
         except LegalLLMError as e:
@@ -294,6 +504,9 @@ class _Labels:
             raise LegalLLMError(why)
         category = self.category(' '.join(row['category'].split()))
         contract, quote = self.contract(row, category), ' '.join((row.get('quote') or '').split())
+        if not quote and row.get('end'):
+            row = dict(row, quote=self.words_at(contract, row.get('start'), row['end']))
+            quote = row['quote']
         if quote.casefold() in YES:
             self.lost.setdefault((contract.title, category), i)
             raise LegalLLMError(f'the quote is {quote!r}, which says that the clause is there and not where: quote it')
@@ -332,17 +545,30 @@ class _Labels:
             raise LegalLLMError(f'the title {title!r} has another text in an earlier line')
         return contract
 
+    def words_at(self, contract: Contract, start: int | None, end: int) -> str:
+        if start is None or not start < end <= len(contract.text):
+            raise LegalLLMError(f'there is no quote, and {start} to {end} is no place in the contract: quote the words')
+        if cuts_words(contract.text, start, end):
+            raise LegalLLMError(f'there is no quote, and {start} to {end} cuts a word: {_SHIFTED}')
+        return contract.text[start:end]
+
     def clause(self, i: int, row: dict, category: str, contract: Contract) -> Clause:
         quote, start = row['quote'], row.get('start')
-        if type(start) is int and contract.text[start : start + len(quote)] == quote:
+        if start is not None and contract.text[start : start + len(quote)] == quote:
             return Clause(category, start, quote)
         source = self.sources.setdefault(contract.title, normalise(contract.text))
+        bare = ' '.join(INVISIBLE.sub('', quote).split())
+        if start is not None and len(bare) >= SHORT:  # nearest to where it should be
+            spans = [source.to_source(m.start(), m.end()) for m in re.finditer(re.escape(bare), source.text)]
+            if spans:
+                a, b = min(spans, key=lambda span: abs(span[0] - start))
+                return Clause(category, a, contract.text[a:b])
         span = ground(quote, source, self.least)
         if not span:
             self.lost.setdefault((contract.title, category), i)
             raise LegalLLMError(f'the quote is not in the contract: {quote[:60]!r}')
-        clause, bare = Clause(category, span[0], contract.text[slice(*span)]), ' '.join(quote.split())
-        if ' '.join(clause.text.split()).casefold() != bare.casefold():
+        clause = Clause(category, span[0], contract.text[slice(*span)])
+        if ' '.join(INVISIBLE.sub('', clause.text).split()).casefold() != bare.casefold():
             self.near.append(i)
         elif source.text.count(bare) > 1:
             self.twice.append(i)
@@ -350,7 +576,8 @@ class _Labels:
 
 # %% ../nbs/week1_labels.ipynb #e56d76c8
 def load_labels(
-    # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, or an export of Label Studio, Doccano or Prodigy
+    # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, an export of Label Studio, Doccano or Prodigy; a file of
+    # brat or a folder of these
     path: str | Path,
     categories: tuple | None = None,  # the `Category`s that there are, others are problems; None: any name
     quarantine: list | None = None,  # as in `load_contracts`
@@ -363,7 +590,7 @@ def load_labels(
     Raises `LegalLLMError` where the file is missing or has other columns, and where a line is bad and no quarantine is
     given."""
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.is_file() and not is_brat(path):
         raise LegalLLMError(f"{path}: no such file; expected a table of labels with the fields {', '.join(FIELDS)}")
     labels, problems = _Labels(path, categories, least), []
     for i, row, why in _label_rows(path):

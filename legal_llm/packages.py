@@ -67,6 +67,7 @@ PACKAGES = (
     Package('cryptography', '41', '', 'reading PDF that is encrypted', required=False),
     Package('fonttools', '4.40', '', 'reading PDF whose fonts have names of their own', required=False),
     Package('python-docx', '1.1', '2', 'reading Word', required=False),
+    Package('markdown-it-py', '3.0', '5', 'reading Markdown', required=False),
     Package('openpyxl', '3.1', '4', 'writing Excel', required=False),
 )
 

@@ -17,6 +17,7 @@ from .contracts import Contract
 from .files import LegalLLMError, atomic_write, npz_bytes, save_json
 from .platform import cores
 from .sentences import label_sentences, split_sentences
+from .text import INVISIBLE
 
 # %% auto #0
 __all__ = ['PLACE', 'FORMAT', 'ScreenSettings', 'Vocabulary', 'Screen', 'expit', 'fit_logistic', 'folds_of', 'fit_screen', 'why',
@@ -61,7 +62,7 @@ def _stem(word: str) -> str:
 
 
 def _grams(text: str, pairs: bool) -> Counter:  # of words; with pairs of neighbours, stems and pairs of these as well
-    words = _WORD.findall(re.sub(r'\d', '0', text.lower().replace(',', ' ')))
+    words = _WORD.findall(re.sub(r'\d', '0', INVISIBLE.sub('', text).lower().replace(',', ' ')))
     if not pairs:
         return Counter(words)
     stems = [_stem(w) for w in words if w not in _SMALL]
@@ -69,8 +70,8 @@ def _grams(text: str, pairs: bool) -> Counter:  # of words; with pairs of neighb
     return Counter([*words, *neighbours, *(f'~{w}' for w in stems), *(f'~{a} {b}' for a, b in zip(stems, stems[1:]))])
 
 # %% ../nbs/week1_screen.ipynb #c509735d
-def _places(sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, PLACE]
-    n, at, chars = len(sentences), np.arange(len(sentences)), np.diff(sentences)[:, 0]
+def _places(texts: list[str]) -> np.ndarray:  # float32 [sentences, PLACE], of all sentences of a contract
+    n, at, chars = len(texts), np.arange(len(texts)), np.array([len(INVISIBLE.sub('', t)) for t in texts])
     return np.stack([at / n, at < 3, at < 10, at >= n - 10, np.minimum(chars, 1000) / 1000], 1).astype(np.float32)
 
 # %% ../nbs/week1_screen.ipynb #6c83d6b5
@@ -146,7 +147,7 @@ def sums(self: Screen, text: str, sentences: np.ndarray) -> np.ndarray:  # float
     near = self.beside.rows(texts)
     out[1:] += s.before * _sums(near, self.weights[n : n + m])[:-1]
     out[:-1] += s.after * _sums(near, self.weights[n + m : n + 2 * m])[1:]
-    return out + _places(sentences) @ self.weights[n + 2 * m :] + self.bias
+    return out + _places(texts) @ self.weights[n + 2 * m :] + self.bias
 
 # %% ../nbs/week1_screen.ipynb #4f515a11
 @patch
@@ -235,7 +236,9 @@ class _Fitting:
             label_sentences(a, c.clauses, [k.name for k in categories]) for a, c in zip(self.sentences, contracts)
         ]
         self.contract = np.repeat(np.arange(len(contracts)), [len(a) for a in self.sentences])  # of each sentence
-        texts = [c.text[a:b] for c, spans in zip(contracts, self.sentences) for a, b in spans]
+        texts = [[c.text[a:b] for a, b in spans] for c, spans in zip(contracts, self.sentences)]
+        self.places = np.concatenate([_places(mine) for mine in texts])
+        texts = [t for mine in texts for t in mine]
         self.own, self.beside = _Counts(texts, True), _Counts(texts, False)
 
 # %% ../nbs/week1_screen.ipynb #0cca3182
@@ -250,7 +253,7 @@ def fit(self: _Fitting, which: np.ndarray) -> Screen:  # without Platt's slope a
     (own, k), (beside, m) = self.own.vocabulary(rows, s.min_df), self.beside.vocabulary(rows, s.min_df_beside)
     x = self.own.tf_idf(own, k)
     near = self.beside.tf_idf(beside, m)
-    places = sparse.csr_matrix(np.concatenate([_places(a) for a in self.sentences]))
+    places = sparse.csr_matrix(self.places)
     x = sparse.hstack(
         [x, _neighbours(near, first, -1) * s.before, _neighbours(near, first, 1) * s.after, places],
         'csr',

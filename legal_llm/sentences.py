@@ -13,6 +13,7 @@ import numpy as np
 
 from .contracts import Clause, Contract
 from .files import LegalLLMError, markdown_table
+from .text import visible
 
 # %% auto #0
 __all__ = ['split_sentences', 'label_sentences', 'SentenceReport', 'report_sentences']
@@ -63,6 +64,7 @@ def split_sentences(
     """
     import nupunkt
 
+    text, offsets = visible(text)
     cuts = {0, len(text), *(m.end() for m in _BREAK.finditer(text)), *_line_ends(text)}
     for start, end in nupunkt.sent_spans(text):
         cuts |= {start, end}
@@ -73,7 +75,7 @@ def split_sentences(
         words = text[a:b].strip()
         if any(map(str.isalnum, words)):
             a += text[a:b].index(words)
-            out.append((a, a + len(words)))
+            out.append((offsets[a], offsets[a + len(words) - 1] + 1))
     if not out:
         raise LegalLLMError("the contract has no text, not one word was found in it: check the file it came from")
     return np.array(out, np.int32)

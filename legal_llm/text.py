@@ -5,11 +5,13 @@
 # %% ../nbs/week1_text.ipynb #7f91645a
 from __future__ import annotations
 import codecs, re, unicodedata
+from collections.abc import Sequence
 
 from .files import LegalLLMError
 
 # %% auto #0
-__all__ = ['MAX_CHARACTERS', 'STRUCK', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap']
+__all__ = ['MAX_CHARACTERS', 'STRUCK', 'INVISIBLE', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap',
+           'is_prose', 'foreign_share', 'language_notes', 'visible']
 
 # %% ../nbs/week1_text.ipynb #a19c668d
 _MARKS = (
@@ -111,7 +113,59 @@ def tidy(text):
 def after_gap(
     text: str,  # a paragraph
 ) -> str:
-    """The paragraph behind a blank line, at which a sentence ends in any case; one that goes on in small letters is a
-    line of the paragraph before it.
+    """The paragraph behind a blank line, at which a sentence ends in any case; one that goes on in small letters, and
+    not with a number such as "a." or "iv)", is a line of the paragraph before it.
     """
-    return text if text[:1].islower() else '\n' + text
+    goes_on = text[:1].islower() and not re.match(r'(?:[a-z]|[ivxl]{2,6})[.)]\s', text)
+    return text if goes_on else '\n' + text
+
+# %% ../nbs/week1_text.ipynb #944ecd39
+def is_prose(
+    cells: list[list[str]],  # lines of each cell of a table's row
+) -> bool:
+    "Whether a row has sentences side by side, as contracts in two languages have them; else it is read as one line."
+    return sum(len(' '.join(cell).split()) >= 8 for cell in cells) > 1
+
+# %% ../nbs/week1_text.ipynb #d6c877e4
+_ENGLISH = frozenset(
+    """the of and to by for this shall be that such with from its will it at which are under all have has any other if
+    been each their upon not may""".split()
+)
+
+
+def foreign_share(
+    text: str,
+) -> tuple[float, int]:  # of the letters in sentences, the share that is not English; how many they are
+    "How much of a text is in other languages than English; tables and headings do not count."
+    foreign = total = 0
+    for line in re.split(r'[\n\t]+', text):
+        words = re.findall(r'[^\W\d_]+', line)
+        letters = sum(map(len, words))
+        strange = 2 * len(re.findall('[\u0370-\u1fff\u3040-\ud7af]', line)) > letters >= 20  # another alphabet
+        if strange or len(words) >= 8 and 2 * sum(w[0].islower() for w in words) > len(words):
+            total += letters
+            foreign += letters * (strange or sum(w.lower() in _ENGLISH for w in words) < 0.12 * len(words))
+    return foreign / max(total, 1), foreign
+
+# %% ../nbs/week1_text.ipynb #d46e9751
+def language_notes(text: str, name: str) -> tuple[str, ...]:
+    "A note where a text, or a seventh of it, is not English."
+    share, letters = foreign_share(text)
+    if share < 0.15 or letters < 150:
+        return ()
+    if share > 0.8:
+        return (f'{name} is not in English, and nothing else is read: a clause that is not found may well be in it',)
+    return (f'{name} is not in English for {share:.0%}: a clause that stands in that part alone is not found',)
+
+# %% ../nbs/week1_text.ipynb #38e46f53
+INVISIBLE = re.compile('[\xad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]')
+
+
+def visible(
+    text: str,
+) -> tuple[str, Sequence[int]]:  # words as they are seen; the index in `text` of each character, and of the end
+    "A text without the characters that nobody sees, and the way back."
+    if not INVISIBLE.search(text):
+        return text, range(len(text) + 1)
+    offsets = [i for i, c in enumerate(text) if not INVISIBLE.match(c)]
+    return INVISIBLE.sub('', text), [*offsets, len(text)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .files import LegalLLMError
+from .text import INVISIBLE
 
 # %% auto #0
 __all__ = ['encode_sentences', 'Window', 'start_token', 'cut_windows', 'Example', 'in_doubt', 'make_examples']
@@ -18,7 +19,8 @@ __all__ = ['encode_sentences', 'Window', 'start_token', 'cut_windows', 'Example'
 # %% ../nbs/week1_windows.ipynb #68316300
 # runs of white space as one line break, where a blank line is among them, or one space
 def _collapse(text: str) -> str:
-    return re.sub(r'\s+', lambda m: '\n' if m[0].count('\n') > 1 else ' ', text.encode('utf-8', 'replace').decode())
+    text = INVISIBLE.sub('', text).encode('utf-8', 'replace').decode()
+    return re.sub(r'\s+', lambda m: '\n' if m[0].count('\n') > 1 else ' ', text)
 
 # %% ../nbs/week1_windows.ipynb #03865e80
 def _encode(tokenizer, texts: list[str]) -> list[list[int]]:  # what looks like a special token is text
@@ -38,7 +40,7 @@ def encode_sentences(
     """Tokens of sentences and of the last tokens before them, white space collapsed; a sentence has the space or line
     break before it.
     """
-    before = [text[max(a - 400, 0) : a] for a, _ in sentences]
+    before = [INVISIBLE.sub('', text[max(a - 400, 0) : a]) for a, _ in sentences]
     gaps = ['\n' if t[len(t.rstrip()) :].count('\n') > 1 or a == 0 else ' ' for t, (a, _) in zip(before, sentences)]
     said = _encode(tokenizer, [gap + _collapse(text[a:b]) for gap, (a, b) in zip(gaps, sentences)])
     return [

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from .text import visible
+
 # %% auto #0
 __all__ = ['DATE', 'TITLE', 'exact_words']
 
@@ -21,7 +23,14 @@ _NTH = (
     r'twelfth|thirteenth|fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth)'
 )
 _DAY = rf'(?:\d{{1,2}}\s*(?:s\s?t|n\s?d|r\s?d|t\s?h)?|{_NTH}|{_BLANK})'
-_YEAR = rf'(?:(?:19|20)(?:\d\d|\d?_++)|{_BLANK})'
+_COUNT = (
+    r'(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[-\s]+(?:one|two|three|four|five|six|seven|eight|'
+    r'nine))?|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|one|two|three|four|five|six|seven|eight|nine)'
+)
+_YEAR = (
+    rf'(?:in\s+the\s+year\s+(?:of\s+our\s+lord\s+)?)?(?:(?:19|20)(?:\d\d|\d?_++)|{_BLANK}|'
+    rf'(?:two\s+thousand(?:(?:\s+and)?\s+{_COUNT})?|(?:nineteen|twenty)(?:\s+hundred)?(?:\s+and)?\s+{_COUNT})\b)'
+)
 
 DATE = re.compile(
     '|'.join(
@@ -30,9 +39,12 @@ DATE = re.compile(
             rf'(?:this\s+(?=[_\[]|day\b))?(?:{_DAY}\s*)?\bday\s+of\s+'
             rf'(?:{_MONTH}(?!\s*\d{{1,2}}(?:st|nd|rd|th)?\s*,)|{_BLANK})?[\s,.]*(?:of\s+)?(?:{_YEAR}|(?:19|20)\b)?',
             rf'{_MONTH}\s*{_DAY}?[\s,.]*{_YEAR}',  # May 14, 2014
-            rf'{_DAY}\s*(?:of\s+)?{_MONTH}[\s,.]*{_YEAR}',  # 14 May 2014
+            r'\b(?:19|20)\d\d([/.-])\d{1,2}\1\d{1,2}\b',  # 2014-05-14
+            rf'{_DAY}[\s-]*(?:of\s+)?{_MONTH}[\s,.-]*{_YEAR}',  # 14 May 2014, 14-May-2014
+            rf'\b\d{{1,2}}-{_MONTH}-\d\d\b',  # 14-May-14
             r'\b\d{1,2}\s?[/.-]\s?\d{1,2}\s?[/.-]\s?(?:\d{4}|\d\d)\b',  # 5/14/14
-            r'(?:[_[][_\s\]]*|(?<=\s)|^),\s*(?:19|20)\d\d\b',  # ____ __, 2014, and ", 2014" where the blanks got lost
+            # ____ __, 2014; [●], 2014; and ", 2014" where the blanks got lost
+            rf'(?:{_BLANK}(?:\s*{_BLANK})*|(?<=\s)|^),\s*(?:19|20)\d\d\b',
             r'(?:(?<=as of )|(?<=dated )|(?<=effective on ))(?:_{3,}|\[[^\]\w]{1,12}\])',  # as of ________
         ]
     ),
@@ -105,9 +117,10 @@ def exact_words(
     sentence: str, category: str
 ) -> tuple[int, int]:  # characters in the sentence; all of it where no rule says otherwise
     "The words of a sentence that are the clause."
+    sentence, offsets = visible(sentence)
     span = {
         'Document Name': lambda: _title(sentence),
         'Agreement Date': lambda: _date(sentence, False),
         'Effective Date': lambda: _date(sentence, True),
     }.get(category, lambda: None)()
-    return span or (0, len(sentence))
+    return (offsets[span[0]], offsets[span[1] - 1] + 1) if span else (0, offsets[-1])
