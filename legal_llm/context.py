@@ -162,23 +162,25 @@ def _as_arrays(model) -> dict[str, np.ndarray]:  # of a fitted `HistGradientBoos
 # %% ../nbs/week1_context.ipynb #1749cabb
 def _fit_trees(x: np.ndarray, y: np.ndarray, s: ContextSettings) -> dict[str, np.ndarray]:
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(
         learning_rate=s.learning_rate, max_iter=s.max_iter, max_leaf_nodes=s.max_leaf_nodes,
         min_samples_leaf=s.min_samples_leaf, l2_regularization=s.l2_regularization, early_stopping=False,
         random_state=s.seed,
     )  # fmt: skip
-    return _as_arrays(model.fit(x, y))
+    with threadpool_limits(1):  # threads of one fit wait for each other at every leaf
+        return _as_arrays(model.fit(x, y))
 
 # %% ../nbs/week1_context.ipynb #d1f6b393
 def fit_context(
     sentences: list[np.ndarray],  # int [sentences, 2] of each contract
     screen: list[np.ndarray],  # float32 [sentences, categories] of each: log odds out of fold
     labels: list[np.ndarray],  # bool [sentences, categories] of each
-    fold: np.ndarray,  # int [contracts], as `folds_of` gives them
+    fold: np.ndarray | None,  # int [contracts], as `folds_of` gives them; None: no cross-fitting
     reader: list[np.ndarray] | None = None,  # the same of a reader, NaN where it has not read
     settings: ContextSettings = ContextSettings(),
-) -> tuple[ContextStage, list[np.ndarray]]:  # the stage, and log odds of each contract by stages that have not seen it
+) -> tuple[ContextStage, list[np.ndarray]]:  # and log odds of each contract by stages that have not seen it
     "Fit a context stage. Raises LegalLLMError where no pair is left to learn from."
     from joblib import Parallel, delayed
 
@@ -189,9 +191,9 @@ def fit_context(
     known = [y[i, c] for y, (i, c, _) in zip(labels, rows)]
     if not any(y.any() and not y.all() for y in known):
         raise LegalLLMError("the screen leaves no pair in doubt that could teach a context stage: bring more contracts")
-    parts = sorted(set(fold.tolist()))
+    fold = np.full(len(rows), -1) if fold is None else fold
+    parts = sorted(set(fold.tolist()) - {-1})
     groups = [*(np.flatnonzero(fold != part) for part in parts), np.arange(len(fold))]
-    # in processes of one thread each: the threads of one fit wait for each other at every leaf
     with Parallel(min(cores(), len(groups)) if sum(map(len, known)) > 50_000 else 1) as parallel:
         fitted = parallel(
             delayed(_fit_trees)(np.concatenate([rows[k][2] for k in g]), np.concatenate([known[k] for k in g]), s)
@@ -199,7 +201,8 @@ def fit_context(
         )
     *crossed, stage = (ContextStage(base, trees, s, reader is not None) for trees in fitted)
     of = dict(zip(parts, crossed))
-    return stage, [of[f].log_odds(a, o, r) for f, a, o, r in zip(fold.tolist(), sentences, screen, readers)]
+    contracts = zip(fold.tolist(), sentences, screen, readers)
+    return stage, [of[f].log_odds(a, o, r) for f, a, o, r in contracts if f in of]
 
 # %% ../nbs/week1_context.ipynb #0001caf4
 FORMAT = 1

@@ -22,8 +22,8 @@ from .settings import read_record
 from .tables import ScoreTable, official_by_category
 
 # %% auto #0
-__all__ = ['plot_evaluation', 'by_category', 'plot_categories', 'Errors', 'errors', 'write_report', 'save_evaluation',
-           'export_results', 'show_results', 'compare_published']
+__all__ = ['STAGES', 'STAGES_NOTE', 'plot_evaluation', 'by_category', 'plot_categories', 'Errors', 'errors', 'write_report',
+           'save_evaluation', 'export_results', 'stages_markdown', 'show_stages', 'show_results', 'compare_published']
 
 # %% ../nbs/week3_report.ipynb #ab50a8ff
 def plot_evaluation(evaluation: Evaluation):  # matplotlib figure
@@ -303,6 +303,51 @@ def export_results(
             },
         ),
     )
+
+# %% ../nbs/week3_report.ipynb #6b715099
+STAGES = {  # column -> where its score comes from
+    'AUPR': ('official', 'aupr'),
+    'P@80R': ('official', 'precision_at_80_recall'),
+    'P@90R': ('official', 'precision_at_90_recall'),
+    'found': ('states', 'found'),
+    'quotes right': ('states', 'right'),
+    'found or to check': ('states', 'shown'),
+    'quotes to check': ('states', 'checks'),
+    'categories missed': ('states', 'missed'),
+    'false categories': ('states', 'false'),
+}
+_COUNTS = {'quotes to check', 'false categories'}  # a contract; the others are shares
+STAGES_NOTE = (
+    'Percent with 95% bootstrap intervals over contracts. AUPR and precision at 80 and 90% recall: official scorer. '
+    'Found: share of the clauses with a quote above the upper threshold; quotes right: share of these quotes; found or '
+    'to check: share of the clauses with a quote above the lower one; quotes to check, and false categories (found, '
+    'and not there): a contract; categories missed: share of those that are there of which nothing is quoted.'
+)
+
+
+def stages_markdown(
+    scored: dict,  # systems (name -> column of `STAGES` -> value, low, high) and against (sentences)
+) -> str:
+    "The stages side by side."
+
+    def cell(name, x):
+        if x['value'] is None:
+            return '–'
+        form = '{:.1f}'.format if name in _COUNTS else '{:.1%}'.format
+        return f"{form(x['value'])} [{form(x['low'])}, {form(x['high'])}]".replace('%', '')
+
+    rows = [(name, *(cell(k, x) for k, x in row.items())) for name, row in scored['systems'].items()]
+    return markdown_table(('system', *STAGES), rows) + '\n\nAgainst the screen: ' + '; '.join(scored['against']) + '.'
+
+
+def show_stages(
+    file,  # of `tools/default.py`
+    kind: str,  # cuad, or plain
+):  # shows itself as a table
+    "The stages of the model that ships, on one kind of contracts."
+    from IPython.display import Markdown
+
+    return Markdown(stages_markdown(json.loads(Path(file).read_text(encoding='utf-8'))[kind]))
 
 # %% ../nbs/week3_report.ipynb #d26ecbef
 def show_results(

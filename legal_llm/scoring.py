@@ -20,7 +20,7 @@ from .contracts import Contract, gold_answers
 from .dataset import DataSet
 from .extract import Extractor
 from .models import load_base
-from .official import is_among, match_predictions
+from .official import Statistic, from_counts, is_among, match_predictions, ratio
 from .review import Review
 from .runs import Run
 from .screen import expit
@@ -28,9 +28,9 @@ from .sentences import label_sentences
 from .windows import in_doubt
 
 # %% auto #0
-__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'SHRINK', 'check_adapter', 'check_unseen', 'score_contracts',
-           'without_reader', 'without_context', 'without_screen', 'score_systems', 'predictions_of',
-           'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'calibrate']
+__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'LEAST_LIKELY', 'SHRINK', 'check_adapter', 'check_unseen',
+           'score_contracts', 'without_reader', 'without_context', 'without_screen', 'score_systems', 'predictions_of',
+           'states_statistic', 'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'calibrate']
 
 # %% ../nbs/week3_scoring.ipynb #44b75586
 def check_adapter(
@@ -152,7 +152,8 @@ def without_reader(scores: dict[str, Scores]) -> dict[str, Scores]:
 def without_context(scores: dict[str, Scores]) -> dict[str, Scores]:
     "The scores of the screen alone."
     return {
-        t: replace(s, context=None, seconds={'screen': s.seconds['screen']}) for t, s in without_reader(scores).items()
+        t: replace(s, context=None, seconds={k: v for k, v in s.seconds.items() if k == 'screen'})
+        for t, s in without_reader(scores).items()
     }
 
 # %% ../nbs/week3_scoring.ipynb #3a55b406
@@ -203,10 +204,51 @@ def predictions_of(
     "The candidates of several reviews in the layout of the official scorer."
     return {k: v for r in reviews.values() for k, v in r.predictions(found).items()}
 
+# %% ../nbs/week3_scoring.ipynb #2793b859
+def states_statistic(
+    reviews: dict[str, Review],  # title -> review
+    gold: dict[str, list[str]],  # question id -> clauses
+) -> Statistic:
+    """As a function of contracts: `found` and `shown` (share of the clauses that are found; found or to be checked),
+    `right` (share of the quotes found which are right), `checks` (quotes to check, a contract), `missed` (share of the
+    categories that are there of which nothing is shown), `false` (categories found that are not there, a contract).
+    """
+    titles, counts = list(reviews), []
+    for review in reviews.values():
+        row = np.zeros(8)
+        for c, status in review.statuses.items():
+            clauses = gold[f'{review.title}__{c}']
+            found, shown = ({f.quote for f in quotes(c)} for quotes in (review.found, review.shown))
+            row += [
+                len(clauses),
+                sum(is_among(g, found) for g in clauses),
+                sum(is_among(g, shown) for g in clauses),
+                len(found),
+                sum(is_among(q, clauses) for q in found),
+                bool(clauses),
+                bool(clauses) and status == 'not found',
+                not clauses and status == 'found',
+            ]
+        counts.append([*row, len(review.to_check()), 1])
+
+    def scores(sums):
+        clauses, found, shown, quotes, right, there, missed, false, checks, contracts = sums.T
+        return dict(
+            found=ratio(found, clauses),
+            right=ratio(right, quotes),
+            shown=ratio(shown, clauses),
+            checks=ratio(checks, contracts),
+            missed=ratio(missed, there),
+            false=ratio(false, contracts),
+        )
+
+    return from_counts(titles, np.array(counts), scores)
+
 # %% ../nbs/week3_scoring.ipynb #fdf8ae14
 PRECISION = 0.85  # share of the quotes that are found which are to be right
 RECALL = 0.95  # share of the clauses which are to be found or to be checked,
 MOST_CHECKS = 12  # with so many quotes to check in a contract at most
+LEAST_LIKELY = 0.02  # confidence of a quote that may be worth showing
 SHRINK = 40  # clauses that weigh as much as all other categories, when a category's threshold is chosen
 
 
@@ -248,14 +290,21 @@ def choose_thresholds(
     few = np.sort(rest)[::-1][MOST_CHECKS * len(reviews) :]
     lost = np.quantile(reached, 1 - RECALL) if len(reached) else 0.0
     check = max(lost, few[0] if len(few) else 0.0)
-    return out, round(float(min(check, *out.values())), 4)
+    return out, round(float(min(check, max(out.values()))), 4)
 
 # %% ../nbs/week3_scoring.ipynb #26e5fb4f
 def reviews_of(
-    extractor: Extractor, contracts: list[Contract], scores: dict[str, Scores], calibration: Calibration
+    extractor: Extractor,
+    contracts: list[Contract],
+    scores: dict[str, Scores],
+    calibration: Calibration,
+    min_confidence: float | None = None,  # below which there are no candidates; None: as the extractor has it
 ) -> dict[str, Review]:
     # no reader is needed for what is scored already
-    made = Extractor(extractor.screen, settings=extractor.settings, calibration=calibration)
+    settings = (
+        extractor.settings if min_confidence is None else replace(extractor.settings, min_confidence=min_confidence)
+    )
+    made = Extractor(extractor.screen, settings=settings, calibration=calibration)
     return {c.title: made.review(c.text, scores[c.title], c.title) for c in contracts}
 
 # %% ../nbs/week3_scoring.ipynb #e3555dbd
@@ -299,7 +348,7 @@ def calibrate(
             continue
         fitted = fit_calibration(list(said.values()), labels_of(contracts, said, names))
         known = [*contracts, *more] if system in fresh else contracts
-        reviews = reviews_of(extractor, known, {**fresh.get(system, {}), **said}, fitted)
+        reviews = reviews_of(extractor, known, {**fresh.get(system, {}), **said}, fitted, LEAST_LIKELY)
         thresholds, check = choose_thresholds(reviews, gold_answers(known, run.categories))
         out[system] = replace(fitted, thresholds=thresholds, check=check)
     if not few:

@@ -49,11 +49,11 @@ _WORD = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[$%\"“”_]+")
 PLACE = 5  # numbers that say where a sentence stands
 
 
-_ENDING = re.compile(
-    r'(?:ations?|ating|ated|ates?|ments?|ings?|ions?|ness|ies|ied|ers?|ors?|ed|es|ly|s|e|y)$'  # crude, and enough
-)
+# crude endings, and enough
+_ENDING = re.compile(r'(?:ations?|ating|ated|ates?|ments?|ings?|ions?|ness|ies|ied|ers?|ors?|ed|es|ly|s|e|y)$')
 _SMALL = frozenset(
-    'the a an of to in by for or and any its his their this that such is be are shall will may on with as at it from'.split()
+    'the a an of to in by for or and any its his their this that such is be are shall will may on with as at it '
+    'from'.split()
 )
 
 

@@ -31,7 +31,7 @@ def _line_ends(text: str) -> set[int]:  # offsets at which a new line is a new s
     lines = [(m.start(), m.end()) for m in _LINE.finditer(text) if not m[0].isspace()]
     if not lines:
         return set()
-    width = np.quantile([b - a for a, b in lines], 0.9)  # to which most lines are filled
+    width = max(np.quantile([b - a for a, b in lines], 0.9), 60)  # to which lines are filled, where they are wrapped
     out = set()
     for (a, b), (c, d) in zip(lines, lines[1:]):
         if c == b + 1:  # more white space is a blank line, which ends a sentence anyway

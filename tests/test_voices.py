@@ -99,7 +99,9 @@ def test_what_models_learn_from_is_not_what_they_are_tested_on():
 CLAUSES = {
     'Neither side will run the other down in public, online or to the trade.': 'Non-Disparagement',
     'Any question about what these terms mean is answered by Portuguese law.': 'Governing Law',
-    'You may walk away whenever you like, as long as we hear about it a month in advance.': 'Termination For Convenience',
+    'You may walk away whenever you like, as long as we hear about it a month in advance.': (
+        'Termination For Convenience'
+    ),
     'Whatever happens, the most we could owe you in a year is what you paid us in that year.': 'Cap On Liability',
     'Please ask us before you hand your place in this deal to somebody else.': 'Anti-Assignment',
     'Keep a public liability policy of at least two million pounds in force while you are on site.': 'Insurance',
