@@ -89,7 +89,7 @@ def fill_blanks(words: list[Word]) -> list[Word]:
         if not BLANK.fullmatch(word.text):
             for step in (-1, 0, 1):
                 near[int(word.y // 20) + step].append(word)
-    filled = set()
+    over_blank = {}
     for blank in blanks:
         for word in near[int(blank.y // 20)]:
             over = min(word.right, blank.right) - max(word.left, blank.left)
@@ -98,8 +98,12 @@ def fill_blanks(words: list[Word]) -> list[Word]:
                 and -0.5 * blank.em <= word.y - blank.y <= 0.7 * blank.em
             ):
                 word.y = blank.y
-                filled.add(id(blank))
-    return [w for w in words if id(w) not in filled]
+                over_blank.setdefault(id(blank), []).append(word)
+    for blank in blanks:  # what is filled in touches what stands beside the blank
+        if entered := over_blank.get(id(blank)):
+            first, last = min(entered, key=lambda w: w.left), max(entered, key=lambda w: w.right)
+            first.left, last.right = min(first.left, blank.left), max(last.right, blank.right)
+    return [w for w in words if id(w) not in over_blank]
 
 # %% ../nbs/week1_layout.ipynb #1b872694
 def _margin_words(lines: list[Line], side: int) -> list[tuple[Line, Word]]:

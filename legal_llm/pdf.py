@@ -184,6 +184,7 @@ def put_in(lines: list[Line], fields: list[Word]) -> list[Line]:
             em = min(entry.em, 12.0)
             lines.append(Line([Word(entry.text, entry.left, entry.left, entry.y, em)], entry.y, em))
             continue
+        blanks = []
         if entry.text in _TICKS:
             place = entry.left
         else:
@@ -197,10 +198,9 @@ def put_in(lines: list[Line], fields: list[Word]) -> list[Line]:
             for blank in blanks:
                 line.words.remove(blank)
         i = sum(w.left <= place - (entry.text in _TICKS) for w in line.words)
-        before = line.words[i - 1].right if i else entry.left
-        line.words.insert(i, Word(entry.text, before + 0.3 * line.em, before + 0.3 * line.em, line.y, line.em, -1))
-        if i + 1 < len(line.words):
-            line.words[i + 1].space = None
+        left = place if blanks else (line.words[i - 1].right + 0.3 * line.em if i else entry.left)
+        right = blanks[-1].right if blanks else left
+        line.words.insert(i, Word(entry.text, left, right, line.y, line.em, -1))
     lines.sort(key=lambda l: -l.y)
     return lines
 
@@ -267,15 +267,15 @@ def _open(R, raw, name):
 
 def _attached(R, document) -> list[tuple[str, bytes]]:
     "Names and contents of the files inside."
-    from ctypes import byref, c_ulong, create_string_buffer
+    from ctypes import byref, c_ulong, c_ushort, create_string_buffer
 
     out = []
     for i in range(min(R.FPDFDoc_GetAttachmentCount(document), 200)):
         attachment = R.FPDFDoc_GetAttachment(document, i)
         size = R.FPDFAttachment_GetName(attachment, None, 0)
-        buffer = create_string_buffer(size)
+        buffer = (c_ushort * (size // 2 + 1))()
         R.FPDFAttachment_GetName(attachment, buffer, size)
-        title = buffer.raw.decode('utf-16-le', 'replace').rstrip('\0')
+        title = bytes(buffer).decode('utf-16-le', 'replace').rstrip('\0')
         size = c_ulong()
         content = b''
         if R.FPDFAttachment_GetFile(attachment, None, 0, byref(size)) and size.value <= 50_000_000:

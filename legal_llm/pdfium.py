@@ -27,7 +27,7 @@ class PageWords:
     hidden: list[str] = field(default_factory=list)  # words that nobody sees, left out
     slanted: list[str] = field(default_factory=list)  # words across the page, as watermarks are, left out
     unread: bool = False  # there are words in fonts that do not say which letters they show
-    hollow: bool = False  # a form within a form draws nothing: it may draw itself
+    hollow: bool = False  # a form draws nothing, or forms are nested deep: one may draw itself
     pictures: float = 0.0  # share of the page that pictures without words on them cover
 
 # %% ../nbs/week1_pdfium.ipynb #37f633d4
@@ -163,7 +163,7 @@ def _add_objects(R, count, get, matrix, out: _Objects, depth=0) -> None:
             out.handles[address] = item, matrix
         elif kind == R.FPDF_PAGEOBJ_FORM:
             inner = R.FPDFFormObj_CountObjects(item)
-            out.hollow |= inner <= 0 and depth > 0
+            out.hollow |= inner <= 0 or depth == _FORMS
             if inner > 0 and depth < _FORMS:
                 nested = _times(_matrix(R, item), matrix)
                 _add_objects(R, inner, lambda j, form=item: R.FPDFFormObj_GetObject(form, j), nested, out, depth + 1)
@@ -175,7 +175,7 @@ def _add_objects(R, count, get, matrix, out: _Objects, depth=0) -> None:
             out.painted.append(_Painted(box, out.drawn, kind == R.FPDF_PAGEOBJ_IMAGE))
 
 # %% ../nbs/week1_pdfium.ipynb #8fe503b4
-_TOKEN = re.compile(r'[^\s\x02]+\x02?|\x02')  # pdfium gives a hyphen at the end of a line as \x02
+_TOKEN = re.compile(r'[^\s\x02]+\x02?|\x02')
 
 
 class _PageText:
@@ -192,6 +192,8 @@ class _PageText:
             self.text = ''
         if len(self.text) != count:  # a character of two units, or one that the text leaves out
             self.text = ''.join(chr(R.FPDFText_GetUnicode(handle, i)) for i in range(count))
+        # a hyphen at the end of a line, and a code without a letter
+        self.text = re.sub('\ufffe', lambda m: chr(R.FPDFText_GetUnicode(handle, m.start())), self.text)
         self.rect = R.FS_RECTF()
 
     def box(self, i: int) -> tuple[float, float, float, float]:  # left, bottom, right, top
@@ -296,7 +298,7 @@ class _Letters:
         for i, letter in enumerate(word, start):
             key = font, letter
             if key not in self.known:
-                self.known[key] = self.R.FPDFText_HasUnicodeMapError(self.text.handle, i) != 1
+                self.known[key] = letter == '\x02' or self.R.FPDFText_HasUnicodeMapError(self.text.handle, i) != 1
             if not self.known[key]:
                 bad += 1
                 letters[i - start] = '\ufffd'
@@ -434,6 +436,8 @@ def _note_unseen(R, objects: _Objects, strings, found, out: PageWords) -> None:
             R.FPDFTextObj_GetFontSize(item, byref(size))
             word = Word('•', x, x + size.value / 2, y, size.value, objects.strings[address])
             found.setdefault(0, []).append((_String(address, word.drawn, 0, x, y, word.em, font, False, False), word))
+        elif not font and not any(s.font == '' for s in strings.values()):  # glyphs that are drawn, without names
+            out.unread = True
         elif box and box[2] - box[0] > 0.5 and box[3] - box[1] > 0.5:
             middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
             if not any(
