@@ -194,17 +194,20 @@ class _PageText:
             self.text = ''.join(chr(R.FPDFText_GetUnicode(handle, i)) for i in range(count))
         # a hyphen at the end of a line, and a code without a letter
         self.text = re.sub('\ufffe', lambda m: chr(R.FPDFText_GetUnicode(handle, m.start())), self.text)
+        self.get_box = R.FPDFText_GetLooseCharBox
+        self.get_string = R.FPDFText_GetTextObject
         self.rect = R.FS_RECTF()
+        self.at_rect = byref(self.rect)
 
     def box(self, i: int) -> tuple[float, float, float, float]:  # left, bottom, right, top
         "Box of a character, as wide as it moves on and as high as its font."
         r = self.rect
-        self.R.FPDFText_GetLooseCharBox(self.handle, i, byref(r))
+        self.get_box(self.handle, i, self.at_rect)
         return r.left, r.bottom, r.right, r.top
 
     def string(self, i: int) -> int:
         "Address of the string that a character belongs to; 0 for a space that pdfium adds."
-        found = self.R.FPDFText_GetTextObject(self.handle, i)
+        found = self.get_string(self.handle, i)
         return addressof(found.contents) if found else 0
 
     def pieces(self):
@@ -222,7 +225,8 @@ class _PageText:
                 tokens.append((a, b))
         strings = [0] * len(tokens)
         whole = [True] * len(tokens)
-        stack = [(0, len(tokens))]
+        ends = [i for i in range(1, len(tokens)) if tokens[i][0] - tokens[i - 1][1] > 1]  # of lines, mostly
+        stack = list(zip([0, *ends], [*ends, len(tokens)]))
         while stack:  # strings are long: where both ends are in the same one, so is what stands between
             low, high = stack.pop()
             if low >= high:
@@ -290,9 +294,13 @@ class _Letters:
         self.R = R
         self.text = text
         self.known: dict[tuple[str, str], bool] = {}
+        self.plain: dict[str, set[str]] = {}  # font -> letters that are what they seem
 
     def read(self, start: int, end: int, font: str) -> str | None:  # None for a word that cannot be read
         word = self.text.text[start:end]
+        plain = self.plain.setdefault(font, set())
+        if plain.issuperset(word):
+            return word
         bad = 0
         letters = list(word)
         for i, letter in enumerate(word, start):
@@ -302,6 +310,9 @@ class _Letters:
             if not self.known[key]:
                 bad += 1
                 letters[i - start] = '\ufffd'
+        if not bad and '\x02' not in word and not _PRIVATE.search(word) and not _UNKNOWN.search(word):
+            plain.update(word)
+            return word
         if bad and font in GLYPHS:
             return symbols_of(word, font)
         if bad == len(word):
@@ -366,19 +377,20 @@ def strike(words: list[Word], rules) -> tuple[list[Word], list[str]]:
 
 # %% ../nbs/week1_pdfium.ipynb #dea171da
 def drop_doubles(words: list[Word]) -> list[Word]:
-    seen: dict[tuple, list[Word]] = {}
-    out = []
+    seen: dict[str, list[Word]] = {}
+    again: set[int] = set()  # strings that are drawn again, by their first words
+    string = None
     for word in words:
-        key = word.text, round(word.y / 20)
-        twins = [t for k in (-1, 0, 1) for t in seen.get((word.text, key[1] + k), ())]
-        limit = 0.12 * word.em
-        if any(
-            abs(t.left - word.left) <= limit and abs(t.y - word.y) <= limit and t.drawn != word.drawn for t in twins
-        ):
-            continue
-        seen.setdefault(key, []).append(word)
-        out.append(word)
-    return out
+        twins = seen.setdefault(word.text, [])
+        if word.drawn != string:
+            string = word.drawn
+            limit = 0.12 * word.em
+            for t in twins:
+                if abs(t.left - word.left) <= limit and abs(t.y - word.y) <= limit and t.drawn not in again:
+                    again.add(string)
+                    break
+        twins.append(word)
+    return [w for w in words if w.drawn not in again]
 
 # %% ../nbs/week1_pdfium.ipynb #28806e62
 def _turned(quarter: int, x: float, y: float) -> tuple[float, float]:
@@ -398,14 +410,25 @@ def read_page(R, page, text_page) -> PageWords:
     text = _PageText(R, text_page)
     letters = _Letters(R, text)
     strings: dict[int, _String] = {}
-    found: dict[int, list[tuple[_String, Word]]] = {}
+    found: dict[int, list[tuple[_String, Word]]] = {0: []}
+    found_0 = found[0]
+    get_box, handle, rect, at_rect = text.get_box, text.handle, text.rect, text.at_rect
     for start, end, address, space in text.pieces():
         string = strings.get(address)
         if string is None:
             string = strings[address] = _string_at(R, text, start, address, objects.strings.get(address, len(strings)))
         quarter = round(string.turn)
-        first, last = text.box(start), text.box(end - 1)
         read = letters.read(start, end, string.font)
+        if string.turn == 0 and read is not None:  # as most are
+            get_box(handle, start, at_rect)
+            left = rect.left
+            get_box(handle, end - 1, at_rect)
+            right = rect.right
+            found_0.append(
+                (string, Word(read, left, right if right > left else left, string.y, string.em, string.drawn, space))
+            )
+            continue
+        first, last = text.box(start), text.box(end - 1)
         if read is None:
             out.unread = True
         elif abs(string.turn - quarter) > 0.1:
@@ -449,7 +472,7 @@ def _note_unseen(R, objects: _Objects, strings, found, out: PageWords) -> None:
 
 def _sort_out(found, objects: _Objects, area: float, out: PageWords) -> None:
     "Leave out hidden and struck words; the main direction of the page, and others aside."
-    order = sorted(found, key=lambda q: -len(found[q]))
+    order = sorted((q for q in found if found[q]), key=lambda q: -len(found[q]))
     for q in order:
         painted = objects.painted
         lines = objects.lines
