@@ -42,7 +42,8 @@ def to_lines(words: list[Word]) -> list[Line]:  # from top to bottom
     lines: list[Line] = []
     for word in sorted(words, key=lambda w: -w.y):
         line = lines[-1] if lines else None
-        if line and line.y - word.y <= 0.35 * max(line.em, word.em):
+        limit = max(line.em, word.em) if line else 0
+        if line and (line.y - word.y <= 0.35 * limit or line.y - word.y <= 0.6 * limit and _fits(line, word)):
             line.words.append(word)
             if word.em > line.em:
                 line.em, line.y = word.em, word.y
@@ -50,7 +51,39 @@ def to_lines(words: list[Word]) -> list[Line]:  # from top to bottom
             lines.append(Line([word], word.y, word.em))
     for line in lines:
         line.words.sort(key=lambda w: w.left)
+    _place_labels(lines)
     return lines
+
+
+def _fits(line: Line, word: Word) -> bool:
+    "Whether a word stands beside those of a line."
+    return all(w.right <= word.left + 1 or word.right <= w.left + 1 for w in line.words)
+
+
+_NUMBER = re.compile(r'[(\[]?(?:\d{1,3}(?:\.\d{1,3})*|[a-zA-Z]|[ivxIVX]{1,5})[)\].]*')
+
+
+def _place_labels(lines: list[Line]) -> None:
+    "A number beside the middle of a paragraph, between two of its lines, goes to the first of them."
+    for line in [l for l in lines if len(l.words) == 1 and _NUMBER.fullmatch(l.words[0].text)]:
+        word, i = line.words[0], lines.index(line)
+
+        def goes_on(j, k):
+            beside = lines[k].words[0].left > word.right
+            return (
+                beside and lines[j].y - lines[k].y < 1.4 * lines[k].em
+                if k > j
+                else beside and lines[k].y - lines[j].y < 1.4 * lines[k].em
+            )
+
+        top, bottom = i, i
+        while top > 0 and goes_on(top, top - 1):
+            top -= 1
+        while bottom + 1 < len(lines) and goes_on(bottom, bottom + 1):
+            bottom += 1
+        if top < i < bottom and lines[i - 1].y - lines[i + 1].y < 1.6 * line.em and i - top <= bottom - i + 1:
+            lines[top].words.insert(0, word)
+            lines.remove(line)
 
 # %% ../nbs/week1_layout.ipynb #2f649bb8
 _SPACE = 0.15  # em
@@ -288,14 +321,14 @@ def read_block(block: Block, rules=()) -> list[Line]:
             for a, b in zip(starts, [*starts[1:], len(block.lines)])
             for line in _read_columns(block, columns, a, b)
         ]
-    ruled = len(bands) > 1 and len(bands) < len(block.lines)
+    ruled = 2 < len(bands) < len(block.lines) and max(map(len, bands)) <= 8 and not _are_labels(columns[0])
     out = []
     for band in bands if ruled else [[i] for i in range(len(block.lines))]:
         texts = [' '.join(join_line(words) for i, words in column if i in band) for column in columns]
         line = block.lines[band[0]]
         cells = [t for t in texts if t]
         two_sided = sum(len(c) > 0 for c in texts) > 1
-        if not two_sided or len(band) > 1 and max(map(_lines_in(band), columns)) > 8:
+        if not two_sided:
             out += [Line(l.words, l.y, l.em, join_line(l.words)) for l in (block.lines[i] for i in band)]
         elif _LABEL.fullmatch(cells[0]) and len(cells) == 2:
             words = [w for i in band for w in block.lines[i].words]
@@ -306,8 +339,9 @@ def read_block(block: Block, rules=()) -> list[Line]:
     return out
 
 
-def _lines_in(band):
-    return lambda column: sum(i in band for i, _ in column)
+def _are_labels(column) -> bool:
+    "Whether a column holds the numbers of paragraphs."
+    return sum(bool(_LABEL.fullmatch(join_line(words))) for _, words in column) > 0.7 * len(column)
 
 
 def _read_columns(block: Block, columns, start: int, end: int) -> list[Line]:
