@@ -109,11 +109,14 @@ def _matrix(R, item):
     return m.a, m.b, m.c, m.d, m.e, m.f
 
 
+_RGBA = [c_uint() for _ in range(4)]  # where pdfium writes a colour
+_AT_RGBA = [byref(part) for part in _RGBA]
+
+
 def _colour(R, item, stroke=False):
     "Red, green, blue and opacity (0 to 255), or None where the file does not say it plainly."
-    parts = [c_uint() for _ in range(4)]
     get = R.FPDFPageObj_GetStrokeColor if stroke else R.FPDFPageObj_GetFillColor
-    return tuple(p.value for p in parts) if get(item, *map(byref, parts)) else None
+    return tuple(p.value for p in _RGBA) if get(item, *_AT_RGBA) else None
 
 # %% ../nbs/week1_pdfium.ipynb #88ed97f9
 def _add_path(R, item, box, matrix, out: _Objects) -> None:
@@ -198,6 +201,8 @@ class _PageText:
         self.get_string = R.FPDFText_GetTextObject
         self.rect = R.FS_RECTF()
         self.at_rect = byref(self.rect)
+        self.matrix, self.x, self.y = R.FS_MATRIX(), c_double(), c_double()
+        self.fonts: dict[int, str] = {}  # address -> name
 
     def box(self, i: int) -> tuple[float, float, float, float]:  # left, bottom, right, top
         "Box of a character, as wide as it moves on and as high as its font."
@@ -239,21 +244,21 @@ class _PageText:
             else:
                 stack += [(low, (low + high) // 2), ((low + high) // 2, high)]
         for (a, b), string, one in zip(tokens, strings, whole):
-            parts = [(a, b, string)]
-            if not one:
-                owners = [self.string(i) for i in range(a, b)]
-                cuts = [a, *(i for i in range(a + 1, b) if owners[i - a] != owners[i - a - 1]), b]
-                parts = [(i, j, owners[i - a]) for i, j in zip(cuts, cuts[1:])]
-            for i, j, owner in parts:
-                if owner:
-                    yield i, j, owner, i > 0 and self.text[i - 1].isspace()
+            if one:
+                if string:
+                    yield a, b, string, a > 0 and self.text[a - 1].isspace()
+                continue
+            owners = [self.string(i) for i in range(a, b)]
+            cuts = [a, *(i for i in range(a + 1, b) if owners[i - a] != owners[i - a - 1]), b]
+            for i, j in zip(cuts, cuts[1:]):
+                if owners[i - a]:
+                    yield i, j, owners[i - a], i > 0 and self.text[i - 1].isspace()
 
 # %% ../nbs/week1_pdfium.ipynb #62a30cda
 def _string_at(R, text: _PageText, i: int, address: int, drawn: int) -> _String:
     "What the string of a character is like."
-    m = R.FS_MATRIX()
+    m, x, y = text.matrix, text.x, text.y
     R.FPDFText_GetMatrix(text.handle, i, byref(m))
-    x, y = c_double(), c_double()
     R.FPDFText_GetCharOrigin(text.handle, i, byref(x), byref(y))
     em = abs(R.FPDFText_GetFontSize(text.handle, i)) * math.hypot(m.c, m.d)
     item = R.FPDFText_GetTextObject(text.handle, i)
@@ -263,14 +268,18 @@ def _string_at(R, text: _PageText, i: int, address: int, drawn: int) -> _String:
     invisible = mode in (R.FPDF_TEXTRENDERMODE_INVISIBLE, R.FPDF_TEXTRENDERMODE_CLIP)
     if drawn_by_fill and fill and fill[3] == 0:
         invisible = True
+    font = R.FPDFTextObj_GetFont(item)
+    at_font = addressof(font.contents) if font else 0
+    if at_font not in text.fonts:
+        text.fonts[at_font] = _font_name(R, font)
     return _String(
         address,
         drawn,
-        math.atan2(m.b, m.a) / (math.pi / 2),
+        0.0 if m.b == 0 and m.a > 0 else math.atan2(m.b, m.a) / (math.pi / 2),
         x.value,
         y.value,
         em if 0.5 < em < 2000 else max(text.box(i)[3] - text.box(i)[1], 1.0) / 1.15,
-        _font_name(R, R.FPDFTextObj_GetFont(item)),
+        text.fonts[at_font],
         invisible,
         drawn_by_fill and bool(fill) and min(fill[:3]) >= 250,
     )
@@ -323,14 +332,15 @@ class _Letters:
         return _UNKNOWN.sub('\ufffd', word)
 
 # %% ../nbs/week1_pdfium.ipynb #a553730d
-def _is_hidden(string: _String, word: Word, painted: list[_Painted], page_area: float) -> bool:
+def _is_hidden(string: _String | None, word: Word, painted, covers, page_area: float) -> bool:
+    "Whether nobody sees a word; `string` is its string where that is invisible or white."
     x, y = (word.left + word.right) / 2, word.y + 0.3 * word.em
-    if string.invisible:
+    if string and string.invisible:
         return not any(p.picture and p.holds(x, y) for p in painted)
-    if string.white and not any(not p.pale and p.drawn < string.drawn and p.holds(x, y) for p in painted):
+    if string and not any(not p.pale and p.drawn < word.drawn and p.holds(x, y) for p in painted):
         return True
-    for p in painted:
-        if p.picture or p.drawn < string.drawn or not p.opaque:
+    for p in covers:
+        if p.drawn < word.drawn:
             continue
         area = (p.box[2] - p.box[0]) * (p.box[3] - p.box[1])
         if (
@@ -410,7 +420,7 @@ def read_page(R, page, text_page) -> PageWords:
     text = _PageText(R, text_page)
     letters = _Letters(R, text)
     strings: dict[int, _String] = {}
-    found: dict[int, list[tuple[_String, Word]]] = {0: []}
+    found: dict[int, list[Word]] = {0: []}  # by direction, quarter turns
     found_0 = found[0]
     get_box, handle, rect, at_rect = text.get_box, text.handle, text.rect, text.at_rect
     for start, end, address, space in text.pieces():
@@ -424,9 +434,7 @@ def read_page(R, page, text_page) -> PageWords:
             left = rect.left
             get_box(handle, end - 1, at_rect)
             right = rect.right
-            found_0.append(
-                (string, Word(read, left, right if right > left else left, string.y, string.em, string.drawn, space))
-            )
+            found_0.append(Word(read, left, right if right > left else left, string.y, string.em, string.drawn, space))
             continue
         first, last = text.box(start), text.box(end - 1)
         if read is None:
@@ -439,10 +447,11 @@ def read_page(R, page, text_page) -> PageWords:
                 first, last = _turned_box(q, first), _turned_box(q, last)
             y = string.y if q == 0 else _turned(q, string.x, string.y)[1]
             word = Word(read, first[0], max(last[2], first[0]), y, string.em, string.drawn, space)
-            found.setdefault(q, []).append((string, word))
+            found.setdefault(q, []).append(word)
     _note_unseen(R, objects, strings, found, out)
     width, height = R.FPDF_GetPageWidthF(page), R.FPDF_GetPageHeightF(page)
-    _sort_out(found, objects, width * height, out)
+    unseen = {s.drawn: s for s in strings.values() if s.invisible or s.white}
+    _sort_out(found, objects, unseen, width * height, out)
     return out
 
 # %% ../nbs/week1_pdfium.ipynb #87561580
@@ -458,19 +467,18 @@ def _note_unseen(R, objects: _Objects, strings, found, out: PageWords) -> None:
             size = c_float()
             R.FPDFTextObj_GetFontSize(item, byref(size))
             word = Word('•', x, x + size.value / 2, y, size.value, objects.strings[address])
-            found.setdefault(0, []).append((_String(address, word.drawn, 0, x, y, word.em, font, False, False), word))
+            found[0].append(word)
         elif not font and not any(s.font == '' for s in strings.values()):  # glyphs that are drawn, without names
             out.unread = True
         elif box and box[2] - box[0] > 0.5 and box[3] - box[1] > 0.5:
             middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
             if not any(
-                w.left - 1 <= middle[0] <= w.right + 1 and abs(w.y + 0.3 * w.em - middle[1]) < w.em
-                for _, w in found.get(0, ())
+                w.left - 1 <= middle[0] <= w.right + 1 and abs(w.y + 0.3 * w.em - middle[1]) < w.em for w in found[0]
             ):
                 out.unread = True
 
 
-def _sort_out(found, objects: _Objects, area: float, out: PageWords) -> None:
+def _sort_out(found, objects: _Objects, unseen: dict[int, _String], area: float, out: PageWords) -> None:
     "Leave out hidden and struck words; the main direction of the page, and others aside."
     order = sorted((q for q in found if found[q]), key=lambda q: -len(found[q]))
     for q in order:
@@ -480,22 +488,23 @@ def _sort_out(found, objects: _Objects, area: float, out: PageWords) -> None:
             painted = [_Painted(_turned_box(q, p.box), p.drawn, p.picture, p.pale, p.opaque) for p in painted]
             lines = [_turned_box(q, line) for line in lines]
         rules = [(a, c, (b + d) / 2) for a, b, c, d in lines if c - a > d - b]
-        hides = any(s.invisible or s.white for s, _ in found[q]) or any(p.opaque and not p.picture for p in painted)
-        hidden = {id(w) for s, w in found[q] if _is_hidden(s, w, painted, area)} if hides else set()
+        covers = [p for p in painted if p.opaque and not p.picture]
+        hidden = set()
+        if unseen or covers:
+            hidden = {id(w) for w in found[q] if _is_hidden(unseen.get(w.drawn), w, painted, covers, area)}
         if 2 * len(hidden) > len(found[q]):
             hidden = set()
-        out.hidden += [w.text for _, w in found[q] if id(w) in hidden]
-        words = drop_doubles([w for _, w in found[q] if id(w) not in hidden])
+        out.hidden += [w.text for w in found[q] if id(w) in hidden]
+        words = drop_doubles([w for w in found[q] if id(w) not in hidden])
         words, struck = strike(words, rules)
         out.struck += struck
         if q == order[0]:
             out.words, out.rules = words, rules
         else:
             out.aside.append(words)
-    places = [(w.left + w.right) / 2 for w in out.words], [w.y for w in out.words]
-    bare = (
-        [p for p in objects.painted if p.picture and not any(p.holds(x, y) for x, y in zip(*places))]
-        if not order or not order[0]
-        else []
-    )
-    out.pictures = max(((p.box[2] - p.box[0]) * (p.box[3] - p.box[1]) / max(area, 1) for p in bare), default=0.0)
+    pictures = [p for p in objects.painted if p.picture]
+    if not order or not order[0]:
+        pictures = [p for p in pictures if not any(p.holds((w.left + w.right) / 2, w.y) for w in out.words)]
+        out.pictures = max(
+            ((p.box[2] - p.box[0]) * (p.box[3] - p.box[1]) / max(area, 1) for p in pictures), default=0.0
+        )
