@@ -11,14 +11,15 @@ python -m benchmarks forms               four forms of asking a model, on equall
                                          and more)
 python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 synthetic contracts:
                                          seconds and memory of each stage
+python -m benchmarks pdfs                reading CUAD's real PDFs, where they are at hand: quotes found, time a page
 """
 
 import argparse
 import sys
 
-from benchmarks import forms, gpu, review, scale, training
+from benchmarks import forms, gpu, pdfs, review, scale, training
 
-PARTS = ('review', 'training', 'gpu', 'scale', 'forms')
+PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'forms')
 
 
 def main() -> int:
@@ -39,6 +40,8 @@ def main() -> int:
             gpu.main()
         elif part == 'forms':
             forms.main()
+        elif part == 'pdfs':
+            pdfs.main()
         else:
             scale.main(args.sizes or scale.SIZES)
     return 0

@@ -57,6 +57,9 @@ def to_lines(words: list[Word]) -> list[Line]:  # from top to bottom
 
 def _fits(line: Line, word: Word) -> bool:
     "Whether a word stands beside those of a line."
+    first = line.words[0]
+    if len(line.words) == 1 and _NUMBER.fullmatch(first.text) and word.left - first.right > first.em > 0.9 * word.em:
+        return False  # the number of a paragraph
     return all(w.right <= word.left + 1 or word.right <= w.left + 1 for w in line.words)
 
 
@@ -132,10 +135,14 @@ def fill_blanks(words: list[Word]) -> list[Word]:
             ):
                 word.y = blank.y
                 over_blank.setdefault(id(blank), []).append(word)
-    for blank in blanks:  # what is filled in touches what stands beside the blank
+    for before, blank, after in zip([None, *words], words, [*words[1:], None]):  # $____ and ____, have no space
         if entered := over_blank.get(id(blank)):
-            first, last = min(entered, key=lambda w: w.left), max(entered, key=lambda w: w.right)
-            first.left, last.right = min(first.left, blank.left), max(last.right, blank.right)
+            if before and not blank.space and before.text[-1] in '$€£(“"':
+                first = min(entered, key=lambda w: w.left)
+                first.left = min(first.left, blank.left)
+            if after and not after.space and after.text[0] in ',.;:)”"%':
+                last = max(entered, key=lambda w: w.right)
+                last.right = max(last.right, blank.right)
     return [w for w in words if id(w) not in over_blank]
 
 # %% ../nbs/week1_layout.ipynb #1b872694
@@ -191,7 +198,7 @@ def drop_line_numbers(pages: list[list[Line]]) -> int:  # how many were dropped
 
 # %% ../nbs/week1_layout.ipynb #acec54c6
 _CELL = 1.5  # em: a wider gap parts cells
-_LABEL = re.compile(r'[(\[]?(?:[\w.]{1,6}|[^\w\s]{1,2})[)\].:]*|(?:article|section|clause) [\w.]{1,6}', re.I)
+_LABEL = re.compile(rf'{_NUMBER.pattern}|[^\w\s]{{1,2}}|(?:article|section|clause) [\w.]{{1,6}}', re.I)
 
 
 def to_cells(line: Line) -> list[list[Word]]:

@@ -63,9 +63,9 @@ PACKAGES = (
     Package('rapidfuzz', '3.6', '4', 'locating quotes'),
     Package('bitsandbytes', '0.44', '1', '4-bit base models', required=False),
     Package('gradio', '6.17', '7', 'the demo', required=False),
-    Package('pypdf', '7', '8', 'reading PDF', required=False),
-    Package('cryptography', '41', '', 'reading PDF that is encrypted', required=False),
-    Package('fonttools', '4.40', '', 'reading PDF whose fonts have names of their own', required=False),
+    Package('pypdfium2', '5', '6', 'reading PDF', required=False),
+    Package('pypdf', '7', '8', 'reading PDF with form fields', required=False),
+    Package('cryptography', '41', '', 'reading PDF with form fields that is encrypted', required=False),
     Package('python-docx', '1.1', '2', 'reading Word', required=False),
     Package('openpyxl', '3.1', '4', 'writing Excel', required=False),
 )
