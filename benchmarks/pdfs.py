@@ -10,7 +10,9 @@ from pathlib import Path
 from benchmarks.measure import ROOT, Stage, alone, keep
 
 # the release writes plain quotation marks and hyphens where the PDFs have others
-PLAIN = str.maketrans({'‘': "'", '’': "'", '“': '"', '”': '"', '–': '-', '—': '-', '\u037e': ';', '\xad': None, '\u200b': None})
+PLAIN = str.maketrans(
+    {'‘': "'", '’': "'", '“': '"', '”': '"', '–': '-', '—': '-', '\u037e': ';', '\xad': None, '\u200b': None}
+)
 
 
 def find_pdfs() -> Path | None:

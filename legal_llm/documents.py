@@ -220,12 +220,12 @@ def _too_slow(name: str, page: bytes, seconds: float) -> LegalLLMError:
     number, _, pages = page.decode('ascii', 'replace').strip().partition(' ')
     if not pages:
         return LegalLLMError(
-            f"{name} takes more than {seconds:g} seconds to read: allow more with limit_s, or open it in its own program "
-            "and save it anew"
+            f"{name} takes more than {seconds:g} seconds to read: allow more with limit_s, or open it in its own "
+            "program and save it anew"
         )
     return LegalLLMError(
-        f"{name} has {pages} pages, and takes more than {seconds:g} seconds to read page {number}, or {20 * seconds:g} in "
-        "all: allow more with limit_s, or give only the pages that you need"
+        f"{name} has {pages} pages, and takes more than {seconds:g} seconds to read page {number}, or "
+        f"{20 * seconds:g} in all: allow more with limit_s, or give only the pages that you need"
     )
 
 
@@ -262,8 +262,8 @@ def _read_apart(ending, raw, name, seconds):
         answer = json.loads(answer or b'')
     except ValueError as e:
         raise LegalLLMError(
-            f"{name} is damaged or no {_OURS[ending].removeprefix('a ')} and cannot be read: its reader ended with code "
-            f"{process.returncode}; open it in its own program and save it anew"
+            f"{name} is damaged or no {_OURS[ending].removeprefix('a ')} and cannot be read: its reader ended with "
+            f"code {process.returncode}; open it in its own program and save it anew"
         ) from e
     if 'error' in answer:
         raise LegalLLMError(answer['error'])

@@ -191,9 +191,8 @@ def put_in(lines: list[Line], fields: list[Word]) -> list[Line]:
             inside = [w for w in line.words if entry.left - 2 <= w.left <= entry.right]
             if re.search(rf'(?<!\w){re.escape(entry.text)}(?!\w)', ' '.join(w.text for w in inside)):
                 continue  # it is drawn there as well
-            blanks = [
-                w for w in line.words if BLANK.fullmatch(w.text) and w.left <= entry.right and w.right >= entry.left
-            ]
+            over = [w for w in line.words if w.left <= entry.right and w.right >= entry.left]
+            blanks = [w for w in over if BLANK.fullmatch(w.text)]
             place = blanks[0].left if blanks else entry.right
             for blank in blanks:
                 line.words.remove(blank)
@@ -251,6 +250,10 @@ def _draws_itself(holder, above=()) -> bool:
     return False
 
 # %% ../nbs/week1_pdf.ipynb #c164d43b
+def _damaged(name):
+    return LegalLLMError(f"{name} is damaged or no PDF and cannot be read: open it in its own program and save it anew")
+
+
 def _open(R, raw, name):
     document = R.FPDF_LoadMemDocument64(raw, len(raw), None)
     if document:
@@ -262,7 +265,7 @@ def _open(R, raw, name):
         raise LegalLLMError(
             f"{name} is protected in a way that cannot be read: open it in a PDF viewer and save it anew"
         )
-    raise LegalLLMError(f"{name} is damaged or no PDF and cannot be read: open it in its own program and save it anew")
+    raise _damaged(name)
 
 
 def _attached(R, document) -> list[tuple[str, bytes]]:
@@ -344,9 +347,7 @@ def _read_pages(R, document, raw, name, each_page) -> _Read:
         if size > MAX_CHARACTERS:
             raise too_long(name)
     if 2 * len(out.failed) >= max(count, 1):
-        raise LegalLLMError(
-            f"{name} is damaged or no PDF and cannot be read: open it in its own program and save it anew"
-        )
+        raise _damaged(name)
     return out
 
 # %% ../nbs/week1_pdf.ipynb #f72fda4c

@@ -5,7 +5,7 @@
 # %% ../nbs/week1_pdfium.ipynb #ff1f53d5
 from __future__ import annotations
 import math, re
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from ctypes import addressof, byref, c_double, c_float, c_int, c_uint, c_ushort, create_string_buffer
 from dataclasses import dataclass, field
 
@@ -364,8 +364,6 @@ def strike(words: list[Word], rules) -> tuple[list[Word], list[str]]:
         return words, texts
     by_height = sorted(words, key=lambda w: w.y)
     heights = [w.y for w in by_height]
-    from bisect import bisect_left, bisect_right
-
     for left, right, y in rules:
         near = by_height[bisect_left(heights, y - 30) : bisect_right(heights, y)]
         through = [

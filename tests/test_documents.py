@@ -893,7 +893,10 @@ HOSTILE_PDFS = {  # content and what is read, or what the refusal says after "!"
         one_page(stream(flat(WORDS * 600_000), '/Filter/FlateDecode')),
         '!damaged or no PDF|seconds to read|characters of text',
     ),
-    'deep_array': (one_page(b'[' * 300_000 + WORDS), '!damaged or no PDF|seconds to read|reader ended|it is a scan, or empty or damaged'),
+    'deep_array': (
+        one_page(b'[' * 300_000 + WORDS),
+        '!damaged or no PDF|seconds to read|reader ended|it is a scan, or empty or damaged',
+    ),
     'forms_in_forms': (nested_forms(20), 'Words|!damaged or no PDF|seconds to read'),
     'form_in_itself': (
         one_page(

@@ -1,4 +1,4 @@
-"What a person sees on a page of a PDF: columns, tables, struck, hidden and typed words, margins, files inside, and time."
+"Columns, tables, struck, hidden and typed words, margins, files inside, time and damage: PDFs as a person reads them."
 
 import os
 import random
@@ -73,7 +73,8 @@ def test_files_inside_a_pdf():
 
 
 def test_a_portfolio_without_a_pdf_is_refused(tmp_path):
-    names = '/Names<</EmbeddedFiles<</Names[(terms.xlsx) <</Type/Filespec/F(terms.xlsx)/UF(terms.xlsx)/EF<</F 6 0 R>>>>]>>>>'
+    file = '<</Type/Filespec/F(terms.xlsx)/UF(terms.xlsx)/EF<</F 6 0 R>>>>'
+    names = f'/Names<</EmbeddedFiles<</Names[(terms.xlsx) {file}]>>>>'
     catalog = f'<</Type/Catalog/Pages 2 0 R/Collection<</View/D>>{names}>>'
     (tmp_path / 'p.pdf').write_bytes(one_page(at((72, 700, 'Cover')), stream(b'PK'), catalog=catalog))
     with pytest.raises(LegalLLMError, match='portfolio, a PDF that only holds files .“terms.xlsx”.: save them'):
@@ -145,8 +146,20 @@ def test_numbers_of_clauses_and_amounts_stay(tmp_path, numbers):
     assert 'line numbers' not in notes
 
 
-LEFT = 'This agreement is made by the|parties named below, and it is|governed by the laws of the State|of Nebraska alone. It lasts for|ten years from its date'.split('|')  # noqa: E501
-RIGHT = 'and it is renewed each year for|one more year, unless a party says|that it does not want this at least|ninety days before the end of the|term that runs at that time.'.split('|')  # noqa: E501
+LEFT = [
+    'This agreement is made by the',
+    'parties named below, and it is',
+    'governed by the laws of the State',
+    'of Nebraska alone. It lasts for',
+    'ten years from its date',
+]
+RIGHT = [
+    'and it is renewed each year for',
+    'one more year, unless a party says',
+    'that it does not want this at least',
+    'ninety days before the end of the',
+    'term that runs at that time.',
+]
 
 
 @pytest.mark.parametrize('shift', [0, 5])
@@ -169,7 +182,9 @@ def test_rows_of_a_table_stay_rows(tmp_path):
 
 
 def test_a_label_beside_the_middle_of_its_clause_goes_first(tmp_path):
-    text, _ = read_pdf(tmp_path, at((108, 700, 'Neither party may assign'), (72, 693, '15.1'), (108, 687, 'this agreement.')))
+    text, _ = read_pdf(
+        tmp_path, at((108, 700, 'Neither party may assign'), (72, 693, '15.1'), (108, 687, 'this agreement.'))
+    )
     assert flat(text) == '15.1 Neither party may assign this agreement.'
 
 
@@ -252,10 +267,10 @@ def long_pdf(pages, words=40):
     "Every word a string of its own"
     content = at(*((40 + 60 * (k % 8), 740 - 12 * (k // 8), f'word{k}') for k in range(words)))
     kids = ' '.join(f'{4 + i} 0 R' for i in range(pages))
-    page = '<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 3 0 R/Resources<</Font<</F1 %d 0 R>>>>>>' % (pages + 4)
-    return raw_pdf(
-        '<</Type/Catalog/Pages 2 0 R>>', f'<</Type/Pages/Kids[{kids}]/Count {pages}>>', stream(content), *[page] * pages, FONT
-    )
+    fonts = f'/Resources<</Font<</F1 {pages + 4} 0 R>>>>'
+    page = f'<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 3 0 R{fonts}>>'
+    tree = f'<</Type/Pages/Kids[{kids}]/Count {pages}>>'
+    return raw_pdf('<</Type/Catalog/Pages 2 0 R>>', tree, stream(content), *[page] * pages, FONT)
 
 
 def test_nine_hundred_pages_are_read(tmp_path):
