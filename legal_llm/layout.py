@@ -109,7 +109,12 @@ def _is_spaced(words: list[Word], i: int) -> bool:
 
 def join_line(words: list[Word]) -> str:
     "The text of words on a line."
-    return ''.join((' ' if i and _is_spaced(words, i) else '') + word.text for i, word in enumerate(words))
+    out = [words[0].text]
+    for i, (before, word) in enumerate(zip(words, words[1:]), 1):
+        if word.space and before.drawn == word.drawn or _is_spaced(words, i):
+            out.append(' ')
+        out.append(word.text)
+    return ''.join(out)
 
 # %% ../nbs/week1_layout.ipynb #8bc514f7
 BLANK = re.compile(r'_{3,}|\.{6,}|…{2,}')

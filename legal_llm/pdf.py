@@ -83,7 +83,7 @@ def without_running_lines(pages):
     return ['\n'.join(lines).strip('\n ') for lines in pages], list(left_out.values())
 
 # %% ../nbs/week1_pdf.ipynb #a1645417
-_DIVIDED = re.compile(r'(?<!\w)(\w+)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')
+_DIVIDED = re.compile(r'(?<=\w)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')  # behind the first half of a word
 # that keep their hyphen in most English contracts
 _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split())
 # their compounds have no hyphen: thereof, within
@@ -91,14 +91,24 @@ _CLOSED = set('here there where with under any some every not'.split())
 _LIGATURES = {0xFB00: 'ff', 0xFB01: 'fi', 0xFB02: 'fl', 0xFB03: 'ffi', 0xFB04: 'ffl', 0xFB05: 'st', 0xFB06: 'st'}
 
 # %% ../nbs/week1_pdf.ipynb #c5a9dc57
+def _first_half(divided):
+    return re.compile(r'\w+\Z').search(divided.string, max(0, divided.start() - 80), divided.start())[0]
+
+
 def join_words(text):
     "Put words together that were divided at the end of a line; soft hyphens go."
-    known = set(re.findall(r'[^\W\d_]+(?:-[^\W\d_]+)*', _DIVIDED.sub(' ', text).lower()))
-    divides = any((m[1] + re.match(r'\w+', m[4])[0]).lower() in known for m in _DIVIDED.finditer(text))
+    halves = {m.start(): (_first_half(m), re.match(r'\w+', m[3])[0]) for m in _DIVIDED.finditer(text)}
+    if not halves:
+        return text.replace('\xad', '')
+    ends = [0, *(m.end() for m in _DIVIDED.finditer(text))]
+    starts = [*(i - len(first) for i, (first, _) in halves.items()), len(text)]
+    whole = ' '.join(text[a:b] for a, b in zip(ends, starts))
+    known = set(re.findall(r'[^\W\d_]+(?:-[^\W\d_]+)*', whole.lower()))
+    divides = any((first + second).lower() in known for first, second in halves.values())
 
     def join(m):
-        first, hyphen, feed, rest = m.groups()
-        second = re.match(r'\w+', rest)[0]
+        hyphen, feed, rest = m.groups()
+        first, second = halves[m.start()]
         if second in ('and', 'or', 'to'):
             return m[0]  # pre- and post-closing
         same_case = first.isalpha() and (second.islower() or first.isupper() and second.isupper())
@@ -106,7 +116,7 @@ def join_words(text):
         words = len({a, b} & known) >= (2 if divides else 1) and a not in _CLOSED
         compound = f'{a}-{b}' in known or a in _PREFIXES or len(a) == 1 or words
         keep = hyphen != '\xad' and (not same_case or compound and a + b not in known)
-        return f"{first}{'-' * keep}{rest}\n{feed}"
+        return f"{'-' * keep}{rest}\n{feed}"
 
     return _DIVIDED.sub(join, text).replace('\xad', '')
 
@@ -359,8 +369,8 @@ def _page_texts(read: _Read) -> tuple[list[str], int]:  # text of each page, lin
     pages = []
     for lines, words in zip(read.lines, read.words):
         parts = [lay_out(lines, words.rules), *(lay_out(to_lines(aside)) for aside in words.aside)]
-        text = '\n\n'.join(filter(None, parts)).replace('\0', '\ufffd').translate(_LIGATURES)
-        pages.append(tidy(text).replace('\f', '\n'))
+        text = re.sub('[\ufb00-\ufb06]', lambda m: _LIGATURES[ord(m[0])], '\n\n'.join(filter(None, parts)))
+        pages.append(tidy(text.replace('\0', '\ufffd')).replace('\f', '\n'))
     return pages, numbers
 
 

@@ -94,12 +94,18 @@ def _box(corners) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
+_HERE = (1, 0, 0, 1, 0, 0)  # the matrix that changes nothing
+_SIDES = [c_float() for _ in range(4)]  # where pdfium writes a box
+_AT_SIDES = [byref(side) for side in _SIDES]
+
+
 def _bounds(R, item, matrix):
     "Box of an object on the page, or None."
-    sides = [c_float() for _ in range(4)]
-    if not R.FPDFPageObj_GetBounds(item, *map(byref, sides)):
+    if not R.FPDFPageObj_GetBounds(item, *_AT_SIDES):
         return None
-    a, b, c, d = (side.value for side in sides)
+    a, b, c, d = (side.value for side in _SIDES)
+    if matrix == _HERE:
+        return a, b, c, d
     return _box(_apply(matrix, x, y) for x in (a, c) for y in (b, d))
 
 
@@ -413,7 +419,7 @@ def _turned_box(quarter: int, box) -> tuple[float, float, float, float]:
 def read_page(R, page, text_page) -> PageWords:
     "What stands on a loaded page."
     objects = _Objects()
-    _add_objects(R, R.FPDFPage_CountObjects(page), lambda i: R.FPDFPage_GetObject(page, i), (1, 0, 0, 1, 0, 0), objects)
+    _add_objects(R, R.FPDFPage_CountObjects(page), lambda i: R.FPDFPage_GetObject(page, i), _HERE, objects)
     out = PageWords(hollow=objects.hollow)
     text = _PageText(R, text_page)
     letters = _Letters(R, text)
