@@ -6,7 +6,8 @@
 from __future__ import annotations
 import math, re
 from bisect import bisect_left, bisect_right
-from ctypes import addressof, byref, c_double, c_float, c_int, c_uint, c_ushort, create_string_buffer
+from ctypes import PYFUNCTYPE, addressof, byref, c_double, c_float, c_int, c_uint, c_ushort, c_void_p, cast
+from ctypes import create_string_buffer
 from dataclasses import dataclass, field
 
 from .layout import BLANK, Word
@@ -184,6 +185,30 @@ def _add_objects(R, count, get, matrix, out: _Objects, depth=0) -> None:
             out.painted.append(_Painted(box, out.drawn, kind == R.FPDF_PAGEOBJ_IMAGE))
 
 # %% ../nbs/week1_pdfium.ipynb #8fe503b4
+class _Calls:
+    "pdfium's functions for characters, on addresses."
+
+    def __init__(self, R):
+        def plain(function, result, *kinds):
+            return PYFUNCTYPE(result, *kinds)(cast(function, c_void_p).value)
+
+        address, number = c_void_p, c_int
+        self.box = plain(R.FPDFText_GetLooseCharBox, number, address, number, address)
+        self.string = plain(R.FPDFText_GetTextObject, address, address, number)
+        self.matrix = plain(R.FPDFText_GetMatrix, number, address, number, address)
+        self.origin = plain(R.FPDFText_GetCharOrigin, number, address, number, address, address)
+        self.size = plain(R.FPDFText_GetFontSize, c_double, address, number)
+        self.mode = plain(R.FPDFTextObj_GetTextRenderMode, number, address)
+        self.font = plain(R.FPDFTextObj_GetFont, address, address)
+        self.fill = plain(R.FPDFPageObj_GetFillColor, number, *[address] * 5)
+        self.rect, self.m, self.x, self.y = R.FS_RECTF(), R.FS_MATRIX(), c_double(), c_double()
+        self.at_rect, self.at_m, self.at_x, self.at_y = map(addressof, (self.rect, self.m, self.x, self.y))
+        self.at_rgba = [addressof(part) for part in _RGBA]
+
+
+_CALLS: list[_Calls] = []  # made once
+
+# %% ../nbs/week1_pdfium.ipynb #62a30cda
 _TOKEN = re.compile(r'[^\s\x02]+\x02?|\x02')
 
 
@@ -203,23 +228,21 @@ class _PageText:
             self.text = ''.join(chr(R.FPDFText_GetUnicode(handle, i)) for i in range(count))
         # a hyphen at the end of a line, and a code without a letter
         self.text = re.sub('\ufffe', lambda m: chr(R.FPDFText_GetUnicode(handle, m.start())), self.text)
-        self.get_box = R.FPDFText_GetLooseCharBox
-        self.get_string = R.FPDFText_GetTextObject
-        self.rect = R.FS_RECTF()
-        self.at_rect = byref(self.rect)
-        self.matrix, self.x, self.y = R.FS_MATRIX(), c_double(), c_double()
+        if not _CALLS:
+            _CALLS.append(_Calls(R))
+        self.calls = _CALLS[0]
+        self.address = addressof(handle.contents)
         self.fonts: dict[int, str] = {}  # address -> name
 
     def box(self, i: int) -> tuple[float, float, float, float]:  # left, bottom, right, top
         "Box of a character, as wide as it moves on and as high as its font."
-        r = self.rect
-        self.get_box(self.handle, i, self.at_rect)
+        r = self.calls.rect
+        self.calls.box(self.address, i, self.calls.at_rect)
         return r.left, r.bottom, r.right, r.top
 
     def string(self, i: int) -> int:
         "Address of the string that a character belongs to; 0 for a space that pdfium adds."
-        found = self.get_string(self.handle, i)
-        return addressof(found.contents) if found else 0
+        return self.calls.string(self.address, i) or 0
 
     def pieces(self):
         "Start, end, string, and whether a space stands before it, of each word or part of one."
@@ -260,32 +283,30 @@ class _PageText:
                 if owners[i - a]:
                     yield i, j, owners[i - a], i > 0 and self.text[i - 1].isspace()
 
-# %% ../nbs/week1_pdfium.ipynb #62a30cda
+# %% ../nbs/week1_pdfium.ipynb #34c5942d
 def _string_at(R, text: _PageText, i: int, address: int, drawn: int) -> _String:
     "What the string of a character is like."
-    m, x, y = text.matrix, text.x, text.y
-    R.FPDFText_GetMatrix(text.handle, i, byref(m))
-    R.FPDFText_GetCharOrigin(text.handle, i, byref(x), byref(y))
-    em = abs(R.FPDFText_GetFontSize(text.handle, i)) * math.hypot(m.c, m.d)
-    item = R.FPDFText_GetTextObject(text.handle, i)
-    mode = R.FPDFTextObj_GetTextRenderMode(item)
-    fill = _colour(R, item)
+    calls, m = text.calls, text.calls.m
+    calls.matrix(text.address, i, calls.at_m)
+    calls.origin(text.address, i, calls.at_x, calls.at_y)
+    em = abs(calls.size(text.address, i)) * math.hypot(m.c, m.d)
+    mode = calls.mode(address)
+    fill = [part.value for part in _RGBA] if calls.fill(address, *calls.at_rgba) else None
     drawn_by_fill = mode in (R.FPDF_TEXTRENDERMODE_FILL, R.FPDF_TEXTRENDERMODE_FILL_CLIP)
     invisible = mode in (R.FPDF_TEXTRENDERMODE_INVISIBLE, R.FPDF_TEXTRENDERMODE_CLIP)
     if drawn_by_fill and fill and fill[3] == 0:
         invisible = True
-    font = R.FPDFTextObj_GetFont(item)
-    at_font = addressof(font.contents) if font else 0
-    if at_font not in text.fonts:
-        text.fonts[at_font] = _font_name(R, font)
+    font = calls.font(address)
+    if font not in text.fonts:
+        text.fonts[font] = _font_name(R, R.FPDFTextObj_GetFont(R.FPDFText_GetTextObject(text.handle, i)))
     return _String(
         address,
         drawn,
         0.0 if m.b == 0 and m.a > 0 else math.atan2(m.b, m.a) / (math.pi / 2),
-        x.value,
-        y.value,
+        calls.x.value,
+        calls.y.value,
         em if 0.5 < em < 2000 else max(text.box(i)[3] - text.box(i)[1], 1.0) / 1.15,
-        text.fonts[at_font],
+        text.fonts[font],
         invisible,
         drawn_by_fill and bool(fill) and min(fill[:3]) >= 250,
     )
@@ -426,7 +447,7 @@ def read_page(R, page, text_page) -> PageWords:
     strings: dict[int, _String] = {}
     found: dict[int, list[Word]] = {0: []}  # by direction, quarter turns
     found_0 = found[0]
-    get_box, handle, rect, at_rect = text.get_box, text.handle, text.rect, text.at_rect
+    get_box, handle, rect, at_rect = text.calls.box, text.address, text.calls.rect, text.calls.at_rect
     for start, end, address, space in text.pieces():
         string = strings.get(address)
         if string is None:
