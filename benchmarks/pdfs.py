@@ -42,15 +42,12 @@ def own_pages(raw: bytes) -> list[str]:
     return pages
 
 
-def read_all(folder: str, source: str, methods=('pdfium', 'ours', 'pypdf'), most: int = 0) -> dict:
+def read_all(folder: str, source: str, methods=('pdfium', 'ours'), most: int = 0) -> dict:
     """Read every PDF in each way, one way after the other, so that all meet the same machine: quotes found, seconds of
-    computing, and the memory of this process. `pdfium` and `pypdf` give their own text.
+    computing, and the memory of this process. `pdfium` is its own text.
     """
     import gc
-    import io
-
     from legal_llm.pdf import read_pdf
-    from pypdf import PdfReader
 
     def ours(raw):
         times = []
@@ -58,9 +55,7 @@ def read_all(folder: str, source: str, methods=('pdfium', 'ours', 'pypdf'), most
         slowest.extend(b - a for a, b in zip(times, times[1:]))
         return text.split('\f')
 
-    read = dict(
-        pdfium=own_pages, ours=ours, pypdf=lambda raw: [p.extract_text() for p in PdfReader(io.BytesIO(raw)).pages]
-    )
+    read = dict(pdfium=own_pages, ours=ours)
     gc.disable()  # as in the process that reads documents
     with (gzip.open if source.endswith('.gz') else open)(source, 'rt', encoding='utf-8') as f:
         contracts = {c['title']: c['paragraphs'][0]['qas'] for c in json.load(f)['data']}
@@ -100,7 +95,7 @@ def main(most: int = 0) -> None:
     places = dict(folder=str(folder), source=str(source), most=most)
     made = alone(read_all, **places)
     alone_ours = alone(read_all, methods=['ours'], **places)
-    own, ours, _ = made['rows']
+    own, ours = made['rows']
     times_own = round(ours['milliseconds_per_page'] / own['milliseconds_per_page'], 2)
     print(*made['rows'], f'{times_own} times as long as pdfium alone', sep='\n')
     keep('pdfs', dict(rows=made['rows'], times_own=times_own, megabytes=alone_ours['megabytes']))
