@@ -12,14 +12,15 @@ python -m benchmarks forms               four forms of asking a model, on equall
 python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 synthetic contracts:
                                          seconds and memory of each stage
 python -m benchmarks answers             short answers by rule against those of CUAD's table, where both are at hand
+python -m benchmarks pdfs                reading CUAD's real PDFs, where they are at hand: quotes found, time a page
 """
 
 import argparse
 import sys
 
-from benchmarks import answers, forms, gpu, review, scale, training
+from benchmarks import answers, forms, gpu, pdfs, review, scale, training
 
-PARTS = ('review', 'training', 'gpu', 'scale', 'answers', 'forms')
+PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'answers', 'forms')
 
 
 def main() -> int:
@@ -42,6 +43,8 @@ def main() -> int:
             answers.main()
         elif part == 'forms':
             forms.main()
+        elif part == 'pdfs':
+            pdfs.main()
         else:
             scale.main(args.sizes or scale.SIZES)
     return 0

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week1_documents.ipynb #46b04354
 from __future__ import annotations
-import io, json, os, re, stat, subprocess, sys, zipfile
+import gc, io, json, os, re, stat, subprocess, sys, threading, time, zipfile
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
@@ -136,21 +136,26 @@ _SECONDS, _MEMORY = 30.0, 2000  # MB
 _CHILD = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from legal_llm.documents import _child; _child()'
 
 # %% ../nbs/week1_documents.ipynb #3bcae5cf
-def _limit_process(seconds):
+def _limit_process(seconds, used=0.0):
+    "Limit the memory of this process, and the seconds of computing that it may take from now on."
     try:
         import resource
     except ImportError:
         return  # Windows
-    for kind, most in ((resource.RLIMIT_AS, _MEMORY * 1_000_000), (resource.RLIMIT_CPU, int(seconds) + 2)):
+    limits = (
+        (resource.RLIMIT_AS, (_MEMORY * 1_000_000,) * 2),
+        (resource.RLIMIT_CPU, (int(used + seconds) + 2, resource.RLIM_INFINITY)),
+    )
+    for kind, most in limits:
         try:
-            resource.setrlimit(kind, (most, most))
+            resource.setrlimit(kind, most)
         except (ValueError, OSError):
             pass  # macOS does not limit memory
 
 # %% ../nbs/week1_documents.ipynb #762d6b3a
-def _read(ending, raw, name):
+def _read(ending, raw, name, **options):
     _check_kind(raw, ending, name)
-    text, notes = READERS[ending](raw, name)
+    text, notes = READERS[ending](raw, name, **options)
     text = tidy(text)
     if len(text) > MAX_CHARACTERS:
         raise too_long(name)
@@ -163,9 +168,16 @@ def _child():
     """
     ending, name, seconds = json.loads(sys.stdin.buffer.readline())
     _limit_process(seconds)
+    gc.disable()  # words have no circles, and there are a million of them
     out, sys.stdout = sys.stdout, sys.stderr
+
+    def each_page(page, pages):
+        _limit_process(seconds, time.process_time())
+        print(page, pages, file=out, flush=True)
+
     try:
-        answer = dict(read=_read(ending, sys.stdin.buffer.read(), name))
+        options = dict(each_page=each_page) if ending == '.pdf' else {}
+        answer = dict(read=_read(ending, sys.stdin.buffer.read(), name, **options))
     except LegalLLMError as e:
         answer = dict(error=str(e))
     except MemoryError:
@@ -180,32 +192,78 @@ def _child():
     os._exit(0)  # without tidying up what a bomb has left in memory
 
 # %% ../nbs/week1_documents.ipynb #0a773ce0
+class _Watch:
+    "Ends a process that does not show for some seconds that it goes on, or takes 20 times as long in all."
+
+    def __init__(self, process, seconds: float):
+        self.process = process
+        self.seconds = seconds
+        self.end = time.monotonic() + 20 * seconds
+        self.beat = threading.Event()
+        self.late = self.over = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while not self.late and not self.over:
+            self.late = not self.beat.wait(self.seconds) or time.monotonic() > self.end
+            self.beat.clear()
+        if not self.over:
+            self.process.kill()
+
+    def stop(self):
+        self.over = True
+        self.beat.set()
+
+# %% ../nbs/week1_documents.ipynb #b49f4b0d
+def _too_slow(name: str, page: bytes, seconds: float) -> LegalLLMError:
+    "What to do about a file that takes too long; `page` says which page is read, of how many."
+    number, _, pages = page.decode('ascii', 'replace').strip().partition(' ')
+    if not pages:
+        return LegalLLMError(
+            f"{name} takes more than {seconds:g} seconds to read: allow more with limit_s, or open it in its own "
+            "program and save it anew"
+        )
+    return LegalLLMError(
+        f"{name} has {pages} pages, and takes more than {seconds:g} seconds to read page {number}, or "
+        f"{20 * seconds:g} in all: allow more with limit_s, or give only the pages that you need"
+    )
+
+
 def _read_apart(ending, raw, name, seconds):
     "Read a file in a child process. Raises LegalLLMError for whatever goes wrong there."
     command = [sys.executable, '-I', '-c', _CHILD, json.dumps([p or os.getcwd() for p in sys.path])]
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps([ending, name, seconds]).encode() + b'\n' + raw,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired as e:
-        raise LegalLLMError(
-            f"{name} takes more than {seconds:g} seconds to read: open it in its own program and save it anew"
-        ) from e
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except OSError as e:
         raise LegalLLMError(
             f"{name} cannot be read, since no process could be started ({e.strerror or type(e).__name__}): close "
             "other programs and try again"
         ) from e
+    watch, page, answer = _Watch(process, seconds), b'', None
     try:
-        answer = json.loads(done.stdout)
+        with process:
+            try:
+                process.stdin.write(json.dumps([ending, name, seconds]).encode() + b'\n' + raw)
+                process.stdin.close()
+            except OSError:
+                pass  # it has ended; its answer or its code says why
+            for line in process.stdout:  # the page that is read next, and at the end the answer
+                if line.startswith(b'{'):
+                    answer = line
+                else:
+                    page = line
+                    watch.beat.set()
+    finally:
+        watch.stop()
+        process.kill()
+    if watch.late:
+        raise _too_slow(name, page, seconds)
+    try:
+        answer = json.loads(answer or b'')
     except ValueError as e:
         raise LegalLLMError(
-            f"{name} cannot be read: its reader ended with code {done.returncode}; open it in its own program and "
-            "save it anew"
+            f"{name} is damaged or no {_OURS[ending].removeprefix('a ')} and cannot be read: its reader ended with "
+            f"code {process.returncode}; open it in its own program and save it anew"
         ) from e
     if 'error' in answer:
         raise LegalLLMError(answer['error'])
@@ -269,7 +327,7 @@ def _read_bytes(path, name, limit_mb, first=None):
 def read_document(
     path: str | Path,  # .txt, .md, .pdf, .docx, .html or .htm
     limit_mb: float = 20.0,  # size of the file, at most
-    limit_s: float = _SECONDS,  # time to read it, at most; plain text needs none
+    limit_s: float = _SECONDS,  # time to read it, at most; for a PDF, to read a page; plain text needs none
 ) -> Document:
     """Read a file. Raises LegalLLMError for one that is missing, empty, too large, protected, scanned, damaged,
     dangerous or of another kind.

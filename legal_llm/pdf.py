@@ -4,17 +4,18 @@
 
 # %% ../nbs/week1_pdf.ipynb #ff2e9ca2
 from __future__ import annotations
-import html, io, logging, re
-from collections import Counter, defaultdict
-
-from fastcore.basics import patch
+import html, io, re
+from collections import defaultdict
+from dataclasses import dataclass, field
 
 from .files import LegalLLMError
-from .numbering import GLYPHS, roman_numeral, symbols_of
-from .text import MAX_CHARACTERS, quoted, tidy, too_long
+from .layout import BLANK, Line, Word, drop_line_numbers, fill_blanks, lay_out, to_lines
+from .numbering import roman_numeral
+from .pdfium import PageWords, read_page
+from .text import MAX_CHARACTERS, STRUCK, quoted, tidy, too_long
 
 # %% auto #0
-__all__ = ['without_running_lines', 'join_words', 'read_pdf']
+__all__ = ['without_running_lines', 'join_words', 'join_pages', 'put_in', 'read_pdf']
 
 # %% ../nbs/week1_pdf.ipynb #31d959eb
 _EDGE = 4  # lines at the top and at the bottom of a page that may be its header or footer
@@ -82,7 +83,7 @@ def without_running_lines(pages):
     return ['\n'.join(lines).strip('\n ') for lines in pages], list(left_out.values())
 
 # %% ../nbs/week1_pdf.ipynb #a1645417
-_DIVIDED = re.compile(r'(?<!\w)(\w+)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')
+_DIVIDED = re.compile(r'(?<=\w)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')  # behind the first half of a word
 # that keep their hyphen in most English contracts
 _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split())
 # their compounds have no hyphen: thereof, within
@@ -90,14 +91,24 @@ _CLOSED = set('here there where with under any some every not'.split())
 _LIGATURES = {0xFB00: 'ff', 0xFB01: 'fi', 0xFB02: 'fl', 0xFB03: 'ffi', 0xFB04: 'ffl', 0xFB05: 'st', 0xFB06: 'st'}
 
 # %% ../nbs/week1_pdf.ipynb #c5a9dc57
+def _first_half(divided):
+    return re.compile(r'\w+\Z').search(divided.string, max(0, divided.start() - 80), divided.start())[0]
+
+
 def join_words(text):
     "Put words together that were divided at the end of a line; soft hyphens go."
-    known = set(re.findall(r'[^\W\d_]+(?:-[^\W\d_]+)*', _DIVIDED.sub(' ', text).lower()))
-    divides = any((m[1] + re.match(r'\w+', m[4])[0]).lower() in known for m in _DIVIDED.finditer(text))
+    halves = {m.start(): (_first_half(m), re.match(r'\w+', m[3])[0]) for m in _DIVIDED.finditer(text)}
+    if not halves:
+        return text.replace('\xad', '')
+    ends = [0, *(m.end() for m in _DIVIDED.finditer(text))]
+    starts = [*(i - len(first) for i, (first, _) in halves.items()), len(text)]
+    whole = ' '.join(text[a:b] for a, b in zip(ends, starts))
+    known = set(re.findall(r'[^\W\d_]+(?:-[^\W\d_]+)*', whole.lower()))
+    divides = any((first + second).lower() in known for first, second in halves.values())
 
     def join(m):
-        first, hyphen, feed, rest = m.groups()
-        second = re.match(r'\w+', rest)[0]
+        hyphen, feed, rest = m.groups()
+        first, second = halves[m.start()]
         if second in ('and', 'or', 'to'):
             return m[0]  # pre- and post-closing
         same_case = first.isalpha() and (second.islower() or first.isupper() and second.isupper())
@@ -105,332 +116,393 @@ def join_words(text):
         words = len({a, b} & known) >= (2 if divides else 1) and a not in _CLOSED
         compound = f'{a}-{b}' in known or a in _PREFIXES or len(a) == 1 or words
         keep = hyphen != '\xad' and (not same_case or compound and a + b not in known)
-        return f"{first}{'-' * keep}{rest}\n{feed}"
+        return f"{'-' * keep}{rest}\n{feed}"
 
     return _DIVIDED.sub(join, text).replace('\xad', '')
 
 # %% ../nbs/week1_pdf.ipynb #cc9ae006
-_AGAIN = re.compile('\ufdd0[^\ufdd1]*\ufdd1')  # a string that is drawn again
-_MOVES = {b'Td', b'TD', b'Tm', b'T*', b'BT', b"'", b'"'}
+_TOP = re.compile(
+    r'(?:ARTICLE|SECTION|SCHEDULE|EXHIBIT|ANNEX|APPENDIX) [\w.]+\b|\d+(?:\.\d+)*[.)]\s+[A-Z]|[A-Z][A-Z ,&/-]{5,}$', re.M
+)
 
-# %% ../nbs/week1_pdf.ipynb #27638521
-class _Drawn:
-    "Hears what `pypdf` reads on a page."
 
-    def __init__(self):
-        self.pieces = []  # [text, x, y, its font's dictionary]
-        self.places = set()  # where each string was drawn
-        # size of the font; what was drawn since the last move; the forms that are being drawn; how many there were
-        self.em, self.run, self.forms, self.drawn = 0.0, 0, [0], 0
-
-    @staticmethod
-    def place(cm, tm):  # x, y, points in an em of size 1
-        m = [tm[i] * cm[j] + tm[i + 1] * cm[j + 2] for i in (2, 4) for j in (0, 1)]
-        return m[2] + cm[4], m[3] + cm[5], (m[0] ** 2 + m[1] ** 2) ** 0.5
+def join_pages(pages: list[str]) -> str:
+    "The text of all pages: each begins on a new line, after a form feed."
+    out = [pages[0]] if pages else []
+    for before, page in zip(pages, pages[1:]):
+        heading = _TOP.match(page) and before and before[-1] not in '.;:-,'
+        out.append(('\n\n\f' if heading else '\n\f') + page)
+    return ''.join(out)
 
 # %% ../nbs/week1_pdf.ipynb #30bfc764
-@patch
-def before(self: _Drawn, operator, operands, cm, tm):
-    """Mark a string that stands within a tenth of an em of the same one. Where it is in the middle of a line, its
-    width counts.
-    """
-    if operator == b'Tf' and len(operands) == 2 and isinstance(operands[1], (int, float)):
-        self.em = float(operands[1])
-    if operator in _MOVES:
-        self.run = 0
-    if operator == b'Do':
-        self.drawn += 1
-        self.forms.append(self.drawn)
-    if operator not in (b'Tj', b'TJ', b"'", b'"') or not operands:
-        return
-    strings, first = (
-        (operands[0], 0) if operator == b'TJ' and isinstance(operands[0], list) else (operands, len(operands) - 1)
-    )
-    shown = [i for i in range(first, len(strings)) if isinstance(strings[i], bytes) and strings[i]]
-    self.run = hash((self.run, *(strings[i] for i in shown)))
-    x, y, size = self.place(cm, tm)
-    limit = size * self.em / 10
-    if not shown or not 1e-3 < limit < 1e3 or not abs(x) + abs(y) < 1e6:
-        return
-    # those two move first
-    i = round(x / limit)
-    j = round(y / limit)
-    key = (self.forms[-1], self.run, operator in (b"'", b'"'), round(limit, 3))
-    if any((*key, i + a, j + b) in self.places for a in (-1, 0, 1) for b in (-1, 0, 1)):
-        for at in shown:
-            strings[at] = _letters(strings[at])
-        strings[shown[0]] = '\ufdd0' + strings[shown[0]]
-        strings[shown[-1]] += '\ufdd1'
-    else:
-        self.places.add((*key, i, j))
-
-# %% ../nbs/week1_pdf.ipynb #91f14fb6
-@patch
-def after(self: _Drawn, operator, operands, cm, tm):
-    if operator == b'Do':
-        self.forms.pop()
-
-# %% ../nbs/week1_pdf.ipynb #4b9ffea3
-@patch
-def text(self: _Drawn, text, cm, tm, font, size):
-    if text:
-        self.pieces.append([text, *self.place(cm, tm)[:2], font])
-
-# %% ../nbs/week1_pdf.ipynb #9f08866a
-def _letters(raw):
-    "Characters about as wide as those that a string shows; none of them is read."
-    wide = len(raw) % 2 == 0 and max(raw[::2]) < 16  # two bytes a letter
-    return re.sub('[\ufdd0\ufdd1]', ' ', raw.decode('utf-16-be' if wide else 'latin-1', 'replace'))
-
-# %% ../nbs/week1_pdf.ipynb #c164d43b
-def _says_letters(font):
-    "Whether a font's dictionary says which letters its codes show."
-    from fontTools import agl  # Adobe's list of glyph names
-
-    if font is None or '/ToUnicode' in font:
-        return True
-    encoding = font.get('/Encoding')
-    encoding = encoding.get_object() if encoding is not None else None
-    if font.get('/Subtype') == '/Type0':
-        return isinstance(encoding, str) and not encoding.startswith('/Identity')
-    if font.get('/Subtype') == '/Type3' and not hasattr(encoding, 'get'):
-        return False
-    names = (
-        [n for n in (encoding.get('/Differences') or ()) if isinstance(n, str) and n != '/.notdef']
-        if hasattr(encoding, 'get')
-        else []
-    )
-    return 2 * sum(bool(agl.toUnicode(n[1:])) for n in names) >= len(names)
-
-# %% ../nbs/week1_pdf.ipynb #f88db09c
 # flags of an annotation and of a field (PDF 32000-1, 12.5.3 and 12.7.4.2)
 _HIDDEN_NOTE = 0b100010
 _BUTTON = 1 << 16
-_BLANK = re.compile(r'_{3,}|\.{6,}|…{2,}')
+_TICKS = '☐', '☒'
 
-# %% ../nbs/week1_pdf.ipynb #f72fda4c
-def _inherited(field, key):
+
+def _inherited(field_, key):
     "An entry of a field, or of one that it belongs to."
     for _ in range(20):
-        if (value := field.get(key)) is not None:
+        if (value := field_.get(key)) is not None:
             return value.get_object()
-        parent = field.get('/Parent')
+        parent = field_.get('/Parent')
         if parent is None:
             return None
-        field = parent.get_object()
+        field_ = parent.get_object()
 
-# %% ../nbs/week1_pdf.ipynb #b557778e
-def _filled(annotation):
+
+def _filled(annotation) -> str:
     "What a person wrote or ticked in an annotation; '' for nothing."
     if int(annotation.get('/F') or 0) & _HIDDEN_NOTE:
         return ''
     if annotation.get('/Subtype') == '/FreeText':
-        return str(
-            annotation.get('/Contents') or html.unescape(re.sub('<[^>]*>', ' ', str(annotation.get('/RC') or '')))
-        )
-    if annotation.get('/Subtype') != '/Widget':
-        return ''
+        rich = html.unescape(re.sub('<[^>]*>', ' ', str(annotation.get('/RC') or '')))
+        return str(annotation.get('/Contents') or rich)
     kind, value = _inherited(annotation, '/FT'), _inherited(annotation, '/V')
     if kind == '/Btn':
         if int(_inherited(annotation, '/Ff') or 0) & _BUTTON:
             return ''
-        return '☒' if annotation.get('/AS', '/Off') != '/Off' else '☐'
+        return _TICKS[annotation.get('/AS', '/Off') != '/Off']
     if kind not in ('/Tx', '/Ch') or value is None:
         return ''
-    values = value if isinstance(value, list) else [value]
-    return ', '.join(
-        v.get_data().decode('utf-8', 'replace') if hasattr(v, 'get_data') else str(v)
-        for v in (v.get_object() for v in values)
-    )
+    values = [v.get_object() for v in (value if isinstance(value, list) else [value])]
+    return ', '.join(v.get_data().decode('utf-8', 'replace') if hasattr(v, 'get_data') else str(v) for v in values)
 
-# %% ../nbs/week1_pdf.ipynb #c6d43d03
-def _fill(pieces, annotations):
-    """Put words into the pieces of a page, where their rectangles are: over a blank, else behind what stands before
-    them on the line. Gives the words.
-    """
+# %% ../nbs/week1_pdf.ipynb #91f14fb6
+def _fields(page) -> list[Word]:
+    "Words that were filled in on a page of `pypdf`, from top to bottom; each as wide as its rectangle."
     words = []
-    for a in annotations:
-        a = a.get_object()
-        said, box = ' '.join(_filled(a).split()), a.get('/Rect')
-        if said and box is not None and len(box) == 4:
-            x0, x1 = sorted(float(box[i]) for i in (0, 2))
-            y0, y1 = sorted(float(box[i]) for i in (1, 3))
-            words.append((-y1, x0, y0, x1, said))
-    for top, x0, y0, x1, said in sorted(words):
-        line = [p for p in pieces if y0 - 4 <= p[2] <= max(-top, y0 + 1) and p[0].strip()]
-        if said in ('☐', '☒'):
-            after = [p for p in line if p[1] >= x0]
-            if after:
-                p = min(after, key=lambda p: p[1])
-                p[0] = f'{said} {p[0].lstrip()}'
-                continue
-        # it is drawn there as well
-        elif any(x0 - 2 <= p[1] <= x1 and said in ' '.join(p[0].split()) for p in line):
+    for reference in page.get('/Annots') or ():
+        a = reference.get_object()
+        if not hasattr(a, 'get') or a.get('/Subtype') not in ('/Widget', '/FreeText'):
             continue
-        before = [p for p in line if p[1] <= x1]
-        blank = next((p for p in before if _BLANK.search(p[0])), None)
-        if blank:
-            blank[0] = _BLANK.sub(lambda m: said, blank[0], count=1)
-        elif before:
-            p = max(before, key=lambda p: p[1])
-            p[0] = re.sub(r'\s*\Z', lambda m: f' {said}{m[0]}', p[0], count=1)
+        text, box = ' '.join(_filled(a).split()), a.get('/Rect')
+        if text and box is not None and len(box) == 4:
+            left, right = sorted(float(box[i]) for i in (0, 2))
+            low, high = sorted(float(box[i]) for i in (1, 3))
+            words.append(Word(text, left, right, low, max(high - low, 1.0)))
+    return sorted(words, key=lambda w: (-w.y, w.left))
+
+
+def put_in(lines: list[Line], fields: list[Word]) -> list[Line]:
+    "Lines of a page with the words that were filled in."
+    for entry in fields:
+        near = [l for l in lines if entry.y - 4 <= l.y <= entry.y + entry.em]
+        line = min(near, key=lambda l: abs(l.y - entry.y - entry.em / 4), default=None)
+        if line is None:
+            em = min(entry.em, 12.0)
+            lines.append(Line([Word(entry.text, entry.left, entry.left, entry.y, em)], entry.y, em))
+            continue
+        blanks = []
+        if entry.text in _TICKS:
+            place = entry.left
         else:
-            pieces.append([f'\n{said}', x0, y0, None])
-    return [said for *_, said in sorted(words) if said not in ('☐', '☒')]
+            inside = [w for w in line.words if entry.left - 2 <= w.left <= entry.right]
+            if re.search(rf'(?<!\w){re.escape(entry.text)}(?!\w)', ' '.join(w.text for w in inside)):
+                continue  # it is drawn there as well
+            over = [w for w in line.words if w.left <= entry.right and w.right >= entry.left]
+            blanks = [w for w in over if BLANK.fullmatch(w.text)]
+            place = blanks[0].left if blanks else entry.right
+            for blank in blanks:
+                line.words.remove(blank)
+        i = sum(w.left <= place - (entry.text in _TICKS) for w in line.words)
+        left = place if blanks else (line.words[i - 1].right + 0.3 * line.em if i else entry.left)
+        right = blanks[-1].right if blanks else left
+        line.words.insert(i, Word(entry.text, left, right, line.y, line.em, -1))
+    lines.sort(key=lambda l: -l.y)
+    return lines
 
-# %% ../nbs/week1_pdf.ipynb #cbcd512a
-_GAP = 1.35  # times the step from line to line, the smallest frequent one: what stands lower begins a paragraph
-
-
-def _part_paragraphs(pieces: list) -> None:  # [text, x, y, font] of each, in place
-    "Blank lines between paragraphs that a page parts by space alone, so that a heading is no part of a sentence."
-    words = [p for p in pieces if p[0].strip() and p[2] is not None]
-    steps = [a[2] - b[2] for a, b in zip(words, words[1:])]
-    down = Counter(round(2 * step) / 2 for step in steps if step > 1)  # points, to the half
-    if sum(down.values()) < 5:
-        return
-    usual = min((step for step, n in down.items() if 4 * n >= sum(down.values())), default=max(down))
-    for before, piece, step in zip(words, words[1:], steps):
-        text = piece[0].lstrip()
-        if step > _GAP * usual and not text[0].islower():
-            piece[0] = '\n' * (1 if before[0].endswith('\n') else 2) + text
-
-# %% ../nbs/week1_pdf.ipynb #75c890ec
-def _page_text(page):
-    """The text of a page; what was filled in; whether words are in fonts that do not say which letters they show; kinds
-    of remarks.
-    """
-    drawn, unread = _Drawn(), False
-    page.extract_text(visitor_operand_before=drawn.before, visitor_operand_after=drawn.after, visitor_text=drawn.text)
-    known = {}
-    for piece in drawn.pieces:
-        font = piece[3]
-        if id(font) not in known:
-            known[id(font)] = _says_letters(font)
-        private = re.search('[\uf020-\uf0ff]', piece[0])  # as Word's bullets are
-        if private or not known[id(font)] and piece[0].strip():
-            name = re.sub(r'^[A-Z]{6}\+|[-,]?(?:Regular|MT)+$', '', str((font or {}).get('/BaseFont', ''))[1:]).lower()
-            if name in GLYPHS or known[id(font)]:
-                piece[0] = symbols_of(piece[0], name if name in GLYPHS else '')
-            else:
-                piece[0], unread = re.sub(r'[^\n]+', ' ', piece[0]), True
-    annotations = page.get('/Annots')
-    annotations = [a.get_object() for a in (annotations.get_object() if annotations is not None else None) or ()]
-    annotations = [a for a in annotations if hasattr(a, 'get')]
-    filled = _fill(drawn.pieces, annotations)
-    _part_paragraphs(drawn.pieces)
-    lines = ''.join(p[0] for p in drawn.pieces).split('\n')
-    lines = [_AGAIN.sub('', line) for line in lines if '\ufdd0' not in line or _AGAIN.sub('', line).strip()]
-    remarks = {
-        str(a.get('/Subtype'))
-        for a in annotations
-        if a.get('/Subtype') == '/StrikeOut' or a.get('/Contents') and a.get('/Subtype') in _REMARKS
-    }
-    return '\n'.join(lines), filled, unread, remarks
-
-
-_REMARKS = ('/Text', '/Highlight', '/Underline', '/Squiggly', '/Caret', '/Stamp')
-
-# %% ../nbs/week1_pdf.ipynb #a41ffbab
+# %% ../nbs/week1_pdf.ipynb #9f08866a
 _PAGES = 3000  # at most
 
-# %% ../nbs/week1_pdf.ipynb #61a93474
-def _open_pdf(raw, name):
-    from pypdf import PdfReader
 
-    try:
-        reader = PdfReader(io.BytesIO(raw))
-        if reader.is_encrypted and not reader.decrypt(''):
-            raise LegalLLMError(f"{name} is encrypted: remove the password in a PDF viewer and try again")
-    except (LegalLLMError, MemoryError):
-        raise
-    except Exception as e:  # a damaged PDF can fail anywhere in the parser, and ciphers need a package of their own
-        if b'/Encrypt' not in raw:
-            raise
+@dataclass
+class _Read:
+    "What was read, and what the notes say of it; pages are numbers from 1."
+
+    lines: list[list[Line]] = field(default_factory=list)  # of each page
+    words: list[PageWords] = field(default_factory=list)
+    filled: list[str] = field(default_factory=list)
+    remarks: set[int] = field(default_factory=set)  # kinds of annotations
+    failed: list[int] = field(default_factory=list)
+    partial: list[int] = field(default_factory=list)
+    attached: list[str] = field(default_factory=list)  # names of files
+
+
+class _Pypdf:
+    "The same file in `pypdf`, opened when it is needed first."
+
+    def __init__(self, raw):
+        self.raw = raw
+        self.reader = None
+
+    def page(self, i):
+        from pypdf import PdfReader
+
+        if self.reader is None:
+            self.reader = PdfReader(io.BytesIO(self.raw))
+            if self.reader.is_encrypted:
+                self.reader.decrypt('')
+        return self.reader.pages[i]
+
+
+def _draws_itself(holder, above=()) -> bool:
+    "Whether a form on a page of `pypdf` draws itself, which no reader follows."
+    resources = holder.get('/Resources')
+    forms = (resources.get_object().get('/XObject') if resources is not None else None) or {}
+    for form in forms.get_object().values() if forms else ():
+        form = form.get_object()
+        if form.get('/Subtype') != '/Form':
+            continue
+        if any(form is f for f in above) or len(above) < 12 and _draws_itself(form, (*above, form)):
+            return True
+    return False
+
+# %% ../nbs/week1_pdf.ipynb #c164d43b
+def _damaged(name):
+    return LegalLLMError(f"{name} is damaged or no PDF and cannot be read: open it in its own program and save it anew")
+
+
+def _open(R, raw, name):
+    document = R.FPDF_LoadMemDocument64(raw, len(raw), None)
+    if document:
+        return document
+    error = R.FPDF_GetLastError()
+    if error == R.FPDF_ERR_PASSWORD and b'/Encrypt' in raw:
+        raise LegalLLMError(f"{name} is encrypted: remove the password in a PDF viewer and try again")
+    if error == R.FPDF_ERR_SECURITY:
         raise LegalLLMError(
-            f"{name} is protected and cannot be read ({type(e).__name__}): open it in a PDF viewer and save it anew"
-        ) from e
-    return reader
+            f"{name} is protected in a way that cannot be read: open it in a PDF viewer and save it anew"
+        )
+    raise _damaged(name)
 
-# %% ../nbs/week1_pdf.ipynb #ff0cf636
-class _Losses(logging.Handler):
-    "Hears pypdf say that it leaves something out; it says so in its log only."
 
-    heard = False
+def _attached(R, document) -> list[tuple[str, bytes]]:
+    "Names and contents of the files inside."
+    from ctypes import byref, c_ulong, c_ushort, create_string_buffer
 
-    def emit(self, record):
-        self.heard |= bool(re.search('skipp|impossible to decode|are not a', str(record.msg), re.I))
+    out = []
+    for i in range(min(R.FPDFDoc_GetAttachmentCount(document), 200)):
+        attachment = R.FPDFDoc_GetAttachment(document, i)
+        size = R.FPDFAttachment_GetName(attachment, None, 0)
+        buffer = (c_ushort * (size // 2 + 1))()
+        R.FPDFAttachment_GetName(attachment, buffer, size)
+        title = bytes(buffer).decode('utf-16-le', 'replace').rstrip('\0')
+        size = c_ulong()
+        content = b''
+        if R.FPDFAttachment_GetFile(attachment, None, 0, byref(size)) and size.value <= 50_000_000:
+            data = create_string_buffer(size.value)
+            R.FPDFAttachment_GetFile(attachment, data, size.value, byref(size))
+            content = data.raw
+        out.append((title, content))
+    return out
 
-# %% ../nbs/week1_pdf.ipynb #8aa11049
-def _pdf_pages(reader, name):
-    """Text of each page; numbers of the pages that were not read whole, and of those in fonts without letters; what was
-    filled in; kinds of remarks.
-    """
-    pages = []
-    partial = []
-    unread = []
-    filled = []
-    remarks = set()
+# %% ../nbs/week1_pdf.ipynb #f88db09c
+_NOTES = ('TEXT', 'HIGHLIGHT', 'UNDERLINE', 'SQUIGGLY', 'CARET', 'STAMP')  # annotations that say something
+
+
+def _annotations(R, page, i, pypdf, out: _Read) -> list[Word]:
+    "Note the remarks on a page; what was filled in."
+    count = R.FPDFPage_GetAnnotCount(page)
+    fields = False
+    for k in range(min(count, 5000)):
+        annotation = R.FPDFPage_GetAnnot(page, k)
+        if not annotation:
+            continue
+        kind = R.FPDFAnnot_GetSubtype(annotation)
+        says = R.FPDFAnnot_GetStringValue(annotation, b'Contents', None, 0) > 2
+        fields |= kind in (R.FPDF_ANNOT_WIDGET, R.FPDF_ANNOT_FREETEXT)
+        if kind == R.FPDF_ANNOT_STRIKEOUT or says and kind in {getattr(R, f'FPDF_ANNOT_{n}') for n in _NOTES}:
+            out.remarks.add(kind)
+        if kind == R.FPDF_ANNOT_FILEATTACHMENT:
+            out.attached.append('a file on page %d' % (i + 1))
+        R.FPDFPage_CloseAnnot(annotation)
+    try:
+        return _fields(pypdf.page(i)) if fields else []
+    except Exception:  # a damaged file can fail anywhere in the parser
+        out.partial.append(i + 1)
+        return []
+
+
+def _read_pages(R, document, raw, name, each_page) -> _Read:
+    out = _Read()
+    pypdf = _Pypdf(raw)
+    count = R.FPDF_GetPageCount(document)
+    if count > _PAGES:
+        raise LegalLLMError(f"{name} has more than {_PAGES:,} pages: give only the contract itself")
     size = 0
-    losses = _Losses()
-    logging.getLogger('pypdf').addHandler(losses)
-    for page in reader.pages:
-        if len(pages) == _PAGES:
-            raise LegalLLMError(f"{name} has more than {_PAGES:,} pages: give only the contract itself")
-        text, words, strange, kinds = _page_text(page)
-        # some fonts give their ligatures the code 0, or one of their own
-        text = text.replace('\0', '\ufffd').translate(_LIGATURES)
-        pages.append(re.sub('[\ue000-\uf8ff]', '\ufffd', tidy(text).replace('\f', '\n')))
-        filled += words
-        remarks |= kinds
-        size += len(pages[-1])
+    for i in range(count):
+        each_page(i + 1, count)
+        page = R.FPDF_LoadPage(document, i)
+        text = R.FPDFText_LoadPage(page) if page else None
+        words = read_page(R, page, text) if text else PageWords()
+        if not text:
+            out.failed.append(i + 1)
+        fields = _annotations(R, page, i, pypdf, out) if page else []
+        if words.hollow:
+            try:
+                if _draws_itself(pypdf.page(i)):
+                    out.partial.append(i + 1)
+            except Exception:
+                out.partial.append(i + 1)
+        lines = to_lines(fill_blanks(words.words))
+        out.lines.append(put_in(lines, fields) if fields else lines)
+        out.filled += [w.text for w in fields if w.text not in _TICKS]
+        words.words = []  # they are in the lines
+        out.words.append(words)
+        R.FPDFText_ClosePage(text)
+        R.FPDF_ClosePage(page)
+        size += sum(len(w.text) for line in out.lines[-1] for w in line.words)
         if size > MAX_CHARACTERS:
             raise too_long(name)
-        if losses.heard:
-            partial.append(len(pages))
-            losses.heard = False
-        if strange:
-            unread.append(len(pages))
-    return pages, partial, unread, filled, remarks
+    if 2 * len(out.failed) >= max(count, 1):
+        raise _damaged(name)
+    return out
 
-# %% ../nbs/week1_pdf.ipynb #bf937134
+# %% ../nbs/week1_pdf.ipynb #f72fda4c
+_LIGATURES = {0xFB00: 'ff', 0xFB01: 'fi', 0xFB02: 'fl', 0xFB03: 'ffi', 0xFB04: 'ffl', 0xFB05: 'st', 0xFB06: 'st'}
+
+
+def _page_texts(read: _Read) -> tuple[list[str], int]:  # text of each page, line numbers dropped
+    numbers = drop_line_numbers(read.lines)
+    pages = []
+    for lines, words in zip(read.lines, read.words):
+        parts = [lay_out(lines, words.rules), *(lay_out(to_lines(aside)) for aside in words.aside)]
+        text = re.sub('[\ufb00-\ufb06]', lambda m: _LIGATURES[ord(m[0])], '\n\n'.join(filter(None, parts)))
+        pages.append(tidy(text.replace('\0', '\ufffd')).replace('\f', '\n'))
+    return pages, numbers
+
+
 def _some_pages(numbers):
     return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}" + (', …' if len(numbers) > 10 else '')
 
-# %% ../nbs/week1_pdf.ipynb #77e38724
-def read_pdf(raw, name):
-    reader = _open_pdf(raw, name)
-    pages, partial, unread, filled, remarks = _pdf_pages(reader, name)
-    pages, left_out = without_running_lines(pages)
-    blank = [i for i, page in enumerate(pages, 1) if not page.strip()]
-    if len(blank) == len(pages):
-        many = f"{len(pages)} page{'s' * (len(pages) != 1)}"
-        why = 'its fonts do not say which letters they show' if unread else 'it is a scan'
-        raise LegalLLMError(f"{name} has no text on its {many}: {why}; run text recognition (OCR) on it first")
+# %% ../nbs/week1_pdf.ipynb #b557778e
+_LARGE = 0.2  # of a page: a picture that may show words
+
+
+def _no_text(read: _Read, unread) -> str:
+    "Why a document has no text."
+    if unread:
+        return 'its fonts do not say which letters they show'
+    return 'it is a scan' if any(w.pictures for w in read.words) else 'it is a scan, or empty or damaged'
+
+
+def _notes(name, read: _Read, pages, blank, left_out, numbers) -> list[str]:
+    at = lambda test: [i for i, w in enumerate(read.words, 1) if test(w)]
+    words = lambda kind: [text for w in read.words for text in getattr(w, kind)]
+    unread = at(lambda w: w.unread)
     notes = []
-    if scans := [i for i in blank if i not in unread]:
+    if scans := [i for i in blank if i not in unread and i not in read.failed]:
         notes.append(f'{name}: no text on {_some_pages(scans)}; if these are scans, their words are missing here')
+    if pictures := [i for i in at(lambda w: w.pictures > _LARGE) if i not in blank]:
+        notes.append(
+            f'{name}: pictures on {_some_pages(pictures)} are not read; if they show words, these are missing here'
+        )
     if unread:
         notes.append(
             f'{name}: words on {_some_pages(unread)} are missing here, since their fonts do not say which letters '
             'they show: run text recognition (OCR) on it'
         )
-    if partial:
+    if partial := sorted({*read.partial, *read.failed}):
         notes.append(f'{name}: not all of {_some_pages(partial)} could be read, so words may be missing there')
     if unknown := [i for i, page in enumerate(pages, 1) if '\ufffd' in page]:
         notes.append(
             f'{name} has letters on {_some_pages(unknown)} that are not known, shown as \ufffd: compare these places '
             'with the original'
         )
-    if filled:
-        notes.append(f'{name}: what was filled in is put where it stands: {quoted(filled)}')
-    if '/StrikeOut' in remarks:
+    if read.filled:
+        notes.append(f'{name}: what was filled in is put where it stands: {quoted(read.filled)}')
+    if struck := words('struck'):
+        notes.append(f'{name} has {STRUCK}: {quoted(struck)}')
+    if hidden := words('hidden'):
+        notes.append(f'{name} has hidden text, which is left out: {quoted([" ".join(hidden)])}')
+    if slanted := words('slanted'):
+        notes.append(f'{name}: words across the page are left out: {quoted(list(dict.fromkeys(slanted)))}')
+    return notes + _remarks(name, read, left_out, numbers)
+
+
+def _remarks(name, read: _Read, left_out, numbers) -> list[str]:
+    import pypdfium2.raw as R
+
+    notes = []
+    if R.FPDF_ANNOT_STRIKEOUT in read.remarks:
         notes.append(
             f'{name} has words that a reviewer struck through, which are read as the contract: compare it with the '
             'original'
         )
-    if remarks - {'/StrikeOut'}:
+    if read.remarks - {R.FPDF_ANNOT_STRIKEOUT}:
         notes.append(f'{name} has comments, which are left out')
+    if numbers:
+        notes.append(f'{name}: line numbers in the margin are left out')
     if left_out:
         notes.append(f'{name}: headers, footers and page numbers are left out: {quoted(left_out)}')
-    return join_words('\n\f'.join(pages)), tuple(notes)
+    if read.attached:
+        notes.append(
+            f'{name}: files inside are not read: {quoted(read.attached)}; save them and give those you want read'
+        )
+    return notes
+
+# %% ../nbs/week1_pdf.ipynb #c6d43d03
+def _read_one(R, document, raw, name, each_page) -> tuple[str, list[str]]:
+    "Text and notes of an open document."
+    read = _read_pages(R, document, raw, name, each_page)
+    texts, numbers = _page_texts(read)
+    if R.FPDF_GetFormType(document) in (R.FORMTYPE_XFA_FULL, R.FORMTYPE_XFA_FOREGROUND):
+        if len(texts) <= 1 and re.search(r'Please wait|Adobe Reader', ''.join(texts)):
+            raise LegalLLMError(
+                f"{name} is an XFA form, which only Adobe Reader shows: print it to a PDF there and give that"
+            )
+        read.partial += range(1, len(texts) + 1)
+    pages, left_out = without_running_lines(texts)
+    blank = [i for i, page in enumerate(pages, 1) if not page.strip()]
+    if len(blank) == len(pages):
+        unread = any(w.unread for w in read.words)
+        many = f"{len(pages)} page{'s' * (len(pages) != 1)}"
+        raise LegalLLMError(
+            f"{name} has no text on its {many}: {_no_text(read, unread)}; run text recognition (OCR) on it first"
+        )
+    read.attached = [title for title, _ in _attached(R, document)] + read.attached
+    return join_words(join_pages(pages)), _notes(name, read, pages, blank, left_out, numbers)
+
+
+def _read_portfolio(R, files, name, each_page) -> tuple[str, list[str]]:
+    "The PDFs in a portfolio, one after the other; its cover says nothing."
+    texts, notes, inside, other = [], [], [], []
+    for title, content in files:
+        document = R.FPDF_LoadMemDocument64(content, len(content), None) if b'%PDF-' in content[:1024] else None
+        if not document:
+            other.append(title)
+            continue
+        text, more = _read_one(R, document, content, title, each_page)
+        texts.append(text)
+        notes += more
+        inside.append(title)
+    if not texts:
+        raise LegalLLMError(
+            f"{name} is a portfolio, a PDF that only holds files ({quoted(other)}): save them and give the contract itself"
+        )
+    notes.insert(0, f'{name} is a portfolio: the PDFs inside are read, {quoted(inside)}, and its cover is left out')
+    if other:
+        notes.insert(1, f'{name}: files inside are not read: {quoted(other)}; save them and give those you want read')
+    return '\n\n\f'.join(texts), notes
+
+
+def read_pdf(raw: bytes, name: str, each_page=lambda page, pages: None) -> tuple[str, tuple[str, ...]]:  # text, notes
+    """Text of a PDF, with a form feed before each page but the first, and notes on what was left out.
+
+    `each_page` is told the number of each page before it is read, and how many there are. Raises LegalLLMError.
+    """
+    import pypdfium2.raw as R
+
+    R.FPDF_InitLibrary()
+    document = _open(R, raw, name)
+    try:
+        files = _attached(R, document)
+        if files and b'/Collection' in raw:
+            text, notes = _read_portfolio(R, files, name, each_page)
+        else:
+            text, notes = _read_one(R, document, raw, name, each_page)
+    finally:
+        R.FPDF_CloseDocument(document)
+    return text, tuple(notes)

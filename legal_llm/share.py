@@ -203,7 +203,7 @@ def space(
 
     run = open_run(run)
     short, found = run.record['settings']['base_model'], versions()
-    for needed in ('gradio', 'pypdf', 'python-docx'):
+    for needed in ('gradio', 'pypdfium2', 'python-docx'):
         if needed not in found:
             raise LegalLLMError(
                 f"the app needs {needed}, whose version here is to be the Space's: pip install {needed}"

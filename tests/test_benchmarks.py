@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import gpu, measure, review, scale, training  # noqa: E402
+from benchmarks import gpu, measure, pdfs, review, scale, training  # noqa: E402
 
 
 def test_a_process_of_its_own():
@@ -59,6 +59,22 @@ def test_scale():
         and row['windows'] > 0
         and row['stages'].keys() >= {'fit the screen', 'the whole of week 1'}
     )
+
+
+def test_pdfs(tmp_path, monkeypatch, capsys):
+    "Each way of reading finds what stands in a PDF; without the PDFs a sentence says so"
+    from test_documents import write_pdf
+
+    write_pdf(tmp_path / 'A.pdf', ['It is governed by the laws of Ohio.', 'The end.'])
+    qas = [dict(answers=[dict(text=text) for text in ('the laws  of Ohio', 'not there')])]
+    source = tmp_path / 'cuad.json'
+    source.write_text(json.dumps(dict(data=[dict(title='A', paragraphs=[dict(qas=qas)])])))
+    made = pdfs.read_all(str(tmp_path), str(source))
+    assert [row['method'] for row in made['rows']] == ['pdfium', 'ours']
+    assert all((row['pages'], row['quotes'], row['verbatim']) == (2, 2, 1) for row in made['rows'])
+    monkeypatch.setenv('LEGAL_LLM_PDFS', str(tmp_path / 'none'))
+    pdfs.main()
+    assert "CUAD's PDFs are not on this machine" in capsys.readouterr().out
 
 
 def test_gpu(tiny, tmp_path, capsys):

@@ -879,21 +879,24 @@ HOSTILE_PDFS = {  # content and what is read, or what the refusal says after "!"
     ),
     'bomb': (
         one_page(stream(flat(bytes(200_000_000)), '/Filter/FlateDecode')),
-        '!damaged or no PDF|GB of memory|it is a scan',
+        '!damaged or no PDF|GB of memory|it is a scan|seconds to read',
     ),
     'bomb_in_bomb': (
         one_page(stream(flat(flat(bytes(200_000_000))), '/Filter[/FlateDecode/FlateDecode]')),
-        '!damaged or no PDF|GB of memory|it is a scan',
+        '!damaged or no PDF|GB of memory|it is a scan|seconds to read',
     ),
     'operators': (
         one_page(stream(flat(b'q Q ' * 3_000_000 + WORDS), '/Filter/FlateDecode')),
-        '!damaged or no PDF|seconds to read',
+        'Words|!damaged or no PDF|seconds to read',
     ),
     'text_flood': (
         one_page(stream(flat(WORDS * 600_000), '/Filter/FlateDecode')),
         '!damaged or no PDF|seconds to read|characters of text',
     ),
-    'deep_array': (one_page(b'[' * 300_000 + WORDS), '!damaged or no PDF|seconds to read|reader ended'),
+    'deep_array': (
+        one_page(b'[' * 300_000 + WORDS),
+        '!damaged or no PDF|seconds to read|reader ended|it is a scan, or empty or damaged',
+    ),
     'forms_in_forms': (nested_forms(20), 'Words|!damaged or no PDF|seconds to read'),
     'form_in_itself': (
         one_page(
@@ -1119,7 +1122,7 @@ def test_a_child_has_little_memory(tmp_path):
 
 
 def test_files_beside_a_document_are_not_executed(tmp_path, monkeypatch):
-    for name in ('json', 'pypdf', 'docx', 'legal_llm'):
+    for name in ('json', 'pypdf', 'pypdfium2', 'docx', 'legal_llm'):
         (tmp_path / f'{name}.py').write_text('open("executed", "w")')
     write_pdf(tmp_path / 'a.pdf', ['Words'])
     monkeypatch.chdir(tmp_path)
