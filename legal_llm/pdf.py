@@ -480,7 +480,8 @@ def _read_portfolio(R, files, name, each_page) -> tuple[str, list[str]]:
         inside.append(title)
     if not texts:
         raise LegalLLMError(
-            f"{name} is a portfolio, a PDF that only holds files ({quoted(other)}): save them and give the contract itself"
+            f"{name} is a portfolio, a PDF that only holds files ({quoted(other)}): save them and give the contract "
+            "itself"
         )
     notes.insert(0, f'{name} is a portfolio: the PDFs inside are read, {quoted(inside)}, and its cover is left out')
     if other:
