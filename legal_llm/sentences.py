@@ -36,7 +36,9 @@ def _line_ends(text: str) -> set[int]:  # offsets at which a new line is a new s
     for (a, b), (c, d) in zip(lines, lines[1:]):
         if c == b + 1:  # more white space is a blank line, which ends a sentence anyway
             first, _, _ = text[c:d].strip().partition(' ')
-            if len(text[a:b].rstrip()) + 1 + len(first) < width or _ITEM.match(text, c, d):
+            line = text[a:b].rstrip()
+            ended = len(line) + 1 + len(first) < width or _ITEM.match(text, c, d)
+            if ended and not line.endswith((' and', ' or')):
                 out.add(c)
     return out
 
