@@ -49,7 +49,7 @@ class ExtractSettings:
 
 # %% ../nbs/week3_extract.ipynb #9ad6edab
 _BULLET = re.compile(r'[-–—•*·▪]\s')
-_ROW = re.compile(r'[^\n:|]{2,60}[:|]\s*\S')  # "Term: 3 years"
+_ROW = re.compile(r'[^\n:|]{2,60}[:|][ \t]*\S')  # "Term: 3 years"
 UNDATED = 0.2  # share of its confidence that a sentence keeps which should have a date in it and has none
 # of CUAD's, whose clauses hardly ever have three words or fewer, but for rows
 CLAUSES = {c.name for c in CATEGORIES} - {'Document Name', 'Parties', 'Agreement Date', 'Effective Date'}

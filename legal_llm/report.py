@@ -337,7 +337,8 @@ def stages_markdown(
         return f"{form(x['value'])} [{form(x['low'])}, {form(x['high'])}]".replace('%', '')
 
     rows = [(name, *(cell(k, x) for k, x in row.items())) for name, row in scored['systems'].items()]
-    return markdown_table(('system', *STAGES), rows) + '\n\nAgainst the screen: ' + '; '.join(scored['against']) + '.'
+    compared = [c for c in scored['against'] if ', AUPR: ' in c]
+    return f"{markdown_table(('system', *STAGES), rows)}\n\n{'; '.join(compared)}."
 
 
 def show_stages(

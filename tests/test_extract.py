@@ -198,7 +198,7 @@ def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, worke
         and 'could not be reviewed  1' in capfd.readouterr().out
     )
     head, *rows = (out / 'clauses.csv').read_text(encoding='utf-8-sig').splitlines()
-    assert head.startswith('title,category,found') and len(rows) >= 4 * 41
+    assert head.startswith('title,category,status') and len(rows) >= 4 * 41
 
 
 def test_a_folder_needs_a_place_and_documents(run, room, tmp_path, capsys):
@@ -432,7 +432,7 @@ def test_a_category_that_was_not_asked_about_is_named(extractor):
     review = extractor.extract(WRITTEN)
     with pytest.raises(LegalLLMError, match="no category 'governing law': did you mean 'Governing Law'"):
         review.found('governing law')
-    with pytest.raises(LegalLLMError, match='threshold nan: give a number from 0 to 1'):
+    with pytest.raises(LegalLLMError, match='threshold=nan: give a number from 0 to 1'):
         review.at(float('nan'))
 
 

@@ -122,7 +122,7 @@ NEAR_MISSES = {
     'If the other side fails to pay for 60 days, this deal can be ended at once.': 'Termination For Convenience',
     'The insurance section of the tender was left empty.': 'Insurance',
     'Renewing the passports of the crew is the charterer’s errand.': 'Renewal Term',
-    'Our auditors are appointed by the general meeting.': 'Audit Rights',
+    'The audited accounts hang in the lobby for anyone to admire.': 'Audit Rights',
 }
 AROUND = (
     'Market hall agreement\n\nMade on 4 May 2021 between Halle Nord GmbH (“we”) and Petra Lind (“you”).\n\n'

@@ -150,19 +150,21 @@ def main(data, results, reader=None, scores_only=False):
                 shutil.copy(Path(reader) / name, out)
         about = json.loads((Path(reader) / 'legal_llm.json').read_text(encoding='utf-8')) | about
     save_json(out / 'legal_llm.json', about)
+    write_card(out, scored, len(own), len(every) - len(own), 'fine-tuned' in calibrations)
+
+
+def write_card(out, scored: dict, contracts: int, written: int, reader: bool) -> None:
     card = CARD.format(
-        contracts=len(own),
-        written=len(every) - len(own),
+        contracts=contracts,
+        written=written,
         voices=len(VOICES),
         train=scored['train'],
-        test=len(test),
+        test=scored['cuad']['contracts'],
         cuad=stages_markdown(scored['cuad']),
         plain=stages_markdown(scored['plain']),
         note=STAGES_NOTE,
-        reader=' and a reader (a LoRA adapter and a head on SmolLM2-135M-Instruct)'
-        if 'fine-tuned' in calibrations
-        else '',
-        trained=TRAINED if 'fine-tuned' in calibrations else '',
+        reader=' and a reader (a LoRA adapter and a head on SmolLM2-135M-Instruct)' if reader else '',
+        trained=TRAINED if reader else '',
     )
     (out / 'README.md').write_text(card, encoding='utf-8')
     print(card)
