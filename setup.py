@@ -24,7 +24,7 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_packages(include=[cfg['lib_path'], f"{cfg['lib_path']}.*"]),
-    package_data={cfg['lib_path']: ['playbooks.yml', 'assets/**', 'default/**', 'plain/*']},
+    package_data={cfg['lib_path']: ['py.typed', 'playbooks.yml', 'assets/**', 'default/**', 'plain/*']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require={'dev': cfg['dev_requirements'].split(), 'scale': cfg['scale_requirements'].split()},

@@ -162,6 +162,13 @@ def _data_options(p):
         action='store_true',
         help='train on near-duplicates of official test contracts, as published results do',
     )
+    p.add_argument(
+        '--written',
+        type=_number(int, 0),
+        default=None,
+        help='contracts in other voices that are mixed into the training contracts (default: 360 beside a hundred or '
+        "more that are labelled with CUAD's categories, else none)",
+    )
 
 # %% ../nbs/cli.ipynb #1e1d930d
 def _train_options(p, command: str | None = None):

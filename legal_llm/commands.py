@@ -45,6 +45,7 @@ def cmd_data(args):
                 seed=args.seed,
                 keep_near_duplicates=args.keep_near_duplicates,
                 near_duplicate_threshold=args.near_duplicate_threshold,
+                written=args.written,
             ),
             args.out,
         )

@@ -104,7 +104,16 @@ def test_wheel(built, settings):
     files = {str(p.relative_to(tree)) for p in (tree / 'legal_llm').rglob('*') if p.is_file()}
     assert {n for n in names if n.startswith('legal_llm/')} == files
     assert files >= {
-        f'legal_llm/{n}' for n in ('playbooks.yml', 'default/screen.json', 'default/screen.npz', 'default/README.md')
+        f'legal_llm/{n}'
+        for n in (
+            'playbooks.yml',
+            'default/screen.json',
+            'default/screen.npz',
+            'default/context.npz',
+            'default/README.md',
+            'assets/voices/german.yml',
+            'plain/french_supply.txt',
+        )
     }
     assert sum(p.stat().st_size for p in (tree / 'legal_llm/default').iterdir()) < 16e6
     assert not [n for n in names if n.startswith(('tests', 'tools', 'benchmarks', 'nbs'))]
