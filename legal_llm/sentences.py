@@ -26,6 +26,11 @@ _LINE = re.compile(r'[^\n]+')
 # (a) · 12. · 3.1 · Section 4 · - item
 _ITEM = re.compile(r'\s*(?:\(?[A-Za-z0-9]{1,4}[.)]\s|\d+(?:\.\d+)+\.?\s|(?:Section|Article|Clause|§)\s|[-–—•*·▪☐☒]\s)')
 
+_GOES_ON = re.compile(
+    r'(?:,|\b(?:a|an|and|any|as|at|by|for|from|in|its|of|on|or|such|that|the|their|this|to|with))$', re.I
+)
+_SMALL_START = re.compile(r'\s*(?!\w[.)])[a-z](?![^\n:|]{1,40}[:|])')  # and no label: no new row, no new item
+
 
 def _line_ends(text: str) -> set[int]:  # offsets at which a new line is a new sentence
     lines = [(m.start(), m.end()) for m in _LINE.finditer(text) if not m[0].isspace()]
@@ -38,7 +43,8 @@ def _line_ends(text: str) -> set[int]:  # offsets at which a new line is a new s
             first, _, _ = text[c:d].strip().partition(' ')
             line = text[a:b].rstrip()
             ended = len(line) + 1 + len(first) < width or _ITEM.match(text, c, d)
-            if ended and not line.endswith((' and', ' or')):
+            goes_on = _GOES_ON.search(line) or _SMALL_START.match(text, c, d)
+            if ended and not goes_on:
                 out.add(c)
     return out
 

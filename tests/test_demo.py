@@ -393,7 +393,7 @@ def test_downloads(page, cache, tmp_path):
         assert download.value.suggested_filename == f'the-synthetic-contract-clauses.{form}'
         download.value.save_as(tmp_path / f'clauses.{form}')
         files[form] = (tmp_path / f'clauses.{form}').read_bytes()
-    quotes = {f.quote for f in reviewed().found()}
+    quotes = {f.quote for f in reviewed().shown()}
     said = json.loads(files['json'])
     assert said['model'] == MODEL and said['playbook'] == 'Test' and 'Not legal advice' in said['note']
     assert {q['text'] for c in said['clauses'] for q in c['quotes']} == quotes
@@ -770,21 +770,15 @@ def test_thresholds_alone_decide_what_is_found():
         and counts[-1] == 0
     )
     low = review.at(0.95)
-    shown = low.shown()
-    best = {
-        c: max(f.confidence for f in review.extractions if f.category == c)
-        for c in {f.category for f in review.extractions}
-    }
-    assert {f.category: f.confidence for f in shown} == best and len(shown) == len(best), (
-        'each category that was not found has its likeliest candidate'
-    )
+    assert [f for f in low.shown() if low.status(f) != 'check'] == []
+    assert len(low.shown()) == len([f for f in review.extractions if f.confidence > review.check])
     assert contract_html(low).count('<mark') == contract_html(low).count(
         '<mark class=ll-maybe'
     ) > 0 and '<b>0 found<' in summary_html(low)
     assert table_html(table_rows(low)).count('<tr') == 42 and '<mark' not in contract_html(
         Review('t', 'x y', [Extraction('Parties', 'x', 0, 1, 0.05)], ('Parties',))
     )
-    pages = [(f.start, p) for r in table_rows(review) for _, f, p in r.quotes]
+    pages = [(f.start, p) for r in table_rows(review) for _, f, p, _ in r.quotes]
     assert {p for _, p in pages} == {1, 2} and all(p == 1 + (start >= 6000) for start, p in pages)
     assert 'page 2 · ' in table_html(table_rows(review)) and 'page' not in table_html(table_rows(reviewed()))
     assert '12 contracts' in confidence_sentence(
