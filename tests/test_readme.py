@@ -71,18 +71,19 @@ NAMES = r"""SmolLM2 Llama\s3\.2\s3B H200 T4 P100 \b3B\b Python\s3\.11\sto\s3\.13
 
 def test_every_number_comes_from_a_results_file(readme, root):
     "The tables are what the results files give now, and beside them stands no number that somebody typed"
-    from legal_llm.report import compare_published, show_results
+    from legal_llm.report import STAGES_NOTE, compare_published, show_results, show_stages
 
     results = root / 'nbs/results'
     made = [show_results(results / f'{name}.json') for name in ('cuad', 'sample')]
     made.append(compare_published(results / 'cuad.json', results / 'published.json'))
+    made += [show_stages(results / 'default.json', kind) for kind in ('cuad', 'plain')]
 
     def words(text):
         return re.sub(r'[\s|:\\*-]+', ' ', re.sub(r'\]\([^)]*\)', ']', text))
 
     text = words(re.sub(r'```.*?```', '', readme, flags=re.S))
-    for markdown in made:
-        said = words(markdown.data).strip()
+    for shown in [*(markdown.data for markdown in made), STAGES_NOTE]:
+        said = words(shown).strip()
         assert said in text
         text = text.replace(said, '')
     left = re.sub('|'.join(NAMES), '', text)
