@@ -168,10 +168,10 @@ def on_gpu(extract):
     "Each review gets a GPU for as long as it takes."
 
     @spaces.GPU(duration=120)
-    def review(text, title, pages):
-        return extract(text, title, None, pages)
+    def review(document, title):
+        return extract(document, title)
 
-    return lambda text, title="contract", progress=None, pages=(0,): review(text, title, pages)
+    return lambda document, title=None, progress=None: review(document, title)
 
 
 if __name__ == "__main__":
