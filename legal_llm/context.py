@@ -42,9 +42,8 @@ class ContextSettings:
 _FAR = -12.0  # log odds beyond the ends of a contract
 
 
-def _shifted(
-    odds: np.ndarray, by: int
-) -> np.ndarray:  # float32 [sentences, categories]: those of `by` sentences before
+def _shifted(odds: np.ndarray, by: int) -> np.ndarray:  # float32 [sentences, categories]
+    "The odds of the sentence that stands `by` sentences before each."
     out = np.full_like(odds, _FAR)
     if by > 0:
         out[by:] = odds[:-by]
@@ -103,9 +102,8 @@ class ContextStage:
     def __init__(
         self,
         base: np.ndarray,  # float32 [categories]: log odds of a sentence of which nothing is known
-        trees: dict[
-            str, np.ndarray
-        ],  # of all nodes: feature, threshold, left, right, missing_left, value; and of trees: root
+        # of all nodes: feature, threshold, left, right, missing_left, value; of all trees: root; and start, their base
+        trees: dict[str, np.ndarray],
         settings: ContextSettings = ContextSettings(),
         with_reader: bool = False,  # whether a reader's odds are among what it knows
     ):
@@ -211,32 +209,30 @@ FORMAT = 1
 def save_context(
     stage: ContextStage,
     folder,  # created where missing
-    name: str = 'context',  # of the two files
 ) -> Path:  # the folder
     "Write a context stage: arrays, and JSON that says what they are."
     folder, buffer = Path(folder), npz_bytes(base=stage.base, **stage.trees)
-    atomic_write(folder / f'{name}.npz', buffer)
+    atomic_write(folder / 'context.npz', buffer)
     about = dict(
         format=FORMAT,
         settings=asdict(stage.settings),
         with_reader=stage.with_reader,
         sha256=hashlib.sha256(buffer).hexdigest(),
     )
-    save_json(folder / f'{name}.json', about)
+    save_json(folder / 'context.json', about)
     return folder
 
 
 def load_context(
     folder,  # that `save_context` wrote
-    name: str = 'context',
 ) -> ContextStage | None:  # None where there is none
     "Read a context stage. Raises LegalLLMError for one that is damaged."
     folder = Path(folder)
-    if not (folder / f'{name}.json').exists():
+    if not (folder / 'context.json').exists():
         return None
     try:
-        about = json.loads((folder / f'{name}.json').read_text(encoding='utf-8'))
-        raw = (folder / f'{name}.npz').read_bytes()
+        about = json.loads((folder / 'context.json').read_text(encoding='utf-8'))
+        raw = (folder / 'context.npz').read_bytes()
         if about['format'] != FORMAT or hashlib.sha256(raw).hexdigest() != about['sha256']:
             raise ValueError('the files do not belong together')
         arrays = dict(np.load(io.BytesIO(raw), allow_pickle=False))
@@ -244,6 +240,6 @@ def load_context(
         return ContextStage(base, arrays, ContextSettings(**about['settings']), about['with_reader'])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise LegalLLMError(
-            f"the context stage in {folder} cannot be read ({e}): copy {name}.json and {name}.npz again, or prepare "
+            f"the context stage in {folder} cannot be read ({e}): copy context.json and context.npz again, or prepare "
             "the data again"
         ) from e

@@ -356,10 +356,10 @@ def _matrix(table, column: str) -> np.ndarray:  # float32 [sentences, categories
     return values.to_numpy(zero_copy_only=False).reshape(len(table), -1).astype(np.float32)
 
 # %% ../nbs/week1_dataset.ipynb #80a22076
-def _known(table, contracts, categories):
+def _known(table, contracts, categories, column='odds'):
     "(sentences [n, 2], odds [n, categories], label [n, categories]) of each contract, out of the table."
     spans = np.stack([table.with_format('numpy')[k] for k in ('start', 'end')], 1).astype(np.int32)
-    odds = _matrix(table, 'odds')
+    odds = _matrix(table, column)
     label = np.zeros((len(table), categories), bool)
     for i, y in enumerate(table['label']):
         label[i, y] = True
@@ -376,14 +376,11 @@ def out_of_fold(
     self: DataSet, contracts: list[Contract]
 ):  # yields int32 [sentences, 2], float32 [sentences, categories] twice: log odds of screen and of context stage
     "What is said of training contracts by stages that have not seen them."
-    table = self.sentences()
-    decided = _matrix(table, 'decided')
-    titles = np.array(table['title'])
-    first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]])
-    start = dict(zip(titles[first].tolist(), first.tolist()))
-    for c, (sentences, odds, _) in zip(contracts, _known(table, contracts, len(self.categories))):
-        at = start[c.title]
-        yield sentences, odds, decided[at : at + len(sentences)]
+    table, n = self.sentences(), len(self.categories)
+    for (sentences, odds, _), (_, decided, _) in zip(
+        _known(table, contracts, n), _known(table, contracts, n, 'decided'), strict=True
+    ):
+        yield sentences, odds, decided
 
 # %% ../nbs/week1_dataset.ipynb #5a693d5a
 def open_data(
@@ -494,7 +491,7 @@ def write_data(
     """Fit screen and context stage on the training contracts, and write everything as one folder, which appears whole
     or not at all.
     """
-    train = splits['train'] + written
+    train = [*splits['train'], *written]
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix='.preparing-'))
     try:
