@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
+from .context import QuoteStage
 from .files import LegalLLMError
 from .metrics import average_precision
 from .screen import fit_logistic
@@ -28,9 +29,9 @@ class Scores:
     screen: np.ndarray  # float32 [sentences, categories]: log odds
     reader: np.ndarray  # float32 [sentences, categories]: what the reader adds; NaN where it was not asked
     seconds: dict = field(default_factory=dict)  # by stage
-    context: np.ndarray | None = (
-        None  # float32 [sentences, categories]: those of the context stage; None: there is none
-    )
+    # float32 [sentences, categories]: those of the context stage; None: there is none
+    context: np.ndarray | None = None
+    quotes: QuoteStage | None = None  # which decides on the quotes of this contract; None: there is none
 
     @property
     def base(self) -> np.ndarray:  # float32 [sentences, categories]: log odds without a reader

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import hashlib, io, json
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from .platform import cores
 from .screen import expit
 
 # %% auto #0
-__all__ = ['FORMAT', 'ContextSettings', 'ContextStage', 'fit_context', 'save_context', 'load_context']
+__all__ = ['FORMAT', 'ContextSettings', 'QuoteStage', 'ContextStage', 'fit_context', 'fit_quotes', 'save_context', 'load_context']
 
 # %% ../nbs/week1_context.ipynb #311dbfab
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class ContextSettings:
     "How a context stage is fitted; chosen on dev contracts."
 
     min_probability: float = 0.002  # of screen or reader, below which the screen's odds stand
+    min_quote: float = 0.005  # confidence of a quote, below which it stands as it is
     max_iter: int = 300  # trees
     learning_rate: float = 0.05
     max_leaf_nodes: int = 15
@@ -33,8 +35,9 @@ class ContextSettings:
     seed: int = 42
 
     def __post_init__(self):
-        if not 0 < self.min_probability < 1:
-            raise LegalLLMError(f"min_probability={self.min_probability} must be in (0, 1)")
+        for name in ('min_probability', 'min_quote'):
+            if not 0 < getattr(self, name) < 1:
+                raise LegalLLMError(f"{name}={getattr(self, name)} must be in (0, 1)")
         if self.folds < 2:
             raise LegalLLMError(f"folds={self.folds} must be 2 or more")
 
@@ -95,6 +98,83 @@ def _features(
         columns[-11] = reader[i, c]
     return i, c, np.hstack([np.stack(columns, 1), screen[i]]).astype(np.float32)
 
+# %% ../nbs/week1_context.ipynb #9c06f937
+def _odds(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p, 1e-5, 1 - 1e-5)
+    return np.log(p / (1 - p))
+
+
+def _in_category(start, end, odds) -> np.ndarray:  # float [candidates, 8]
+    "How the candidates of one category stand to each other."
+    over = (start[:, None] < end) & (start < end[:, None])
+    np.fill_diagonal(over, False)
+    rest, gap = ~over, start - start[:, None]
+    np.fill_diagonal(rest, False)
+
+    def best(which):
+        return np.where(which, odds, _FAR).max(1)
+
+    columns = [(odds > odds[:, None]).sum(1), best(over), over.sum(1), best(rest)]
+    columns += [best(rest & (gap > 0) & (gap < 1000)), best(rest & (gap < 0) & (gap > -1000))]
+    columns += [np.full(len(odds), (odds > -1).sum()), np.full(len(odds), expit(odds).sum())]
+    return np.stack(columns, 1)
+
+
+def _quote_features(
+    text: str,  # the contract
+    sentences: np.ndarray,  # int [sentences, 2]
+    candidates: list,  # of `Extraction`
+    base: dict[str, float],  # category -> log odds that a candidate is right
+) -> np.ndarray:  # float32 [candidates, features]
+    start, end = (np.array([getattr(f, k) for f in candidates]) for k in ('start', 'end'))
+    odds = _odds(np.array([f.confidence for f in candidates]))
+    screen = _odds(np.array([f.confidence if f.screen is None else f.screen for f in candidates]))
+    category, quotes = np.array([f.category for f in candidates]), [f.quote for f in candidates]
+    first, last = np.searchsorted(sentences[:, 1], start, 'right'), np.searchsorted(sentences[:, 0], end, 'left')
+    chars = np.concatenate([[0], np.diff(sentences)[:, 0].cumsum()])
+    columns = [odds, screen, np.log(end - start), [len(q.split()) for q in quotes], [f.part for f in candidates]]
+    columns += [last - first, (end - start) / np.maximum(chars[last] - chars[first], 1), first]
+    columns += [start / len(text), np.full(len(start), np.log(len(text))), [base.get(c, 0.0) for c in category]]
+    columns += [[q.count(';') for q in quotes], [q[-1] in '.;' for q in quotes], [q[0].isupper() for q in quotes]]
+    columns += [[sum(map(str.isdigit, q)) for q in quotes]]
+    inside, other, same = np.zeros((len(start), 8)), np.full(len(start), _FAR), np.zeros(len(start))
+    for c in set(category.tolist()):
+        i = np.flatnonzero(category == c)
+        inside[i] = _in_category(start[i], end[i], odds[i])
+        often = Counter(quotes[k] for k in i)
+        same[i] = [often[quotes[k]] for k in i]
+    for sentence in set(first.tolist()):  # the likeliest other category of the same sentence
+        i = np.flatnonzero(first == sentence)
+        others = category[i] != category[i][:, None]
+        other[i] = np.where(others, odds[i], _FAR).max(1)
+    return np.column_stack([*columns, inside, other, same]).astype(np.float32)
+
+# %% ../nbs/week1_context.ipynb #ce5e898c
+class QuoteStage:
+    "Decides whether just these words are the clause, with all candidates of the contract in view."
+
+    def __init__(
+        self,
+        base: dict[str, float],  # category -> log odds that a candidate is right
+        trees: dict[str, np.ndarray],  # as those of a context stage
+        settings: ContextSettings = ContextSettings(),
+    ):
+        self.base, self.trees, self.settings = base, trees, settings
+
+    def decide(
+        self,
+        text: str,  # the contract
+        sentences: np.ndarray,  # int [sentences, 2]
+        candidates: list,  # of `Extraction`
+    ) -> list:  # the same with new confidences; unlikely ones keep theirs
+        asked = [f for f in candidates if f.confidence > self.settings.min_quote]
+        if not asked:
+            return candidates
+        odds = _tree_sums(self.trees, _quote_features(text, sentences, asked, self.base))
+        odds = (odds + _odds(np.array([f.confidence for f in asked]))) / 2
+        new = iter(expit(odds).tolist())
+        return [replace(f, confidence=next(new)) if f.confidence > self.settings.min_quote else f for f in candidates]
+
 # %% ../nbs/week1_context.ipynb #95613c12
 class ContextStage:
     "Log odds of every sentence for every category, out of those of the whole contract."
@@ -106,11 +186,16 @@ class ContextStage:
         trees: dict[str, np.ndarray],
         settings: ContextSettings = ContextSettings(),
         with_reader: bool = False,  # whether a reader's odds are among what it knows
+        quotes: QuoteStage | None = None,  # decides on quotes, behind it
     ):
-        self.base, self.trees, self.settings, self.with_reader = base, trees, settings, with_reader
+        self.base, self.trees, self.settings = base, trees, settings
+        self.with_reader, self.quotes = with_reader, quotes
 
     def __repr__(self):
-        return f"ContextStage({len(self.trees['root'])} trees, {'screen and reader' if self.with_reader else 'screen'})"
+        trees = f"{len(self.trees['root'])} trees"
+        if self.quotes is not None:
+            trees += f" on sentences, {len(self.quotes.trees['root'])} on quotes"
+        return f"ContextStage({trees}, {'screen and reader' if self.with_reader else 'screen'})"
 
     def log_odds(
         self,
@@ -122,21 +207,22 @@ class ContextStage:
         least = _least(self.settings)
         i, c, x = _features(sentences, screen, reader if self.with_reader else None, self.base, least)
         out = np.minimum(screen, least)
-        out[i, c] = self._sums(x)
+        out[i, c] = _tree_sums(self.trees, x)
         return out
 
-    def _sums(self, x: np.ndarray) -> np.ndarray:  # float32 [pairs]
-        "What the trees add up to."
-        t, total = self.trees, np.full(len(x), self.trees['start'], np.float64)
-        for root in t['root']:
-            node = np.full(len(x), root)
-            while (inner := np.flatnonzero(t['left'][node])).size:  # a leaf has no children
-                at = node[inner]
-                value = x[inner, t['feature'][at]]
-                left = np.where(np.isnan(value), t['missing_left'][at], value <= t['threshold'][at])
-                node[inner] = root + np.where(left, t['left'][at], t['right'][at])
-            total += t['value'][node]
-        return total.astype(np.float32)
+
+def _tree_sums(trees: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:  # float32 [rows]
+    "What the trees add up to for each row of features."
+    t, total = trees, np.full(len(x), trees['start'], np.float64)
+    for root in t['root']:
+        node = np.full(len(x), root)
+        while (inner := np.flatnonzero(t['left'][node])).size:  # a leaf has no children
+            at = node[inner]
+            value = x[inner, t['feature'][at]]
+            left = np.where(np.isnan(value), t['missing_left'][at], value <= t['threshold'][at])
+            node[inner] = root + np.where(left, t['left'][at], t['right'][at])
+        total += t['value'][node]
+    return total.astype(np.float32)
 
 
 def _least(settings: ContextSettings) -> float:  # log odds
@@ -171,6 +257,25 @@ def _fit_trees(x: np.ndarray, y: np.ndarray, s: ContextSettings) -> dict[str, np
         return _as_arrays(model.fit(x, y))
 
 # %% ../nbs/week1_context.ipynb #d1f6b393
+def _fit_parts(
+    rows: list[np.ndarray],  # float32 [rows, features] of each contract
+    known: list[np.ndarray],  # bool [rows] of each
+    fold: np.ndarray | None,  # int [contracts]; None: no cross-fitting
+    settings: ContextSettings,
+) -> tuple[dict, dict[int, dict]]:  # trees of all contracts, and for each fold those of the others
+    from joblib import Parallel, delayed
+
+    fold = np.full(len(rows), -1) if fold is None else fold
+    parts = sorted(set(fold.tolist()) - {-1})
+    groups = [*(np.flatnonzero(fold != part) for part in parts), np.arange(len(fold))]
+    with Parallel(min(cores(), len(groups)) if sum(map(len, known)) > 50_000 else 1) as parallel:
+        *crossed, every = parallel(
+            delayed(_fit_trees)(np.concatenate([rows[k] for k in g]), np.concatenate([known[k] for k in g]), settings)
+            for g in groups
+        )
+    return every, dict(zip(parts, crossed))
+
+# %% ../nbs/week1_context.ipynb #3deb11ae
 def fit_context(
     sentences: list[np.ndarray],  # int [sentences, 2] of each contract
     screen: list[np.ndarray],  # float32 [sentences, categories] of each: log odds out of fold
@@ -180,8 +285,6 @@ def fit_context(
     settings: ContextSettings = ContextSettings(),
 ) -> tuple[ContextStage, list[np.ndarray]]:  # and log odds of each contract by stages that have not seen it
     "Fit a context stage. Raises LegalLLMError where no pair is left to learn from."
-    from joblib import Parallel, delayed
-
     s, readers = settings, reader or [None] * len(screen)
     rate = np.concatenate(labels).mean(0).clip(1e-5, 0.5)
     base = np.log(rate / (1 - rate)).astype(np.float32)
@@ -189,21 +292,39 @@ def fit_context(
     known = [y[i, c] for y, (i, c, _) in zip(labels, rows)]
     if not any(y.any() and not y.all() for y in known):
         raise LegalLLMError("the screen leaves no pair in doubt that could teach a context stage: bring more contracts")
-    fold = np.full(len(rows), -1) if fold is None else fold
-    parts = sorted(set(fold.tolist()) - {-1})
-    groups = [*(np.flatnonzero(fold != part) for part in parts), np.arange(len(fold))]
-    with Parallel(min(cores(), len(groups)) if sum(map(len, known)) > 50_000 else 1) as parallel:
-        fitted = parallel(
-            delayed(_fit_trees)(np.concatenate([rows[k][2] for k in g]), np.concatenate([known[k] for k in g]), s)
-            for g in groups
-        )
-    *crossed, stage = (ContextStage(base, trees, s, reader is not None) for trees in fitted)
-    of = dict(zip(parts, crossed))
-    contracts = zip(fold.tolist(), sentences, screen, readers)
-    return stage, [of[f].log_odds(a, o, r) for f, a, o, r in contracts if f in of]
+    trees, crossed = _fit_parts([x for _, _, x in rows], known, fold, s)
+    of = {part: ContextStage(base, t, s, reader is not None) for part, t in crossed.items()}
+    contracts = zip([] if fold is None else fold.tolist(), sentences, screen, readers)
+    return ContextStage(base, trees, s, reader is not None), [of[f].log_odds(a, o, r) for f, a, o, r in contracts]
+
+# %% ../nbs/week1_context.ipynb #fc32bd86
+def fit_quotes(
+    texts: list[str],  # contracts
+    sentences: list[np.ndarray],  # int [sentences, 2] of each
+    candidates: list[list],  # of `Extraction`, of each, with confidences out of fold
+    right: list[np.ndarray],  # bool [candidates] of each: whether the official scorer takes it for a clause
+    fold: np.ndarray | None,  # int [contracts], as `folds_of` gives them; None: no cross-fitting
+    settings: ContextSettings = ContextSettings(),
+) -> tuple[QuoteStage, dict[int, QuoteStage]]:  # and for each fold the stage of the other contracts
+    "Fit a quote stage. Raises LegalLLMError where nothing can be told apart."
+    asked = [np.array([f.confidence > settings.min_quote for f in mine], bool) for mine in candidates]
+    known = [y[a] for y, a in zip(right, asked)]
+    kept = [[f for f, k in zip(mine, a) if k] for mine, a in zip(candidates, asked)]
+    if not any(map(np.any, known)) or all(map(np.all, known)):
+        raise LegalLLMError("no candidate that could teach which quotes are right: bring more contracts")
+    hits, all_of = Counter(), Counter()
+    for mine, y in zip(kept, known):
+        all_of.update(f.category for f in mine)
+        hits.update(f.category for f, k in zip(mine, y) if k)
+    base = {c: float(np.log((hits[c] + 1) / (n - hits[c] + 1))) for c, n in sorted(all_of.items())}
+    contracts = [k for k, mine in enumerate(kept) if mine]
+    rows = [_quote_features(texts[k], sentences[k], kept[k], base) for k in contracts]
+    fold = None if fold is None else fold[contracts]
+    trees, crossed = _fit_parts(rows, [known[k] for k in contracts], fold, settings)
+    return QuoteStage(base, trees, settings), {k: QuoteStage(base, t, settings) for k, t in crossed.items()}
 
 # %% ../nbs/week1_context.ipynb #0001caf4
-FORMAT = 1
+FORMAT = 2
 
 
 def save_context(
@@ -211,12 +332,14 @@ def save_context(
     folder,  # created where missing
 ) -> Path:  # the folder
     "Write a context stage: arrays, and JSON that says what they are."
-    folder, buffer = Path(folder), npz_bytes(base=stage.base, **stage.trees)
+    quotes = {} if stage.quotes is None else {f'quotes_{k}': v for k, v in stage.quotes.trees.items()}
+    folder, buffer = Path(folder), npz_bytes(base=stage.base, **stage.trees, **quotes)
     atomic_write(folder / 'context.npz', buffer)
     about = dict(
         format=FORMAT,
         settings=asdict(stage.settings),
         with_reader=stage.with_reader,
+        quotes=None if stage.quotes is None else stage.quotes.base,
         sha256=hashlib.sha256(buffer).hexdigest(),
     )
     save_json(folder / 'context.json', about)
@@ -236,8 +359,11 @@ def load_context(
         if about['format'] != FORMAT or hashlib.sha256(raw).hexdigest() != about['sha256']:
             raise ValueError('the files do not belong together')
         arrays = dict(np.load(io.BytesIO(raw), allow_pickle=False))
-        base = arrays.pop('base')
-        return ContextStage(base, arrays, ContextSettings(**about['settings']), about['with_reader'])
+        settings, base, quotes = ContextSettings(**about['settings']), arrays.pop('base'), None
+        if about['quotes'] is not None:
+            trees = {k[7:]: arrays.pop(k) for k in list(arrays) if k.startswith('quotes_')}
+            quotes = QuoteStage(about['quotes'], trees, settings)
+        return ContextStage(base, arrays, settings, about['with_reader'], quotes)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise LegalLLMError(
             f"the context stage in {folder} cannot be read ({e}): copy context.json and context.npz again, or prepare "

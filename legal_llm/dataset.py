@@ -12,10 +12,20 @@ import numpy as np
 from fastcore.basics import patch
 
 from .categories import CATEGORIES, Category
-from .context import ContextSettings, ContextStage, fit_context, load_context, save_context
-from .contracts import Contract, corpus_stats
+from legal_llm.context import (
+    ContextSettings,
+    ContextStage,
+    QuoteStage,
+    fit_context,
+    fit_quotes,
+    load_context,
+    save_context,
+)
+from .contracts import Contract, corpus_stats, gold_answers
+from .extract import ExtractSettings, candidates_of
 from .files import LegalLLMError, atomic_write, markdown_table, save_json, short_hash, short_path
 from .labels import are_rows, is_brat, is_other_form, label_categories, load_labels, load_rows
+from .official import is_right
 from .readers import fingerprint, load_contracts, save_quarantine
 from .screen import Screen, fit_screen, folds_of, load_screen, save_screen
 from .sentences import label_sentences, split_sentences
@@ -28,8 +38,8 @@ from .windows import Example, in_doubt, make_examples
 
 # %% auto #0
 __all__ = ['MIN_PROBABILITY', 'WRITTEN', 'CONTEXT_CONTRACTS', 'read_source', 'DataSettings', 'DataSet', 'written_beside',
-           'data_fingerprint', 'write_sentences', 'open_data', 'existing_data', 'split_data', 'write_data',
-           'doubt_by_category']
+           'data_fingerprint', 'write_sentences', 'open_data', 'existing_data', 'split_data', 'fit_stages',
+           'write_data', 'doubt_by_category']
 
 # %% ../nbs/week1_dataset.ipynb #f993664f
 _TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson', '.manifest'
@@ -356,31 +366,38 @@ def _matrix(table, column: str) -> np.ndarray:  # float32 [sentences, categories
     return values.to_numpy(zero_copy_only=False).reshape(len(table), -1).astype(np.float32)
 
 # %% ../nbs/week1_dataset.ipynb #80a22076
-def _known(table, contracts, categories, column='odds'):
-    "(sentences [n, 2], odds [n, categories], label [n, categories]) of each contract, out of the table."
-    spans = np.stack([table.with_format('numpy')[k] for k in ('start', 'end')], 1).astype(np.int32)
-    odds = _matrix(table, column)
-    label = np.zeros((len(table), categories), bool)
-    for i, y in enumerate(table['label']):
-        label[i, y] = True
-    titles = np.array(table['title'])
+def _rows_of(table, contracts):
+    "The table's rows of each contract, as a slice."
+    titles = table.data.column('title').to_numpy()
     first = np.flatnonzero(np.r_[True, titles[1:] != titles[:-1]])
-    at = dict(zip(titles[first], zip(first, np.r_[first[1:], len(titles)])))
-    for c in contracts:
-        a, b = at[c.title]
-        yield spans[a:b], odds[a:b], label[a:b]
+    at = dict(zip(titles[first], map(slice, first, np.r_[first[1:], len(titles)])))
+    return [at[c.title] for c in contracts]
+
+
+def _known(table, contracts, categories):
+    "(sentences [n, 2], odds [n, categories], label [n, categories]) of each contract, out of the table."
+    spans = np.stack([table.data.column(k).to_numpy() for k in ('start', 'end')], 1).astype(np.int32)
+    odds, label = _matrix(table, 'odds'), np.zeros((len(table), categories), bool)
+    lists = table.data.column('label').combine_chunks()
+    label[np.repeat(np.arange(len(table)), lists.value_lengths().to_numpy()), lists.flatten().to_numpy()] = True
+    for rows in _rows_of(table, contracts):
+        yield spans[rows], odds[rows], label[rows]
 
 # %% ../nbs/week1_dataset.ipynb #cb3284b8
 @patch
 def out_of_fold(
     self: DataSet, contracts: list[Contract]
-):  # yields int32 [sentences, 2], float32 [sentences, categories] twice: log odds of screen and of context stage
+):  # yields int32 [sentences, 2], float32 [sentences, categories] twice: log odds of screen and of context stage; and
+    # the quote stage, or None
     "What is said of training contracts by stages that have not seen them."
-    table, n = self.sentences(), len(self.categories)
-    for (sentences, odds, _), (_, decided, _) in zip(
-        _known(table, contracts, n), _known(table, contracts, n, 'decided'), strict=True
-    ):
-        yield sentences, odds, decided
+    table, n, settings = self.sentences(), len(self.categories), ContextSettings()
+    train = self.contracts('train')
+    fold = dict(zip((c.title for c in train), folds_of(train, settings.folds, settings.seed).tolist()))
+    stages = {k: load_context(self.path / f'fold{k}') for k in sorted(set(fold.values()))}
+    quotes = {k: stage and stage.quotes for k, stage in stages.items()}
+    decided = _matrix(table, 'decided')
+    for contract, rows, (sentences, odds, _) in zip(contracts, _rows_of(table, contracts), _known(table, contracts, n)):
+        yield sentences, odds, decided[rows], quotes[fold[contract.title]]
 
 # %% ../nbs/week1_dataset.ipynb #5a693d5a
 def open_data(
@@ -459,6 +476,30 @@ def split_data(contracts: list[Contract], settings: DataSettings):  # `Splits`: 
 CONTEXT_CONTRACTS = 30  # training contracts that a context stage needs at least
 
 
+def fit_stages(
+    contracts: list[Contract],
+    categories: tuple[Category, ...],
+    odds: list[np.ndarray],  # float32 [sentences, categories] of each: the screen's log odds, out of fold
+    settings: ContextSettings = ContextSettings(),
+    # the stage, its log odds out of fold, and for each fold the quote stage of the other contracts
+) -> tuple[ContextStage, list[np.ndarray], dict[int, QuoteStage]]:
+    "Fit the context stage on sentences, then on the quotes cut out of them. Raises LegalLLMError as they do."
+    names, sentences = [c.name for c in categories], [split_sentences(c.text) for c in contracts]
+    labels = [label_sentences(a, c.clauses, names) for a, c in zip(sentences, contracts)]
+    fold = folds_of(contracts, settings.folds, settings.seed)
+    stage, decided = fit_context(sentences, odds, labels, fold, settings=settings)
+    gold, likely = gold_answers(contracts, categories), ExtractSettings(min_confidence=settings.min_quote)
+    candidates = [
+        candidates_of(c.text, a, d, names, o, likely) for c, a, d, o in zip(contracts, sentences, decided, odds)
+    ]
+    right = [
+        np.array([is_right(f.quote, gold[f'{c.title}__{f.category}'], f.category) for f in mine], bool)
+        for c, mine in zip(contracts, candidates)
+    ]
+    stage.quotes, crossed = fit_quotes([c.text for c in contracts], sentences, candidates, right, fold, settings)
+    return stage, decided, crossed
+
+
 def _decide(contracts, categories, fresh, folder) -> tuple[list[np.ndarray], dict | None]:
     """Fit the context stage on odds out of fold, and save it where it ranks better than they do. Gives its own odds out
     of fold, and the average precision of both.
@@ -467,15 +508,15 @@ def _decide(contracts, categories, fresh, folder) -> tuple[list[np.ndarray], dic
 
     if len(contracts) < CONTEXT_CONTRACTS:
         return fresh, None
-    names, sentences = [c.name for c in categories], [split_sentences(c.text) for c in contracts]
-    labels = [label_sentences(a, c.clauses, names) for a, c in zip(sentences, contracts)]
-    settings = ContextSettings()
-    stage, decided = fit_context(sentences, fresh, labels, folds_of(contracts, settings.folds, settings.seed))
-    y = np.concatenate(labels).ravel()
+    stage, decided, crossed = fit_stages(contracts, categories, fresh)
+    names = [c.name for c in categories]
+    y = np.concatenate([label_sentences(split_sentences(c.text), c.clauses, names) for c in contracts]).ravel()
     before, after = (float(average_precision_score(y, np.concatenate(o).ravel())) for o in (fresh, decided))
     if after <= before:
         return fresh, dict(screen=before, context=after, kept=False)
-    save_context(stage, folder)
+    save_context(stage, folder / 'screen')
+    for fold, quotes in crossed.items():
+        save_context(ContextStage(stage.base, stage.trees, stage.settings, quotes=quotes), folder / f'fold{fold}')
     return decided, dict(screen=before, context=after, kept=True)
 
 # %% ../nbs/week1_dataset.ipynb #5e723d7f
@@ -506,7 +547,7 @@ def write_data(
         save_screen(screen, part / 'screen')
         if progress:
             print('fitting the context stage', flush=True)
-        decided, context = _decide(train, categories, fresh, part / 'screen')
+        decided, context = _decide(train, categories, fresh, part)
         info = dict(
             info,
             splits={k: len(v) for k, v in splits.items()} | {'train': len(train)},

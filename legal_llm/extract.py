@@ -21,10 +21,10 @@ from .review import CHECK, Extraction, Review
 from .screen import Screen, expit, load_screen
 from .sentences import split_sentences
 from .windows import cut_windows, in_doubt
-from .words import exact_words
+from .words import exact_words, party_words
 
 # %% auto #0
-__all__ = ['UNDATED', 'CLAUSES', 'ExtractSettings', 'find_clauses', 'default_run', 'Extractor', 'run_key']
+__all__ = ['UNDATED', 'CLAUSES', 'ExtractSettings', 'find_clauses', 'candidates_of', 'default_run', 'Extractor', 'run_key']
 
 # %% ../nbs/week3_extract.ipynb #931f5176
 @dataclass(frozen=True)
@@ -74,11 +74,13 @@ def find_clauses(
     s: ExtractSettings = ExtractSettings(),
 ) -> list[Extraction]:  # in reading order
     "The candidates of one category."
-    p, out, runs = expit(odds), [], []
+    p, out, runs, named = expit(odds), [], [], {}
     for i in np.flatnonzero(p > s.min_confidence):
         a, b = sentences[i]
         start, end = exact_words(text[a:b], category)
-        whole = (start, end) == (0, b - a)
+        if category == 'Parties' and (names := party_words(text[a:b])):
+            named[i] = names
+        whole = (start, end) == (0, b - a) and i not in named
         item, before = bool(_BULLET.match(text, a)), text[sentences[i - 1][1] - 1]
         if whole and runs and runs[-1][-1] == i - 1 and _joined(before, item, p[i - 1], p[i], s):
             runs[-1].append(i)
@@ -89,7 +91,9 @@ def find_clauses(
         out.append((int(a + start), int(a + end), sure, [i]))
     longer = [r for r in runs if len(r) > 1]
     inside = {i for r in longer for i in r}
-    found = [(a, b, p * s.part if i[0] in inside else p, i, i[0] in inside) for a, b, p, i in out]
+    found = [(a, b, p * s.part if i[0] in inside else p, i, i[0] in inside or i[0] in named) for a, b, p, i in out]
+    for a, _, sure, i in out:
+        found += [(a + first, a + end, sure, i, False) for first, end in named.get(i[0], ())]
     found += [(int(sentences[r[0], 0]), int(sentences[r[-1], 1]), float(p[r].max()), r, False) for r in longer]
     said = expit(screen) if screen is not None else None
     return [
@@ -97,6 +101,19 @@ def find_clauses(
         for a, b, c, i, part in sorted(found, key=lambda x: x[:2])
         if category not in CLAUSES or _ROW.match(text, a, b) or len(re.findall('[A-Za-z]{2,}', text[a:b])) > 3
     ]
+
+# %% ../nbs/week3_extract.ipynb #c4bd6e1b
+def candidates_of(
+    text: str,  # a contract
+    sentences: np.ndarray,  # [sentences, 2]
+    odds: np.ndarray,  # float [sentences, categories]: log odds
+    names: list[str],  # of the categories
+    screen: np.ndarray | None = None,  # float [sentences, categories]: the screen's own; None: nothing else was asked
+    s: ExtractSettings = ExtractSettings(),
+) -> list[Extraction]:
+    "The candidates of all categories."
+    alone = [None] * len(names) if screen is None else screen.T
+    return [f for o, name, own in zip(odds.T, names, alone) for f in find_clauses(text, sentences, o, name, own, s)]
 
 # %% ../nbs/week3_extract.ipynb #0191bde9
 def default_run() -> Path:  # the folder; it has a model card beside the weights
@@ -215,7 +232,7 @@ def score_all(
         out[-1].seconds['screen'] = time.perf_counter() - begun
         if self.context is not None:
             begun = time.perf_counter()
-            out[-1].context = self.context.log_odds(sentences, odds)
+            out[-1].context, out[-1].quotes = self.context.log_odds(sentences, odds), self.context.quotes
             out[-1].seconds['context'] = time.perf_counter() - begun
     if self.reader is None:
         return out
@@ -260,13 +277,9 @@ def review(
     odds, asked = self.calibration.log_odds(scores), ~np.isnan(scores.reader).all(1)
     screen = scores.screen if asked.any() or scores.context is not None else None
     names = [c.name for c in self.categories]
-    extractions = [
-        f
-        for k, name in enumerate(names)
-        for f in find_clauses(
-            text, scores.sentences, odds[:, k], name, None if screen is None else screen[:, k], self.settings
-        )
-    ]
+    extractions = candidates_of(text, scores.sentences, odds, names, screen, self.settings)
+    if scores.quotes is not None:
+        extractions = scores.quotes.decide(text, scores.sentences, extractions)
     return Review(
         title,
         text,

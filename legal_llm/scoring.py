@@ -8,7 +8,6 @@ from __future__ import annotations
 # first, since it silences a warning of tqdm in notebooks without widgets
 from .files import LegalLLMError, save_json, save_npz, sha256_of, short_hash
 import contextlib, json, warnings
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -28,9 +27,9 @@ from .sentences import label_sentences
 from .windows import in_doubt
 
 # %% auto #0
-__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'LEAST_LIKELY', 'SHRINK', 'check_adapter', 'check_unseen',
-           'score_contracts', 'without_reader', 'without_context', 'without_screen', 'score_systems', 'predictions_of',
-           'states_statistic', 'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'calibrate']
+__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'check_adapter', 'check_unseen', 'score_contracts', 'without_reader',
+           'without_context', 'without_screen', 'score_systems', 'predictions_of', 'states_statistic',
+           'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'calibrate']
 
 # %% ../nbs/week3_scoring.ipynb #44b75586
 def check_adapter(
@@ -134,7 +133,7 @@ def score_contracts(
                 a['screen'],
                 a['reader'],
                 {k[8:]: float(a[k]) for k in a.files if k.startswith('seconds_')},
-                a['context'] if 'context' in a.files else None,
+                *((a['context'], extractor.context.quotes) if 'context' in a.files else ()),
             )
     return out
 
@@ -152,7 +151,7 @@ def without_reader(scores: dict[str, Scores]) -> dict[str, Scores]:
 def without_context(scores: dict[str, Scores]) -> dict[str, Scores]:
     "The scores of the screen alone."
     return {
-        t: replace(s, context=None, seconds={k: v for k, v in s.seconds.items() if k == 'screen'})
+        t: replace(s, context=None, quotes=None, seconds={k: v for k, v in s.seconds.items() if k == 'screen'})
         for t, s in without_reader(scores).items()
     }
 
@@ -171,6 +170,7 @@ def without_screen(
             screen=np.where(asked[t], 0.0, NEVER).astype(np.float32),
             reader=np.where(asked[t], s.reader, np.nan),
             context=None,
+            quotes=None,
         )
         for t, s in scores.items()
     }
@@ -245,11 +245,9 @@ def states_statistic(
     return from_counts(titles, np.array(counts), scores)
 
 # %% ../nbs/week3_scoring.ipynb #fdf8ae14
-PRECISION = 0.85  # share of the quotes that are found which are to be right
+PRECISION = 0.82  # share of the quotes that are found which are to be right
 RECALL = 0.95  # share of the clauses which are to be found or to be checked,
 MOST_CHECKS = 12  # with so many quotes to check in a contract at most
-LEAST_LIKELY = 0.02  # confidence of a quote that may be worth showing
-SHRINK = 40  # clauses that weigh as much as all other categories, when a category's threshold is chosen
 
 
 def _lowest(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:
@@ -268,43 +266,27 @@ def choose_thresholds(
     reviews: dict[str, Review],  # of contracts that nothing was fitted on
     gold: dict[str, list[str]],  # question id -> clauses
     within: tuple[float, float] = (0.1, 0.9),  # lowest and highest threshold
-) -> tuple[dict[str, float], float]:  # category -> confidence above which a quote is found; above which it is to check
-    """Thresholds for the three states. Found: the lowest with `PRECISION`, a category's own drawn to that of all by
-    `SHRINK`. Check: the highest with `RECALL`, as far as `MOST_CHECKS` allow.
+) -> tuple[float, float]:  # confidence above which a quote is found; above which it is to be checked
+    """Thresholds for the three states. Found: the lowest with `PRECISION`. Check: the highest with `RECALL`, as far as
+    `MOST_CHECKS` allow.
     """
     everything = {t: r.at(0.0, 0.0) for t, r in reviews.items()}
     predictions = predictions_of(everything, found=True)
-    quotes = [
-        (q.rpartition('__')[2], x['probability'], is_among(x['text'], gold[q])) for q in gold for x in predictions[q]
-    ]
-    category, confidence, right = map(np.array, zip(*quotes)) if quotes else (np.array([]),) * 3
-    clauses = Counter(q.rpartition('__')[2] for q, texts in gold.items() for _ in texts)
-    common, out = _lowest(confidence, right, PRECISION), {}
-    for c in next(iter(reviews.values())).categories:
-        own = _lowest(confidence[category == c], right[category == c], PRECISION)
-        odds = np.array([own, common]).clip(*within)
-        drawn = expit(np.average(np.log(odds / (1 - odds)), weights=[max(clauses[c], 1e-9), SHRINK]))
-        out[c] = round(float(drawn), 4)
+    quotes = [(x['probability'], is_among(x['text'], gold[q])) for q in gold for x in predictions[q]]
+    confidence, right = map(np.array, zip(*quotes)) if quotes else (np.array([]),) * 2
+    found = float(np.clip(_lowest(confidence, right, PRECISION), *within))
     reached = match_predictions(predictions, gold, parties=False).found.clip(0)
-    rest = [f.confidence for r in everything.values() for f in r.found() if f.confidence <= out[f.category]]
-    few = np.sort(rest)[::-1][MOST_CHECKS * len(reviews) :]
+    few = np.sort([f.confidence for r in everything.values() for f in r.found() if f.confidence <= found])[::-1]
     lost = np.quantile(reached, 1 - RECALL) if len(reached) else 0.0
-    check = max(lost, few[0] if len(few) else 0.0)
-    return out, round(float(min(check, max(out.values()))), 4)
+    check = max(lost, *few[MOST_CHECKS * len(reviews) :][:1], 0.0)
+    return round(found, 4), round(float(min(check, found)), 4)
 
 # %% ../nbs/week3_scoring.ipynb #26e5fb4f
 def reviews_of(
-    extractor: Extractor,
-    contracts: list[Contract],
-    scores: dict[str, Scores],
-    calibration: Calibration,
-    min_confidence: float | None = None,  # below which there are no candidates; None: as the extractor has it
+    extractor: Extractor, contracts: list[Contract], scores: dict[str, Scores], calibration: Calibration
 ) -> dict[str, Review]:
     # no reader is needed for what is scored already
-    settings = (
-        extractor.settings if min_confidence is None else replace(extractor.settings, min_confidence=min_confidence)
-    )
-    made = Extractor(extractor.screen, settings=settings, calibration=calibration)
+    made = Extractor(extractor.screen, settings=extractor.settings, calibration=calibration)
     return {c.title: made.review(c.text, scores[c.title], c.title) for c in contracts}
 
 # %% ../nbs/week3_scoring.ipynb #e3555dbd
@@ -315,10 +297,10 @@ def labels_of(contracts: list[Contract], scores: dict[str, Scores], names: list[
 def out_of_fold(data: DataSet) -> tuple[list[Contract], dict[str, dict[str, Scores]]]:
     "The training contracts, and what screens and context stages say of them that have not seen them, by system."
     contracts, systems = data.contracts('train'), {'screen': {}, 'context': {}}
-    for c, (sentences, odds, decided) in zip(contracts, data.out_of_fold(contracts)):
+    for c, (sentences, odds, decided, quotes) in zip(contracts, data.out_of_fold(contracts)):
         nothing = np.full_like(odds, np.nan)
         systems['screen'][c.title] = Scores(sentences, odds, nothing)
-        systems['context'][c.title] = Scores(sentences, odds, nothing, context=decided)
+        systems['context'][c.title] = Scores(sentences, odds, nothing, context=decided, quotes=quotes)
     return contracts, systems
 
 # %% ../nbs/week3_scoring.ipynb #939ab460
@@ -348,9 +330,9 @@ def calibrate(
             continue
         fitted = fit_calibration(list(said.values()), labels_of(contracts, said, names))
         known = [*contracts, *more] if system in fresh else contracts
-        reviews = reviews_of(extractor, known, {**fresh.get(system, {}), **said}, fitted, LEAST_LIKELY)
-        thresholds, check = choose_thresholds(reviews, gold_answers(known, run.categories))
-        out[system] = replace(fitted, thresholds=thresholds, check=check)
+        reviews = reviews_of(extractor, known, {**fresh.get(system, {}), **said}, fitted)
+        found, check = choose_thresholds(reviews, gold_answers(known, run.categories))
+        out[system] = replace(fitted, thresholds=dict.fromkeys(names, found), check=check)
     if not few:
         save_json(run.adapter / 'calibration.json', {k: c.to_dict() for k, c in out.items()})
     return out

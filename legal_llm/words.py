@@ -10,7 +10,7 @@ import re
 from .text import visible
 
 # %% auto #0
-__all__ = ['DATE', 'TITLE', 'exact_words']
+__all__ = ['DATE', 'TITLE', 'exact_words', 'party_words']
 
 # %% ../nbs/week1_words.ipynb #1e9d2200
 _MONTH = (
@@ -124,3 +124,114 @@ def exact_words(
         'Effective Date': lambda: _date(sentence, True),
     }.get(category, lambda: None)()
     return (offsets[span[0]], offsets[span[1] - 1] + 1) if span else (0, offsets[-1])
+
+# %% ../nbs/week1_words.ipynb #01b69fa4
+_KINDS = (
+    'Inc Incorporated Corp Corporation Ltd Limited Co Company Trust Fund Bank Foundation University Institute Partners '
+    'Holdings Group Pty Pvt Pte GmbH Plc'
+).split()
+_COMPANY = (
+    rf'(?:{"|".join(_KINDS + [k.upper() for k in _KINDS])}|plc|p\.l\.c|LLC|LLP|LP|L\.\s?L\.\s?[CP]|L\.\s?P|AG|AB|ASA|'
+    r'A/S|ApS|Oy|SE|KG|SpA|S\.?p\.A|N\.?V|B\.?V|S\.?A(?:\.?[SR])?|S\.?[aà]\.?\s?[rR]\.?\s?[lL]|SARL|N\.A|K\.?K|FSB)\b\.?'
+)
+_CAPITAL = r"[A-ZÀ-Ý0-9][\w.&'’®™/+-]*|&|\([A-Z][\w. ]*\)"
+_INNER = r'of|and|for|the|de|du|et|und|y'
+_NAMED = re.compile(rf'(?<![\w@])(?:{_CAPITAL})(?:,?\s+(?:{_CAPITAL}|{_INNER}))*?,?\s+{_COMPANY}(?:,?\s+{_COMPANY})*')
+_LEAD = re.compile(
+    r'(?:(?:each|either|both|and|of|for|the|by|between|among|to|from|with|\(?\d+\)|\(?[a-z]\)|[A-Z]\.|\(?[ivx]+\)|party\s+[AB1-9]\b'
+    r'|[-–—:,.])\s*)+',
+    re.I,
+)
+_OPEN = re.compile(r'\b(?:between|among|amongst|by|from|with|to|and|for)\b:?\s*', re.I)
+_NAME_ENDS = re.compile(
+    r',?\s+(?:an?|the|having|with|whose|located|organi[sz]ed|incorporated|duly|on|of\s+\d|at|herein\w*|hereafter|acting|as|in|'
+    r'd/b/a|doing|formerly|through|its|which|who|company|registered|both|being|established|existing|for\s+itself)\b'
+    r'|\s*[(\["“]|,?\s+\d|;|,\s+(?=[a-z])',
+    re.S,
+)
+_TERM = re.compile(
+    r"""["“”„‟]+\s*([^"“”„‟]{1,80}?)\s*[,.]?["“”„‟]+|(?:(?<=[\s(])|^)['‘`]+(\w[^'’"]{0,60})['’"]+(?!\w)"""
+)
+_GIVEN = re.compile(
+    r'\(\s*[^()]{0,60}$|(?:hereinafter|hereafter|referred|called|known|defined|as)\b[^.;()]{0,40}$|,\s*(?:the\s*)?$',
+    re.I,
+)
+_TOGETHER = re.compile(r'\b(?:each|together|collectively|individually|jointly|sometimes)\b[^"“”„‟]*$', re.I)
+_NO_ROLE = re.compile(
+    r'(?:us|we|our|exhibit)$|(?:.*\b(?:agreement|contract|date|part(?:y|ies)|amendment|term|terms|lease|license|plan|deed|'
+    r'instrument|addendum|exhibit|schedule|act|products?|services?|territory|property|side letter|sow|order|mou|'
+    r'memorandum|effective|website|site)|.{0,2})$',
+    re.I | re.S,
+)
+_ALL_OF_THEM = re.compile(
+    r"(?:individually|each|either|both|collectively|together|jointly|sometimes|parties|hereinafter)\b.*"
+    r"""["“”„‟'(]+(?:the\s+)?part(?:y|ies)\b""",
+    re.I | re.S,
+)
+_NO_NAME = re.compile(
+    r'(?:this|exhibit|each|whereas|witnesseth|dated|effective|date|\d)\b|.*\b(?:agreement|dated|entered|made|effective)\b',
+    re.I | re.S,
+)
+_A_KIND = re.compile(r'(?:\w+\s+){1,2}(?:\w+\s+)?(?:Corporation|Company|Limited|Trust|Bank|Partnership|LLC)$', re.I)
+
+# %% ../nbs/week1_words.ipynb #d44fb1db
+def _name(text: str) -> tuple[int, int] | None:
+    "The first name in the words before a party's term."
+    for start in (0, *(m.end() for m in _OPEN.finditer(text))):
+        lead = _LEAD.match(text, start)
+        start = lead.end() if lead else start
+        if not re.match('[A-ZÀ-Ý0-9]|[a-z]+[A-Z]', text[start:]):
+            continue
+        ends = _NAME_ENDS.search(text, start + 1)
+        end = ends.start() if ends else len(text)
+        if suffix := re.match(rf',?\s+{_COMPANY}', text[end:]):  # Acme, a.s.: a comma inside the name
+            end += suffix.end()
+        words = text[start:end].rstrip(' \n\t,;:')
+        if (named := _NAMED.match(words)) and re.match(r'\s+of\s', words[named.end() :]):  # Acme Ltd of Dublin
+            words = named[0]
+        if words and len(words) <= 90 and not _NO_NAME.match(words):
+            return start, start + len(words)
+
+# %% ../nbs/week1_words.ipynb #1aaded3d
+def _parties(sentence: str) -> list[tuple[int, int]]:
+    "Each party's name before the word that it is given, that word, and other names with a company's suffix."
+    if (
+        _ALL_OF_THEM.search(sentence)
+        and not re.search(r'\b(?:between|among)\b', sentence)
+        and not _NAMED.search(sentence)
+    ):
+        return []
+    out, done = [], 0
+    for m in _TERM.finditer(sentence):
+        group = 1 if m[1] else 2
+        before = sentence[max(m.start() - 60, 0) : m.start()]
+        if not _NO_ROLE.match(m[group].strip()) and not _TOGETHER.search(before):
+            if not _GIVEN.search(before):
+                continue
+            words = sentence[done : m.start()]
+            words = words[: words.rfind('(')] if words.rfind('(') > words.rfind(')') else words
+            if name := _name(words):
+                out.append((done + name[0], done + name[1]))
+            out.append(m.span(group))
+        done = m.end()
+    for m in _NAMED.finditer(sentence):
+        lead = _LEAD.match(m[0])
+        start, before = m.start() + (lead.end() if lead else 0), sentence[: m.start() + (lead.end() if lead else 0)]
+        words = sentence[start : m.end()]
+        if (
+            len(words.split()) > 1
+            and not any(start < b and a < m.end() for a, b in out)
+            and not re.search(r'\bagreement\b', words, re.I)
+            and not (_A_KIND.match(words) and re.search(r'\ban?\s*$', before))  # a Delaware corporation
+            and not re.search(
+                r'\b(?:subsidiary|division|affiliate|parent|behalf|member|partner|state|laws)\s+of\s*$', before, re.I
+            )
+        ):
+            out.append((start, m.end()))
+    return sorted(out)
+
+# %% ../nbs/week1_words.ipynb #36c78f72
+def party_words(sentence: str) -> list[tuple[int, int]]:  # characters of each in the sentence, in reading order
+    "The names of parties in a sentence, and what it calls them; none where no rule finds any."
+    sentence, offsets = visible(sentence)
+    return [(offsets[a], offsets[b - 1] + 1) for a, b in _parties(sentence)]

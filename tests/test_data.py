@@ -1,11 +1,9 @@
 "Week 1 as a whole: no sentence is lost, what is known of each is right, and the same contracts give the same data set."
 
 import json
-import os
 
 import numpy as np
 import pytest
-from development import find_dev_cuad
 
 import legal_llm.dataset as dataset
 from legal_llm.categories import CATEGORIES, Category
@@ -169,24 +167,6 @@ def test_labels_of_ones_own_become_questions_of_ones_own(tmp_path):
         and data.info['spans'] == len({(r['title'], r['quote']) for r in rows})
     )
     assert {c for y in data.sentences()['label'] for c in y} == {0, 1}
-
-
-def test_week_1_on_the_408_training_contracts(tmp_path):
-    if find_dev_cuad() is None:
-        pytest.skip('CUAD is not here: set LEGAL_LLM_CUAD to its path')
-    if os.environ.get('CI'):
-        pytest.skip('minutes of fitting: run without CI=true')
-    data = prepare_data(DataSettings(source=str(find_dev_cuad())), tmp_path / 'data', progress=False)
-    i = data.info
-    assert (i['contracts'], i['questions'], i['positives'], i['spans'], i['quarantined']) == (
-        408,
-        16_728,
-        5_458,
-        11_180,
-        0,
-    )
-    assert i['splits'] == dict(train=326, dev=41, test=41) and i['kept'] > 0.6 and i['doubtful'] < 0.15 * i['sentences']
-    assert '28 pairs; each is on one side' in (data.path / 'split.md').read_text()
 
 
 def test_too_few_contracts_are_refused_with_nothing_written(tmp_path):

@@ -21,7 +21,7 @@ from legal_llm.sentences import label_sentences, report_sentences, split_sentenc
 from legal_llm.synthetic import write_contracts
 from legal_llm.text import visible
 from legal_llm.windows import cut_windows, encode_sentences, in_doubt, make_examples
-from legal_llm.words import exact_words
+from legal_llm.words import exact_words, party_words
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 letters = st.characters(exclude_categories=['Cs'])
@@ -92,6 +92,9 @@ def test_exact_words_lie_inside_their_sentence(text, category):
     for a, b in split_sentences(text):
         start, end = exact_words(text[a:b], category)
         assert 0 <= start < end <= b - a and (category != 'Parties' or (start, end) == (0, b - a))
+        spans = party_words(text[a:b])
+        assert spans == sorted(spans)
+        assert all(0 <= start < end <= b - a for start, end in spans)
 
 
 @quick
@@ -154,7 +157,7 @@ def test_sentences_carry_cuad():
     assert rows['all']['spans'] == 11_180 and rows['all']['inside'] > 0.85 and rows['all']['matched'] > 0.895
     found = {}
     for name in ('Document Name', 'Agreement Date', 'Effective Date'):  # what the rules cut out of the right sentence
-        from legal_llm.official import same_span, word_set
+        from legal_llm.official import is_among, same_span, word_set
 
         hits = []
         for c in contracts:
@@ -169,6 +172,14 @@ def test_sentences_carry_cuad():
                 )
         found[name] = np.mean(hits)
     assert min(found.values()) > 0.8, found
+    names = hits = 0
+    for c in contracts:
+        spans, clauses = split_sentences(c.text), [x.text for x in c.spans('Parties')]
+        labelled = label_sentences(spans, c.spans('Parties'), ['Parties'])[:, 0]
+        cut = [c.text[a + x : a + y] for a, b in spans[labelled] for x, y in party_words(c.text[a:b])]
+        names += len(clauses)
+        hits += sum(is_among(x, cut) for x in clauses)
+    assert hits / names > 0.65, hits / names
 
 
 def test_clauses_of_cuad_go_on_over_semicolons_and_are_not_short():

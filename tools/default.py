@@ -19,9 +19,9 @@ import numpy as np
 from legal_llm.bootstrap import bootstrap
 from legal_llm.calibration import Calibration, fit_calibration
 from legal_llm.categories import CATEGORIES
-from legal_llm.context import fit_context, save_context
+from legal_llm.context import save_context
 from legal_llm.contracts import gold_answers
-from legal_llm.dataset import open_data
+from legal_llm.dataset import fit_stages, open_data
 from legal_llm.evaluation import compare_predictions
 from legal_llm.extract import Extractor, default_run
 from legal_llm.files import save_json, save_npz, short_hash
@@ -29,7 +29,6 @@ from legal_llm.official import official_statistic
 from legal_llm.reader import load_reader
 from legal_llm.report import STAGES, STAGES_NOTE, stages_markdown
 from legal_llm.scoring import (
-    LEAST_LIKELY,
     SYSTEMS,
     choose_thresholds,
     labels_of,
@@ -41,7 +40,6 @@ from legal_llm.scoring import (
     without_reader,
 )
 from legal_llm.screen import fit_screen, save_screen
-from legal_llm.sentences import label_sentences, split_sentences
 from legal_llm.voices import VOICES, plain_contracts
 
 CARD = """---
@@ -122,8 +120,9 @@ def main(data, results, reader=None, scores_only=False):
     for system in ('screen', 'context'):
         alone = without_context if system == 'screen' else without_reader
         said = fresh[system] | alone(read(extractor, dev, cache))
-        reviews = reviews_of(extractor, known + dev, said, Calibration(), LEAST_LIKELY)
-        thresholds, check = choose_thresholds(reviews, gold_answers(known + dev, CATEGORIES))
+        reviews = reviews_of(extractor, known + dev, said, Calibration())
+        found, check = choose_thresholds(reviews, gold_answers(known + dev, CATEGORIES))
+        thresholds = {c.name: found for c in CATEGORIES}
         calibrations[system] = Calibration(reader=0.0, thresholds=thresholds, check=check, contracts=len(said))
     if reader:  # its thresholds are those of the context stage: dev alone says little, and the odds are on one scale
         said = read(extractor, dev, cache)
@@ -177,9 +176,7 @@ def fit(contracts, out) -> None:
         print(f'screen: {done} of {n}', flush=True)
 
     screen, odds = fit_screen(contracts, CATEGORIES, progress=tell)
-    sentences, names = [split_sentences(c.text) for c in contracts], [k.name for k in CATEGORIES]
-    labels = [label_sentences(a, c.clauses, names) for a, c in zip(sentences, contracts)]
-    context, _ = fit_context(sentences, odds, labels, fold=None)
+    context, _, _ = fit_stages(contracts, CATEGORIES, odds)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     save_screen(screen, out)
