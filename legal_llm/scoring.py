@@ -27,8 +27,8 @@ from .sentences import label_sentences
 from .windows import in_doubt
 
 # %% auto #0
-__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'check_adapter', 'check_unseen', 'score_contracts', 'without_reader',
-           'without_context', 'without_screen', 'score_systems', 'predictions_of', 'states_statistic',
+__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'LEAST_LIKELY', 'check_adapter', 'check_unseen', 'score_contracts',
+           'without_reader', 'without_context', 'without_screen', 'score_systems', 'predictions_of', 'states_statistic',
            'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'calibrate']
 
 # %% ../nbs/week3_scoring.ipynb #44b75586
@@ -248,6 +248,7 @@ def states_statistic(
 PRECISION = 0.82  # share of the quotes that are found which are to be right
 RECALL = 0.95  # share of the clauses which are to be found or to be checked,
 MOST_CHECKS = 12  # with so many quotes to check in a contract at most
+LEAST_LIKELY = 0.02  # confidence from which a quote may be worth a look
 
 
 def _lowest(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:
@@ -270,7 +271,7 @@ def choose_thresholds(
     """Thresholds for the three states. Found: the lowest with `PRECISION`. Check: the highest with `RECALL`, as far as
     `MOST_CHECKS` allow.
     """
-    everything = {t: r.at(0.0, 0.0) for t, r in reviews.items()}
+    everything = {t: r.at(LEAST_LIKELY, LEAST_LIKELY) for t, r in reviews.items()}
     predictions = predictions_of(everything, found=True)
     quotes = [(x['probability'], is_among(x['text'], gold[q])) for q in gold for x in predictions[q]]
     confidence, right = map(np.array, zip(*quotes)) if quotes else (np.array([]),) * 2
