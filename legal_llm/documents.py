@@ -4,7 +4,7 @@
 
 # %% ../nbs/week1_documents.ipynb #46b04354
 from __future__ import annotations
-import gc, io, json, os, re, stat, subprocess, sys, threading, time, zipfile
+import gc, io, json, math, os, re, stat, subprocess, sys, threading, time, zipfile
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
@@ -133,6 +133,8 @@ def _check_kind(raw, ending, name):
 
 # %% ../nbs/week1_documents.ipynb #bc472595
 _SECONDS, _MEMORY = 30.0, 2000  # MB
+_PATIENCE = 1 if os.name == 'nt' else 4  # seconds by the clock for each of computing: other programs may be busy
+_OUT_OF_TIME = -24  # how a process ends that has computed too long: SIGXCPU
 _CHILD = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from legal_llm.documents import _child; _child()'
 
 # %% ../nbs/week1_documents.ipynb #3bcae5cf
@@ -144,7 +146,7 @@ def _limit_process(seconds, used=0.0):
         return  # Windows
     limits = (
         (resource.RLIMIT_AS, (_MEMORY * 1_000_000,) * 2),
-        (resource.RLIMIT_CPU, (int(used + seconds) + 2, resource.RLIM_INFINITY)),
+        (resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, resource.RLIM_INFINITY)),
     )
     for kind, most in limits:
         try:
@@ -193,11 +195,11 @@ def _child():
 
 # %% ../nbs/week1_documents.ipynb #0a773ce0
 class _Watch:
-    "Ends a process that does not show for some seconds that it goes on, or takes 20 times as long in all."
+    "Ends a process that does not show for some time that it goes on, or takes 20 times the seconds in all."
 
     def __init__(self, process, seconds: float):
         self.process = process
-        self.seconds = seconds
+        self.seconds = _PATIENCE * seconds
         self.end = time.monotonic() + 20 * seconds
         self.beat = threading.Event()
         self.late = self.over = False
@@ -256,7 +258,7 @@ def _read_apart(ending, raw, name, seconds):
     finally:
         watch.stop()
         process.kill()
-    if watch.late:
+    if watch.late or process.returncode == _OUT_OF_TIME:
         raise _too_slow(name, page, seconds)
     try:
         answer = json.loads(answer or b'')

@@ -11,7 +11,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 import unicodedata
 import zipfile
 import zlib
@@ -877,27 +876,16 @@ HOSTILE_PDFS = {  # content and what is read, or what the refusal says after "!"
         ),
         '!damaged or no PDF',
     ),
-    'bomb': (
-        one_page(stream(flat(bytes(200_000_000)), '/Filter/FlateDecode')),
-        '!damaged or no PDF|GB of memory|it is a scan|seconds to read',
-    ),
+    'bomb': (one_page(stream(flat(bytes(200_000_000)), '/Filter/FlateDecode')), '!it is a scan, or empty or damaged'),
     'bomb_in_bomb': (
         one_page(stream(flat(flat(bytes(200_000_000))), '/Filter[/FlateDecode/FlateDecode]')),
-        '!damaged or no PDF|GB of memory|it is a scan|seconds to read',
+        '!it is a scan, or empty or damaged',
     ),
-    'operators': (
-        one_page(stream(flat(b'q Q ' * 3_000_000 + WORDS), '/Filter/FlateDecode')),
-        'Words|!damaged or no PDF|seconds to read',
-    ),
-    'text_flood': (
-        one_page(stream(flat(WORDS * 600_000), '/Filter/FlateDecode')),
-        '!damaged or no PDF|seconds to read|characters of text',
-    ),
-    'deep_array': (
-        one_page(b'[' * 300_000 + WORDS),
-        '!damaged or no PDF|seconds to read|reader ended|it is a scan, or empty or damaged',
-    ),
-    'forms_in_forms': (nested_forms(20), 'Words|!damaged or no PDF|seconds to read'),
+    'operators': (one_page(stream(flat(b'q Q ' * 3_000_000 + WORDS), '/Filter/FlateDecode')), 'Words'),
+    'text_flood': (one_page(stream(flat(WORDS * 600_000), '/Filter/FlateDecode')), 'Words|!seconds to read'),
+    'deep_array': (one_page(b'[' * 300_000 + WORDS), '!it is a scan, or empty or damaged'),
+    # pdfium opens all 10^20 forms, and ends at the limit of time or of memory
+    'forms_in_forms': (nested_forms(20), '!seconds to read|reader ended'),
     'form_in_itself': (
         one_page(
             b'/X Do ' + WORDS,
@@ -911,33 +899,41 @@ HOSTILE_PDFS = {  # content and what is read, or what the refusal says after "!"
         '!is protected|is encrypted',
     ),
     'no_end': (one_page(WORDS)[:-80], '!damaged or no PDF'),
-    'no_image_end': (one_page(WORDS + b'BI /W 9 /H 9 ID ' + b'x' * 100_000), 'Words|!damaged or no PDF'),
+    'no_image_end': (one_page(WORDS + b'BI /W 9 /H 9 ID ' + b'x' * 100_000), 'Words'),
     'garbage': (b'%PDF-1.7\n' + random.Random(0).randbytes(1_000_000), '!damaged or no PDF'),
-    'objects_of_garbage': (b'%PDF-1.7\n' + b'1 0 obj << /A 1 0 R >> ' * 50_000, '!damaged or no PDF|it is a scan'),
-    'long_number': (one_page(b'9' * 100_000 + b' ' + WORDS), 'Words|!damaged or no PDF'),
+    'objects_of_garbage': (b'%PDF-1.7\n' + b'1 0 obj << /A 1 0 R >> ' * 50_000, '!damaged or no PDF'),
+    'long_number': (one_page(b'9' * 100_000 + b' ' + WORDS), 'Words'),
 }
 
 
-def reads_or_refuses(path, expected, **kwargs):
-    "The text is one of the words in `expected`, or the refusal matches what follows `!`"
+def computed():
+    "Seconds that this process and its children have computed"
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def reads_or_refuses(path, expected, limit_s):
+    """The text is one of the words in `expected`, or the refusal matches what follows `!`; it takes no more computing
+    than the reader is given
+    """
     words, _, match = expected.partition('!')
-    start = time.time()
+    start = computed()
     try:
-        document = read_document(path, **kwargs)
+        document = read_document(path, limit_s=limit_s)
     except LegalLLMError as e:
         assert match and re.search(match, str(e)), e
         check_message(str(e), path)
     else:
         assert set(document.text.split()) == {words.rstrip('|')}
         assert ('words may be missing' in ''.join(document.notes)) == ('forms' in path.name or 'itself' in path.name)
-    assert time.time() - start < 8
+    assert computed() - start < limit_s + 10  # to start the process takes time, too
 
 
 @pytest.mark.parametrize('name', HOSTILE_PDFS)
 def test_hostile_pdfs(tmp_path, name):
     content, expected = HOSTILE_PDFS[name]
     (tmp_path / f'{name}.pdf').write_bytes(content)
-    reads_or_refuses(tmp_path / f'{name}.pdf', expected, limit_s=2 if name in ('operators', 'text_flood') else 15)
+    reads_or_refuses(tmp_path / f'{name}.pdf', expected, limit_s=2 if name in ('text_flood', 'forms_in_forms') else 8)
     assert [p.name for p in tmp_path.iterdir()] == [f'{name}.pdf']
 
 
@@ -1034,7 +1030,7 @@ def test_hostile_word_files(tmp_path, name):
     make, expected = HOSTILE_DOCX[name]
     path = tmp_path / f'{name}.docx'
     path.write_bytes(make())
-    reads_or_refuses(path, expected, limit_s=15)
+    reads_or_refuses(path, expected, limit_s=8)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -1078,7 +1074,7 @@ def test_hostile_html(tmp_path, name):
     path = tmp_path / f'{name}.html'
     path.write_text(source)
     if expected:
-        reads_or_refuses(path, expected, limit_s=15)
+        reads_or_refuses(path, expected, limit_s=8)
     else:  # markup that is none may be shown as text, as browsers do, or take too long
         try:
             assert 'Words' in read_document(path, limit_s=1).text
@@ -1327,7 +1323,7 @@ def test_submissions_to_edgar(tmp_path):
     (tmp_path / 'bare.txt').write_text('one\n<PAGE>\ntwo\n')
     assert read_document(tmp_path / 'bare.txt').pages == (0, 4)
     (tmp_path / 'deep.txt').write_text('<DOCUMENT>\n<TEXT>\n<html>' + '<div>' * 50_000 + 'Words')
-    reads_or_refuses(tmp_path / 'deep.txt', 'Words', limit_s=15)
+    reads_or_refuses(tmp_path / 'deep.txt', 'Words', limit_s=8)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import random
 import re
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -288,11 +287,27 @@ def test_the_limit_is_for_a_page(tmp_path, monkeypatch):
     pages = '[(print(i, 6, flush=True), time.sleep(0.6)) for i in range(1, 6)]; '
     monkeypatch.setattr(documents, '_CHILD', child(pages + """print('{"read": ["Words", []]}')"""))
     assert read_document(tmp_path / 'a.pdf', limit_s=2.5).text == 'Words'  # more in all
-    monkeypatch.setattr(documents, '_CHILD', child('print(3, 7, flush=True); time.sleep(60)'))
-    start = time.time()
+    monkeypatch.setattr(documents, '_CHILD', child('print(3, 7, flush=True); time.sleep(600)'))
     with pytest.raises(LegalLLMError, match='has 7 pages, and takes more than 1 seconds to read page 3.*limit_s'):
         read_document(tmp_path / 'a.pdf', limit_s=1)
-    assert time.time() - start < 10
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='Windows does not limit the time of computing')
+def test_the_limit_is_one_of_computing(tmp_path, monkeypatch):
+    "A busy machine refuses no page, and one that never ends is refused as one that takes too long"
+    (tmp_path / 'a.pdf').write_bytes(long_pdf(1))
+    monkeypatch.setattr(documents, '_CHILD', child("""time.sleep(1.5); print('{"read": ["Words", []]}')"""))
+    assert read_document(tmp_path / 'a.pdf', limit_s=1).text == 'Words'
+    monkeypatch.setattr(documents, '_PATIENCE', 60)
+    limited = 'from legal_llm.documents import _limit_process; _limit_process(1); print(3, 7, flush=True)'
+    monkeypatch.setattr(
+        documents,
+        '_CHILD',
+        'import json, sys; sys.path[:] = json.loads(sys.argv[1]); '
+        f'sys.stdin.buffer.read(); {limited}\nwhile True: pass',
+    )
+    with pytest.raises(LegalLLMError, match='has 7 pages, and takes more than 1 seconds to read page 3'):
+        read_document(tmp_path / 'a.pdf', limit_s=1)
 
 
 def test_a_reader_that_dies_costs_a_process_only(tmp_path, monkeypatch):
@@ -342,12 +357,10 @@ def outcome(raw):
 def test_damaged_pdfs_are_read_or_refused(tmp_path):
     import pypdfium2  # noqa: F401  once, not in each fork
 
-    start = time.time()
     made = list(mutants())
     ends = [outcome(raw) for raw in made]
     assert ends.count(0) >= len(ends) / 2
     assert set(ends) <= {0, 1, 2}, 'none is killed or takes more than 20 seconds'
-    assert time.time() - start < 300
     for i in range(0, 150, 30):  # and by the door that users take
         (tmp_path / 'a.pdf').write_bytes(made[i])
         try:
