@@ -150,6 +150,12 @@ def _data_options(p):
     "Options of `legal-llm data`."
     p.add_argument('--source', default='sample', help=SOURCES)
     p.add_argument('--out', required=True, type=_folder, help='folder to write')
+    p.add_argument(
+        '--dev', type=_number(float, 0.01, 0.9), default=0.1, help='share of the contracts for choosing and calibrating'
+    )
+    p.add_argument(
+        '--test', type=_number(float, 0.01, 0.9), default=0.1, help='share for scores, where the source sets none aside'
+    )
     p.add_argument('--seed', type=_number(int, 0, 2**32 - 1), default=42, help='of the split and of the sample')
     p.add_argument(
         '--near-duplicate-threshold',

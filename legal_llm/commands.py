@@ -42,6 +42,8 @@ def cmd_data(args):
         prepare_data(
             DataSettings(
                 source=args.source,
+                dev=args.dev,
+                test=args.test,
                 seed=args.seed,
                 keep_near_duplicates=args.keep_near_duplicates,
                 near_duplicate_threshold=args.near_duplicate_threshold,
