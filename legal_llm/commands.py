@@ -397,9 +397,9 @@ def cmd_predict(args):
     predictions = {}
     with open(part, 'a', encoding='utf-8') as f:
         for c in tqdm(contracts, unit='contract'):
-            name = hashlib.sha256(json.dumps([key, c.title, c.text]).encode()).hexdigest()
+            name = hashlib.sha256(json.dumps([key, c.title, c.text, *sorted(c.unknown)]).encode()).hexdigest()
             if name not in done:
-                done[name] = extractor.extract(c.text, c.title).predictions()
+                done[name] = extractor.extract(c.text, c.title).leave_out(c.unknown).predictions()
                 f.write('\n' + json.dumps({name: done[name]}))
                 f.flush()
             predictions |= done[name]

@@ -178,23 +178,28 @@ def fit_context(
     fold: np.ndarray | None,  # int [contracts], as `folds_of` gives them; None: no cross-fitting
     reader: list[np.ndarray] | None = None,  # the same of a reader, NaN where it has not read
     settings: ContextSettings = ContextSettings(),
+    known: list[np.ndarray] | None = None,  # bool [sentences, categories] of each: labels to learn from; None: all
 ) -> tuple[ContextStage, list[np.ndarray]]:  # and log odds of each contract by stages that have not seen it
     "Fit a context stage. Raises LegalLLMError where no pair is left to learn from."
     from joblib import Parallel, delayed
 
     s, readers = settings, reader or [None] * len(screen)
-    rate = np.concatenate(labels).mean(0).clip(1e-5, 0.5)
+    known = known or [np.ones_like(y) for y in labels]
+    rate = (np.concatenate(labels).sum(0) / np.concatenate(known).sum(0).clip(1)).clip(1e-5, 0.5)
     base = np.log(rate / (1 - rate)).astype(np.float32)
     rows = [_features(a, o, r, base, _least(s)) for a, o, r in zip(sentences, screen, readers)]
-    known = [y[i, c] for y, (i, c, _) in zip(labels, rows)]
-    if not any(y.any() and not y.all() for y in known):
+    taught = [k[i, c] for k, (i, c, _) in zip(known, rows)]
+    said = [y[i, c][t] for y, (i, c, _), t in zip(labels, rows, taught)]
+    if not any(y.any() and not y.all() for y in said):
         raise LegalLLMError("the screen leaves no pair in doubt that could teach a context stage: bring more contracts")
     fold = np.full(len(rows), -1) if fold is None else fold
     parts = sorted(set(fold.tolist()) - {-1})
     groups = [*(np.flatnonzero(fold != part) for part in parts), np.arange(len(fold))]
-    with Parallel(min(cores(), len(groups)) if sum(map(len, known)) > 50_000 else 1) as parallel:
+    with Parallel(min(cores(), len(groups)) if sum(map(len, said)) > 50_000 else 1) as parallel:
         fitted = parallel(
-            delayed(_fit_trees)(np.concatenate([rows[k][2] for k in g]), np.concatenate([known[k] for k in g]), s)
+            delayed(_fit_trees)(
+                np.concatenate([rows[k][2][taught[k]] for k in g]), np.concatenate([said[k] for k in g]), s
+            )
             for g in groups
         )
     *crossed, stage = (ContextStage(base, trees, s, reader is not None) for trees in fitted)

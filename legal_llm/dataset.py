@@ -18,7 +18,7 @@ from .files import LegalLLMError, atomic_write, markdown_table, save_json, short
 from .labels import are_rows, is_brat, is_other_form, label_categories, load_labels, load_rows
 from .readers import fingerprint, load_contracts, save_quarantine
 from .screen import Screen, fit_screen, folds_of, load_screen, save_screen
-from .sentences import label_sentences, split_sentences
+from .sentences import known_labels, label_sentences, split_sentences
 from .sources import SAMPLE, WORDS, Source, find_source
 from .splits import split_contracts
 from .squad import save_squad
@@ -207,11 +207,11 @@ def examples(
     limit: int | None = None,  # contracts, at most
 ) -> list[Example]:  # in the contracts' order
     "The windows of a split, with what is known of their sentences."
-    contracts = self.contracts(split)[:limit]
+    contracts, names = self.contracts(split)[:limit], [c.name for c in self.categories]
     if split == 'train':
         known = _known(self.sentences(), contracts, len(self.categories))
     else:
-        screen, names = self.screen(), [c.name for c in self.categories]
+        screen = self.screen()
         known = (
             (s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names))
             for c in contracts
@@ -220,7 +220,8 @@ def examples(
     return [
         e
         for c, (s, odds, label) in zip(contracts, known)
-        for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability)
+        for asked in [known_labels(label, c.unknown, names)]
+        for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability, asked)
     ]
 
 # %% ../nbs/week1_dataset.ipynb #a04ce81f
@@ -255,7 +256,9 @@ def rows(self: DataSet):
             else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}"
         ),
     )
-    yield 'positives', f"{i['positives']:,} ({i['positives'] / i['questions']:.1%}), with {i['spans']:,} spans"
+    if i.get('unknown'):
+        yield 'unknown', f"{i['unknown']:,} more, on which nobody has said anything: nothing is learned or scored there"
+    yield 'positives', f"{i['positives']:,} ({i['positives'] / max(i['questions'], 1):.1%}), with {i['spans']:,} spans"
     yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
     yield (
         'screen',
@@ -401,7 +404,9 @@ def open_data(
 def _counts(contracts, categories):
     "What the data set holds, in numbers."
     stats = corpus_stats(contracts, categories)
-    return dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans)
+    unknown = stats.contracts * len(categories) - stats.questions
+    counts = dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans)
+    return counts | (dict(unknown=unknown) if unknown else {})
 
 # %% ../nbs/week1_dataset.ipynb #2b4909ed
 def _split_page(report):
@@ -469,10 +474,13 @@ def _decide(contracts, categories, fresh, folder) -> tuple[list[np.ndarray], dic
         return fresh, None
     names, sentences = [c.name for c in categories], [split_sentences(c.text) for c in contracts]
     labels = [label_sentences(a, c.clauses, names) for a, c in zip(sentences, contracts)]
+    known = [known_labels(y, c.unknown, names) for y, c in zip(labels, contracts)]
     settings = ContextSettings()
-    stage, decided = fit_context(sentences, fresh, labels, folds_of(contracts, settings.folds, settings.seed))
-    y = np.concatenate(labels).ravel()
-    before, after = (float(average_precision_score(y, np.concatenate(o).ravel())) for o in (fresh, decided))
+    fold = folds_of(contracts, settings.folds, settings.seed)
+    stage, decided = fit_context(sentences, fresh, labels, fold, settings=settings, known=known)
+    k = np.concatenate(known)
+    y = np.concatenate(labels)[k]
+    before, after = (float(average_precision_score(y, np.concatenate(o)[k])) for o in (fresh, decided))
     if after <= before:
         return fresh, dict(screen=before, context=after, kept=False)
     save_context(stage, folder)

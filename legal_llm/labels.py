@@ -516,13 +516,12 @@ class _Labels:
         if quote and quote.casefold() not in (*MISSING, *NO):
             contract.clauses.append(self.clause(i, row, category, contract))
 
-    def absent(self) -> list[int]:  # lines
-        "Those with quotes that are not there, of categories for which their contract has no other."
-        return [
-            i
-            for (t, category), i in self.lost.items()
-            if all(c.category != category for c in self.contracts[t].clauses)
-        ]
+    def set_unknown(self) -> list[int]:  # lines of such quotes
+        "Where no quote of a category could be located, leave unknown whether the contract has it."
+        lost = {pair: i for pair, i in self.lost.items() if pair[1] not in self.contracts[pair[0]].categories}
+        for title, category in lost:
+            self.contracts[title].unknown |= {category}
+        return list(lost.values())
 
     def category(self, name: str) -> str:  # in one spelling, the first
         if not name:
@@ -621,13 +620,14 @@ def load_labels(
             problems.append(_problem(path, f'line {i}', str(e)))
     for c in labels.contracts.values():
         c.clauses = _ordered(c.clauses)
+    lost = labels.set_unknown()
     found = _without_absurd(labels.contracts.values(), path, problems)
     if near := labels.near:
         warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
-    if absent := labels.absent():
+    if lost:
         warnings.warn(
-            f"{path}: {len(absent)} contracts and categories have no quote but such as could not be located, first in "
-            f"line {absent[0]}; they count as absent, so correct these lines"
+            f"{path}: {len(lost)} contracts and categories have no quote but such as could not be located, first in "
+            f"line {lost[0]}; they count as unknown, neither present nor absent, so correct these lines"
         )
     for a, b in near_names(k for c in found for k in c.categories):
         warnings.warn(f"{path}: the categories {a!r} and {b!r} are learned apart: give both one name if they are one")

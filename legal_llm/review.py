@@ -52,6 +52,8 @@ class Review:
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     pages: tuple[int, ...] = (0,)  # offset of the first character of each page
     notes: tuple[str, ...] = ()  # on how the document was read, such as what was left out of it
+    run_key: str = ''  # of the model that made it, as `run_key` gives it; '' where that is not known
+    unknown: frozenset[str] = frozenset()  # categories that are not scored, since nobody knows what is right
 
     def __repr__(self):
         counts = f'{len(self.found())} quotes found, {len(self.to_check())} to check'
@@ -210,13 +212,21 @@ def predictions(
     # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
 ) -> dict[str, list[dict]]:
     "The layout of CUAD's nbest_predictions_.json."
-    out = {f'{self.title}__{c}': [] for c in self.categories}
+    out = {f'{self.title}__{c}': [] for c in self.categories if c not in self.unknown}
     for f in sorted(self.found() if found else self.extractions, key=lambda f: -f.confidence):
         said = out[f'{self.title}__{f.category}']
         # the scorer would take the last, which is the least sure
         if all(f.quote != x['text'] for x in said):
             said.append(dict(text=f.quote, probability=f.confidence))
     return out
+
+# %% ../nbs/week3_review.ipynb #26ab1644
+@patch
+def leave_out(self: Review, unknown: frozenset[str]) -> Review:  # names of categories
+    "The review without quotes of some categories, and without their questions among the predictions."
+    if not unknown:
+        return self
+    return replace(self, unknown=unknown, extractions=[f for f in self.extractions if f.category not in unknown])
 
 # %% ../nbs/week3_review.ipynb #5f314c71
 @patch

@@ -231,7 +231,7 @@ def test_no_is_absent_and_yes_is_no_quote(tmp_path):
     assert [x[:2] for x in quotes([lease])] == [('Governing Law', 'laws of Oregon')]
     bad = []
     with pytest.warns(
-        UserWarning, match='1 contracts and categories have no quote but .* line 2; they count as absent'
+        UserWarning, match='1 contracts and categories have no quote but .* line 2; they count as unknown'
     ):
         load_labels(table(tmp_path / 'b.jsonl', rows[0], ('Pets', 'yes'), *rows[1:]), quarantine=bad, max_bad=0.5)
     assert len(bad) == 1 and "the quote is 'yes', which says that the clause is there" in str(bad[0])
@@ -244,7 +244,7 @@ def test_no_is_absent_and_yes_is_no_quote(tmp_path):
 def test_a_quote_that_is_lost_is_not_missed_where_there_is_another(tmp_path, recwarn):
     rows = ('Governing Law', 'the laws of Idaho and of no other place'), ('Governing Law', 'laws of Oregon')
     load_labels(table(tmp_path / 'a.jsonl', *rows, ('Pets', '')), quarantine=[], max_bad=0.5)
-    assert not [w for w in recwarn if 'count as absent' in str(w.message)]
+    assert not [w for w in recwarn if 'count as unknown' in str(w.message)]
 
 
 def test_names_that_differ_by_a_letter_are_warned_about(tmp_path):
