@@ -33,7 +33,8 @@ __all__ = ['SOURCES', 'COMMANDS', 'parser', 'main']
 SOURCES = (
     "sample: synthetic contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched "
     "from there; or a path: "
-    "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)"
+    "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, labels of your own (.jsonl, .csv), "
+    "or reviews with your verdicts"
 )
 
 # %% ../nbs/cli.ipynb #53c524be
@@ -149,6 +150,11 @@ def _run_options(p):
 def _data_options(p):
     "Options of `legal-llm data`."
     p.add_argument('--source', default='sample', help=SOURCES)
+    p.add_argument(
+        '--reviews',
+        default=None,
+        help='reviews with your verdicts, to learn from beside the source: a file or a folder',
+    )
     p.add_argument('--out', required=True, type=_folder, help='folder to write')
     p.add_argument(
         '--dev', type=_number(float, 0.01, 0.9), default=0.1, help='share of the contracts for choosing and calibrating'

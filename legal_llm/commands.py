@@ -48,6 +48,7 @@ def cmd_data(args):
                 keep_near_duplicates=args.keep_near_duplicates,
                 near_duplicate_threshold=args.near_duplicate_threshold,
                 written=args.written,
+                reviews=args.reviews,
             ),
             args.out,
         )

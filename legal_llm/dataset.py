@@ -23,6 +23,7 @@ from .sources import SAMPLE, WORDS, Source, find_source
 from .splits import split_contracts
 from .squad import save_squad
 from .synthetic import write_contracts
+from .verdicts import are_verdicts, load_verdicts
 from .voices import VOICES, write_in_voices
 from .windows import Example, in_doubt, make_examples
 
@@ -108,6 +109,9 @@ def read_source(
         for c in unseen:
             c.split = 'test'
         return contracts + unseen, CATEGORIES
+    if are_verdicts(path):
+        contracts = load_verdicts(path, quarantine)
+        return contracts, label_categories(contracts)
     path = _only_table(path) if path.is_dir() and not is_brat(path) else path
     form, named = _form(path), []
     if form == 'rows':
@@ -125,7 +129,8 @@ MIN_PROBABILITY = 0.05  # of the screen, below which a category of a sentence is
 class DataSettings:
     "What decides the content of a data set."
 
-    # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; or a table of labels of one's own
+    # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; a table of labels of one's own, or saved reviews
+    # with verdicts
     source: str = 'sample'
     dev: float = 0.1  # share of the contracts for dev
     test: float = 0.1  # share for test, where the source has no test split of its own
@@ -138,8 +143,11 @@ class DataSettings:
     # contracts in other voices that are mixed into the training contracts; None: 360 beside a hundred or more that are
     # labelled with the 41 categories, else none
     written: int | None = None
+    reviews: str | None = None  # saved reviews with verdicts, which are joined to the source
 
     def __post_init__(self):
+        if self.reviews is not None and not Path(self.reviews).expanduser().exists():
+            raise LegalLLMError(f"there is no file or folder {self.reviews}: correct the path of the reviews")
         if self.source not in WORDS and not Path(self.source).expanduser().exists():
             raise LegalLLMError(
                 f"there is no file or folder {self.source}: correct the source, or use one of the words "
