@@ -185,7 +185,8 @@ def fit_context(
 
     s, readers = settings, reader or [None] * len(screen)
     known = known or [np.ones_like(y) for y in labels]
-    rate = (np.concatenate(labels).sum(0) / np.concatenate(known).sum(0).clip(1)).clip(1e-5, 0.5)
+    told = np.concatenate(known)
+    rate = ((np.concatenate(labels) & told).sum(0) / told.sum(0).clip(1)).clip(1e-5, 0.5)
     base = np.log(rate / (1 - rate)).astype(np.float32)
     rows = [_features(a, o, r, base, _least(s)) for a, o, r in zip(sentences, screen, readers)]
     taught = [k[i, c] for k, (i, c, _) in zip(known, rows)]

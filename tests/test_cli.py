@@ -85,7 +85,9 @@ def test_data_refuses(capsys, tmp_path):
 
 def test_shares_of_the_splits_are_options(monkeypatch):
     asked = []
-    monkeypatch.setattr('legal_llm.data.prepare_data', lambda settings, out: asked.append((settings.dev, settings.test)))
+    monkeypatch.setattr(
+        'legal_llm.data.prepare_data', lambda settings, out: asked.append((settings.dev, settings.test))
+    )
     main(['data', '--source', 'sample', '--dev', '0.25', '--test', '0.2', '--out', 'nowhere'])
     main(['data', '--source', 'sample', '--out', 'nowhere'])
     assert asked == [(0.25, 0.2), (0.1, 0.1)]
