@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from legal_llm.calibration import Scores
-from legal_llm.categories import CATEGORIES
+from legal_llm.categories import CATEGORIES, Category
 from legal_llm.context import ContextSettings, fit_context
 from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers
 from legal_llm.data import prepare_data
@@ -195,37 +195,31 @@ def test_verdicts_beside_other_labels(tmp_path):
 # what is unknown
 
 
-def half_unknown(contracts, category, unknown):
-    "In every second contract, nobody has looked for a category"
-    return [
-        replace(
-            c,
-            clauses=[x for x in c.clauses if x.category != category],
-            unknown=frozenset([category] if unknown else []),
-        )
-        if i % 2
-        else c
-        for i, c in enumerate(contracts)
-    ]
+LAW = CATEGORIES[NAMES.index('Governing Law')]
+
+
+def of_one_category(contracts):
+    return [replace(c, clauses=c.spans(LAW)) for c in contracts]
 
 
 def test_the_screen_learns_nothing_from_what_is_unknown():
     "Clauses that nobody marked pull a category down where they count as absent, and not where they are unknown"
-    law, contracts = CATEGORIES[NAMES.index('Governing Law')], write_contracts(12, seed=4, words=400)
-    odds = {}
-    for unknown in (True, False):
-        labelled = half_unknown(contracts, law.name, unknown)
-        _, fresh = fit_screen(labelled, (law,))
-        there = [label_sentences(split_sentences(c.text), c.clauses, [law.name]) for c in contracts]
-        odds[unknown] = np.concatenate(fresh)[np.concatenate(there)].mean()
-    assert odds[True] > odds[False] + 1
+    contracts, mean = of_one_category(write_contracts(12, seed=4, words=400)), {}
+    there = np.concatenate([label_sentences(split_sentences(c.text), c.clauses, [LAW.name]) for c in contracts])
+    for unknown in (frozenset([LAW.name]), frozenset()):
+        labelled = [replace(c, clauses=[], unknown=unknown) if i % 2 else c for i, c in enumerate(contracts)]
+        mean[bool(unknown)] = np.concatenate(fit_screen(labelled, (LAW,))[1])[there].mean()
+    assert mean[True] > mean[False] + 1
 
 
 def test_clauses_alone_teach_no_category():
     "Where all that is known of a category are clauses, it is not found everywhere"
-    law, contracts = CATEGORIES[NAMES.index('Governing Law')], write_contracts(6, seed=4, words=400)
-    screen, fresh = fit_screen([replace(c, unknown=frozenset([law.name])) for c in contracts], CATEGORIES)
-    assert np.concatenate(fresh)[:, NAMES.index(law.name)].max() < 0
+    contracts, pets = of_one_category(write_contracts(6, seed=4, words=400)), Category('Pets', 'pets', 'pets')
+    labelled = [
+        replace(c, clauses=[*c.clauses, Clause('Pets', 0, c.text[:20])], unknown=frozenset(['Pets'])) for c in contracts
+    ]
+    screen, fresh = fit_screen(labelled, (LAW, pets))
+    assert np.concatenate(fresh)[:, 1].max() < 0 < np.concatenate(fresh)[:, 0].max()
 
 
 def test_the_context_stage_hears_no_unknown_label():
