@@ -463,7 +463,7 @@ def split_data(contracts: list[Contract], settings: DataSettings):  # `Splits`: 
     splits = split_contracts(contracts, s.dev, s.test, s.seed, s.near_duplicate_threshold, s.keep_near_duplicates)
     if empty := [name for name, cs in splits.items() if not cs]:
         raise LegalLLMError(
-            f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; "
+            f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or give other shares with --dev and --test; "
             "where many are on one form, raise --near-duplicate-threshold, so that they count as different"
         )
     return splits
