@@ -346,7 +346,7 @@ def _reviews(answers: Answers, page: SimpleNamespace) -> None:
     given = [page.text, page.document, page.results, page.summary]
     for title, b in zip(answers.texts, page.examples):
         b.click(partial(answers.choose, title), None, given, queue=False, show_progress='hidden', **PRIVATE)
-    page.file.upload(answers.upload, page.file, given, show_progress_on=page.summary, **PRIVATE)
+    uploaded = page.file.upload(answers.upload, page.file, given, show_progress_on=page.summary, **PRIVATE)
     reviewed = page.button.click(wait, None, [page.button, page.results, page.summary], queue=False, **PRIVATE).then(
         run,
         [page.text, page.document, page.own, page.threshold, page.kind],
@@ -371,7 +371,8 @@ def _reviews(answers: Answers, page: SimpleNamespace) -> None:
     # the contract as given fills the screen
     reviewed.success(None, js="() => document.querySelector('#ll-summary').scrollIntoView()", **PRIVATE)
     cleared = [page.text, page.document, page.review, page.contract, page.table, page.results, page.summary]
-    page.empty.click(clear, None, cleared, queue=False, **PRIVATE)
+    for act in (page.empty.click, uploaded.failure):  # a file that cannot be read leaves no other contract's answers
+        act(clear, None, cleared, queue=False, **PRIVATE)
 
 # %% ../nbs/week4_app.ipynb #3268cc6f
 def _views(answers: Answers, page: SimpleNamespace) -> None:

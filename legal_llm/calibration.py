@@ -84,11 +84,11 @@ LEAST = 10  # contracts that a calibration is fitted on
 
 # %% ../nbs/week3_calibration.ipynb #a271664b
 def _pairs(scores: list[Scores], labels: list[np.ndarray]):  # features [pairs, 2], what is so [pairs], contract [pairs]
-    asked = [~np.isnan(s.reader) for s in scores]
+    asked = [~np.isnan(s.reader) & ~np.ma.getmaskarray(y) for s, y in zip(scores, labels)]
     x = [np.stack([s.base[a], s.reader[a]], 1) for s, a in zip(scores, asked)]
     return (
         np.concatenate(x).astype(np.float64),
-        np.concatenate([y[a] for y, a in zip(labels, asked)]),
+        np.concatenate([np.ma.getdata(y)[a] for y, a in zip(labels, asked)]),
         np.repeat(np.arange(len(scores)), [len(v) for v in x]),
     )
 
@@ -105,7 +105,7 @@ def _gain(x, y, contract, folds: int = 5) -> float:
 # %% ../nbs/week3_calibration.ipynb #019c81a8
 def fit_calibration(
     scores: list[Scores],  # of dev contracts
-    labels: list[np.ndarray],  # bool [sentences, categories] each, as `label_sentences` gives them
+    labels: list[np.ndarray],  # bool [sentences, categories] each, as `label_sentences` or `labels_of` gives them
 ) -> Calibration:  # without thresholds
     "Fit the weights. Raises LegalLLMError for fewer than `LEAST` contracts."
     if len(scores) < LEAST:

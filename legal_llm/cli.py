@@ -33,7 +33,8 @@ __all__ = ['SOURCES', 'COMMANDS', 'parser', 'main']
 SOURCES = (
     "sample: synthetic contracts; auto: CUAD, looked for on Kaggle, Drive and the hub; hub, release or zenodo: fetched "
     "from there; or a path: "
-    "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, or labels of your own (.jsonl, .csv)"
+    "CUAD's JSON, parquet or table of clauses, a folder or zip that holds one, labels of your own (.jsonl, .csv), "
+    "or reviews with your verdicts"
 )
 
 # %% ../nbs/cli.ipynb #53c524be
@@ -149,7 +150,18 @@ def _run_options(p):
 def _data_options(p):
     "Options of `legal-llm data`."
     p.add_argument('--source', default='sample', help=SOURCES)
+    p.add_argument(
+        '--reviews',
+        default=None,
+        help='reviews with your verdicts, to learn from beside the source: a file or a folder',
+    )
     p.add_argument('--out', required=True, type=_folder, help='folder to write')
+    p.add_argument(
+        '--dev', type=_number(float, 0.01, 0.9), default=0.1, help='share of the contracts for choosing and calibrating'
+    )
+    p.add_argument(
+        '--test', type=_number(float, 0.01, 0.9), default=0.1, help='share for scores, where the source sets none aside'
+    )
     p.add_argument('--seed', type=_number(int, 0, 2**32 - 1), default=42, help='of the split and of the sample')
     p.add_argument(
         '--near-duplicate-threshold',

@@ -42,10 +42,13 @@ def cmd_data(args):
         prepare_data(
             DataSettings(
                 source=args.source,
+                dev=args.dev,
+                test=args.test,
                 seed=args.seed,
                 keep_near_duplicates=args.keep_near_duplicates,
                 near_duplicate_threshold=args.near_duplicate_threshold,
                 written=args.written,
+                reviews=args.reviews,
             ),
             args.out,
         )
@@ -395,9 +398,9 @@ def cmd_predict(args):
     predictions = {}
     with open(part, 'a', encoding='utf-8') as f:
         for c in tqdm(contracts, unit='contract'):
-            name = hashlib.sha256(json.dumps([key, c.title, c.text]).encode()).hexdigest()
+            name = hashlib.sha256(json.dumps([key, c.title, c.text, *sorted(c.unknown)]).encode()).hexdigest()
             if name not in done:
-                done[name] = extractor.extract(c.text, c.title).predictions()
+                done[name] = extractor.extract(c.text, c.title).leave_out(c.unknown).predictions()
                 f.write('\n' + json.dumps({name: done[name]}))
                 f.flush()
             predictions |= done[name]

@@ -283,16 +283,20 @@ def fit_context(
     fold: np.ndarray | None,  # int [contracts], as `folds_of` gives them; None: no cross-fitting
     reader: list[np.ndarray] | None = None,  # the same of a reader, NaN where it has not read
     settings: ContextSettings = ContextSettings(),
+    known: list[np.ndarray] | None = None,  # bool [sentences, categories] of each: labels to learn from; None: all
 ) -> tuple[ContextStage, list[np.ndarray]]:  # and log odds of each contract by stages that have not seen it
     "Fit a context stage. Raises LegalLLMError where no pair is left to learn from."
     s, readers = settings, reader or [None] * len(screen)
-    rate = np.concatenate(labels).mean(0).clip(1e-5, 0.5)
+    known = known or [np.ones_like(y) for y in labels]
+    told = np.concatenate(known)
+    rate = ((np.concatenate(labels) & told).sum(0) / told.sum(0).clip(1)).clip(1e-5, 0.5)
     base = np.log(rate / (1 - rate)).astype(np.float32)
     rows = [_features(a, o, r, base, _least(s)) for a, o, r in zip(sentences, screen, readers)]
-    known = [y[i, c] for y, (i, c, _) in zip(labels, rows)]
-    if not any(y.any() and not y.all() for y in known):
+    taught = [k[i, c] for k, (i, c, _) in zip(known, rows)]
+    said = [y[i, c][t] for y, (i, c, _), t in zip(labels, rows, taught)]
+    if not any(y.any() and not y.all() for y in said):
         raise LegalLLMError("the screen leaves no pair in doubt that could teach a context stage: bring more contracts")
-    trees, crossed = _fit_parts([x for _, _, x in rows], known, fold, s)
+    trees, crossed = _fit_parts([x[t] for (_, _, x), t in zip(rows, taught)], said, fold, s)
     of = {part: ContextStage(base, t, s, reader is not None) for part, t in crossed.items()}
     contracts = zip([] if fold is None else fold.tolist(), sentences, screen, readers)
     return ContextStage(base, trees, s, reader is not None), [of[f].log_odds(a, o, r) for f, a, o, r in contracts]

@@ -71,6 +71,8 @@ class Contract:
     clauses: list[Clause] = field(default_factory=list)  # ordered by category (official order), then by offset
     split: str | None = None  # 'train' or 'test' where the source says so (CUAD's official split), else None
     voice: str | None = None  # of a written contract: whose drafting it is in; no fold holds a part of a voice only
+    # categories of which nobody has said whether the contract has them: its clauses count, their absence does not
+    unknown: frozenset[str] = frozenset()
 
 # %% ../nbs/week1_contracts.ipynb #f9e17adc
 @patch
@@ -243,10 +245,15 @@ def _refuse_others(contracts, categories):
 def gold_answers(
     contracts: list,  # `Contract`s
     categories: tuple = CATEGORIES,  # the questions to ask; all that the contracts have must be among them
-) -> dict[str, list[str]]:  # question id -> answer texts
+) -> dict[str, list[str]]:  # question id -> answer texts; without the questions whose answers are unknown
     "The right answers in the form in which `legal_llm.metrics` scores predictions."
     _refuse_others(contracts, categories)
-    return {c.question_id(k.name): [s.text for s in c.spans(k)] for c in contracts for k in categories}
+    return {
+        c.question_id(k.name): [s.text for s in c.spans(k)]
+        for c in contracts
+        for k in categories
+        if k.name not in c.unknown
+    }
 
 # %% ../nbs/week1_contracts.ipynb #6065f378
 @dataclass
@@ -254,7 +261,7 @@ class CorpusStats:
     "Counts of a set of contracts."
 
     contracts: int
-    questions: int  # one for each category and contract
+    questions: int  # one for each category and contract, less those whose answers are unknown
     positives: int  # questions with at least one answer
     spans: int
     characters: int  # over all contracts
@@ -281,10 +288,11 @@ def corpus_stats(
     _refuse_others(contracts, categories)
     have = Counter(k for c in contracts for k in c.categories)
     spans = Counter(s.category for c in contracts for s in c.clauses)
+    unknown = [(k, k in c.categories) for c in contracts for k in c.unknown & {k.name for k in categories}]
     return CorpusStats(
         len(contracts),
-        len(contracts) * len(categories),
-        sum(have.values()),
+        len(contracts) * len(categories) - len(unknown),
+        sum(have.values()) - sum(there for _, there in unknown),
         sum(spans.values()),
         sum(len(c.text) for c in contracts),
         {k.name: (have[k.name], spans[k.name]) for k in categories},

@@ -20,6 +20,7 @@ from legal_llm.dataset import (
     written_beside,
 )
 from .sources import find_source
+from .verdicts import join_verdicts
 from .voices import write_in_voices
 
 # %% ../nbs/week1_data.ipynb #546e2510
@@ -36,6 +37,8 @@ def prepare_data(
         print(found)
     problems = []
     contracts, categories = read_source(found, settings.seed, settings.n, problems)
+    if settings.reviews:
+        contracts, categories = join_verdicts(contracts, categories, settings.reviews, problems)
     fingerprint = data_fingerprint(contracts, categories, settings)
     if old := existing_data(Path(out), fingerprint):
         return old

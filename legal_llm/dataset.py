@@ -28,11 +28,12 @@ from .labels import are_rows, is_brat, is_other_form, label_categories, load_lab
 from .official import is_right
 from .readers import fingerprint, load_contracts, save_quarantine
 from .screen import Screen, fit_screen, folds_of, load_screen, save_screen
-from .sentences import label_sentences, split_sentences
+from .sentences import known_labels, label_sentences, split_sentences
 from .sources import SAMPLE, WORDS, Source, find_source
 from .splits import split_contracts
 from .squad import save_squad
 from .synthetic import write_contracts
+from .verdicts import are_verdicts, load_verdicts
 from .voices import VOICES, write_in_voices
 from .windows import Example, in_doubt, make_examples
 
@@ -118,6 +119,9 @@ def read_source(
         for c in unseen:
             c.split = 'test'
         return contracts + unseen, CATEGORIES
+    if are_verdicts(path):
+        contracts = load_verdicts(path, quarantine)
+        return contracts, label_categories(contracts)
     path = _only_table(path) if path.is_dir() and not is_brat(path) else path
     form, named = _form(path), []
     if form == 'rows':
@@ -135,7 +139,8 @@ MIN_PROBABILITY = 0.05  # of the screen, below which a category of a sentence is
 class DataSettings:
     "What decides the content of a data set."
 
-    # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; or a table of labels of one's own
+    # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; a table of own labels, or saved reviews
+    # with verdicts
     source: str = 'sample'
     dev: float = 0.1  # share of the contracts for dev
     test: float = 0.1  # share for test, where the source has no test split of its own
@@ -148,8 +153,11 @@ class DataSettings:
     # contracts in other voices that are mixed into the training contracts; None: 360 beside a hundred or more that are
     # labelled with the 41 categories, else none
     written: int | None = None
+    reviews: str | None = None  # saved reviews with verdicts, which are joined to the source
 
     def __post_init__(self):
+        if self.reviews is not None and not Path(self.reviews).expanduser().exists():
+            raise LegalLLMError(f"there is no file or folder {self.reviews}: correct the path of the reviews")
         if self.source not in WORDS and not Path(self.source).expanduser().exists():
             raise LegalLLMError(
                 f"there is no file or folder {self.source}: correct the source, or use one of the words "
@@ -217,11 +225,11 @@ def examples(
     limit: int | None = None,  # contracts, at most
 ) -> list[Example]:  # in the contracts' order
     "The windows of a split, with what is known of their sentences."
-    contracts = self.contracts(split)[:limit]
+    contracts, names = self.contracts(split)[:limit], [c.name for c in self.categories]
     if split == 'train':
         known = _known(self.sentences(), contracts, len(self.categories))
     else:
-        screen, names = self.screen(), [c.name for c in self.categories]
+        screen = self.screen()
         known = (
             (s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names))
             for c in contracts
@@ -230,7 +238,8 @@ def examples(
     return [
         e
         for c, (s, odds, label) in zip(contracts, known)
-        for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability)
+        for asked in [known_labels(label, c.unknown, names)]
+        for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability, asked)
     ]
 
 # %% ../nbs/week1_dataset.ipynb #a04ce81f
@@ -265,7 +274,9 @@ def rows(self: DataSet):
             else f", on {len(self.categories)} categories: {', '.join(c.name for c in self.categories)}"
         ),
     )
-    yield 'positives', f"{i['positives']:,} ({i['positives'] / i['questions']:.1%}), with {i['spans']:,} spans"
+    if i.get('unknown'):
+        yield 'unknown', f"{i['unknown']:,} more, on which nobody has said anything: nothing is learned or scored there"
+    yield 'positives', f"{i['positives']:,} ({i['positives'] / max(i['questions'], 1):.1%}), with {i['spans']:,} spans"
     yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
     yield (
         'screen',
@@ -418,7 +429,9 @@ def open_data(
 def _counts(contracts, categories):
     "What the data set holds, in numbers."
     stats = corpus_stats(contracts, categories)
-    return dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans)
+    unknown = stats.contracts * len(categories) - stats.questions
+    counts = dict(contracts=stats.contracts, questions=stats.questions, positives=stats.positives, spans=stats.spans)
+    return counts | (dict(unknown=unknown) if unknown else {})
 
 # %% ../nbs/week1_dataset.ipynb #2b4909ed
 def _split_page(report):
@@ -467,7 +480,8 @@ def split_data(contracts: list[Contract], settings: DataSettings):  # `Splits`: 
     splits = split_contracts(contracts, s.dev, s.test, s.seed, s.near_duplicate_threshold, s.keep_near_duplicates)
     if empty := [name for name, cs in splits.items() if not cs]:
         raise LegalLLMError(
-            f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or other shares; "
+            f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or give other "
+            "shares with --dev and --test; "
             "where many are on one form, raise --near-duplicate-threshold, so that they count as different"
         )
     return splits
@@ -486,17 +500,21 @@ def fit_stages(
     "Fit the context stage on sentences, then on the quotes cut out of them. Raises LegalLLMError as they do."
     names, sentences = [c.name for c in categories], [split_sentences(c.text) for c in contracts]
     labels = [label_sentences(a, c.clauses, names) for a, c in zip(sentences, contracts)]
+    known = [known_labels(y, c.unknown, names) for y, c in zip(labels, contracts)]
     fold = folds_of(contracts, settings.folds, settings.seed)
-    stage, decided = fit_context(sentences, odds, labels, fold, settings=settings)
+    stage, decided = fit_context(sentences, odds, labels, fold, settings=settings, known=known)
     gold, likely = gold_answers(contracts, categories), ExtractSettings(min_confidence=settings.min_quote)
     candidates = [
-        candidates_of(c.text, a, d, names, o, likely) for c, a, d, o in zip(contracts, sentences, decided, odds)
+        [f for f in candidates_of(c.text, a, d, names, o, likely) if f.category not in c.unknown]
+        for c, a, d, o in zip(contracts, sentences, decided, odds)
     ]
     right = [
         np.array([is_right(f.quote, gold[f'{c.title}__{f.category}'], f.category) for f in mine], bool)
         for c, mine in zip(contracts, candidates)
     ]
-    stage.quotes, crossed = fit_quotes([c.text for c in contracts], sentences, candidates, right, fold, settings)
+    crossed, every = {}, np.concatenate(right)
+    if every.any() and not every.all():
+        stage.quotes, crossed = fit_quotes([c.text for c in contracts], sentences, candidates, right, fold, settings)
     return stage, decided, crossed
 
 
@@ -510,8 +528,10 @@ def _decide(contracts, categories, fresh, folder) -> tuple[list[np.ndarray], dic
         return fresh, None
     stage, decided, crossed = fit_stages(contracts, categories, fresh)
     names = [c.name for c in categories]
-    y = np.concatenate([label_sentences(split_sentences(c.text), c.clauses, names) for c in contracts]).ravel()
-    before, after = (float(average_precision_score(y, np.concatenate(o).ravel())) for o in (fresh, decided))
+    labels = [label_sentences(split_sentences(c.text), c.clauses, names) for c in contracts]
+    known = np.concatenate([known_labels(y, c.unknown, names) for y, c in zip(labels, contracts)])
+    y = np.concatenate(labels)[known]
+    before, after = (float(average_precision_score(y, np.concatenate(o)[known])) for o in (fresh, decided))
     if after <= before:
         return fresh, dict(screen=before, context=after, kept=False)
     save_context(stage, folder / 'screen')

@@ -32,7 +32,7 @@ def evaluate(
     run, data = run_with_data(path, data)
     contracts = held_out(run, data, split, limit)
     extractor = Extractor.load(run, dtype=dtype, heard=True, **settings)
-    tuned = run.record.get('adapter', True)  # else only a head was fitted, and there is nothing to compare with
+    tuned = run.merged or any(run.adapter.glob('adapter_*'))  # else there is only a head, and nothing to compare with
     moved = check_adapter(extractor, contracts[0].text) if tuned else None
     options = dict(base=base and tuned, asked=asked, progress=progress)
     calibrations = extractor.calibrations

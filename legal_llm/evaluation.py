@@ -143,8 +143,8 @@ def summarise(
     reviews = {named[s]: reviews_of(extractor, contracts, said, fitted[s]) for s, said in scores.items()}
     gold = gold_answers(contracts, run.categories)
     labels = labels_of(contracts, scores['screen'], [c.name for c in run.categories])
-    doubt = [~np.isnan(s.reader) for s in scores['fine-tuned'].values()]
-    so = np.concatenate([y[d] for y, d in zip(labels, doubt)])
+    doubt = [~np.isnan(s.reader) & ~y.mask for s, y in zip(scores['fine-tuned'].values(), labels)]
+    so = np.concatenate([y.data[d] for y, d in zip(labels, doubt)])
 
     def chances(system):
         odds = map(fitted[system].log_odds, scores[system].values())

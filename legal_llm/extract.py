@@ -147,8 +147,10 @@ class Extractor:
         name: str = '',
         calibration: Calibration | None = None,  # None: that of the system
         context: ContextStage | None = None,
+        key: str = '',  # of `run_key`, for the reviews to say which model made them
     ):
         self.screen, self.context, self.reader, self.tokenizer = screen, context, reader, tokenizer
+        self.key = key
         self.calibrations, self.settings, self.name = calibrations or {}, settings, name
         self.calibration = calibration or self.calibrations.get(self.system, Calibration())
 
@@ -196,6 +198,7 @@ def load(
         ExtractSettings(**{**trained, **settings}),
         about.get('name') or folder.parent.name,
         context=load_context(folder),
+        key=run_key(run, fast),
     )
 
 # %% ../nbs/week3_extract.ipynb #4c83b117
@@ -291,13 +294,16 @@ def review(
         int(asked.sum()),
         dict(scores.seconds),
         tuple(pages),
+        run_key=self.key,
     )
 
 # %% ../nbs/week3_extract.ipynb #ba024da0
 @patch
 def without_reader(self: Extractor) -> Extractor:
     "The same without its reader."
-    return Extractor(self.screen, None, None, self.calibrations, self.settings, self.name, context=self.context)
+    return Extractor(
+        self.screen, None, None, self.calibrations, self.settings, self.name, context=self.context, key=self.key
+    )
 
 # %% ../nbs/week3_extract.ipynb #e2336f97
 @patch

@@ -20,7 +20,7 @@ from .platform import hardware, hours_left, set_seed
 from .probe import fit_start
 from .runs import Run, portable
 from .settings import TrainSettings
-from .views import TensorBoard, plot_run, view_for
+from .views import TensorBoard, plot_run, try_to_draw, view_for
 
 # %% auto #0
 __all__ = ['Deadline', 'settled', 'begin_run', 'fit_run']
@@ -223,10 +223,11 @@ def _finish(out: Path, record: dict, data: DataSet, watcher):
         shutil.copy(path, staged)
     save_json(staged / PORTABLE, portable(record))
     publish(staged, out / 'adapter')
-    plot_run(lines, out / 'pictures' / 'training.png')
     save_json(out / 'record.json', record)
-    # last: until the record says finished, a killed training comes here again
-    shutil.rmtree(out / 'best', ignore_errors=True)
+    shutil.rmtree(
+        out / 'best', ignore_errors=True
+    )  # until the record says finished, a killed training comes here again
+    try_to_draw(lambda: plot_run(lines, out / 'pictures' / 'training.png'), 'the course of the training')
 
 # %% ../nbs/week2_fit.ipynb #de2fc645
 def fit_run(

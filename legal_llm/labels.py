@@ -4,9 +4,11 @@
 
 # %% ../nbs/week1_labels.ipynb #9bdc09b3
 from __future__ import annotations
-import ast, json, re, warnings
+import ast, itertools, json, re, warnings
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from rapidfuzz.distance import Levenshtein
 
 from .categories import CATEGORIES, CATEGORY, Category
 from .contracts import Clause, Contract, _encodable, _problem
@@ -20,7 +22,8 @@ from .squad import _fields, _ordered, from_squad
 from .text import INVISIBLE
 
 # %% auto #0
-__all__ = ['FIELDS', 'NO', 'YES', 'is_other_form', 'is_brat', 'are_rows', 'load_rows', 'load_labels', 'label_categories']
+__all__ = ['FIELDS', 'NO', 'YES', 'is_other_form', 'is_brat', 'are_rows', 'load_rows', 'near_names', 'load_labels',
+           'label_categories']
 
 # %% ../nbs/week1_labels.ipynb #4d02c9c7
 FIELDS = 'contract', 'category', 'quote', 'title'
@@ -513,13 +516,12 @@ class _Labels:
         if quote and quote.casefold() not in (*MISSING, *NO):
             contract.clauses.append(self.clause(i, row, category, contract))
 
-    def absent(self) -> list[int]:  # lines
-        "Those with quotes that are not there, of categories for which their contract has no other."
-        return [
-            i
-            for (t, category), i in self.lost.items()
-            if all(c.category != category for c in self.contracts[t].clauses)
-        ]
+    def set_unknown(self) -> list[int]:  # lines of such quotes
+        "Where no quote of a category could be located, leave unknown whether the contract has it."
+        lost = {pair: i for pair, i in self.lost.items() if pair[1] not in self.contracts[pair[0]].categories}
+        for title, category in lost:
+            self.contracts[title].unknown |= {category}
+        return list(lost.values())
 
     def category(self, name: str) -> str:  # in one spelling, the first
         if not name:
@@ -574,6 +576,22 @@ class _Labels:
             self.twice.append(i)
         return clause
 
+# %% ../nbs/week1_labels.ipynb #7c15fe02
+def _alike(a: str, b: str) -> bool:
+    "Whether two names differ in a letter, or as one and many; names with other numbers are meant to differ."
+    if re.findall(r'\d+', a) != re.findall(r'\d+', b):
+        return False
+    a, b = (re.sub(r'(?:ies|y|es|s)\b', '', name.casefold()) for name in (a, b))
+    return min(len(a), len(b)) > 4 and Levenshtein.distance(a, b) < 2
+
+
+def near_names(
+    names,  # of categories
+) -> list[tuple[str, str]]:  # pairs, by name; of CUAD's own 41, with others only
+    "Names of which one is probably a slip for the other."
+    pairs = itertools.combinations(sorted({*names, *CATEGORY}), 2)
+    return [(a, b) for a, b in pairs if not (a in CATEGORY and b in CATEGORY) and _alike(a, b)]
+
 # %% ../nbs/week1_labels.ipynb #e56d76c8
 def load_labels(
     # a table (`.csv`, `.tsv`, `.xlsx`), JSON or JSON lines, an export of Label Studio, Doccano or Prodigy; a file of
@@ -602,14 +620,17 @@ def load_labels(
             problems.append(_problem(path, f'line {i}', str(e)))
     for c in labels.contracts.values():
         c.clauses = _ordered(c.clauses)
+    lost = labels.set_unknown()
     found = _without_absurd(labels.contracts.values(), path, problems)
     if near := labels.near:
         warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
-    if absent := labels.absent():
+    if lost:
         warnings.warn(
-            f"{path}: {len(absent)} contracts and categories have no quote but such as could not be located, first in "
-            f"line {absent[0]}; they count as absent, so correct these lines"
+            f"{path}: {len(lost)} contracts and categories have no quote but such as could not be located, first in "
+            f"line {lost[0]}; they count as unknown, neither present nor absent, so correct these lines"
         )
+    for a, b in near_names(k for c in found for k in c.categories):
+        warnings.warn(f"{path}: the categories {a!r} and {b!r} are learned apart: give both one name if they are one")
     if twice := labels.twice:
         warnings.warn(
             f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the "

@@ -360,6 +360,7 @@ def fingerprint(
     digest = hashlib.sha256()
     for c in sorted(contracts, key=lambda c: c.title):
         labels = [[cl.category, cl.start, cl.end] for cl in _ordered(c.clauses)]
+        labels += [['unknown', *sorted(c.unknown)]] if c.unknown else []
         for part in (c.title, c.text, json.dumps(labels)):
             raw = part.encode('utf-8', 'surrogatepass')
             digest.update(len(raw).to_bytes(8, 'big') + raw)

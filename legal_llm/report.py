@@ -20,6 +20,7 @@ from .official import is_among, official_curve, plot_curves
 from .scoring import SYSTEMS, predictions_of
 from .settings import read_record
 from .tables import ScoreTable, official_by_category
+from .views import try_to_draw
 
 # %% auto #0
 __all__ = ['STAGES', 'STAGES_NOTE', 'plot_evaluation', 'by_category', 'plot_categories', 'Errors', 'errors', 'write_report',
@@ -117,7 +118,7 @@ def errors(evaluation: Evaluation) -> Errors:
     missed, words, false = [], [], []
     for title, review in evaluation.reviews[evaluation.best].items():
         for c in evaluation.run.categories:
-            gold, extractions = evaluation.gold[f'{title}__{c.name}'], review.found(c.name)
+            gold, extractions = evaluation.gold.get(f'{title}__{c.name}', []), review.found(c.name)
             row = dict(category=c.name, contract=title)
             lost = [g for g in gold if not is_among(g, [f.quote for f in extractions])]
             wrong = [f for f in extractions if not is_among(f.quote, gold)]
@@ -144,9 +145,10 @@ def write_report(evaluation: Evaluation) -> Path:  # the HTML page
     weights = e.calibrations['fine-tuned']
     pictures = run.path / 'pictures'
     pictures.mkdir(exist_ok=True)
-    plot_evaluation(e).savefig(pictures / f'curves_{e.split}.png', dpi=120)
-    plot_categories(e).savefig(pictures / f'categories_{e.split}.png', dpi=120)
-    plot_reliability(e.said).savefig(pictures / f'reliability_{e.split}.png', dpi=120)
+    drawn = dict(curves=lambda: plot_evaluation(e), categories=lambda: plot_categories(e))
+    for name, plot in (drawn | dict(reliability=lambda: plot_reliability(e.said))).items():
+        file = pictures / f'{name}_{e.split}.png'
+        try_to_draw(lambda: plot().savefig(file, dpi=120), file.name)
     reviews = e.reviews[e.best].values()
     sentences, read = (sum(getattr(v, k) for v in reviews) for k in ('sentences', 'read'))
     facts = [
@@ -247,7 +249,7 @@ def save_evaluation(evaluation: Evaluation, data: DataSet) -> None:
         fine_tuned={f: {k: i.to_dict() for k, i in s.items()} for f, s in e.scores.items()},
     )
     save_json(run.path / f'metrics_{e.split}.json', without_nan(metrics))
-    write_report(e)
+    try_to_draw(lambda: write_report(e), e.report.name)
 
 # %% ../nbs/week3_report.ipynb #8e7147b7
 def export_results(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .files import LegalLLMError, short_hash
 from .places import place, remove, walk, write_whole
 from .review import COLUMNS, csv_of, rows_of
+from .verdicts import ORIGIN_COLUMNS, VERDICT_COLUMNS
 
 # %% auto #0
 __all__ = ['PART', 'SHEET', 'plain_text', 'ExtractionTable']
@@ -20,9 +21,12 @@ SHEET = 1_048_575  # rows that a spreadsheet holds below its head
 def _schema():
     import pyarrow as pa
 
-    strings = {n: pa.string() for n in ('file', 'title', 'category', 'status', 'quote', 'model', 'key')}
+    strings = {
+        n: pa.string() for n in ('file', 'title', 'category', 'status', 'quote', 'model', 'key', *ORIGIN_COLUMNS)
+    }
     types = strings | dict(row=pa.int32(), confidence=pa.float64(), start=pa.int64(), end=pa.int64(), page=pa.int32())
-    return pa.schema([(n, types[n]) for n in ('file', 'row', *COLUMNS, 'model', 'key')])
+    kept = [n for n in COLUMNS if n not in VERDICT_COLUMNS]  # which nobody has filled in yet
+    return pa.schema([(n, types[n]) for n in ('file', 'row', *kept, 'model', 'key')])
 
 # %% ../nbs/week3_results.ipynb #db403ff8
 def plain_text(name: str) -> str:  # a file's name may hold what is no character
@@ -129,7 +133,9 @@ class ExtractionTable:
         import pyarrow as pa
 
         tables = [self._read(p) for p in self._parts()]
-        table = pa.concat_tables(tables) if tables else _schema().empty_table()
+        table = pa.concat_tables(
+            [_schema().empty_table(), *tables], promote_options='default'
+        )  # older ones lack columns
         table = table.sort_by([('file', 'ascending'), ('row', 'ascending')])
         return table.select(columns) if columns else table
 
@@ -140,6 +146,6 @@ class ExtractionTable:
         "The table for spreadsheets, with the file in the place of the title, and the mark by which Excel knows UTF-8."
         text = ['\ufeff' + csv_of([])]
         for batch in self.read().to_batches(max_chunksize=20_000):
-            rows = [dict({k: r[k] for k in COLUMNS}, title=r['file']) for r in batch.to_pylist()]
+            rows = [dict({k: r.get(k) for k in COLUMNS}, title=r['file']) for r in batch.to_pylist()]
             text.append(csv_of(rows).partition('\n')[2])
         write_whole(path, ''.join(text))

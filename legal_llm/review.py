@@ -14,6 +14,7 @@ from fastcore.basics import patch
 
 from .contracts import highlight
 from .files import LegalLLMError, atomic_write, json_text
+from .verdicts import ACCEPT, ORIGIN_COLUMNS, REJECT, VERDICT_COLUMNS, guard, text_sha256
 
 # %% auto #0
 __all__ = ['STATUSES', 'FOUND', 'CHECK', 'COLUMNS', 'Extraction', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of',
@@ -52,6 +53,8 @@ class Review:
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     pages: tuple[int, ...] = (0,)  # offset of the first character of each page
     notes: tuple[str, ...] = ()  # on how the document was read, such as what was left out of it
+    run_key: str = ''  # of the model that made it, as `run_key` gives it; '' where that is not known
+    unknown: frozenset[str] = frozenset()  # categories that are not scored, since nobody knows what is right
 
     def __repr__(self):
         counts = f'{len(self.found())} quotes found, {len(self.to_check())} to check'
@@ -138,7 +141,7 @@ def absent(self: Review) -> dict[str, float]:  # category -> probability that th
 # %% ../nbs/week3_review.ipynb #99a00dd9
 @patch
 def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
-    confidences, statuses = self.confidences, self.statuses
+    confidences, statuses, nobody = self.confidences, self.statuses, dict.fromkeys(VERDICT_COLUMNS)
 
     def quote(f):
         return dict(
@@ -149,19 +152,24 @@ def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row f
             status=self.status(f),
             confidence=round(f.confidence, 4),
             screen=f.screen and round(f.screen, 4),
+            **nobody,
         )
 
     def row(category):
+        quotes = [quote(f) for f in self.shown(category)]
         return dict(
             category=category,
             status=statuses[category],
             confidence=round(confidences[category], 4),
             threshold=round(self.threshold(category), 4),
-            quotes=[quote(f) for f in self.shown(category)],
+            quotes=quotes,
+            **({} if quotes else nobody),
         )
 
     return dict(
         title=self.title,
+        text_sha256=text_sha256(self.text),
+        run_key=self.run_key,
         sentences=self.sentences,
         read=self.read,
         check=round(self.check, 4),
@@ -210,13 +218,21 @@ def predictions(
     # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
 ) -> dict[str, list[dict]]:
     "The layout of CUAD's nbest_predictions_.json."
-    out = {f'{self.title}__{c}': [] for c in self.categories}
+    out = {f'{self.title}__{c}': [] for c in self.categories if c not in self.unknown}
     for f in sorted(self.found() if found else self.extractions, key=lambda f: -f.confidence):
         said = out[f'{self.title}__{f.category}']
         # the scorer would take the last, which is the least sure
         if all(f.quote != x['text'] for x in said):
             said.append(dict(text=f.quote, probability=f.confidence))
     return out
+
+# %% ../nbs/week3_review.ipynb #26ab1644
+@patch
+def leave_out(self: Review, unknown: frozenset[str]) -> Review:  # names of categories
+    "The review without quotes of some categories, and without their questions among the predictions."
+    if not unknown:
+        return self
+    return replace(self, unknown=unknown, extractions=[f for f in self.extractions if f.category not in unknown])
 
 # %% ../nbs/week3_review.ipynb #5f314c71
 @patch
@@ -255,13 +271,14 @@ def highlight(
 
 # %% ../nbs/week3_review.ipynb #3699f294
 COLUMNS = ['title', 'category', 'status', 'confidence', 'quote', 'start', 'end', 'page']
+COLUMNS += [*VERDICT_COLUMNS, *ORIGIN_COLUMNS]  # empty ones for a lawyer to fill in, and what the offsets are about
 
 # %% ../nbs/week3_review.ipynb #b1fcc724
 def rows_of(
     review: dict,  # as `Review.to_dict` gives it
 ) -> list[dict]:  # a row for each quote, and one for each category that was not found
     "The table that the spreadsheets hold; half of a surrogate pair, which no table can hold, is a question mark."
-    out = []
+    out, origin = [], {k: review.get(k) for k in ORIGIN_COLUMNS}
     for r in review['clauses']:
         out += [
             dict(
@@ -273,6 +290,8 @@ def rows_of(
                 start=q['start'],
                 end=q['end'],
                 page=q['page'],
+                **{k: q.get(k) for k in VERDICT_COLUMNS},
+                **origin,
             )
             for q in r['quotes']
         ]
@@ -280,7 +299,7 @@ def rows_of(
             nothing = dict(
                 title=review['title'], category=r['category'], status=r['status'], confidence=r['confidence']
             )
-            out.append(dict.fromkeys(COLUMNS) | nothing)
+            out.append(dict.fromkeys(COLUMNS) | nothing | {k: r.get(k) for k in VERDICT_COLUMNS} | origin)
     return out
 
 # %% ../nbs/week3_review.ipynb #a60420a4
@@ -293,12 +312,7 @@ def csv_of(
     out = csv.DictWriter(buffer, columns)
     out.writeheader()
     for r in rows:
-        out.writerow(
-            {
-                k: "'" + v if isinstance(v, str) and v[:1] in ('=', '+', '-', '@', '\t', '\r') else v
-                for k, v in r.items()
-            }
-        )
+        out.writerow({k: guard(v) if isinstance(v, str) else v for k, v in r.items()})
     return buffer.getvalue()
 
 # %% ../nbs/week3_review.ipynb #def754c9
@@ -320,6 +334,8 @@ def xlsx_of(
     from openpyxl import Workbook
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
     from openpyxl.styles import Alignment, Font
+    from openpyxl.utils import get_column_letter
+    from openpyxl.worksheet.datavalidation import DataValidation
 
     book = Workbook()
     sheet = book.active
@@ -336,10 +352,16 @@ def xlsx_of(
                 cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'
             else:
                 cell.value = value
-            cell.alignment = Alignment(vertical='top', wrap_text=name == 'quote')
-    for name, width in zip('ABCDEFGHI', (28, 34, 10, 11, 90, 9, 9, 7, 28)):
-        sheet.column_dimensions[name].width = width
+            cell.alignment = Alignment(vertical='top', wrap_text=name.endswith('quote'))
+    widths = dict(title=28, category=34, confidence=11, quote=90, page=7, flag=28) | {'corrected quote': 60}
+    for m, name in enumerate(columns, 1):
+        sheet.column_dimensions[get_column_letter(m)].width = widths.get(name, 10)
     sheet.auto_filter.ref = sheet.dimensions
+    if 'verdict' in columns:
+        letter, below = get_column_letter(columns.index('verdict') + 1), 200  # rows for clauses that were overlooked
+        choice = DataValidation('list', formula1=f'"{ACCEPT},{REJECT}"', allow_blank=True)
+        choice.add(f'{letter}2:{letter}{len(rows) + 1 + below}')
+        sheet.add_data_validation(choice)
     if about:
         second = book.create_sheet('About')
         for line in about.items():

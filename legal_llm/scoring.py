@@ -23,7 +23,7 @@ from .official import Statistic, from_counts, is_among, match_predictions, ratio
 from .review import Review
 from .runs import Run
 from .screen import expit
-from .sentences import label_sentences
+from .sentences import known_labels, label_sentences
 from .windows import in_doubt
 
 # %% auto #0
@@ -217,7 +217,8 @@ def states_statistic(
     for review in reviews.values():
         row = np.zeros(8)
         for c, status in review.statuses.items():
-            clauses = gold[f'{review.title}__{c}']
+            if (clauses := gold.get(f'{review.title}__{c}')) is None:
+                continue  # unknown
             found, shown = ({f.quote for f in quotes(c)} for quotes in (review.found, review.shown))
             row += [
                 len(clauses),
@@ -288,11 +289,14 @@ def reviews_of(
 ) -> dict[str, Review]:
     # no reader is needed for what is scored already
     made = Extractor(extractor.screen, settings=extractor.settings, calibration=calibration)
-    return {c.title: made.review(c.text, scores[c.title], c.title) for c in contracts}
+    return {c.title: made.review(c.text, scores[c.title], c.title).leave_out(c.unknown) for c in contracts}
 
 # %% ../nbs/week3_scoring.ipynb #e3555dbd
-def labels_of(contracts: list[Contract], scores: dict[str, Scores], names: list[str]) -> list[np.ndarray]:
-    return [label_sentences(scores[c.title].sentences, c.clauses, names) for c in contracts]
+def labels_of(
+    contracts: list[Contract], scores: dict[str, Scores], names: list[str]
+) -> list[np.ma.MaskedArray]:  # bool [sentences, categories] each, masked where nobody knows
+    labels = [label_sentences(scores[c.title].sentences, c.clauses, names) for c in contracts]
+    return [np.ma.masked_array(y, ~known_labels(y, c.unknown, names)) for y, c in zip(labels, contracts)]
 
 # %% ../nbs/week3_scoring.ipynb #5803415e
 def out_of_fold(data: DataSet) -> tuple[list[Contract], dict[str, dict[str, Scores]]]:

@@ -16,7 +16,7 @@ from .categories import Category
 from .contracts import Contract
 from .files import LegalLLMError, atomic_write, npz_bytes, save_json
 from .platform import cores
-from .sentences import label_sentences, split_sentences
+from .sentences import known_labels, label_sentences, split_sentences
 from .text import INVISIBLE
 
 # %% auto #0
@@ -213,9 +213,16 @@ def _neighbours(x, first: np.ndarray, offset: int):
     return sparse.diags(inside.astype(np.float32)) @ x[at.clip(0, x.shape[0] - 1)]
 
 # %% ../nbs/week1_screen.ipynb #591cf35d
-def _fit_category(x, y: np.ndarray, s: ScreenSettings) -> tuple[np.ndarray, float]:  # weights [features], bias
+def _fit_category(
+    x,  # sparse [sentences, features]
+    y: np.ndarray,  # bool [sentences]
+    known: np.ndarray,  # bool [sentences]: labels to learn from
+    s: ScreenSettings,
+) -> tuple[np.ndarray, float]:  # weights [features], bias
     from sklearn.svm import LinearSVC
 
+    if not known.all():
+        x, y = x[known], y[known]
     if not y.any():
         return np.zeros(x.shape[1], np.float32), -1.0  # nothing to learn from
     if y.all():
@@ -232,9 +239,9 @@ class _Fitting:
     def __init__(self, contracts: list[Contract], categories: tuple[Category, ...], s: ScreenSettings):
         self.contracts, self.categories, self.s = contracts, categories, s
         self.sentences = [split_sentences(c.text) for c in contracts]
-        self.labels = [
-            label_sentences(a, c.clauses, [k.name for k in categories]) for a, c in zip(self.sentences, contracts)
-        ]
+        names = [k.name for k in categories]
+        self.labels = [label_sentences(a, c.clauses, names) for a, c in zip(self.sentences, contracts)]
+        self.known = [known_labels(y, c.unknown, names) for y, c in zip(self.labels, contracts)]
         self.contract = np.repeat(np.arange(len(contracts)), [len(a) for a in self.sentences])  # of each sentence
         texts = [[c.text[a:b] for a, b in spans] for c, spans in zip(contracts, self.sentences)]
         self.places = np.concatenate([_places(mine) for mine in texts])
@@ -259,10 +266,13 @@ def fit(self: _Fitting, which: np.ndarray) -> Screen:  # without Platt's slope a
         'csr',
         dtype=np.float64,
     )[rows]
-    y = np.concatenate(self.labels)[rows]
+    y, known = np.concatenate(self.labels)[rows], np.concatenate(self.known)[rows]
+    known &= (known & ~y).any(0)  # of clauses alone nothing is learned: any sentence would be one
     # in processes: threads share liblinear's random numbers
     with Parallel(min(cores(), 8) if len(y) > 20000 else 1) as parallel:
-        weights, bias = zip(*parallel(delayed(_fit_category)(x, y[:, c], s) for c in range(len(self.categories))))
+        weights, bias = zip(
+            *parallel(delayed(_fit_category)(x, y[:, c], known[:, c], s) for c in range(len(self.categories)))
+        )
     return Screen(
         self.categories,
         own,
@@ -309,13 +319,17 @@ def fit_logistic(
     return w
 
 # %% ../nbs/week1_screen.ipynb #16bdbd32
-def _platt(sums: np.ndarray, y: np.ndarray, decay: float) -> np.ndarray:  # float32 [2, categories]
+def _platt(
+    sums: np.ndarray,  # float [sentences, categories]
+    y: np.ndarray,  # bool [sentences, categories]
+    known: np.ndarray,  # bool [sentences, categories]: labels to learn from
+    decay: float,
+) -> np.ndarray:  # float32 [2, categories]
     "Slope and shift for each category, near those of all categories together."
-    sums = sums.astype(np.float64)
-    common = fit_logistic(sums.reshape(-1, 1), y.ravel())
-    return np.stack([fit_logistic(sums[:, c : c + 1], y[:, c], decay, common) for c in range(y.shape[1])], 1).astype(
-        np.float32
-    )
+    sums, known = sums.astype(np.float64), known & (known & ~y).any(0)
+    common = fit_logistic(sums[known][:, None], y[known])
+    each = [fit_logistic(sums[k, c][:, None], y[k, c], decay, common) for c, k in enumerate(known.T)]
+    return np.stack(each, 1).astype(np.float32)
 
 # %% ../nbs/week1_screen.ipynb #18bb10fc
 def folds_of(
@@ -338,7 +352,9 @@ def fit_screen(
     progress=None,  # called with (fits done, fits in all)
     # the screen, and log odds [sentences, categories] of each contract by screens that have not seen it
 ) -> tuple[Screen, list[np.ndarray]]:
-    "Fit a screen. Raises LegalLLMError where no contract has a clause of any category, and for a single contract."
+    """Fit a screen; what is unknown of a contract is left out. Raises LegalLLMError where no contract has a clause of
+    any category, and for a single contract.
+    """
     if len(contracts) < 2:
         raise LegalLLMError("a single contract cannot be screened by others: bring more training contracts")
     data = _Fitting(contracts, tuple(categories), settings)
@@ -358,7 +374,7 @@ def fit_screen(
     if progress:
         progress(folds, folds + 1)
     screen = data.fit(np.arange(len(contracts)))
-    screen.platt = _platt(np.concatenate(sums), np.concatenate(data.labels), settings.decay)
+    screen.platt = _platt(*map(np.concatenate, (sums, data.labels, data.known)), settings.decay)
     return screen, [(screen.platt[0] * s + screen.platt[1]).astype(np.float32) for s in sums]
 
 # %% ../nbs/week1_screen.ipynb #2c1a3389

@@ -16,7 +16,7 @@ from .files import LegalLLMError, markdown_table
 from .text import visible
 
 # %% auto #0
-__all__ = ['split_sentences', 'label_sentences', 'SentenceReport', 'report_sentences']
+__all__ = ['split_sentences', 'label_sentences', 'known_labels', 'SentenceReport', 'report_sentences']
 
 # %% ../nbs/week1_sentences.ipynb #6e55aad3
 _BREAK = re.compile(r'\n\s*\n|;\s')
@@ -105,6 +105,15 @@ def label_sentences(
         whole = np.minimum(ends[first:last] - starts[first:last], b - a)
         out[first:last, number[c.category]] |= 2 * shared >= np.maximum(whole, 1)
     return out
+
+# %% ../nbs/week1_sentences.ipynb #f87c279c
+def known_labels(
+    label: np.ndarray,  # bool [sentences, categories], as `label_sentences` gives them
+    unknown,  # names of the categories that nobody judged in this contract
+    names: list[str],  # of the categories
+) -> np.ndarray:  # bool [sentences, categories]
+    "Which labels somebody stands for."
+    return label | np.array([n not in unknown for n in names])
 
 # %% ../nbs/week1_sentences.ipynb #d4e3cfa6
 @dataclass

@@ -77,7 +77,7 @@ def _read_contract(entry, report, categories=CATEGORIES):
     why = _fields(entry, title=str, paragraphs=list)
     if why:
         return report(entry.get('title', '?') if isinstance(entry, dict) else '?', f'contract: {why}') or (None, [])
-    title, text, clauses, asked = entry['title'], None, [], []
+    title, text, clauses, asked, unknown = entry['title'], None, [], [], set()
     if not _encodable(title):
         return report(title, 'the title has half a character (a lone surrogate)') or (None, [])
     for p in entry['paragraphs']:
@@ -96,9 +96,11 @@ def _read_contract(entry, report, categories=CATEGORIES):
             clauses += _read_question(qa, text, report, categories)
             if isinstance(qa, dict) and isinstance(qa.get('id'), str):
                 asked.append((qa['id'], bool(qa.get('answers'))))
+                if qa.get('unknown') is True:
+                    unknown.add(_category_of(qa['id'], {k.name for k in categories}))
     if text is None:
         return (report(title, 'the contract has no paragraph') if not entry['paragraphs'] else None), []
-    return Contract(title, text, clauses, voice=entry.get('voice')), asked
+    return Contract(title, text, clauses, voice=entry.get('voice'), unknown=frozenset(unknown)), asked
 
 # %% ../nbs/week1_squad.ipynb #82aee250
 def _ordered(clauses):
@@ -177,7 +179,9 @@ def to_squad(
     contracts: list,  # `Contract`s
     categories: tuple = CATEGORIES,  # the questions to ask; all that the contracts have must be among them
 ) -> dict:  # SQuAD 2.0 layout, every question for every contract
-    "Contracts in the layout of `CUADv1.json`. Categories other than the 41 are named in the file."
+    """Contracts in the layout of `CUADv1.json`. Categories other than the 41 are named in the file, and questions
+    whose answers are unknown are marked.
+    """
     _refuse_others(contracts, categories)
 
     def qa(contract, category):
@@ -187,6 +191,7 @@ def to_squad(
             question=category.official_question,
             answers=answers,
             is_impossible=not answers,
+            **(dict(unknown=True) if category.name in contract.unknown else {}),
         )
 
     own = (

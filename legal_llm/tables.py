@@ -124,14 +124,14 @@ def load_predictions(
 def load_gold(
     path: str | Path,  # SQuAD layout, plain or gzipped
 ) -> dict[str, list[str]]:  # question id -> [answer text]
-    """Read gold answers. Raises LegalLLMError for a wrong layout, and for an id that stands twice (its answers would
-    overwrite each other).
+    """Read gold answers, but for the questions whose answers are unknown. Raises LegalLLMError for a wrong layout, and
+    for an id that stands twice (its answers would overwrite each other).
     """
     data, gold = read_json(path, "gold"), {}
     try:
         questions = [qa for contract in data["data"] for paragraph in contract["paragraphs"] for qa in paragraph["qas"]]
-        pairs = [(qa["id"], [answer["text"] for answer in qa["answers"]]) for qa in questions]
-    except (KeyError, TypeError, IndexError) as e:
+        pairs = [(qa["id"], [a["text"] for a in qa["answers"]]) for qa in questions if qa.get("unknown") is not True]
+    except (KeyError, TypeError, IndexError, AttributeError) as e:
         raise LegalLLMError(
             f"gold: {path} is not in SQuAD layout, data > paragraphs > qas > id, answers > text "
             f"({type(e).__name__}: {e})"

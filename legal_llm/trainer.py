@@ -374,7 +374,7 @@ class Watch(TrainerCallback):
             trainer,
             Path(run),
             dogs,
-            views,
+            list(views),
             look,
             every,
             patience,
@@ -400,6 +400,17 @@ def agree(self: Watch, obj):
     torch.distributed.broadcast_object_list(said)
     return said[0]
 
+# %% ../nbs/week2_trainer.ipynb #43e23815
+@patch
+def show(self: Watch, act: str, *args):
+    "Call a method of all views."
+    for view in list(self.views):
+        try:
+            getattr(view, act)(*args)
+        except Exception as e:
+            self.views.remove(view)
+            print(f"{type(view).__name__} shows nothing more ({type(e).__name__}: {e})", flush=True)
+
 # %% ../nbs/week2_trainer.ipynb #98acdb44
 @patch
 def on_train_begin(self: Watch, args, state, control, **kwargs):
@@ -411,8 +422,7 @@ def on_train_begin(self: Watch, args, state, control, **kwargs):
             dog(line)
         if 'dev_score' in line:
             self._judge(line)
-    for v in self.views:
-        v.begin(state.max_steps, state.global_step, 'training', lines)
+    self.show('begin', state.max_steps, state.global_step, 'training', lines)
     if sharded() > 1:
         self.trainer.try_longest()
     if self.every and not any('dev_score' in line for line in lines):
@@ -463,8 +473,7 @@ def on_step_end(self: Watch, args, state, control, **kwargs):
         control.should_save = self.agree(time.monotonic() - self.saved >= 60 * self.save_minutes)
     if self.main:
         self.log.write(self.line)
-    for v in self.views:
-        v.step(self.line)
+    self.show('step', self.line)
     if self.every and (state.global_step % self.every == 0 or state.global_step == state.max_steps):
         self._look(state.global_step)
         if self.patience and self.worse >= self.patience:
@@ -489,8 +498,7 @@ def only_look(self: Watch):
     if self.main:
         self.log = Log(self.run, 0)
     lines = self.agree(self.log.lines if self.main else None)
-    for v in self.views:
-        v.begin(0, 0, 'the frozen model with its head', lines)
+    self.show('begin', 0, 0, 'the frozen model with its head', lines)
     if self.every and not lines:
         self._look(0)
 
@@ -504,8 +512,7 @@ def _look(self: Watch, step):
         self._keep_best()  # before the log says so: a training may be killed between the two
     if self.main:
         self.log.write(line)
-    for v in self.views:
-        v.dev(line)
+    self.show('dev', line)
 
 # %% ../nbs/week2_trainer.ipynb #21a47d52
 @patch
@@ -531,8 +538,7 @@ def _keep_best(self: Watch):
 def end(self: Watch, message: str):
     if self.log:
         self.log.close()
-    for v in self.views:
-        v.end(message)
+    self.show('end', message)
 
 # %% ../nbs/week2_trainer.ipynb #9e9c1616
 def _memory_gb() -> float:  # of the GPU at its peak, of the process now; GiB

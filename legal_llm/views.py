@@ -14,7 +14,7 @@ from .monitor import COLORS, KINDS, _finite
 
 # %% auto #0
 __all__ = ['series', 'seconds_left', 'clock', 'TerminalView', 'NotebookView', 'in_notebook', 'view_for', 'TensorBoard',
-           'plot_run']
+           'plot_run', 'try_to_draw']
 
 # %% ../nbs/week2_views.ipynb #70ac9771
 def series(
@@ -437,10 +437,9 @@ def plot_run(
     if series(lines, 'dev_present')[0]:
         handles.append(Line2D([], [], marker='o', ls='', ms=6, mfc='white', mec='gray', mew=1.6))
         names.append('the same on dev')
-    every = sorted(v for k in KINDS for key in (k, f'dev_{k}') for v in series(lines, key)[1])
-    # a few outliers below are cut off
-    if every:
-        losses.set_ylim(max(every[len(every) // 100] / 1.5, 1e-4), every[-1] * 1.3)
+    every = sorted(v for k in KINDS for key in (k, f'dev_{k}') for v in series(lines, key)[1] if v > 0)
+    if every:  # a few outliers below are cut off
+        losses.set_ylim(max(every[len(every) // 100] / 1.5, min(1e-4, every[-1] / 1.5)), every[-1] * 1.3)
     losses.set(yscale='log', ylabel='loss (nats a pair)')
     losses.yaxis.set_major_formatter(lambda v, _: f'{v:g}')
     if handles:
@@ -458,8 +457,9 @@ def plot_run(
             a.plot(steps, smooth if noisy else values, form, color=color, ms=4)
             a.set_ylabel(label, color=color)
             a.tick_params(axis='y', labelcolor=color)
-            # outliers of the noisy ones are cut off
-            a.set_ylim(min(0, 1.1 * min(values)), (1.5 * max(smooth) if noisy else 1.1 * max(values)) or 1)
+            low = min(0, 1.1 * min(values))
+            top = max(0, 1.5 * max(smooth) if noisy else 1.1 * max(values))  # outliers of the noisy ones are cut off
+            a.set_ylim(low, top if top > low else 1)
 
     pair(rate, ('lr', 'learning rate', '#3b82f6', '-'), ('grad_norm', 'gradient norm', '#777777', '-'))
     pair(score, ('dev_score', 'gain on dev', '#10a37f', 'o-'), ('tokens_per_second', 'tokens/s', '#777777', '-'))
@@ -470,3 +470,16 @@ def plot_run(
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         fig.savefig(path, dpi=120)
     return fig
+
+# %% ../nbs/week2_views.ipynb #7f966d4d
+def try_to_draw(
+    draw,  # called with nothing
+    what: str,  # it draws, for the message
+) -> bool:  # whether it worked
+    "Draw, or print why there is no picture."
+    try:
+        draw()
+    except Exception as e:
+        print(f"{what} could not be drawn ({type(e).__name__}: {e}); everything else is saved", flush=True)
+        return False
+    return True

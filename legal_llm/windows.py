@@ -105,7 +105,7 @@ class Example:
 
     window: Window
     offset: np.ndarray  # float32 [asked, categories]: the screen's log odds
-    # bool [asked, categories]: the pairs that count, which are all, unless some are left out to compare
+    # bool [asked, categories]: the pairs that count, which are all, unless some are unknown or left out to compare
     doubt: np.ndarray
     label: np.ndarray  # bool [asked, categories]: what is so
 
@@ -133,7 +133,9 @@ def make_examples(
     tokenizer,
     window_tokens: int = 177,
     min_probability: float = 0.05,
+    known: np.ndarray | None = None,  # bool [sentences, categories]: labels to learn from; None: all
 ) -> list[Example]:
     "The examples of one contract."
+    known = np.ones_like(label) if known is None else known
     windows = cut_windows(text, sentences, tokenizer, window_tokens, in_doubt(odds, min_probability).any(1))
-    return [Example(w, odds[w.sentences], np.ones_like(label[w.sentences]), label[w.sentences]) for w in windows]
+    return [Example(w, odds[w.sentences], known[w.sentences], label[w.sentences]) for w in windows]

@@ -84,6 +84,16 @@ def test_data_refuses(capsys, tmp_path):
     assert not out.exists() and [p.name for p in tmp_path.iterdir()] == ['bad.json']
 
 
+def test_shares_of_the_splits_are_options(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        'legal_llm.data.prepare_data', lambda settings, out: asked.append((settings.dev, settings.test))
+    )
+    main(['data', '--source', 'sample', '--dev', '0.25', '--test', '0.2', '--out', 'nowhere'])
+    main(['data', '--source', 'sample', '--out', 'nowhere'])
+    assert asked == [(0.25, 0.2), (0.1, 0.1)]
+
+
 def test_data_refuses_another_folder(capsys, tmp_path):
     (tmp_path / 'precious.txt').write_text('mine')
     assert 'not empty' in refused(capsys, 'data', '--out', tmp_path)

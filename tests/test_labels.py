@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from legal_llm.categories import CATEGORY
 from legal_llm.dataset import read_source
 from legal_llm.files import LegalLLMError
-from legal_llm.labels import load_labels
+from legal_llm.labels import load_labels, near_names
 
 LABELS = Path(__file__).parent / 'labels'
 OWN = LABELS / 'own_labels'
@@ -230,7 +231,7 @@ def test_no_is_absent_and_yes_is_no_quote(tmp_path):
     assert [x[:2] for x in quotes([lease])] == [('Governing Law', 'laws of Oregon')]
     bad = []
     with pytest.warns(
-        UserWarning, match='1 contracts and categories have no quote but .* line 2; they count as absent'
+        UserWarning, match='1 contracts and categories have no quote but .* line 2; they count as unknown'
     ):
         load_labels(table(tmp_path / 'b.jsonl', rows[0], ('Pets', 'yes'), *rows[1:]), quarantine=bad, max_bad=0.5)
     assert len(bad) == 1 and "the quote is 'yes', which says that the clause is there" in str(bad[0])
@@ -243,7 +244,19 @@ def test_no_is_absent_and_yes_is_no_quote(tmp_path):
 def test_a_quote_that_is_lost_is_not_missed_where_there_is_another(tmp_path, recwarn):
     rows = ('Governing Law', 'the laws of Idaho and of no other place'), ('Governing Law', 'laws of Oregon')
     load_labels(table(tmp_path / 'a.jsonl', *rows, ('Pets', '')), quarantine=[], max_bad=0.5)
-    assert not [w for w in recwarn if 'count as absent' in str(w.message)]
+    assert not [w for w in recwarn if 'count as unknown' in str(w.message)]
+
+
+def test_names_that_differ_by_a_letter_are_warned_about(tmp_path):
+    rows = ('House Rule', 'The rent is due.'), ('House Rules', 'Notice is in writing.')
+    with pytest.warns(UserWarning, match="the categories 'House Rule' and 'House Rules' are learned apart"):
+        load_labels(table(tmp_path / 'a.jsonl', *rows))
+    assert near_names(['Annex 1', 'Annex 2', 'Rent', 'Pets', 'Term']) == []
+    assert near_names(['Warranties Duration', 'Governing Laws']) == [
+        ('Governing Law', 'Governing Laws'),
+        ('Warranties Duration', 'Warranty Duration'),
+    ]
+    assert near_names(CATEGORY) == []
 
 
 def test_a_second_sheet_is_not_passed_over_silently(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from legal_llm import views
 from legal_llm.files import LegalLLMError
 from legal_llm.monitor import KINDS, Divergence, Log, NoLearning, NonFinite, Slow, Stopped, read_log
-from legal_llm.views import NotebookView, TensorBoard, TerminalView, plot_run, seconds_left, view_for
+from legal_llm.views import NotebookView, TensorBoard, TerminalView, plot_run, seconds_left, try_to_draw, view_for
 
 BEGIN, SCREEN = dict(present=1.4, absent=0.25), dict(present=1.6, absent=0.3)
 
@@ -403,11 +403,18 @@ def test_without_tensorboard_it_says_so_once(tmp_path, monkeypatch):
         course(1),
         course(150),
         [x for line in course(150) for x in ([line, dev(line['step'])] if line['step'] % 50 == 0 else [line])],
+        [dict(step=0, dev_score=0.0, dev_loss=0.0, dev_present=0.0, dev_absent=0.0)],
+        [dict(step=0, dev_score=-0.1, dev_loss=0.0, dev_present=1e-9, dev_absent=0.0)],
     ],
 )
 def test_plot_run(tmp_path, lines):
     plot_run(lines, tmp_path / 'pictures' / 'training.png')
     assert (tmp_path / 'pictures' / 'training.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_a_picture_that_fails_is_said(capsys):
+    assert not try_to_draw(lambda: 1 / 0, 'the course') and 'the course could not be drawn' in capsys.readouterr().out
+    assert try_to_draw(lambda: None, 'the course') and capsys.readouterr().out == ''
 
 
 def test_light():

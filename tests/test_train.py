@@ -19,12 +19,13 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_settings
 
-from legal_llm import fit, launch, probe
+from legal_llm import fit, launch, probe, report
 from legal_llm import job as job_module
 from legal_llm import reader as reader_module
 from legal_llm import trainer as trainer_module
 from legal_llm.compat import older
 from legal_llm.dataset import DataSettings, open_data
+from legal_llm.eval import evaluate
 from legal_llm.files import LegalLLMError, save_json
 from legal_llm.job import in_time, lay_out, prepare_training
 from legal_llm.launch import processes_in, train_on
@@ -342,6 +343,28 @@ def test_nothing_but_the_head(settings, tmp_path):
     assert all(
         torch.equal(v, load_file(run.path / 'head_start.safetensors')[k]) for k, v in reader.head_tensors().items()
     )
+
+
+class Broken:
+    "A view whose display has gone"
+
+    def begin(self, *args):
+        raise ConnectionError('the browser has gone')
+
+
+def test_no_picture_ends_a_run(settings, tmp_path, monkeypatch, capsys):
+    "A view, the curves and the report fail: the run is finished, and its evaluation written"
+    monkeypatch.setattr(fit, 'view_for', Broken)
+    monkeypatch.setattr(fit, 'plot_run', lambda *args: 1 / 0)
+    run = train(replace(settings, max_packs=0, probe_windows=40, eval_steps=1, eval_windows=4), tmp_path / 'run')
+    said = capsys.readouterr().out
+    assert 'Broken shows nothing more' in said and 'the course of the training could not be drawn' in said
+    assert open_run(run.path).record['finished']
+    (run.path / 'record.json').write_text(json.dumps({k: v for k, v in run.record.items() if k != 'adapter'}))
+    monkeypatch.setattr(report, 'plot_evaluation', lambda *args: 1 / 0)
+    evaluate(run.path, 'test', limit=1, progress=False)
+    assert (run.path / 'metrics_test.json').exists() and (run.path / 'report_test.html').exists()
+    assert 'curves_test.png could not be drawn' in capsys.readouterr().out
 
 
 def test_a_head_that_begins_with_zeros(settings, tmp_path):
