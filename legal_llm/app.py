@@ -32,6 +32,7 @@ from legal_llm.page import (
 from .playbook import Playbook, load_playbooks
 from .review import Review
 from .synthetic import write_contracts
+from .verdicts import ACCEPT, REJECT
 
 # %% auto #0
 __all__ = ['MOST', 'ALL', 'NO_TYPE', 'PRIVATE', 'PUBLIC', 'example_contracts', 'check_text', 'launch_options',
@@ -232,6 +233,44 @@ def save(self: Answers, form, review, own, threshold, kind):  # name of the file
     content = review_file(review, form, self.model, self.playbooks.get(kind))
     return [f'{name}-clauses.{form}', base64.b64encode(content).decode()]
 
+# %% ../nbs/week4_app.ipynb #ba9bc76e
+def _place(extraction) -> str:  # to know it again when thresholds have moved
+    return f'{extraction.category} {extraction.start} {extraction.end}'
+
+
+@patch
+def menu(self: Answers, review, own, threshold):  # quotes
+    "The quotes to judge."
+    import gradio as gr
+
+    if review is None:
+        return gr.Dropdown(choices=[], value=None)
+    review = _at(review, own, threshold)
+    quotes = sorted(review.shown(), key=lambda f: review.status(f) == 'found')
+    said = [review.verdicts.get((f.category, f.start, f.end)) for f in quotes]
+    marks = {ACCEPT: '✓', REJECT: '✗', None: '?'}
+    labels = [f"{marks[s]} {f.category}: {' '.join(f.quote.split())[:80]}" for f, s in zip(quotes, said)]
+    left = next((_place(f) for f, s in zip(quotes, said) if s is None), None)
+    return gr.Dropdown(choices=[(label, _place(f)) for f, label in zip(quotes, labels)], value=left)
+
+# %% ../nbs/week4_app.ipynb #d4ebdfc9
+@patch
+def judge(self: Answers, verdict, review, own, threshold, before, place):  # review, verdicts before, quotes
+    for f in _at(review, own, threshold).shown():
+        if _place(f) == place:
+            before = [*(before or []), review.verdicts]
+            review = review.judge(f, verdict)
+            break
+    return review, before, self.menu(review, own, threshold)
+
+
+@patch
+def undo(self: Answers, review, own, threshold, before):  # review, verdicts before, quotes
+    if before:
+        *before, last = before
+        review = replace(review, verdicts=last)
+    return review, before, self.menu(review, own, threshold)
+
 # %% ../nbs/week4_app.ipynb #4477cffc
 def _inputs(texts: dict[str, Document], opened: Review | None) -> SimpleNamespace:
     "Where a contract comes in."
@@ -313,6 +352,11 @@ def _findings(opened: Review | None, table: str, contract: str) -> SimpleNamespa
                     [EVERY, *STATUSES, FLAGGED], value=EVERY, label='Show', min_width=300, elem_id='ll-status'
                 )
             table = gr.HTML(table, elem_id='ll-table', apply_default_css=False)
+            with gr.Accordion('Your verdicts, for the files that you save', open=False, elem_id='ll-verdicts'):
+                quotes = gr.Dropdown([], label='Quote', elem_id='ll-quotes')
+                with gr.Row():
+                    judges = {v: gr.Button(v.capitalize(), elem_id=f'll-{v}', min_width=100) for v in (ACCEPT, REJECT)}
+                    undo = gr.Button('Undo', elem_id='ll-undo', min_width=100)
         with gr.Column(scale=5, min_width=400):
             category = gr.Dropdown(
                 [ALL, *(opened.categories if opened else ())],
@@ -326,7 +370,8 @@ def _findings(opened: Review | None, table: str, contract: str) -> SimpleNamespa
             form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140)
             for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))
         }
-    return SimpleNamespace(words=words, status=status, table=table, category=category, contract=contract, saves=saves)
+    shown = dict(words=words, status=status, table=table, category=category, contract=contract, saves=saves)
+    return SimpleNamespace(**shown, quotes=quotes, judges=judges, undo=undo)
 
 # %% ../nbs/week4_app.ipynb #7b7d68b1
 def _reviews(answers: Answers, page: SimpleNamespace) -> None:
@@ -366,6 +411,7 @@ def _reviews(answers: Answers, page: SimpleNamespace) -> None:
         show_progress_on=page.summary,
         **PRIVATE,
     )
+    page.reviewed = reviewed
     for end in (reviewed.success, reviewed.failure):
         end(lambda: gr.Button(interactive=True), None, page.button, queue=False, **PRIVATE)
     # the contract as given fills the screen
@@ -394,6 +440,23 @@ def _views(answers: Answers, page: SimpleNamespace) -> None:
         b.click(partial(answers.save, form), [*limit, page.kind], page.saved, **light).success(
             None, page.saved, None, js=_SAVE, **PRIVATE
         )
+
+# %% ../nbs/week4_app.ipynb #8ead58a2
+def _verdicts(answers: Answers, page: SimpleNamespace, demo) -> None:
+    "A reader accepts or rejects quotes."
+    import gradio as gr
+
+    light = dict(show_progress='hidden', concurrency_limit=None, **PRIVATE)
+    limit = [page.review, page.own, page.threshold]
+    before = gr.State([])
+    changed = [page.review, before, page.quotes]
+    for verdict, b in page.judges.items():
+        b.click(partial(answers.judge, verdict), [*limit, before, page.quotes], changed, **light)
+    page.undo.click(answers.undo, [*limit, before], changed, **light)
+    for act in (page.own.change, page.threshold.change, demo.load):
+        act(answers.menu, limit, page.quotes, **light)
+    page.reviewed.success(lambda: [], None, before, **light)  # a new review, and no verdict on it yet
+    page.reviewed.success(answers.menu, limit, page.quotes, **light)
 
 # %% ../nbs/week4_app.ipynb #a6779e83
 def _sessions(answers: Answers, demo, notice) -> None:
@@ -457,6 +520,7 @@ def make_demo(
         page.saved = gr.JSON(visible='hidden')
         _reviews(answers, page)
         _views(answers, page)
+        _verdicts(answers, page, demo)
         _sessions(answers, demo, notice)
     return demo.queue(max_size=20)
 

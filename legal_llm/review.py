@@ -55,6 +55,8 @@ class Review:
     notes: tuple[str, ...] = ()  # on how the document was read, such as what was left out of it
     run_key: str = ''  # of the model that made it, as `run_key` gives it; '' where that is not known
     unknown: frozenset[str] = frozenset()  # categories that are not scored, since nobody knows what is right
+    # what a person said of quotes: (category, start, end) -> `ACCEPT` or `REJECT`
+    verdicts: dict[tuple[str, int, int], str] = field(default_factory=dict)
 
     def __repr__(self):
         counts = f'{len(self.found())} quotes found, {len(self.to_check())} to check'
@@ -126,6 +128,19 @@ def at(
     lower = min(self.check, threshold) if check is None else check
     return replace(self, thresholds=dict.fromkeys(self.categories, threshold), check=lower)
 
+# %% ../nbs/week3_review.ipynb #2909f3de
+@patch
+def judge(
+    self: Review,
+    extraction: Extraction,  # one of `shown`
+    verdict: str,  # `ACCEPT` or `REJECT`
+) -> Review:
+    "The review with a verdict on a quote."
+    if verdict not in (ACCEPT, REJECT):
+        raise LegalLLMError(f"the verdict {verdict!r} is neither {ACCEPT} nor {REJECT}")
+    place = extraction.category, extraction.start, extraction.end
+    return replace(self, verdicts=self.verdicts | {place: verdict})
+
 # %% ../nbs/week3_review.ipynb #c3bd0357
 @patch
 def page(self: Review, extraction: Extraction) -> int | None:  # counted from 1; None where the document has no pages
@@ -152,7 +167,7 @@ def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row f
             status=self.status(f),
             confidence=round(f.confidence, 4),
             screen=f.screen and round(f.screen, 4),
-            **nobody,
+            **nobody | dict(verdict=self.verdicts.get((f.category, f.start, f.end))),
         )
 
     def row(category):

@@ -2,6 +2,7 @@
 browser.
 """
 
+import base64
 import csv
 import io
 import json
@@ -16,6 +17,7 @@ import pytest
 
 from legal_llm.app import (
     MOST,
+    Answers,
     confidence_sentence,
     example_contracts,
     goes_public,
@@ -375,6 +377,32 @@ def test_search_filter_and_flags(app, page):
     assert 'Parties: required, check' in page.inner_text('.ll-flags') and extractor.calls == calls
     page.locator('.ll-flags a', has_text='Parties').click()
     in_sight(page, '#ll-c-Parties')
+
+
+def test_verdicts_of_a_reader_are_in_the_files_and_can_be_taken_back():
+    "Each belongs to one page's review: another reader's is as it was"
+    review, page = reviewed(), Answers(Written(), MODEL, {}, {})
+    menu = page.menu(review, True, 0.5)
+    assert len(menu.choices) == len(review.shown()) and menu.choices[0][0].startswith('? ') and menu.value
+    one, before, menu = page.judge('accept', review, True, 0.5, [], menu.value)
+    two, before, menu = page.judge('reject', one, True, 0.5, before, menu.value)
+    assert [label[0] for label, _ in menu.choices[:3]] == ['✓', '✗', '?'] and review.verdicts == {}
+    _, name = page.save('csv', two, True, 0.5, None)
+    table = csv.DictReader(io.StringIO(base64.b64decode(name).decode('utf-8-sig')))
+    assert sorted(r['verdict'] for r in table if r['verdict']) == ['accept', 'reject']
+    back, before, _ = page.undo(two, True, 0.5, before)
+    assert back.verdicts == one.verdicts
+    back, before, _ = page.undo(back, True, 0.5, before)
+    assert back.verdicts == {} == page.undo(back, True, 0.5, before)[0].verdicts
+    with pytest.raises(LegalLLMError, match='neither accept nor reject'):
+        review.judge(review.shown()[0], 'maybe')
+
+
+def test_a_file_that_fails_leaves_no_answers_of_another_contract():
+    demo = make_demo(Written(), example_contracts(), MODEL, {})
+    upload = next(f for f in demo.fns.values() if f.targets[0][1] == 'upload')
+    after = [f for f in demo.fns.values() if f.trigger_after == upload._id and f.trigger_only_on_failure]
+    assert len(after) == 1 and len(after[0].outputs) == 7
 
 
 @browser_test
