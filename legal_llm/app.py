@@ -324,7 +324,7 @@ def _findings(opened: Review | None, table: str, contract: str) -> SimpleNamespa
     with gr.Row():
         saves = {
             form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140)
-            for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))
+            for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page', 'calendar'))
         }
     return SimpleNamespace(words=words, status=status, table=table, category=category, contract=contract, saves=saves)
 

@@ -4,15 +4,19 @@
 
 # %% ../nbs/week3_results.ipynb #c7bcf826
 from __future__ import annotations
+from collections.abc import Iterator
+from itertools import groupby
 
+from .deal import DEAL_COLUMNS, calendar_of, deal_row
 from .files import LegalLLMError, short_hash
 from .places import place, remove, walk, write_whole
 from .review import COLUMNS, csv_of, rows_of
 
 # %% auto #0
-__all__ = ['PART', 'SHEET', 'plain_text', 'ExtractionTable']
+__all__ = ['LAYOUT', 'PART', 'SHEET', 'plain_text', 'ExtractionTable']
 
 # %% ../nbs/week3_results.ipynb #a9577341
+LAYOUT = 2  # of a result and its rows; a document whose result has another layout is reviewed again
 PART = 500  # documents in a part file, at most
 SHEET = 1_048_575  # rows that a spreadsheet holds below its head
 
@@ -21,6 +25,7 @@ def _schema():
     import pyarrow as pa
 
     strings = {n: pa.string() for n in ('file', 'title', 'category', 'status', 'quote', 'model', 'key')}
+    strings |= {n: pa.string() for n in ('answer', 'answer_status', 'steps')}
     types = strings | dict(row=pa.int32(), confidence=pa.float64(), start=pa.int64(), end=pa.int64(), page=pa.int32())
     return pa.schema([(n, types[n]) for n in ('file', 'row', *COLUMNS, 'model', 'key')])
 
@@ -129,7 +134,8 @@ class ExtractionTable:
         import pyarrow as pa
 
         tables = [self._read(p) for p in self._parts()]
-        table = pa.concat_tables(tables) if tables else _schema().empty_table()
+        # parts of an earlier layout have no answers
+        table = pa.concat_tables([_schema().empty_table(), *tables], promote_options='default')
         table = table.sort_by([('file', 'ascending'), ('row', 'ascending')])
         return table.select(columns) if columns else table
 
@@ -143,3 +149,23 @@ class ExtractionTable:
             rows = [dict({k: r[k] for k in COLUMNS}, title=r['file']) for r in batch.to_pylist()]
             text.append(csv_of(rows).partition('\n')[2])
         write_whole(path, ''.join(text))
+
+    def by_document(self) -> Iterator[list[dict]]:
+        "The rows of one document after the other, with the file in the place of the title."
+        rows = (r | {'title': r['file']} for batch in self.read().to_batches(20_000) for r in batch.to_pylist())
+        for _, group in groupby(rows, lambda r: r['file']):
+            yield list(group)
+
+    def save_deals(
+        self,
+        path,  # CSV file to write, a row for each contract
+    ) -> None:
+        "The deal sheets of all contracts as one table."
+        write_whole(path, '\ufeff' + csv_of([deal_row(rows) for rows in self.by_document()], DEAL_COLUMNS))
+
+    def save_calendar(
+        self,
+        path,  # .ics file to write
+    ) -> None:
+        "The dates of all contracts."
+        write_whole(path, calendar_of(self.by_document()))

@@ -8,11 +8,15 @@ import csv, html, io
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 from fastcore.basics import patch
 
+from .answers import ANSWERED
 from .contracts import highlight
+from .deal import DEAL_COLUMNS, ShownAnswer, deal_heads, deal_lines, deal_row, shown_answers
 from .files import LegalLLMError, atomic_write, json_text
 
 # %% auto #0
@@ -89,6 +93,12 @@ class Review:
         ]
         return sorted(quotes, key=lambda f: (f.start, -f.confidence))
 
+    @cached_property
+    def answers(self) -> dict[str, ShownAnswer]:  # category -> answer, for those that have one
+        "The short answers that its quotes support: a date, a duration, a jurisdiction, names."
+        asked = [c for c in ANSWERED if c in self.categories]
+        return shown_answers({c: [(f, self.status(f)) for f in self.shown(c)] for c in asked}, self.text)
+
 # %% ../nbs/week3_review.ipynb #33ad4f5d
 @patch(as_prop=True)
 def confidences(self: Review) -> dict[str, float]:  # category -> that of its likeliest quote; 0 where there is none
@@ -138,7 +148,7 @@ def absent(self: Review) -> dict[str, float]:  # category -> probability that th
 # %% ../nbs/week3_review.ipynb #99a00dd9
 @patch
 def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
-    confidences, statuses = self.confidences, self.statuses
+    confidences, statuses, answers = self.confidences, self.statuses, self.answers
 
     def quote(f):
         return dict(
@@ -152,12 +162,17 @@ def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row f
         )
 
     def row(category):
+        shown, answer = self.shown(category), answers.get(category)
         return dict(
             category=category,
             status=statuses[category],
             confidence=round(confidences[category], 4),
             threshold=round(self.threshold(category), 4),
-            quotes=[quote(f) for f in self.shown(category)],
+            answer=answer and str(answer),
+            answer_status=answer and answer.status,
+            answer_quotes=[shown.index(f) for f in answer.quotes] if answer else [],
+            steps=list(answer.steps) if answer else [],
+            quotes=[quote(f) for f in shown],
         )
 
     return dict(
@@ -219,6 +234,26 @@ def predictions(
     return out
 
 # %% ../nbs/week3_review.ipynb #5f314c71
+def _deal_html(title, rows) -> str:
+    "The deal sheet as a table; the quote of a line shows where the mouse is."
+
+    def line(name, text, quote='', note=''):
+        small = f' <small>{html.escape(note)}</small>' if note else ''
+        return (
+            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left' "
+            f"title='{html.escape(quote)}'>{html.escape(text)}{small}</td></tr>"
+        )
+
+    lines = []
+    for x in deal_lines(rows):
+        check = 'to check' if x.status == 'check' else ''
+        place = f'[{x.row["start"]}:{x.row["end"]}]'
+        note = ', '.join(filter(None, (check, x.steps, place)))
+        lines.append(line(x.name, x.answer or 'read the quote', x.row['quote'], note))
+    lines += [line(head, ', '.join(names)) for head, names in deal_heads(rows).items() if names]
+    return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>"
+
+# %% ../nbs/week3_review.ipynb #34a5acdc
 @patch
 def _repr_html_(self: Review):
     def quote(f):
@@ -235,7 +270,7 @@ def _repr_html_(self: Review):
     )
     absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
     return (
-        f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th></th><th>confidence</th><th "
+        f"{_deal_html(self.title, self.rows())}<table><tr><th>category</th><th></th><th>confidence</th><th "
         f"style='text-align:left'>quotes</th></tr>{rows}</table>"
         f"<p><small>not found, and how sure that is: {absent}</small></p>"
     )
@@ -254,7 +289,19 @@ def highlight(
     return HTML(f'<div style="white-space:pre-wrap;overflow:auto;max-height:{height}px;line-height:1.6">{marked}</div>')
 
 # %% ../nbs/week3_review.ipynb #3699f294
-COLUMNS = ['title', 'category', 'status', 'confidence', 'quote', 'start', 'end', 'page']
+COLUMNS = [
+    'title',
+    'category',
+    'status',
+    'confidence',
+    'quote',
+    'start',
+    'end',
+    'page',
+    'answer',
+    'answer_status',
+    'steps',
+]
 
 # %% ../nbs/week3_review.ipynb #b1fcc724
 def rows_of(
@@ -263,8 +310,10 @@ def rows_of(
     "The table that the spreadsheets hold; half of a surrogate pair, which no table can hold, is a question mark."
     out = []
     for r in review['clauses']:
+        answer = dict(answer=r['answer'], answer_status=r['answer_status'], steps='; '.join(r['steps']) or None)
         out += [
-            dict(
+            dict.fromkeys(COLUMNS)
+            | dict(
                 title=review['title'],
                 category=r['category'],
                 status=q['status'],
@@ -274,7 +323,8 @@ def rows_of(
                 end=q['end'],
                 page=q['page'],
             )
-            for q in r['quotes']
+            | (answer if i in r['answer_quotes'][:1] else {})
+            for i, q in enumerate(r['quotes'])
         ]
         if not r['quotes']:
             nothing = dict(
@@ -310,41 +360,52 @@ def check_xlsx() -> None:
         raise LegalLLMError('writing Excel files needs openpyxl: pip install "openpyxl>=3.1,<4", or save as CSV') from e
 
 # %% ../nbs/week3_review.ipynb #bf430806
+_WRAPPED = {'quote', 'answer', 'steps', 'Parties', 'Answers to check', 'Found', 'To check', 'Missing'}  # long cells
+
+# %% ../nbs/week3_review.ipynb #4aa63eeb
 def xlsx_of(
     rows: list[dict],  # of one review, or of several
     columns: list[str] = COLUMNS,  # keys of the rows
     about: dict[str, str] = {},  # what a second sheet says, line by line; none where it is empty
 ) -> bytes:
-    "The rows as an Excel workbook. Raises LegalLLMError where openpyxl is not installed."
+    """The rows as an Excel workbook, with a second sheet of the contracts' deal sheets. Raises LegalLLMError where
+    openpyxl is not installed.
+    """
     check_xlsx()
     from openpyxl import Workbook
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
     from openpyxl.styles import Alignment, Font
 
     book = Workbook()
-    sheet = book.active
-    sheet.title, sheet.freeze_panes = 'Clauses', 'A2'
-    sheet.append(columns)
-    for cell in sheet[1]:
-        cell.font = Font(bold=True)
-    for n, row in enumerate(rows, 2):
-        for m, name in enumerate(columns, 1):
-            cell = sheet.cell(n, m)
-            value = row[name]
-            # Excel's limit
-            if isinstance(value, str):
-                cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'
-            else:
-                cell.value = value
-            cell.alignment = Alignment(vertical='top', wrap_text=name == 'quote')
-    for name, width in zip('ABCDEFGHI', (28, 34, 10, 11, 90, 9, 9, 7, 28)):
-        sheet.column_dimensions[name].width = width
-    sheet.auto_filter.ref = sheet.dimensions
+
+    def fill(sheet, rows, columns, widths):
+        sheet.freeze_panes = 'A2'
+        sheet.append(columns)
+        for cell in sheet[1]:
+            cell.font = Font(bold=True)
+        for n, row in enumerate(rows, 2):
+            for m, name in enumerate(columns, 1):
+                cell = sheet.cell(n, m)
+                value = row[name]
+                if isinstance(value, str):
+                    # Excel's limit
+                    cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'
+                else:
+                    cell.value = value
+                cell.alignment = Alignment(vertical='top', wrap_text=name in _WRAPPED)
+        for name, width in zip('ABCDEFGHIJKLMNOP', widths):
+            sheet.column_dimensions[name].width = width
+        sheet.auto_filter.ref = sheet.dimensions
+
+    book.active.title = 'Clauses'
+    fill(book.active, rows, columns, (28, 34, 10, 11, 90, 9, 9, 7, 34, 14, 34, 28))
+    deals = [deal_row(list(group)) for _, group in groupby(rows, lambda r: r['title'])]
+    fill(book.create_sheet('Deals'), deals, DEAL_COLUMNS, (28, 34, 50, 14, 14, 14, 14, 18, 14, 18, 20, 24, 50, 50, 50))
     if about:
-        second = book.create_sheet('About')
+        last = book.create_sheet('About')
         for line in about.items():
-            second.append(line)
-        second.column_dimensions['B'].width = 90
+            last.append(line)
+        last.column_dimensions['B'].width = 90
     buffer = io.BytesIO()
     book.save(buffer)
     return buffer.getvalue()
