@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Answer', 'Quote', 'is_notice', 'is_renewal', 'is_end', 'agreement_date', 'effective_date', 'stated_term',
-           'expiration_date', 'renewal_term', 'notice_period', 'governing_law', 'parties', 'answer_by_rule',
-           'answer_contract', 'Deadline', 'deadlines']
+           'expiration_date', 'renewal_term', 'notice_period', 'governing_law', 'parties_in_sentence', 'parties',
+           'answer_by_rule', 'answer_contract', 'Deadline', 'deadlines']
 
 # %% ../nbs/week3_answering.ipynb #8d9ca327
 import re
@@ -437,8 +437,113 @@ def _terms_behind(name, text, others) -> tuple[str, ...]:
     return ()
 
 # %% ../nbs/week3_answering.ipynb #b069cca9
+_BETWEEN = re.compile(
+    r'\b(?:between|among(?:st)?)\b(?:\s+and\s+among)?(?:\s+the\s+following(?:\s+parties)?)?\s*:?', re.I
+)
+_PREAMBLE_END = re.compile(
+    r'\b(?:WHEREAS|RECITALS?|BACKGROUND|INTRODUCTION|NOW,?\s+THEREFORE|[Ee]ffective\s+as\s+of|[Dd]ated|agree'
+    r'|This\s+[A-Z]\w+)\b|\bW\s?I\s?T\s?N\s?E\s?S\s?S|\b(?:is|are)\s+(?:made|entered)\b'
+    r'|\b(?:is|are|may|shall|will)\s+(?:\w+\s+){0,5}(?:referred|called)\b'
+)
+_IN_MARKS = r'["“”][^"“”]{1,60}["“”]'
+_DEFINITION = re.compile(
+    r'\(([^()]{0,120}["“”][^()]{1,200})\)|\b(?:referred\s+to|called|known)\b[^()"“”]{0,40}'
+    rf'({_IN_MARKS}(?:\s+or\s+(?:the\s+)?{_IN_MARKS})?)',
+    re.I,
+)
+_LINK = re.compile(
+    r'(?:[\s,;.:]|\b(?:and|or|between|among|on\s+the\s+one|(?:on\s+)?the\s+other|hand|part)(?=\W)|\([a-z0-9]{1,3}\))++',
+    re.I,
+)
+_DESCRIBED = re.compile(
+    r'\s*[,(;]?\s*\b(?:an?|with|having|located|whose|who|which|organi[sz]ed|incorporated|duly|acting|through|together'
+    r'|its|on\s+behalf|for\s+itself|existing|formed|registered|established|residing|doing|[adf]/[bk]/a|c/o|dba|formerly'
+    r'|in|at|hereinafter|hereafter|referred|as)\s|,\s+(?:\d|individually|the\s|[A-Z][\w.]*\s+\d)|\s*\(|\s{2,}(?=\d)'
+)
+_NEXT_NAME = re.compile(r'\b(?:and|AND|And)\s+(?=(?:[Tt]he\s+)?[A-Z\d])')
+_NEXT_WORDS = re.compile(r'[,;\s]\s+(?=[A-Z])')
+
+# %% ../nbs/week3_answering.ipynb #2096eda6
+def _is_name(words) -> bool:
+    "Whether words may be a name: of few that are written small, and not what all are called."
+    small = re.findall(r"(?<![\w.'’&-])(?!(?:of|and|the|for|de|la|du|des|und)\b)[a-z][\w-]*", words)
+    return bool(
+        re.match(r'[a-z]?[A-Z0-9\[]', words)
+        and len(words) < 110
+        and len(small) < 2
+        and not re.search(r'\bpart(?:y|ies)\b|agreement', words, re.I)
+        and not re.fullmatch(_SUFFIX, words, re.I)
+    )
+
+
+def _leading_name(text) -> str:
+    "The first words of a text, up to what describes them."
+    link = _LINK.match(text)
+    text = text[link.end() :] if link else text
+    cut = next((m.start() for m in _DESCRIBED.finditer(text) if m.start()), len(text))
+    return ' '.join(text[:cut].split()).strip(' ,;:("“”-')
+
+# %% ../nbs/week3_answering.ipynb #c1d91b2b
+def _names_before(text, first) -> list[str]:
+    "The names in what stands before a definition; behind an earlier one it may begin with words on that party."
+    ended = lambda name: bool(re.search(rf'\b{_SUFFIX}$', name, re.I))
+    lead = _leading_name(text)
+    behind = [n for n in (_leading_name(text[m.end() :]) for m in _NEXT_NAME.finditer(text)) if _is_name(n)]
+    if _is_name(lead) and (first or re.match(r'\s*[,;.]?\s*(?:and\b|;)', text, re.I)):
+        more = [n for n in behind if ended(n) and ended(lead) and n not in lead]
+        return split_names(lead) + more[-1:]
+    anywhere = [n for n in (_leading_name(text[m.end() :]) for m in _NEXT_WORDS.finditer(text)) if _is_name(n)]
+    sure = [n for n in behind if ended(n)] or [n for n in anywhere if ended(n)]
+    return split_names(sure[0]) if sure else behind[-1:]
+
+# %% ../nbs/week3_answering.ipynb #fe339516
+def _parties_behind(text) -> list[Party]:
+    "The parties that a text begins with."
+    out, start, end = [], 0, _PREAMBLE_END.search(text)
+    text = text[: end.start()] if end else text
+    for m in _DEFINITION.finditer(text):
+        terms = tuple(t for t in quoted_terms(m[1] or m[2]) if not _NO_TERM.search(t))
+        if not terms and out and re.search(r'part(?:y|ies)', m[0], re.I):
+            break  # "collectively, the Parties": all are named
+        if terms:
+            names = [n for n in _names_before(text[start : m.start()], not out) if _is_name(n)]
+            out += [*map(Party, names[:-1]), *(Party(n, terms) for n in names[-1:])]
+            start = m.end()
+    if len(out) < 2:  # the last one, or both, without a term
+        names = _names_before(text[start : start + 300], not out)
+        names = _NEXT_NAME.split(names[0]) if len(names) == 1 and not out else names
+        out += [Party(n.strip()) for n in names if _is_name(n)]
+    return list({name_key(p.name): p for p in reversed(out)}.values())[::-1]
+
+# %% ../nbs/week3_answering.ipynb #002cff4d
+def parties_in_sentence(
+    text: str,  # the sentence that names the parties, and what follows it
+) -> list[Party]:  # empty where it names none
+    "The parties of a preamble, with their terms."
+    starts = [m.end() for m in _BETWEEN.finditer(text)] or [0]
+    return max((_parties_behind(text[s:]) for s in starts), key=_named)
+
+
+def _named(parties) -> tuple:
+    "To compare: two or more, with terms, many."
+    return len(parties) > 1, sum(bool(p.terms) for p in parties), len(parties)
+
+# %% ../nbs/week3_answering.ipynb #be5c4fc8
+def _preamble(quotes, text) -> Answer | None:
+    "The parties of the quote that is a preamble; None where none names two. A sentence may have been cut too early."
+    best, source = [], None
+    for q in quotes:
+        if _BETWEEN.search(q.text) or len(_DEFINITION.findall(q.text)) > 1:
+            whole = q.text if text is None or q.start is None else text[q.start : q.start + max(len(q.text), 1500)]
+            if _named(found := parties_in_sentence(whole[:5000])) > _named(best):
+                best, source = found, q.text
+    return Answer('Parties', Parties(tuple(best)), source, 'found') if len(best) > 1 else None
+
+# %% ../nbs/week3_answering.ipynb #875e7e77
 def parties(quotes: list[Quote], text: str | None = None) -> Answer | None:
     "Every party by its name, with what the contract calls it."
+    if answer := _preamble(quotes, text):
+        return answer
     named = []
     candidates = [
         q
