@@ -31,10 +31,12 @@ def _answer(category, shown, text, dates) -> ShownAnswer | None:
     found = [quote for quote, status in shown if status == 'found']
     attempts = [found] if len(found) == len(shown) else [found, [quote for quote, _ in shown]]
     for quotes in filter(None, attempts):
+        if category == 'Document Name':  # a contract has one title, which others in it only resemble
+            quotes = [max(quotes, key=lambda q: q.confidence)]
         answer = answer_by_rule(category, [q.quote for q in quotes], text, [q.start for q in quotes], dates)
         if answer.value is not None:
             exact = [q for q in quotes if q.quote == answer.quote][:1]
-            sure = quotes is found and answer.how != 'look'
+            sure = answer.how != 'look' and all(q in found for q in quotes)
             return ShownAnswer(
                 **vars(answer),
                 status='found' if sure else 'check',
