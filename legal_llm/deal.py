@@ -106,7 +106,7 @@ def _computed(rows) -> dict[str, tuple]:  # name of a line -> answer, status, st
         return out
     date = parse_answer(end['category'], end['answer'])
     if not isinstance(date, Perpetual) and (term := stated_term(end['quote'])):
-        out['Term'] = str(term), end['answer_status'], ''
+        out['Term'] = str(term), end['status'], ''  # however sure the day is that it ends on
     period = parse_answer(notice['category'], notice['answer']) if notice and notice['answer'] else None
     last = deadlines(date, period) if isinstance(date, Date) and isinstance(period, Duration) else []
     if last:

@@ -152,6 +152,9 @@ def matches(
 # %% ../nbs/week4_page.ipynb #3f9f605e
 _STATUS = {'found': ('ll-found', '✓ found'), 'check': ('ll-check', '? check'), 'not found': ('ll-absent', 'not found')}
 
+# %% ../nbs/week4_page.ipynb #b389e901
+_TO_CHECK = '<small class="ll-look">to check</small>'  # behind a short answer
+
 # %% ../nbs/week4_page.ipynb #c69461a0
 def _row_id(category):
     return 'll-c-' + ''.join(c if c.isalnum() else '-' for c in category)
@@ -181,7 +184,8 @@ def _row_html(row, shown):
     if row.status != 'not found':
         name += f'<small>{gloss}</small>'
     if row.answer:
-        name += f'<b class="ll-answer">{_answer_html(str(row.answer), row.answer.status)}</b>'
+        check = _TO_CHECK if row.answer.status == 'check' else ''
+        name += f'<b class="ll-answer">{html.escape(str(row.answer))}{check}</b>'
     if row.flag:
         name += f'<small class="ll-flag">⚑ {row.flag}</small>'
     quotes = f"<ul>{''.join(_quote_html(*q) for q in row.quotes)}</ul>" if row.quotes else ''
@@ -191,10 +195,6 @@ def _row_html(row, shown):
         f'scope="row">{name}</th>'
         f'<td><span>{status}</span></td><td>{row.confidence:.0%}{there}</td><td>{quotes}</td></tr>'
     )
-
-# %% ../nbs/week4_page.ipynb #ee4ef093
-def _answer_html(answer, status):
-    return html.escape(answer) + (' <small>to check</small>' if status == 'check' else '')
 
 # %% ../nbs/week4_page.ipynb #37f5be3f
 def _quote_html(i, extraction, page, status):
@@ -220,10 +220,10 @@ def deal_html(review: Review) -> str:  # an HTML element; show it together with 
     rows, out = review.rows(), []
     for line in deal_lines(rows):
         i = anchors[line.row['category'], line.row['start'], line.row['end']]
-        answer = _answer_html(line.answer or 'read the quote', line.status)
+        answer, title = html.escape(line.answer or 'read the quote'), html.escape(line.row['quote'][:500])
+        check = _TO_CHECK if line.status == 'check' else ''
         steps = f'<small>{html.escape(line.steps)}</small>' if line.steps else ''
-        title = html.escape(line.row['quote'][:500])
-        out.append(f'<dt>{line.name}</dt><dd><a href="#ll-{i}" title="{title}">{answer}</a>{steps}</dd>')
+        out.append(f'<dt>{line.name}</dt><dd><a href="#ll-{i}" title="{title}">{answer}</a>{check}{steps}</dd>')
     for head, categories in deal_heads(rows).items():
         links = ', '.join(f'<a href="#{_row_id(c)}">{html.escape(c)}</a>' for c in categories)
         if categories:
