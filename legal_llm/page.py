@@ -319,7 +319,8 @@ def _page_html(review, about, playbook):
 .ll-advice {{background: var(--ll-note); color: var(--ll-note-ink); padding: 6px 12px; border-radius: 6px}}
   mark {{print-color-adjust: exact; -webkit-print-color-adjust: exact}}
 </style></head><body><h1>{html.escape(review.title)}</h1><p class="ll-advice">{NOT_ADVICE}</p>
-{summary_html(review, playbook)}<dl class="ll-about">{lines}</dl><h2>Categories</h2>{table_html(table_rows(review, playbook))}
+{summary_html(review, playbook)}<dl class="ll-about">{lines}</dl>
+<h2>Categories</h2>{table_html(table_rows(review, playbook))}
 <h2>Contract</h2>{contract_html(review)}</body></html>
 """
 
