@@ -487,7 +487,7 @@ def _leading_name(text) -> str:
 def _names_before(text, first) -> list[str]:
     "The names in what stands before a definition; behind an earlier one it may begin with words on that party."
     ended = lambda name: bool(re.search(rf'\b{_SUFFIX}$', name, re.I))
-    lead = _leading_name(text)
+    lead, text = _leading_name(text), text[-1000:]
     behind = [n for n in (_leading_name(text[m.end() :]) for m in _NEXT_NAME.finditer(text)) if _is_name(n)]
     if _is_name(lead) and (first or re.match(r'\s*[,;.]?\s*(?:and\b|;)', text, re.I)):
         more = [n for n in behind if ended(n) and ended(lead) and n not in lead]
@@ -520,7 +520,8 @@ def parties_in_sentence(
     text: str,  # the sentence that names the parties, and what follows it
 ) -> list[Party]:  # empty where it names none
     "The parties of a preamble, with their terms."
-    starts = [m.end() for m in _BETWEEN.finditer(text)] or [0]
+    text = re.sub(r'\s{2,}', '  ', text)  # long runs would cost patterns much time
+    starts = [m.end() for m in _BETWEEN.finditer(text)][:5] or [0]
     return max((_parties_behind(text[s:]) for s in starts), key=_named)
 
 
@@ -535,7 +536,7 @@ def _preamble(quotes, text) -> Answer | None:
     for q in quotes:
         if _BETWEEN.search(q.text) or len(_DEFINITION.findall(q.text)) > 1:
             whole = q.text if text is None or q.start is None else text[q.start : q.start + max(len(q.text), 1500)]
-            if _named(found := parties_in_sentence(whole[:5000])) > _named(best):
+            if _named(found := parties_in_sentence(whole[:4000])) > _named(best):
                 best, source = found, q.text
     return Answer('Parties', Parties(tuple(best)), source, 'found') if len(best) > 1 else None
 
