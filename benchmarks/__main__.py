@@ -11,7 +11,8 @@ python -m benchmarks forms               four forms of asking a model, on equall
                                          and more)
 python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 synthetic contracts:
                                          seconds and memory of each stage
-python -m benchmarks answers             short answers by rule against those of CUAD's table, where both are at hand
+python -m benchmarks answers [--data D]  short answers by rule against those of CUAD's table, where both are at hand,
+                                         from its quotes and from whole contracts
 python -m benchmarks pdfs                reading CUAD's real PDFs, where they are at hand: quotes found, time a page
 """
 
@@ -27,6 +28,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description='Measure, and keep what was measured in nbs/results')
     parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all but forms')
     parser.add_argument('--run', help='review: a run folder (default: what the package ships)')
+    parser.add_argument(
+        '--data', help='answers: a prepared folder whose screen reads (default: what the package ships)'
+    )
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of synthetic contracts')
     args = parser.parse_args()
     if unknown := [p for p in args.parts if p not in PARTS]:
@@ -40,7 +44,7 @@ def main() -> int:
         elif part == 'gpu':
             gpu.main()
         elif part == 'answers':
-            answers.main()
+            answers.main(data=args.data)
         elif part == 'forms':
             forms.main()
         elif part == 'pdfs':

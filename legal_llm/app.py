@@ -368,7 +368,7 @@ def _findings(opened: Review | None, table: str, contract: str) -> SimpleNamespa
     with gr.Row():
         saves = {
             form: gr.Button(f'Save as {label}', elem_id=f'll-{form}', min_width=140)
-            for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page'))
+            for form, label in zip(FORMATS, ('JSON', 'CSV', 'Excel', 'web page', 'calendar'))
         }
     shown = dict(words=words, status=status, table=table, category=category, contract=contract, saves=saves)
     return SimpleNamespace(**shown, quotes=quotes, judges=judges, undo=undo)

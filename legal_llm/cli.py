@@ -273,7 +273,7 @@ def _extract_options(p):
         '--out',
         default=None,
         help='write the result: a name ending in .json, .csv or .xlsx, or in .html for a page with the clauses marked '
-        'in the contract; or a folder, for a file each and a table of '
+        'in the contract, or in .ics for the dates as a calendar; or a folder, for a file each and a table of '
         'all, where what is there already is kept',
     )
     p.add_argument(

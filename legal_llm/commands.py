@@ -163,7 +163,7 @@ def cmd_score(args):
     print(json.dumps(without_nan(score_files(args.predictions, args.gold))))
 
 # %% ../nbs/commands.ipynb #c89b1732
-FORMS = '.json', '.csv', '.xlsx', '.html'  # of a single result
+FORMS = '.json', '.csv', '.xlsx', '.html', '.ics'  # of a single result
 
 
 def _is_folder(file: str) -> bool:
@@ -185,7 +185,7 @@ def cmd_extract(args):
     if args.out and not form:
         return _extract_folder(args)
     if args.out and form not in FORMS:
-        raise LegalLLMError(f"--out {args.out}: give a name that ends in .json, .csv, .xlsx or .html, or a folder")
+        raise LegalLLMError(f"--out {args.out}: give a name that ends in {', '.join(FORMS)}, or a folder")
     if form == '.html' and len(args.files) > 1:
         raise LegalLLMError(
             f"--out {args.out}: a page shows one contract, and there are {len(args.files)}: give one, or a name that "
@@ -224,6 +224,10 @@ def cmd_extract(args):
         write_whole(args.out, csv_of(rows).encode('utf-8-sig'))
     elif form == '.xlsx':
         write_whole(args.out, xlsx_of(rows))
+    elif form == '.ics':
+        from legal_llm.deal import calendar_of
+
+        write_whole(args.out, calendar_of([r.rows() for r in reviews]))
     elif form == '.html':
         from legal_llm.page import review_file
 
@@ -277,10 +281,13 @@ def _check_gpus(processes: int, use_cpu: bool):
 
 # %% ../nbs/commands.ipynb #cc30129c
 def print_review(review):
-    "The quotes of a review, for a terminal."
+    "The deal sheet of a review and its quotes, for a terminal."
+    from legal_llm.deal import deal_text
+
     statuses = list(review.statuses.values())
     counts = f"{statuses.count('found')} of {len(statuses)} categories found, {statuses.count('check')} to check"
     print(f"\n{review.title}: {counts}")
+    print(deal_text(review.rows()), end='\n\n')
     for f in review.shown():
         where = f"page {review.page(f)}" if review.page(f) else f"{f.start}:{f.end}"
         quote = ' '.join(f.quote.split())

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from .files import LegalLLMError, json_text, markdown_table, sha256_of, short_hash, short_path
 from .places import anywhere, is_full, is_remote, local_copy, no_room
 from .places import place, reaching, remove, walk, write_whole
-from .results import SHEET, ExtractionTable, plain_text
+from .results import LAYOUT, SHEET, ExtractionTable, plain_text
 
 # %% auto #0
 __all__ = ['find_documents', 'FolderReport', 'Outcome', 'ReadDocument', 'read_one', 'target', 'failed', 'review_some',
@@ -167,7 +167,7 @@ def read_one(
     key = None
     try:
         with local_copy(place(path)) as copy:
-            key = short_hash(f'{model}\0{sha256_of(copy)}')
+            key = short_hash(f'{LAYOUT}\0{model}\0{sha256_of(copy)}')
             if (known := _result_of(target(out, name))) and known['key'] == key:
                 remove(target(out, name, '.failed.json'))
                 if known['file'] != plain_text(name):  # it was reviewed as part of another folder
@@ -293,9 +293,10 @@ def review_documents(
     progress: bool = True,
 ) -> FolderReport:
     """Review documents, each into `<out>/<name>.json`, and all of them into the table `<out>/extractions`, into
-    `clauses.csv` where a spreadsheet can hold it, and into `manifest.json`, which counts them. A document that fails
-    leaves `<name>.failed.json`, with the reason, and is tried again by the next call. Raises LegalLLMError where
-    nothing can be written, no model loaded, or no worker started.
+    `clauses.csv`, `deals.csv` (a row for each contract) and `dates.ics` where a spreadsheet can hold it, and into
+    `manifest.json`, which counts them. A document that fails leaves `<name>.failed.json`, with the reason, and is
+    tried again by the next call. Raises LegalLLMError where nothing can be written, no model loaded, or no worker
+    started.
     """
     from tqdm.auto import tqdm
 
@@ -333,8 +334,11 @@ def review_documents(
     parts, report.rows = table.close(keys, lambda file: target(out, file).exists())
     if report.rows <= SHEET:
         table.save_csv(out / 'clauses.csv')
+        table.save_deals(out / 'deals.csv')
+        table.save_calendar(out / 'dates.ics')
     else:
-        remove(out / 'clauses.csv')
+        for name in ('clauses.csv', 'deals.csv', 'dates.ics'):
+            remove(out / name)
     report.seconds = time.perf_counter() - begun
     manifest = dict(
         key=model,

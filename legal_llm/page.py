@@ -11,13 +11,14 @@ from pathlib import Path
 
 from .categories import CATEGORY
 from .contracts import hue
+from .deal import ShownAnswer, calendar_of, deal_heads, deal_lines
 from .files import asset, atomic_write
 from .playbook import Flag, Playbook
 from .review import COLUMNS, STATUSES, Extraction, Review, csv_of, xlsx_of
 
 # %% auto #0
 __all__ = ['STYLE', 'EVERY', 'FLAGGED', 'NOT_ADVICE', 'FORMATS', 'Segment', 'segments', 'contract_html', 'Row', 'table_rows',
-           'matches', 'table_html', 'summary_html', 'review_file', 'save_review']
+           'matches', 'table_html', 'deal_html', 'summary_html', 'review_file', 'save_review']
 
 # %% ../nbs/week4_page.ipynb #895d766d
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Row:
     # position in `review.shown()`, the quote, its page (None where there are no pages), its status
     quotes: tuple[tuple[int, Extraction, int | None, str], ...]
     flag: Flag | None = None  # what the playbook says about it
+    answer: ShownAnswer | None = None
 
 # %% ../nbs/week4_page.ipynb #e63e10df
 def table_rows(
@@ -117,7 +119,7 @@ def table_rows(
     statuses, out = review.statuses, []
     for c, p in review.confidences.items():
         quotes = tuple((i, f, review.page(f), review.status(f)) for i, f in extractions if f.category == c)
-        out.append(Row(c, statuses[c], p, quotes))
+        out.append(Row(c, statuses[c], p, quotes, answer=review.answers.get(c)))
     flags = {f.category: f for f in playbook.flags({r.category: r.status for r in out})} if playbook else {}
     return sorted((replace(r, flag=flags.get(r.category)) for r in out), key=lambda r: STATUSES.index(r.status))
 
@@ -131,18 +133,27 @@ def _gloss(category):
 # %% ../nbs/week4_page.ipynb #52527028
 def matches(
     row: Row,
-    words: str = '',  # all of them occur in its category, gloss, quotes or flag, in any order and case
+    words: str = '',  # all of them occur in its category, gloss, quotes, answer or flag, in any order and case
     status: str = EVERY,  # one of `STATUSES`, `EVERY` or `FLAGGED`
 ) -> bool:
     "Whether a row is among those that a reader asked for."
     said = ' '.join(
-        [row.category, _gloss(row.category), str(row.flag or ''), *(f.quote for _, f, *_ in row.quotes)]
+        [
+            row.category,
+            _gloss(row.category),
+            str(row.flag or ''),
+            str(row.answer or ''),
+            *(f.quote for _, f, *_ in row.quotes),
+        ]
     ).casefold()
     chosen = status in (EVERY, row.status) or (status == FLAGGED and row.flag is not None)
     return chosen and all(w in said for w in words.casefold().split())
 
 # %% ../nbs/week4_page.ipynb #3f9f605e
 _STATUS = {'found': ('ll-found', '✓ found'), 'check': ('ll-check', '? check'), 'not found': ('ll-absent', 'not found')}
+
+# %% ../nbs/week4_page.ipynb #b389e901
+_TO_CHECK = '<small class="ll-look">to check</small>'  # behind a short answer
 
 # %% ../nbs/week4_page.ipynb #c69461a0
 def _row_id(category):
@@ -172,6 +183,9 @@ def _row_html(row, shown):
     name = f'<i class="ll-dot" style="--h:{_degrees(row.category)}"></i>{html.escape(row.category)}'
     if row.status != 'not found':
         name += f'<small>{gloss}</small>'
+    if row.answer:
+        check = _TO_CHECK if row.answer.status == 'check' else ''
+        name += f'<b class="ll-answer">{html.escape(str(row.answer))}{check}</b>'
     if row.flag:
         name += f'<small class="ll-flag">⚑ {row.flag}</small>'
     quotes = f"<ul>{''.join(_quote_html(*q) for q in row.quotes)}</ul>" if row.quotes else ''
@@ -200,6 +214,24 @@ def _quote_html(i, extraction, page, status):
     )
 
 # %% ../nbs/week4_page.ipynb #5cb25ddf
+def deal_html(review: Review) -> str:  # an HTML element; show it together with `STYLE`
+    "The deal sheet of a review, escaped."
+    anchors = {(f.category, f.start, f.end): i for i, f in enumerate(review.shown())}
+    rows, out = review.rows(), []
+    for line in deal_lines(rows):
+        i = anchors[line.row['category'], line.row['start'], line.row['end']]
+        answer, title = html.escape(line.answer or 'read the quote'), html.escape(line.row['quote'][:500])
+        check = _TO_CHECK if line.status == 'check' else ''
+        steps = f'<small>{html.escape(line.steps)}</small>' if line.steps else ''
+        out.append(f'<dt>{line.name}</dt><dd><a href="#ll-{i}" title="{title}">{answer}</a>{check}{steps}</dd>')
+    for head, categories in deal_heads(rows).items():
+        # the keyboard reaches the rows in the table, without 41 links on the way
+        links = ', '.join(f'<a href="#{_row_id(c)}" tabindex="-1">{html.escape(c)}</a>' for c in categories)
+        if categories:
+            out.append(f'<dt>{head}</dt><dd class="ll-heads">{links}</dd>')
+    return f'<dl class="ll-deal">{"".join(out)}</dl>'
+
+# %% ../nbs/week4_page.ipynb #38d45856
 def summary_html(
     review: Review,
     playbook: Playbook | None = None,  # of the contract type
@@ -232,7 +264,7 @@ def summary_html(
     return (
         '<div class="ll-summary" role="status">'
         f'<p><b>{html.escape(review.title)}</b>: {len(rows)} categories, {"; ".join(said)}</p>'
-        f'<ul class="ll-counts">{"".join(tile(*c) for c in counts)}</ul>'
+        f'{deal_html(review)}<ul class="ll-counts">{"".join(tile(*c) for c in counts)}</ul>'
         + (f'<ul class="ll-flags">{"".join(map(_flag_html, flags))}</ul>' if flags else '')
         + ''.join(f'<p class="ll-note">{html.escape(note)}</p>' for note in review.notes)
         + '</div>'
@@ -246,7 +278,7 @@ def _flag_html(flag):
 NOT_ADVICE = (
     'Not legal advice: a small model made this, and it overlooks clauses and misreads others. A lawyer must check it.'
 )
-FORMATS = 'json', 'csv', 'xlsx', 'html'
+FORMATS = 'json', 'csv', 'xlsx', 'html', 'ics'
 
 # %% ../nbs/week4_page.ipynb #70ef531e
 def review_file(
@@ -267,6 +299,8 @@ def review_file(
         if playbook:
             said |= {'clauses': [c | {'flag': flags.get(c['category'])} for c in said['clauses']]}
         return json.dumps(said, indent=1, ensure_ascii=False).encode()
+    if form == 'ics':
+        return calendar_of([review.rows()]).encode('utf-8', 'replace')
     rows, columns = review.rows(), COLUMNS
     if playbook:
         rows, columns = [r | {'flag': flags.get(r['category'])} for r in rows], [*COLUMNS, 'flag']
@@ -282,11 +316,12 @@ def _page_html(review, about, playbook):
 {STYLE}<style>body {{max-width: 1100px; margin: 0 auto; padding: 16px; color: var(--ll-ink);
   font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif}}
 .ll-contract, .ll-pane {{max-height: none}} .ll-table thead th {{position: static}}
-  dl {{display: grid; grid-template-columns: max-content 1fr; gap: 0 12px}} dd {{margin: 0}}
+  .ll-about {{display: grid; grid-template-columns: max-content 1fr; gap: 0 12px}} dd {{margin: 0}}
 .ll-advice {{background: var(--ll-note); color: var(--ll-note-ink); padding: 6px 12px; border-radius: 6px}}
   mark {{print-color-adjust: exact; -webkit-print-color-adjust: exact}}
-</style></head><body><h1>{html.escape(review.title)}</h1><p class="ll-advice">{NOT_ADVICE}</p><dl>{lines}</dl>
-{summary_html(review, playbook)}<h2>Categories</h2>{table_html(table_rows(review, playbook))}
+</style></head><body><h1>{html.escape(review.title)}</h1><p class="ll-advice">{NOT_ADVICE}</p>
+{summary_html(review, playbook)}<dl class="ll-about">{lines}</dl>
+<h2>Categories</h2>{table_html(table_rows(review, playbook))}
 <h2>Contract</h2>{contract_html(review)}</body></html>
 """
 
@@ -294,7 +329,7 @@ def _page_html(review, about, playbook):
 def save_review(
     review: Review, folder: str | Path, model: str = '', playbook: Playbook | None = None
 ) -> list[Path]:  # a file for each of `FORMATS`
-    "Write clauses.json, clauses.csv, clauses.xlsx and clauses.html; the folder is created."
+    "Write clauses.json, clauses.csv, clauses.xlsx, clauses.html and clauses.ics; the folder is created."
     return [
         atomic_write(Path(folder) / f'clauses.{form}', review_file(review, form, model, playbook)) for form in FORMATS
     ]

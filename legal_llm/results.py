@@ -4,16 +4,20 @@
 
 # %% ../nbs/week3_results.ipynb #c7bcf826
 from __future__ import annotations
+from collections.abc import Iterator
+from itertools import groupby
 
+from .deal import DEAL_COLUMNS, calendar_of, deal_row
 from .files import LegalLLMError, short_hash
 from .places import place, remove, walk, write_whole
 from .review import COLUMNS, csv_of, rows_of
 from .verdicts import ORIGIN_COLUMNS, VERDICT_COLUMNS
 
 # %% auto #0
-__all__ = ['PART', 'SHEET', 'plain_text', 'ExtractionTable']
+__all__ = ['LAYOUT', 'PART', 'SHEET', 'plain_text', 'ExtractionTable']
 
 # %% ../nbs/week3_results.ipynb #a9577341
+LAYOUT = 2  # of a result and its rows; a document whose result has another layout is reviewed again
 PART = 500  # documents in a part file, at most
 SHEET = 1_048_575  # rows that a spreadsheet holds below its head
 
@@ -21,9 +25,8 @@ SHEET = 1_048_575  # rows that a spreadsheet holds below its head
 def _schema():
     import pyarrow as pa
 
-    strings = {
-        n: pa.string() for n in ('file', 'title', 'category', 'status', 'quote', 'model', 'key', *ORIGIN_COLUMNS)
-    }
+    names = 'file', 'title', 'category', 'status', 'quote', 'model', 'key', 'answer', 'answer_status', 'steps'
+    strings = {n: pa.string() for n in (*names, *ORIGIN_COLUMNS)}
     types = strings | dict(row=pa.int32(), confidence=pa.float64(), start=pa.int64(), end=pa.int64(), page=pa.int32())
     kept = [n for n in COLUMNS if n not in VERDICT_COLUMNS]  # which nobody has filled in yet
     return pa.schema([(n, types[n]) for n in ('file', 'row', *kept, 'model', 'key')])
@@ -133,9 +136,8 @@ class ExtractionTable:
         import pyarrow as pa
 
         tables = [self._read(p) for p in self._parts()]
-        table = pa.concat_tables(
-            [_schema().empty_table(), *tables], promote_options='default'
-        )  # older ones lack columns
+        # parts of an earlier layout lack columns
+        table = pa.concat_tables([_schema().empty_table(), *tables], promote_options='default')
         table = table.sort_by([('file', 'ascending'), ('row', 'ascending')])
         return table.select(columns) if columns else table
 
@@ -149,3 +151,23 @@ class ExtractionTable:
             rows = [dict({k: r.get(k) for k in COLUMNS}, title=r['file']) for r in batch.to_pylist()]
             text.append(csv_of(rows).partition('\n')[2])
         write_whole(path, ''.join(text))
+
+    def by_document(self) -> Iterator[list[dict]]:
+        "The rows of one document after the other, with the file in the place of the title."
+        rows = (r | {'title': r['file']} for batch in self.read().to_batches(20_000) for r in batch.to_pylist())
+        for _, group in groupby(rows, lambda r: r['file']):
+            yield list(group)
+
+    def save_deals(
+        self,
+        path,  # CSV file to write, a row for each contract
+    ) -> None:
+        "The deal sheets of all contracts as one table."
+        write_whole(path, '\ufeff' + csv_of([deal_row(rows) for rows in self.by_document()], DEAL_COLUMNS))
+
+    def save_calendar(
+        self,
+        path,  # .ics file to write
+    ) -> None:
+        "The dates of all contracts."
+        write_whole(path, calendar_of(self.by_document()))

@@ -8,11 +8,15 @@ import csv, html, io
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 from fastcore.basics import patch
 
+from .answers import ANSWERED
 from .contracts import highlight
+from .deal import DEAL_COLUMNS, ShownAnswer, deal_heads, deal_lines, deal_row, shown_answers
 from .files import LegalLLMError, atomic_write, json_text
 from .verdicts import ACCEPT, ORIGIN_COLUMNS, REJECT, VERDICT_COLUMNS, guard, text_sha256
 
@@ -94,6 +98,12 @@ class Review:
         ]
         return sorted(quotes, key=lambda f: (f.start, -f.confidence))
 
+    @cached_property
+    def answers(self) -> dict[str, ShownAnswer]:  # category -> answer, for those that have one
+        "The short answers that its quotes support: a date, a duration, a jurisdiction, names."
+        asked = [c for c in ANSWERED if c in self.categories]
+        return shown_answers({c: [(f, self.status(f)) for f in self.shown(c)] for c in asked}, self.text)
+
 # %% ../nbs/week3_review.ipynb #33ad4f5d
 @patch(as_prop=True)
 def confidences(self: Review) -> dict[str, float]:  # category -> that of its likeliest quote; 0 where there is none
@@ -156,7 +166,8 @@ def absent(self: Review) -> dict[str, float]:  # category -> probability that th
 # %% ../nbs/week3_review.ipynb #99a00dd9
 @patch
 def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
-    confidences, statuses, nobody = self.confidences, self.statuses, dict.fromkeys(VERDICT_COLUMNS)
+    confidences, statuses, answers = self.confidences, self.statuses, self.answers
+    nobody = dict.fromkeys(VERDICT_COLUMNS)
 
     def quote(f):
         return dict(
@@ -171,14 +182,18 @@ def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row f
         )
 
     def row(category):
-        quotes = [quote(f) for f in self.shown(category)]
+        shown, answer = self.shown(category), answers.get(category)
         return dict(
             category=category,
             status=statuses[category],
             confidence=round(confidences[category], 4),
             threshold=round(self.threshold(category), 4),
-            quotes=quotes,
-            **({} if quotes else nobody),
+            answer=answer and str(answer),
+            answer_status=answer and answer.status,
+            answer_quotes=[shown.index(f) for f in answer.quotes] if answer else [],
+            steps=list(answer.steps) if answer else [],
+            quotes=[quote(f) for f in shown],
+            **({} if shown else nobody),
         )
 
     return dict(
@@ -250,6 +265,26 @@ def leave_out(self: Review, unknown: frozenset[str]) -> Review:  # names of cate
     return replace(self, unknown=unknown, extractions=[f for f in self.extractions if f.category not in unknown])
 
 # %% ../nbs/week3_review.ipynb #5f314c71
+def _deal_html(title, rows) -> str:
+    "The deal sheet as a table; the quote of a line shows where the mouse is."
+
+    def line(name, text, quote='', note=''):
+        small = f' <small>{html.escape(note)}</small>' if note else ''
+        return (
+            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left' "
+            f"title='{html.escape(quote)}'>{html.escape(text)}{small}</td></tr>"
+        )
+
+    lines = []
+    for x in deal_lines(rows):
+        check = 'to check' if x.status == 'check' else ''
+        place = f'[{x.row["start"]}:{x.row["end"]}]'
+        note = ', '.join(filter(None, (check, x.steps, place)))
+        lines.append(line(x.name, x.answer or 'read the quote', x.row['quote'], note))
+    lines += [line(head, ', '.join(names)) for head, names in deal_heads(rows).items() if names]
+    return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>"
+
+# %% ../nbs/week3_review.ipynb #34a5acdc
 @patch
 def _repr_html_(self: Review):
     def quote(f):
@@ -266,7 +301,7 @@ def _repr_html_(self: Review):
     )
     absent = ', '.join(f'{html.escape(c)} {p:.0%}' for c, p in self.absent().items())
     return (
-        f"<table><caption>{html.escape(self.title)}</caption><tr><th>category</th><th></th><th>confidence</th><th "
+        f"{_deal_html(self.title, self.rows())}<table><tr><th>category</th><th></th><th>confidence</th><th "
         f"style='text-align:left'>quotes</th></tr>{rows}</table>"
         f"<p><small>not found, and how sure that is: {absent}</small></p>"
     )
@@ -286,6 +321,7 @@ def highlight(
 
 # %% ../nbs/week3_review.ipynb #3699f294
 COLUMNS = ['title', 'category', 'status', 'confidence', 'quote', 'start', 'end', 'page']
+COLUMNS += ['answer', 'answer_status', 'steps']
 COLUMNS += [*VERDICT_COLUMNS, *ORIGIN_COLUMNS]  # empty ones for a lawyer to fill in, and what the offsets are about
 
 # %% ../nbs/week3_review.ipynb #b1fcc724
@@ -295,8 +331,10 @@ def rows_of(
     "The table that the spreadsheets hold; half of a surrogate pair, which no table can hold, is a question mark."
     out, origin = [], {k: review.get(k) for k in ORIGIN_COLUMNS}
     for r in review['clauses']:
+        answer = dict(answer=r['answer'], answer_status=r['answer_status'], steps='; '.join(r['steps']) or None)
         out += [
-            dict(
+            dict.fromkeys(COLUMNS)
+            | dict(
                 title=review['title'],
                 category=r['category'],
                 status=q['status'],
@@ -308,7 +346,8 @@ def rows_of(
                 **{k: q.get(k) for k in VERDICT_COLUMNS},
                 **origin,
             )
-            for q in r['quotes']
+            | (answer if i in r['answer_quotes'][:1] else {})
+            for i, q in enumerate(r['quotes'])
         ]
         if not r['quotes']:
             nothing = dict(
@@ -339,12 +378,30 @@ def check_xlsx() -> None:
         raise LegalLLMError('writing Excel files needs openpyxl: pip install "openpyxl>=3.1,<4", or save as CSV') from e
 
 # %% ../nbs/week3_review.ipynb #bf430806
+_WIDTHS = {'title': 28, 'category': 34, 'status': 10, 'confidence': 11, 'quote': 90, 'start': 9, 'end': 9, 'page': 7}
+_WIDTHS |= {'answer': 34, 'steps': 34, 'flag': 28, 'corrected quote': 60, 'Parties': 50}
+_WIDTHS |= {'Found': 50, 'To check': 50, 'Missing': 50}
+_WRAPPED = {
+    'quote',
+    'answer',
+    'steps',
+    'corrected quote',
+    'Parties',
+    'Answers to check',
+    'Found',
+    'To check',
+    'Missing',
+}
+
+# %% ../nbs/week3_review.ipynb #4aa63eeb
 def xlsx_of(
     rows: list[dict],  # of one review, or of several
     columns: list[str] = COLUMNS,  # keys of the rows
     about: dict[str, str] = {},  # what a second sheet says, line by line; none where it is empty
 ) -> bytes:
-    "The rows as an Excel workbook. Raises LegalLLMError where openpyxl is not installed."
+    """The rows as an Excel workbook, with a second sheet of the contracts' deal sheets. Raises LegalLLMError where
+    openpyxl is not installed.
+    """
     check_xlsx()
     from openpyxl import Workbook
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
@@ -353,35 +410,41 @@ def xlsx_of(
     from openpyxl.worksheet.datavalidation import DataValidation
 
     book = Workbook()
-    sheet = book.active
-    sheet.title, sheet.freeze_panes = 'Clauses', 'A2'
-    sheet.append(columns)
-    for cell in sheet[1]:
-        cell.font = Font(bold=True)
-    for n, row in enumerate(rows, 2):
+
+    def fill(sheet, rows, columns):
+        sheet.freeze_panes = 'A2'
+        sheet.append(columns)
+        for cell in sheet[1]:
+            cell.font = Font(bold=True)
+        for n, row in enumerate(rows, 2):
+            for m, name in enumerate(columns, 1):
+                cell = sheet.cell(n, m)
+                value = row[name]
+                if isinstance(value, str):
+                    # Excel's limit
+                    cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'
+                else:
+                    cell.value = value
+                cell.alignment = Alignment(vertical='top', wrap_text=name in _WRAPPED)
         for m, name in enumerate(columns, 1):
-            cell = sheet.cell(n, m)
-            value = row[name]
-            # Excel's limit
-            if isinstance(value, str):
-                cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'
-            else:
-                cell.value = value
-            cell.alignment = Alignment(vertical='top', wrap_text=name.endswith('quote'))
-    widths = dict(title=28, category=34, confidence=11, quote=90, page=7, flag=28) | {'corrected quote': 60}
-    for m, name in enumerate(columns, 1):
-        sheet.column_dimensions[get_column_letter(m)].width = widths.get(name, 10)
-    sheet.auto_filter.ref = sheet.dimensions
+            sheet.column_dimensions[get_column_letter(m)].width = _WIDTHS.get(name, 14)
+        sheet.auto_filter.ref = sheet.dimensions
+
+    clauses = book.active
+    clauses.title = 'Clauses'
+    fill(clauses, rows, columns)
     if 'verdict' in columns:
         letter, below = get_column_letter(columns.index('verdict') + 1), 200  # rows for clauses that were overlooked
         choice = DataValidation('list', formula1=f'"{ACCEPT},{REJECT}"', allow_blank=True)
         choice.add(f'{letter}2:{letter}{len(rows) + 1 + below}')
-        sheet.add_data_validation(choice)
+        clauses.add_data_validation(choice)
+    deals = [deal_row(list(group)) for _, group in groupby(rows, lambda r: r['title'])]
+    fill(book.create_sheet('Deals'), deals, DEAL_COLUMNS)
     if about:
-        second = book.create_sheet('About')
+        last = book.create_sheet('About')
         for line in about.items():
-            second.append(line)
-        second.column_dimensions['B'].width = 90
+            last.append(line)
+        last.column_dimensions['B'].width = 90
     buffer = io.BytesIO()
     book.save(buffer)
     return buffer.getvalue()

@@ -182,7 +182,9 @@ def test_any_text_is_read_or_left(category, quote, text):
 
 
 @pytest.mark.parametrize(
-    'piece', ['_', '_ ', ' ', '1', 'one ', '[', '(', '"', 'day of ', '1 May ', 'notice ', 'law ', '.']
+    'piece',
+    ['_', '_ ', ' ', '1', 'one ', '[', '(', '"', 'day of ', '1 May ', 'notice ', 'law ', '.', 'between A and ']
+    + ['between ' + ' ' * 900 + 'and ', 'between A ("B") and ', '("A") and a B in ', 'called "A" and '],
 )
 def test_long_quotes_take_no_time(piece):
     "Patterns that start everywhere and find nothing do not go through a quote again and again"
