@@ -12,7 +12,7 @@ from pathlib import Path
 from .categories import CATEGORY
 from .contracts import hue
 from .files import asset, atomic_write
-from .playbook import Flag, Playbook
+from .playbook import Flag, Playbook, with_flags
 from .review import COLUMNS, STATUSES, Extraction, Review, csv_of, xlsx_of
 
 # %% auto #0
@@ -240,7 +240,8 @@ def summary_html(
 
 # %% ../nbs/week4_page.ipynb #da7c3a78
 def _flag_html(flag):
-    return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}</li>'
+    proposed = f'<br><small>proposed: {html.escape(flag.fallback)}</small>' if flag.fallback else ''
+    return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}{proposed}</li>'
 
 # %% ../nbs/week4_page.ipynb #80542977
 NOT_ADVICE = (
@@ -265,7 +266,7 @@ def review_file(
     if form == 'json':
         said = about | review.to_dict()
         if playbook:
-            said |= {'clauses': [c | {'flag': flags.get(c['category'])} for c in said['clauses']]}
+            said = with_flags(said, playbook)
         return json.dumps(said, indent=1, ensure_ascii=False).encode()
     rows, columns = review.rows(), COLUMNS
     if playbook:
