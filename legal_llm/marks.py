@@ -4,18 +4,18 @@
 
 # %% ../nbs/week4_marks.ipynb #2eb97f99
 from __future__ import annotations
-import copy, io, re
+import copy, io, re, zipfile
 from bisect import bisect_left
 from collections import Counter
 from datetime import datetime, timezone
 from functools import partial
 from itertools import groupby
 
-from .docx import _BOX, _Word, _open_words
+from .docx import _BOX, _Package, _Word, _open_words
 from .files import LegalLLMError
 from .layout import Word, drop_line_numbers, reading_order, to_lines
 from .numbering import W
-from .pdf import _LIGATURES, _open, _read_pages
+from .pdf import _LIGATURES, _attached, _open, _read_pages
 from .playbook import Flag
 from .review import Extraction, Review
 
@@ -97,7 +97,7 @@ def _trace(
             found.append(c)
             spots.append(next(rest, None))
     if found != [c for c in text.replace(_MARK, '\ufffd') if not c.isspace()]:
-        raise LegalLLMError(f"{name} has changed since it was read: run the same command again")
+        raise LegalLLMError(f"{name} is not the file that was reviewed: it may have changed since")
     return word.pieces, spots
 
 # %% ../nbs/week4_marks.ipynb #2dbbbcbe
@@ -200,25 +200,69 @@ def _place_quotes(quotes: list[Extraction], text: str, pieces: list, spots: list
     return out
 
 # %% ../nbs/week4_marks.ipynb #946fbb8f
-def _open_for_comments(raw, name):
-    "Raises LegalLLMError for a Word file that python-docx does not open."
-    import docx
+def _with_relationships(
+    raw: bytes,  # a Word file
+    change,  # called with a relationship, the name of the part it stands in, and whether it leads to a part
+) -> bytes:
+    "A Word file with its relationships changed."
+    from lxml import etree
 
-    try:
-        return docx.Document(io.BytesIO(raw))
-    except Exception as e:  # whatever is wrong in the file
-        raise LegalLLMError(
-            f"{name} cannot be given comments ({type(e).__name__}): open it in Word and save it anew"
-        ) from e
+    package, buffer = _Package(raw), io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as out:
+        for name, stored in package.names.items():
+            content = package.zip.read(stored)
+            if name.endswith('.rels'):
+                root = package.xml(name)
+                there = {key for _, _, key in package.related(name.replace('_rels/', '').removesuffix('.rels'))}
+                for relationship in root:
+                    change(relationship, name, relationship.get('Id') in there)
+                content = etree.tostring(root, xml_declaration=True, encoding='UTF-8', standalone=True)
+            out.writestr(stored, content)
+    return buffer.getvalue()
 
+# %% ../nbs/week4_marks.ipynb #0c2d0dd8
+class _Opened:
+    """A Word file in python-docx. Word opens files with relationships to parts that are not there, and python-docx does
+    not: these are called external while it is open. Raises LegalLLMError where it does not open all the same.
+    """
 
+    def __init__(self, raw: bytes, name: str):
+        import docx
+
+        self.hidden = set()  # name of a part, id of a relationship
+        try:
+            try:
+                self.document = docx.Document(io.BytesIO(raw))
+            except KeyError:
+                self.document = docx.Document(io.BytesIO(_with_relationships(raw, self._hide)))
+            self.body = self.document.element.body
+        except Exception as e:  # whatever is wrong in the file
+            raise LegalLLMError(
+                f"{name} cannot be given comments ({type(e).__name__}): open it in Word and save it anew"
+            ) from e
+
+    def _hide(self, relationship, part, leads):
+        if not leads and relationship.get('TargetMode') != 'External':
+            relationship.set('TargetMode', 'External')
+            self.hidden.add((part, relationship.get('Id')))
+
+    def _show(self, relationship, part, leads):
+        if (part, relationship.get('Id')) in self.hidden:
+            del relationship.attrib['TargetMode']
+
+    def save(self) -> bytes:
+        buffer = io.BytesIO()
+        self.document.save(buffer)
+        return _with_relationships(buffer.getvalue(), self._show) if self.hidden else buffer.getvalue()
+
+# %% ../nbs/week4_marks.ipynb #9bb27bb0
 _ILLEGAL = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufdd0')  # in XML; and our mark
 
 
 def _legal(text: str) -> str:  # of the same length
     return _ILLEGAL.sub(lambda m: ' ' if m[0].isspace() else '\ufffd', text)
 
-# %% ../nbs/week4_marks.ipynb #0c2d0dd8
+# %% ../nbs/week4_marks.ipynb #9b723c6f
 def mark_docx(
     raw: bytes,  # the Word file that was reviewed
     review: Review,
@@ -228,8 +272,8 @@ def mark_docx(
     "A Word file with a comment at each quote that is shown. Raises LegalLLMError for one that takes none."
     from docx.text.run import Run
 
-    document, quotes, counts = _open_for_comments(raw, name), review.shown(), Counter()
-    body = document.element.body
+    opened, quotes, counts = _Opened(raw, name), review.shown(), Counter()
+    document, body = opened.document, opened.body
     pieces, spots = _trace(raw, body, review.text, name)
     if 2 * spots.count(None) > len(spots):
         raise LegalLLMError(f"{name} holds other files, and their words take no comments")
@@ -252,9 +296,7 @@ def mark_docx(
         else:
             comment(_runs_of(top if start is None else start, body), f'{said}\n“{quote.quote}”')
         counts['words' if end else 'start' if start is None else 'paragraph'] += 1
-    buffer = io.BytesIO()
-    document.save(buffer)
-    return buffer.getvalue(), counts
+    return opened.save(), counts
 
 # %% ../nbs/week4_marks.ipynb #ee11b668
 def new_docx(review: Review) -> bytes:  # that `mark_docx` takes
@@ -272,12 +314,16 @@ def new_docx(review: Review) -> bytes:  # that `mark_docx` takes
 
 # %% ../nbs/week4_marks.ipynb #878ee574
 def _page_words(raw: bytes, name: str) -> list[list[Word]]:  # of each page, in reading order
-    "The words of a PDF. Raises LegalLLMError as `read_pdf` does."
+    "The words of a PDF. Raises LegalLLMError as `read_pdf` does, and for a portfolio."
     import pypdfium2.raw as R
 
     R.FPDF_InitLibrary()
     document = _open(R, raw, name)
     try:
+        if b'/Collection' in raw and _attached(R, document):
+            raise LegalLLMError(
+                f"{name} is a portfolio, which only holds other files: save the contract in it as a PDF of its own"
+            )
         read = _read_pages(R, document, raw, name, lambda page, pages: None)
     finally:
         R.FPDF_CloseDocument(document)
@@ -433,8 +479,8 @@ def mark_pdf(
     writer, pages = _open_for_highlights(raw, name), _Pages(raw, review, name)
     if not len(pages.words) == len(review.pages) == len(writer.pages):
         raise LegalLLMError(
-            f"{name} holds other PDFs, or its pages are not those that were read: save the contract itself as a PDF, "
-            "or write the review as .docx or .html"
+            f"{name} has {len(writer.pages)} pages, and {len(review.pages)} were read: open it in a PDF viewer and save "
+            "it anew, or write the review as .docx or .html"
         )
     notes, counts = Counter(), Counter()
 
