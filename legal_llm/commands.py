@@ -12,8 +12,8 @@ from pathlib import Path
 from .files import LegalLLMError, atomic_write, json_text, short_hash
 
 # %% auto #0
-__all__ = ['FORMS', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract', 'print_review',
-           'cmd_demo', 'cmd_merge', 'cmd_share', 'cmd_predict', 'run_weeks', 'cmd_run']
+__all__ = ['FORMS', 'OF_ONE', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract',
+           'cmd_diff', 'print_review', 'cmd_demo', 'cmd_merge', 'cmd_share', 'cmd_predict', 'run_weeks', 'cmd_run']
 
 # %% ../nbs/commands.ipynb #6992927d
 def cmd_doctor(args):
@@ -163,7 +163,8 @@ def cmd_score(args):
     print(json.dumps(without_nan(score_files(args.predictions, args.gold))))
 
 # %% ../nbs/commands.ipynb #c89b1732
-FORMS = '.json', '.csv', '.xlsx', '.html', '.ics'  # of a single result
+FORMS = '.json', '.csv', '.xlsx', '.html', '.docx', '.pdf', '.ics'  # of a single result
+OF_ONE = '.html', '.docx', '.pdf'  # those that show one contract
 
 
 def _is_folder(file: str) -> bool:
@@ -186,30 +187,121 @@ def cmd_extract(args):
         return _extract_folder(args)
     if args.out and form not in FORMS:
         raise LegalLLMError(f"--out {args.out}: give a name that ends in {', '.join(FORMS)}, or a folder")
-    if form == '.html' and len(args.files) > 1:
+    if form in OF_ONE and len(args.files) > 1:
         raise LegalLLMError(
             f"--out {args.out}: a page shows one contract, and there are {len(args.files)}: give one, or a name that "
             "ends in .json, .csv or .xlsx"
         )
+    if form == '.xlsx':
+        from legal_llm.review import check_xlsx
+
+        check_xlsx()
+    if form in ('.docx', '.pdf'):
+        _check_marked(args.files[0], args.out, form)
     if args.workers or args.address or args.timeout:
         raise LegalLLMError(
             "--workers, --address and --timeout are for documents that have a result each: give --out, a folder, or "
             "leave them out"
         )
-    documents = [_read_anywhere(f) for f in args.files]
+    documents = _documents(args.files)
+    playbook, extractor = _playbook(args), _extractor(args)
+    reviews = _reviews(extractor, documents)
+    flags = [_flags(review, playbook) for review in reviews]
+    if args.out:
+        write_whole(args.out, _contents(args, form, reviews, extractor.name, playbook, flags))
+    for review, found in zip(reviews, flags):
+        print_review(review, found)
+    if args.out:
+        print(f"written to {args.out}")
+
+# %% ../nbs/commands.ipynb #0e03b35b
+def _contents(args, form: str, reviews: list, model: str, playbook, flags: list[dict]) -> str | bytes:
+    "The contents of the file that `extract` writes."
+    from legal_llm.playbook import with_flags
+    from legal_llm.review import COLUMNS, csv_of, xlsx_of
+
+    if form in ('.csv', '.xlsx'):
+        columns = [*COLUMNS, 'flag'] if playbook else COLUMNS
+        rows = [row | {'flag': found.get(row['category'])} for r, found in zip(reviews, flags) for row in r.rows()]
+        rows = [{c: row[c] and str(row[c]) if c == 'flag' else row[c] for c in columns} for row in rows]
+        return csv_of(rows, columns).encode('utf-8-sig') if form == '.csv' else xlsx_of(rows, columns)
+    if form == '.html':
+        from legal_llm.page import review_file
+
+        return review_file(reviews[0], 'html', model, playbook)
+    if form in ('.docx', '.pdf'):
+        from legal_llm.marks import mark_file
+
+        file = args.files[0]
+        content, where = mark_file(form, _bytes_of(file, form), reviews[0], Path(file).name, flags[0])
+        print(where, file=sys.stderr)
+        return content
+    if form == '.ics':
+        from legal_llm.deal import calendar_of
+
+        return calendar_of([r.rows() for r in reviews])
+    results = [r.to_dict() for r in reviews]
+    return json_text([with_flags(r, playbook) for r in results] if playbook else results)
+
+# %% ../nbs/commands.ipynb #d2d3edee
+def _check_marked(file: str, out: str, form: str):
+    "Raises LegalLLMError for a contract that cannot be marked in this form."
+    from legal_llm.places import place
+
+    if form == '.pdf' and place(file).suffix.lower() != '.pdf':
+        raise LegalLLMError(
+            f"--out {out}: highlights go into the contract's own PDF, and {Path(file).name} is none: give a name that "
+            "ends in .docx or .html"
+        )
+    if str(file) == str(out) or Path(file).exists() and Path(out).exists() and os.path.samefile(file, out):
+        raise LegalLLMError(f"--out {out} is the contract itself, which stays as it is: give another name")
+
+
+def _bytes_of(file: str, ending: str) -> bytes | None:
+    "The contract as it came; None where it has another ending."
+    from legal_llm.places import place, reaching
+
+    with reaching(file):
+        return place(file).read_bytes() if place(file).suffix.lower() == ending else None
+
+# %% ../nbs/commands.ipynb #3f7b1ba8
+def _playbook(args):
+    "The playbook that a review is held against; None where none was asked for."
+    from legal_llm.categories import CATEGORY
+    from legal_llm.extract import _folder
+    from legal_llm.playbook import choose_playbook, load_playbooks
+    from legal_llm.screen import load_screen
+
+    if not args.playbook and not args.contract_type:
+        return None
+    own = load_screen(_folder(args.run)).categories if args.run else ()
+    return choose_playbook(load_playbooks(args.playbook, [*CATEGORY, *(c.name for c in own)]), args.contract_type)
+
+
+def _flags(review, playbook) -> dict:  # category -> `Flag`
+    return {f.category: f for f in playbook.flags(review.statuses)} if playbook else {}
+
+# %% ../nbs/commands.ipynb #fd23fefa
+def _documents(files: list[str]) -> list:
+    "The documents, with what the reader says about each on standard error."
+    documents = [_read_anywhere(f) for f in files]
     if len({d.title for d in documents}) < len(documents):  # whose rows could not be told apart
-        documents = [replace(d, title=str(f)) for d, f in zip(documents, args.files)]
+        documents = [replace(d, title=str(f)) for d, f in zip(documents, files)]
     for d in documents:
         for note in d.notes:
             print(note, file=sys.stderr)
+    return documents
+
+
+def _extractor(args):
+    from legal_llm.extract import Extractor
+
+    return Extractor.load(args.run, args.fast).at(args.threshold, args.check)
+
+
+def _reviews(extractor, documents: list) -> list:
     from tqdm.auto import tqdm
 
-    from legal_llm.extract import Extractor
-    from legal_llm.review import check_xlsx, csv_of, xlsx_of
-
-    if form == '.xlsx':
-        check_xlsx()
-    extractor = Extractor.load(args.run, args.fast).at(args.threshold, args.check)
     reviews = []
     for d in documents:
         with tqdm(desc=d.title, unit='window', disable=extractor.reader is None) as bar:
@@ -219,25 +311,7 @@ def cmd_extract(args):
                 bar.update(done - bar.n)
 
             reviews.append(extractor.extract(d, progress=progress))
-    rows = [r for review in reviews for r in review.rows()]
-    if form == '.csv':
-        write_whole(args.out, csv_of(rows).encode('utf-8-sig'))
-    elif form == '.xlsx':
-        write_whole(args.out, xlsx_of(rows))
-    elif form == '.ics':
-        from legal_llm.deal import calendar_of
-
-        write_whole(args.out, calendar_of([r.rows() for r in reviews]))
-    elif form == '.html':
-        from legal_llm.page import review_file
-
-        write_whole(args.out, review_file(reviews[0], 'html', extractor.name))
-    elif form:
-        write_whole(args.out, json_text([r.to_dict() for r in reviews]))
-    for r in reviews:
-        print_review(r)
-    if args.out:
-        print(f"written to {args.out}")
+    return reviews
 
 # %% ../nbs/commands.ipynb #3ca64428
 def _read_anywhere(file: str):
@@ -246,6 +320,23 @@ def _read_anywhere(file: str):
 
     with reaching(file), local_copy(place(file)) as copy:
         return read_document(copy)
+
+# %% ../nbs/commands.ipynb #d772fa5e
+def cmd_diff(args):
+    "Compare two versions of a contract, or a contract with a template: clauses that came, went or changed."
+    from legal_llm.diff import DIFF_FORMS, compare, diff_file, diff_text
+    from legal_llm.places import write_whole
+
+    form = Path(args.out or '').suffix
+    if args.out and form not in DIFF_FORMS:
+        raise LegalLLMError(f"--out {args.out}: give a name that ends in {' or '.join(DIFF_FORMS)}")
+    documents = _documents([args.old, args.new])
+    diff = compare(*_reviews(_extractor(args), documents))
+    if args.out:
+        write_whole(args.out, diff_file(diff, form))
+    print(diff_text(diff))
+    if args.out:
+        print(f"written to {args.out}")
 
 # %% ../nbs/commands.ipynb #a1d64dc5
 def _extract_folder(args):
@@ -258,6 +349,7 @@ def _extract_folder(args):
     limits = dict(threshold=threshold, check=check)
     if run and Path(run).exists():
         run = os.path.abspath(run)  # workers have a folder of their own
+    playbook = _playbook(args)
     documents = find_documents(args.files, READERS, args.out, left_out)
     report = review_documents(
         documents,
@@ -270,6 +362,11 @@ def _extract_folder(args):
         args.timeout,
         left_out,
     )
+    if playbook:
+        from legal_llm.playbook import flag_folder
+
+        count = flag_folder(args.out, [*report.done, *report.reused], playbook)
+        print(f"playbook for {playbook.name}: {count} flags, in flags.csv")
     print(report)
     return 1 if report.failed else 0
 
@@ -280,8 +377,8 @@ def _check_gpus(processes: int, use_cpu: bool):
     check_gpus(processes, bool(use_cpu))
 
 # %% ../nbs/commands.ipynb #cc30129c
-def print_review(review):
-    "The deal sheet of a review and its quotes, for a terminal."
+def print_review(review, flags={}):
+    "The deal sheet and quotes of a review, and what a playbook says (category -> `Flag`), for a terminal."
     from legal_llm.deal import deal_text
 
     statuses = list(review.statuses.values())
@@ -293,6 +390,9 @@ def print_review(review):
         quote = ' '.join(f.quote.split())
         quote = quote if len(quote) <= 100 else quote[:97] + '...'
         print(f"  {review.status(f):<5}  {f.category:<34} {f.confidence:.2f}  [{where}] {quote}")
+    for category, flag in flags.items():
+        proposed = f': {flag.fallback}' if flag.fallback else ''
+        print(f"  flag   {category:<34} {flag}{proposed}")
 
 # %% ../nbs/commands.ipynb #10c4a33d
 def cmd_demo(args):

@@ -366,7 +366,8 @@ def _read_included(raw, name, depth):
     return read_html(raw, name) if re.match(rb'[^\w<]{0,9}<', head) else decode_text(raw, name)
 
 # %% ../nbs/week1_docx.ipynb #ec037647
-def read_docx(raw, name, depth=0):
+def _open_words(raw, name, depth=0, kind=_Word):
+    "What collects the text of a Word file; its body, its other roots, its files, and notes on what it includes."
     _check_docx(raw, name)
     body, roots, files = _open_docx(raw)
     included, notes = {}, []
@@ -383,7 +384,11 @@ def read_docx(raw, name, depth=0):
         for root in roots[f'{kind.lower()}s']
         for e in root
     }
-    word = _Word(Numbering(first('numbering'), first('styles')), footnotes, included)
+    return kind(Numbering(first('numbering'), first('styles')), footnotes, included), body, roots, files, notes
+
+
+def read_docx(raw, name, depth=0):
+    word, body, roots, files, notes = _open_words(raw, name, depth)
     first, *others = [*_limited(word.blocks(body), name)] or ['']
     text = merge_blank_pages('\n'.join([first, *map(after_gap, others)]))
     edges = [

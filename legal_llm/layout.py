@@ -11,7 +11,7 @@ from statistics import median
 
 # %% auto #0
 __all__ = ['BLANK', 'Word', 'Line', 'to_lines', 'join_line', 'fill_blanks', 'drop_line_numbers', 'to_cells', 'Block',
-           'read_block', 'lay_out']
+           'read_block', 'reading_order', 'lay_out']
 
 # %% ../nbs/week1_layout.ipynb #bd8c6983
 @dataclass(slots=True)
@@ -25,6 +25,7 @@ class Word:
     em: float  # size of its font
     drawn: int = 0  # number of the string it is drawn with, in the order of the file
     space: bool | None = None  # whether the file has a space before it
+    at: int = -1  # its first character, of those that pdfium finds on the page; -1: none of them
 
 
 @dataclass(slots=True)
@@ -346,7 +347,7 @@ def read_block(block: Block, rules=()) -> list[Line]:
             words = [w for i in band for w in block.lines[i].words]
             out.append(Line(words, line.y, line.em, ' '.join(cells)))
         else:
-            words = [w for i in band for w in block.lines[i].words]
+            words = [w for column in columns for i, cell in column if i in band for w in cell]
             out.append(Line(words, line.y, line.em, '\t'.join(cells), begins=len(block.lines) > 1))
     return out
 
@@ -368,9 +369,14 @@ def _read_columns(block: Block, columns, start: int, end: int) -> list[Line]:
 _GAP = 1.35  # times the usual step
 
 
+def reading_order(lines: list[Line], rules=()) -> list[Line]:
+    "The lines of a page as they are read: columns one after the other."
+    return [line for block in _to_blocks(lines) for line in read_block(block, rules)]
+
+
 def lay_out(lines: list[Line], rules=()) -> str:
-    "The text of a page: columns one after the other, and a blank line between paragraphs."
-    read = [line for block in _to_blocks(lines) for line in read_block(block, rules)]
+    "The text of a page, with a blank line between paragraphs."
+    read = reading_order(lines, rules)
     steps = [a.y - b.y for a, b in zip(read, read[1:])]
     down = Counter(round(2 * step) / 2 for step in steps if step > 1)
     usual = 0.0

@@ -66,7 +66,7 @@ PACKAGES = (
     Package('pypdfium2', '5', '6', 'reading PDF', required=False),
     Package('pypdf', '7', '8', 'reading PDF with form fields', required=False),
     Package('cryptography', '41', '', 'reading PDF with form fields that is encrypted', required=False),
-    Package('python-docx', '1.1', '2', 'reading Word', required=False),
+    Package('python-docx', '1.2', '2', 'reading Word, comments in it', required=False),
     Package('markdown-it-py', '3.0', '5', 'reading Markdown', required=False),
     Package('openpyxl', '3.1', '4', 'writing Excel', required=False),
 )

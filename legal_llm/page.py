@@ -13,7 +13,7 @@ from .categories import CATEGORY
 from .contracts import hue
 from .deal import ShownAnswer, calendar_of, deal_heads, deal_lines
 from .files import asset, atomic_write
-from .playbook import Flag, Playbook
+from .playbook import Flag, Playbook, with_flags
 from .review import COLUMNS, STATUSES, Extraction, Review, csv_of, xlsx_of
 
 # %% auto #0
@@ -272,7 +272,8 @@ def summary_html(
 
 # %% ../nbs/week4_page.ipynb #da7c3a78
 def _flag_html(flag):
-    return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}</li>'
+    proposed = f'<br><small>proposed: {html.escape(flag.fallback)}</small>' if flag.fallback else ''
+    return f'<li>⚑ <a href="#{_row_id(flag.category)}">{html.escape(flag.category)}</a>: {flag}{proposed}</li>'
 
 # %% ../nbs/week4_page.ipynb #80542977
 NOT_ADVICE = (
@@ -297,7 +298,7 @@ def review_file(
     if form == 'json':
         said = about | review.to_dict()
         if playbook:
-            said |= {'clauses': [c | {'flag': flags.get(c['category'])} for c in said['clauses']]}
+            said = with_flags(said, playbook)
         return json.dumps(said, indent=1, ensure_ascii=False).encode()
     if form == 'ics':
         return calendar_of([review.rows()]).encode('utf-8', 'replace')

@@ -459,7 +459,8 @@ def read_page(R, page, text_page) -> PageWords:
             left = rect.left
             get_box(handle, end - 1, at_rect)
             right = rect.right
-            found_0.append(Word(read, left, right if right > left else left, string.y, string.em, string.drawn, space))
+            right = max(left, right)
+            found_0.append(Word(read, left, right, string.y, string.em, string.drawn, space, start))
             continue
         first, last = text.box(start), text.box(end - 1)
         if read is None:
@@ -471,7 +472,7 @@ def read_page(R, page, text_page) -> PageWords:
             if q:
                 first, last = _turned_box(q, first), _turned_box(q, last)
             y = string.y if q == 0 else _turned(q, string.x, string.y)[1]
-            word = Word(read, first[0], max(last[2], first[0]), y, string.em, string.drawn, space)
+            word = Word(read, first[0], max(last[2], first[0]), y, string.em, string.drawn, space, start)
             found.setdefault(q, []).append(word)
     _note_unseen(R, objects, strings, found, out)
     width, height = R.FPDF_GetPageWidthF(page), R.FPDF_GetPageHeightF(page)

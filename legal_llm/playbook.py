@@ -4,20 +4,22 @@
 
 # %% ../nbs/week4_playbook.ipynb #aad19035
 from __future__ import annotations
-
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
 import legal_llm
 from .categories import CATEGORY
-from .files import LegalLLMError
+from .files import LegalLLMError, json_text
 
 # %% auto #0
-__all__ = ['RULES', 'PLAYBOOKS', 'Flag', 'Playbook', 'load_playbooks']
+__all__ = ['RULES', 'SEVERITIES', 'PLAYBOOKS', 'FLAG_COLUMNS', 'Flag', 'Playbook', 'load_playbooks', 'choose_playbook',
+           'with_flags', 'flag_folder']
 
 # %% ../nbs/week4_playbook.ipynb #da9d1c76
 RULES = 'required', 'forbidden', 'review'
+SEVERITIES = 'high', 'medium', 'low'
 
 # %% ../nbs/week4_playbook.ipynb #b9817d59
 @dataclass(frozen=True)
@@ -27,10 +29,13 @@ class Flag:
     category: str
     rule: str  # one of `RULES`
     status: str  # 'found', 'check', 'not found', or 'unknown' where the model does not look for the category
+    severity: str = ''  # one of `SEVERITIES`, or '' where the playbook does not say
+    fallback: str = ''  # what the contract may say instead
 
     def __str__(self):
         rule = 'to be reviewed' if self.rule == 'review' else self.rule
-        return f"{rule}, " + ('but the model does not know it' if self.status == 'unknown' else self.status)
+        status = 'but the model does not know it' if self.status == 'unknown' else self.status
+        return f'{rule}, {status}' + (f' ({self.severity})' if self.severity else '')
 
 # %% ../nbs/week4_playbook.ipynb #9881d238
 @dataclass(frozen=True)
@@ -41,13 +46,19 @@ class Playbook:
     required: tuple[str, ...] = ()  # names of categories
     forbidden: tuple[str, ...] = ()
     review: tuple[str, ...] = ()
+    severity: dict[str, str] = field(default_factory=dict)  # category -> one of `SEVERITIES`
+    fallback: dict[str, str] = field(default_factory=dict)  # category -> what the contract may say instead
 
     def flags(
         self,
         status: dict[str, str],  # category -> 'found', 'check' or 'not found'
     ) -> list[Flag]:  # the required ones first
         "What of a review needs attention."
-        found = [Flag(c, rule, status.get(c, 'unknown')) for rule in RULES for c in getattr(self, rule)]
+        found = [
+            Flag(c, rule, status.get(c, 'unknown'), self.severity.get(c, ''), self.fallback.get(c, ''))
+            for rule in RULES
+            for c in getattr(self, rule)
+        ]
         return [f for f in found if (f.status != 'found' if f.rule == 'required' else f.status in ('found', 'check'))]
 
 # %% ../nbs/week4_playbook.ipynb #1dddd461
@@ -78,6 +89,18 @@ def load_playbooks(
     return {str(name): _playbook(str(name), lists, categories, path) for name, lists in said.items()}
 
 # %% ../nbs/week4_playbook.ipynb #bfa9af76
+def _add_details(details, category, more, where):
+    "What a playbook says about a category besides its list, checked."
+    if not isinstance(more, dict) or set(more) - set(details):
+        raise LegalLLMError(f"{where}: give severity, fallback or both, such as {{severity: high}}")
+    for key, value in more.items():
+        if not isinstance(value, str):
+            raise LegalLLMError(f"{where}, {key}: give a text in quotation marks")
+        if key == 'severity' and value not in SEVERITIES:
+            raise LegalLLMError(f"{where}: severity {value!r} must be one of {', '.join(SEVERITIES)}")
+        details[key][category] = value
+
+# %% ../nbs/week4_playbook.ipynb #110658ae
 def _playbook(name, lists, categories, path):
     "A playbook from its lists, checked."
 
@@ -91,16 +114,69 @@ def _playbook(name, lists, categories, path):
     where = f"{path}, {name}"
     if not isinstance(lists, dict):
         raise LegalLLMError(f"{where}: give {', '.join(RULES)}, each with a list of categories")
-    seen = set()
+    seen, details = set(), {'severity': {}, 'fallback': {}}
     for rule, names in lists.items():
         if rule not in RULES:
             raise LegalLLMError(f"{where}: there is no list {str(rule)!r}; {near(rule, RULES)}")
         if not isinstance(names, list):
             raise LegalLLMError(f"{where}, {rule}: give a list of categories, such as [Parties, Governing Law]")
         for c in names:
+            if isinstance(c, dict) and len(c) == 1:
+                ((c, more),) = c.items()
+                _add_details(details, c, more, f'{where}, {c}')
             if c not in categories:
                 raise LegalLLMError(f"{where}, {rule}: there is no category {str(c)!r}; {near(c, categories)}")
             if c in seen:
                 raise LegalLLMError(f"{where}: {c} is listed twice; leave it in one list")
             seen.add(c)
-    return Playbook(name, **{rule: tuple(names) for rule, names in lists.items()})
+    named = {rule: tuple(next(iter(c)) if isinstance(c, dict) else c for c in names) for rule, names in lists.items()}
+    return Playbook(name, **named, **details)
+
+# %% ../nbs/week4_playbook.ipynb #eac3451e
+def choose_playbook(
+    playbooks: dict[str, Playbook],  # as `load_playbooks` gives them
+    kind: str | None = None,  # the contract type; None: the only one
+) -> Playbook:
+    "The playbook of a contract type. Raises LegalLLMError where there is none, or where it must be named."
+    if kind in playbooks:
+        return playbooks[kind]
+    names = ', '.join(playbooks)
+    if kind is None and len(playbooks) > 1:
+        raise LegalLLMError(f"there are playbooks for {names}: say which with --contract-type")
+    if kind is not None:
+        raise LegalLLMError(f"there is no playbook for {kind!r}, only for {names}: correct --contract-type")
+    return next(iter(playbooks.values()))
+
+# %% ../nbs/week4_playbook.ipynb #6bbba481
+def with_flags(
+    result: dict,  # as `Review.to_dict` gives it, with or without flags
+    playbook: Playbook,
+) -> dict:  # ready for JSON: with the playbook's name, all flags, and a line for each flagged category
+    "A result with what a playbook says about it."
+    flags = playbook.flags({c['category']: c['status'] for c in result['clauses']})
+    said = {f.category: str(f) for f in flags}
+    clauses = [c | {'flag': said.get(c['category'])} for c in result['clauses']]
+    return result | {'playbook': playbook.name, 'flags': [asdict(f) for f in flags], 'clauses': clauses}
+
+# %% ../nbs/week4_playbook.ipynb #4302d9aa
+FLAG_COLUMNS = 'file', *(f.name for f in fields(Flag))
+
+
+def flag_folder(
+    out,  # folder of the results
+    names: list[str],  # of the documents, as in `FolderReport`
+    playbook: Playbook,
+) -> int:  # how many flags there are
+    "Write flags into the results of a folder, and all of them into `flags.csv`."
+    from legal_llm.folder import target
+    from legal_llm.places import place, write_whole
+    from legal_llm.review import csv_of
+
+    rows = []
+    for name in names:
+        file = target(out, name)
+        result = with_flags(json.loads(file.read_text(encoding='utf-8')), playbook)
+        write_whole(file, json_text(result))
+        rows += [{'file': name} | flag for flag in result['flags']]
+    write_whole(place(out) / 'flags.csv', csv_of(rows, FLAG_COLUMNS).encode('utf-8-sig'))
+    return len(rows)

