@@ -1553,4 +1553,11 @@ d = { 'settings': { 'branch': 'main',
                                   'legal_llm.writer.stop_tokens': ('week2_writer.html#stop_tokens', 'legal_llm/writer.py'),
                                   'legal_llm.writer.train_writer': ('week2_writer.html#train_writer', 'legal_llm/writer.py'),
                                   'legal_llm.writer.write': ('week2_writer.html#write', 'legal_llm/writer.py'),
-                                  'legal_llm.writer.writer_settings': ('week2_writer.html#writer_settings', 'legal_llm/writer.py')}}}
+                                  'legal_llm.writer.writer_settings': ('week2_writer.html#writer_settings', 'legal_llm/writer.py')},
+            'legal_llm.writing': { 'legal_llm.writing._supported_date': ('week3_writing.html#_supported_date', 'legal_llm/writing.py'),
+                                   'legal_llm.writing._words': ('week3_writing.html#_words', 'legal_llm/writing.py'),
+                                   'legal_llm.writing.answers_of': ('week3_writing.html#answers_of', 'legal_llm/writing.py'),
+                                   'legal_llm.writing.choose_categories': ('week3_writing.html#choose_categories', 'legal_llm/writing.py'),
+                                   'legal_llm.writing.supported': ('week3_writing.html#supported', 'legal_llm/writing.py'),
+                                   'legal_llm.writing.write_answers': ('week3_writing.html#write_answers', 'legal_llm/writing.py'),
+                                   'legal_llm.writing.written_answer': ('week3_writing.html#written_answer', 'legal_llm/writing.py')}}}
