@@ -1,5 +1,5 @@
-"""Short answers by a writer, from CUAD's own quotes, beside those of the rules and of the base model: how many are those
-of CUAD's table. For which categories the writer is used is chosen on dev; test is scored once.
+"""Short answers by a writer, from CUAD's own quotes, beside those of the rules and of the base model: how many are
+those of CUAD's table. For which categories the writer is used is chosen on dev; test is scored once.
 """
 
 import json
