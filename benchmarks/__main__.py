@@ -1,6 +1,6 @@
 """Measure, and keep what was measured in nbs/results, where the docs read it.
 
-python -m benchmarks                     all but forms
+python -m benchmarks                     all but forms and writer
 python -m benchmarks review [--run RUN]  screen alone, screen and reader, `generate` for every window and category:
                                          seconds and memory
 python -m benchmarks training            a sentence for all categories at once, a sequence a pair, TRL on the same
@@ -13,21 +13,24 @@ python -m benchmarks scale               week 1 on CUAD, where it is at hand, an
                                          seconds and memory of each stage
 python -m benchmarks answers [--data D]  short answers by rule against those of CUAD's table, where both are at hand,
                                          from its quotes and from whole contracts
+python -m benchmarks writer --run RUN    short answers by a writer, the rules and the base model, likewise
 python -m benchmarks pdfs                reading CUAD's real PDFs, where they are at hand: quotes found, time a page
 """
 
 import argparse
 import sys
 
-from benchmarks import answers, forms, gpu, pdfs, review, scale, training
+from benchmarks import answers, forms, gpu, pdfs, review, scale, training, writer
 
-PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'answers', 'forms')
+PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'answers', 'forms', 'writer')
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description='Measure, and keep what was measured in nbs/results')
-    parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all but forms')
-    parser.add_argument('--run', help='review: a run folder (default: what the package ships)')
+    parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all but the last two')
+    parser.add_argument(
+        '--run', help='review: a run folder (default: what the package ships); writer: one that has a writer'
+    )
     parser.add_argument(
         '--data', help='answers: a prepared folder whose screen reads (default: what the package ships)'
     )
@@ -35,7 +38,7 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := [p for p in args.parts if p not in PARTS]:
         parser.error(f'there is no benchmark {unknown[0]!r}: choose of {", ".join(PARTS)}')
-    for part in args.parts or PARTS[:-1]:
+    for part in args.parts or PARTS[:-2]:
         print(f'{part}:', flush=True)
         if part == 'review':
             review.main(args.run)
@@ -45,6 +48,10 @@ def main() -> int:
             gpu.main()
         elif part == 'answers':
             answers.main(data=args.data)
+        elif part == 'writer':
+            if not args.run:
+                parser.error('writer: give --run, a run folder that has a writer')
+            writer.main(args.run)
         elif part == 'forms':
             forms.main()
         elif part == 'pdfs':

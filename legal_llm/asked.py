@@ -9,16 +9,15 @@ import numpy as np
 
 from .calibration import Scores
 from .categories import Category
+from .chat import DATE
 from .files import LegalLLMError
 from .windows import in_doubt
 
 # %% auto #0
-__all__ = ['QUESTION', 'DATE', 'NEVER', 'ask_prompt', 'answer_tokens', 'ask', 'ask_contract']
+__all__ = ['QUESTION', 'NEVER', 'ask_prompt', 'answer_tokens', 'ask', 'ask_contract']
 
 # %% ../nbs/week3_asked.ipynb #f203e011
 QUESTION = 'Is the sentence below, from a contract, a clause on "{name}" ({gloss})? Answer Yes or No.\n\n{sentence}'
-# Llama 3.2's template prints today's date unless it is given one: a prompt must not change overnight
-DATE = '26 Jul 2024'
 
 # %% ../nbs/week3_asked.ipynb #f1fbc87f
 def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # token ids, up to where the answer begins

@@ -182,6 +182,12 @@ def _data_options(p):
         help='contracts in other voices that are mixed into the training contracts (default: 360 beside a hundred or '
         "more that are labelled with CUAD's categories, else none)",
     )
+    p.add_argument(
+        '--answers',
+        default=None,
+        help="written answers, such as CUAD's master_clauses.csv: a writer's examples go to chat/ in the folder, in "
+        'the chat format (JSON lines) that other trainers read, too',
+    )
 
 # %% ../nbs/cli.ipynb #1e1d930d
 def _train_options(p, command: str | None = None):
@@ -190,6 +196,12 @@ def _train_options(p, command: str | None = None):
     p.add_argument('--from-record', help="repeat a run: its record.json; other options change its settings")
     p.add_argument('--out', required=True, type=_folder, help='run folder to write, or to resume')
     p.add_argument('--dry-run', action='store_true', help='choose, check and measure, print the plan, and stop')
+    p.add_argument(
+        '--writer',
+        action='store_true',
+        help='teach the model to write short answers, into writer/ of the run folder; --data as `legal-llm data '
+        '--answers` wrote it, windows and packs are questions and batches of them',
+    )
     p.add_argument(
         '--verify-packing', action='store_true', help='hold a pack against separate sequences before the first step'
     )

@@ -35,24 +35,29 @@ def cmd_data(args):
     """Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into sentences and
     screened.
     """
+    from legal_llm.answers import load_answers
+    from legal_llm.chat import export_chat
     from legal_llm.data import prepare_data
     from legal_llm.dataset import DataSettings
 
-    print(
-        prepare_data(
-            DataSettings(
-                source=args.source,
-                dev=args.dev,
-                test=args.test,
-                seed=args.seed,
-                keep_near_duplicates=args.keep_near_duplicates,
-                near_duplicate_threshold=args.near_duplicate_threshold,
-                written=args.written,
-                reviews=args.reviews,
-            ),
-            args.out,
-        )
+    answers = load_answers(args.answers) if args.answers else {}
+    data = prepare_data(
+        DataSettings(
+            source=args.source,
+            dev=args.dev,
+            test=args.test,
+            seed=args.seed,
+            keep_near_duplicates=args.keep_near_duplicates,
+            near_duplicate_threshold=args.near_duplicate_threshold,
+            written=args.written,
+            reviews=args.reviews,
+        ),
+        args.out,
     )
+    print(data)
+    if answers:
+        counts = export_chat(data, answers)
+        print(f"{data.path / 'chat'}: {', '.join(f'{n:,} {split}' for split, n in counts.items())} examples")
 
 # %% ../nbs/commands.ipynb #25e69cbe
 def cmd_train(args):
@@ -76,6 +81,8 @@ def cmd_train(args):
     }
     if 'lora_options' in given:
         given['lora_options'] = dict(_option(o) for o in given['lora_options'])
+    if args.writer:
+        return _train_writer(args, given)
     gpus, shards = processes_in(args.accelerate_config) if args.accelerate_config else (args.gpus, 1)
     if gpus > 1:
         _check_gpus(
@@ -124,6 +131,33 @@ def cmd_train(args):
         )
 
 # %% ../nbs/commands.ipynb #7eaf99e2
+def _train_writer(args, given: dict):
+    "Teach a model to write answers."
+    from legal_llm.writer import prepare_writer, train_writer, writer_settings
+
+    if not args.data or args.from_record:
+        raise LegalLLMError("a writer is trained on --data, a folder that `legal-llm data --answers` wrote")
+    if args.gpus > 1 or args.accelerate_config:
+        raise LegalLLMError("a writer is trained by one process: leave out --gpus and --accelerate-config")
+    settings = writer_settings(args.data, **given)
+    if args.dry_run:
+        print(prepare_writer(settings))
+        return
+    run = train_writer(
+        settings,
+        Path(args.out) / 'writer',
+        progress=not args.quiet,
+        allow_changes=args.allow_changes,
+        watch=not args.no_watch,
+        max_hours=args.max_hours,
+    )
+    if not args.quiet and run.record['finished']:
+        exact = run.record['dev_exact']
+        print(f"writer {run.path}: {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
+        if exact:
+            print(f"dev answers right to the letter: {exact['before']:.1%} before, {exact['after']:.1%} after")
+
+
 # in a configuration of accelerate
 _CPU = re.compile(r'^ *(?:use_cpu: *true|distributed_type: *[\'"]?MULTI_CPU)', re.I | re.M)
 

@@ -15,7 +15,8 @@ from packaging.version import Version
 from .files import save_json
 
 # %% auto #0
-__all__ = ['older', 'dtype_argument', 'load_model', 'expand_keys', 'unpack_gguf', 'save_for_both', 'readable_checkpoints']
+__all__ = ['older', 'dtype_argument', 'keep_logits', 'load_model', 'expand_keys', 'unpack_gguf', 'save_for_both',
+           'readable_checkpoints']
 
 # %% ../nbs/week2_compat.ipynb #47117064
 def older(
@@ -31,6 +32,13 @@ def dtype_argument(
 ) -> dict:  # keyword argument of `from_pretrained`
     "The number format of a model that is to be loaded."
     return {'torch_dtype' if older('transformers', '4.56') else 'dtype': dtype}
+
+# %% ../nbs/week2_compat.ipynb #5ab7bc18
+def keep_logits(
+    n: int,  # last positions
+) -> dict:  # keyword argument of a causal model's forward pass
+    "For which positions the output layer is computed."
+    return {'num_logits_to_keep' if older('transformers', '4.49') else 'logits_to_keep': n}
 
 # %% ../nbs/week2_compat.ipynb #edaf45d8
 def _old_positions(rope: dict) -> dict:

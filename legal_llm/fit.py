@@ -23,7 +23,7 @@ from .settings import TrainSettings
 from .views import TensorBoard, plot_run, try_to_draw, view_for
 
 # %% auto #0
-__all__ = ['Deadline', 'settled', 'begin_run', 'fit_run']
+__all__ = ['Deadline', 'settled', 'begin_run', 'training_arguments', 'fit_run']
 
 # %% ../nbs/week2_fit.ipynb #44f5d39b
 # False where the time was not enough
@@ -118,26 +118,28 @@ def begin_run(
     return Run(Path(out), record)
 
 # %% ../nbs/week2_fit.ipynb #50dbc410
-def _make_trainer(
-    job: TrainingJob, s: TrainSettings, data: DataSet, out: Path, record: dict, progress: bool, watch: bool
-):
+def training_arguments(
+    out: Path,  # run folder
+    s: TrainSettings,
+    dtype: str,  # number format of the frozen weights
+    learning_rate: float,
+    warmup_steps: int,
+    gradient_accumulation_steps: int = 1,  # batches of a step that each process computes
+    processes: int = 1,
+):  # transformers' TrainingArguments
+    "What transformers' Trainer is told: it logs nothing, and everything else is said here."
     import torch
     from transformers import TrainingArguments
 
-    from legal_llm.reader import LossWeights
-    from legal_llm.trainer import PackTrainer, Watch, dev_examples, score_examples
-
     cuda = torch.cuda.is_available()
-    dtype = job.choices['dtype']
-    steps = record['steps']
     arguments = TrainingArguments(
         output_dir=str(out / 'checkpoints'),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=packs_each(s, job.processes),
+        gradient_accumulation_steps=gradient_accumulation_steps,
         num_train_epochs=1,
-        learning_rate=job.learning_rate,
+        learning_rate=learning_rate,
         lr_scheduler_type='cosine',
-        warmup_steps=job.warmup_steps,
+        warmup_steps=warmup_steps,
         max_grad_norm=s.max_grad_norm,
         weight_decay=0.0,
         seed=s.seed,
@@ -152,10 +154,24 @@ def _make_trainer(
         fp16=dtype == 'float16',
         bf16=cuda and dtype == 'bfloat16',
         use_cpu=not cuda,
-        ddp_backend='gloo' if job.processes > 1 and not cuda else None,
+        ddp_backend='gloo' if processes > 1 and not cuda else None,
         ddp_find_unused_parameters=False,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # else a single process on two GPUs would be run through DataParallel
+    return arguments
+
+# %% ../nbs/week2_fit.ipynb #d5c34327
+def _make_trainer(
+    job: TrainingJob, s: TrainSettings, data: DataSet, out: Path, record: dict, progress: bool, watch: bool
+):
+    from legal_llm.reader import LossWeights
+    from legal_llm.trainer import PackTrainer, Watch, dev_examples, score_examples
+
+    dtype = job.choices['dtype']
+    steps = record['steps']
+    arguments = training_arguments(
+        out, s, dtype, job.learning_rate, job.warmup_steps, packs_each(s, job.processes), job.processes
+    )
     views = [view_for(), TensorBoard(out)] if progress else []
     if job.processes > 1 and is_first() and not views:  # which are started with nothing to show
         views = [TensorBoard(out)]

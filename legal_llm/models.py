@@ -300,6 +300,7 @@ def add_lora(
     seed: int = 42,  # of the adapter's random start
     # compute each layer again in the backward pass instead of keeping its activations
     gradient_checkpointing: bool = False,
+    causal: bool = False,  # the model has its output layer, and is to write
     # of peft's LoraConfig: use_rslora, use_dora, init_lora_weights, bias, target_modules (all linear layers), …
     **options,
 ):
@@ -315,7 +316,7 @@ def add_lora(
         r=lora_r,
         lora_alpha=lora_alpha,
         lora_dropout=lora_dropout,
-        task_type='FEATURE_EXTRACTION',
+        task_type='CAUSAL_LM' if causal else 'FEATURE_EXTRACTION',
         **_lora_options(options),
     )
     if getattr(model, 'is_loaded_in_4bit', False):

@@ -196,14 +196,15 @@ class Level:
     def __init__(
         self,
         window: int = 30,  # losses of a kind that the median is taken of
+        kinds=tuple(KINDS),  # the losses of a line that count
     ):
-        self.window, self.recent, self.steps = window, {}, 0
+        self.window, self.kinds, self.recent, self.steps = window, kinds, {}, 0
 
     def add(self, line: dict) -> float | None:  # nats; None in the first `window` steps, and for other lines
         if 'loss' not in line:
             return None
         self.steps += 1
-        for k in KINDS:
+        for k in self.kinds:
             # a kind that joins late would look like a rise
             if not _finite(line.get(k)) or (k not in self.recent and self.steps > self.window):
                 continue
@@ -217,9 +218,10 @@ class Divergence:
 
     window: int = 30  # steps that the level is taken over
     rise: float = 2.0  # nats above the best level
+    kinds: tuple[str, ...] = tuple(KINDS)  # the losses of a line that count
 
     def __post_init__(self):
-        self.level, self.best, self.at = Level(self.window), math.inf, 0
+        self.level, self.best, self.at = Level(self.window, self.kinds), math.inf, 0
 
     def __call__(self, line: dict) -> str | None:
         now = self.level.add(line)

@@ -33,6 +33,8 @@ class Run:
 # %% ../nbs/week2_runs.ipynb #cd9b3a40
 @patch(as_prop=True)
 def adapter(self: Run) -> Path:  # the folder that holds it; of a merged model, all of it
+    if self.record.get('kind') == 'writer':
+        return self.path / 'adapter'  # without a head
     return self.path if self.merged else find_adapter(self.path)
 
 # %% ../nbs/week2_runs.ipynb #d6c640a0

@@ -44,55 +44,53 @@ from legal_llm.reader import (
 from .windows import Example
 
 # %% auto #0
-__all__ = ['PackTrainer', 'load_trained', 'dev_examples', 'score_examples', 'Watch']
+__all__ = ['CheckpointTrainer', 'load_lora', 'PackTrainer', 'load_trained', 'dev_examples', 'score_examples', 'Watch']
 
-# %% ../nbs/week2_trainer.ipynb #2c729216
-class PackTrainer(Trainer):
-    "transformers' Trainer, on packs."
+# %% ../nbs/week2_trainer.ipynb #973021a8
+class CheckpointTrainer(Trainer):
+    "transformers' Trainer on batches that are laid out in advance. A checkpoint is whole, or it is not there."
 
     def __init__(
         self,
-        reader: Reader,
-        args,
-        # in training order; with several processes, each takes its share of every step
-        packs: list[list[Example]],
-        weights: LossWeights = LossWeights(),
-        budget: int = 10**9,  # tokens computed at once, padding included; halves when memory runs out
-        head_learning_rate: float | None = None,  # learning rate of the head; None: that of the adapter
+        model,  # with an adapter, or a `Reader`
+        args,  # transformers' TrainingArguments, with one batch a device
+        batches: list,  # in training order; with several processes, each takes its share of every step
+        collate,  # from a list that holds one batch to the model's inputs
         keep: int = 2,  # checkpoints
-        on_smaller=lambda budget, sentence: None,  # called when memory has run out
+        rates: list[float] | None = None,  # learning rates of the parameter groups; None: one group
     ):
-        super().__init__(model=reader, args=args, train_dataset=packs, data_collator=lambda batch: dict(pack=batch[0]))
-        # of a pack, where processes share the model: each has to compute as many
-        self.most_parts = max((len(split_pack(p, budget, math.inf)) for p in packs if sharded() > 1), default=1)
-        # a pack's loss is its share of the step's loss already: it is not to be divided by the packs of a step
+        super().__init__(model=model, args=args, train_dataset=batches, data_collator=collate)
+        # a batch's loss is its share of the step's loss already: it is not to be divided by the batches of a step
         self.model_accepts_loss_kwargs = True
-        self.weights, self.budget, self.keep, self.on_smaller, self.staged, self.grad_norm = (
-            weights,
-            budget,
-            keep,
-            on_smaller,
-            None,
-            None,
-        )
-        self.rates = [args.learning_rate, head_learning_rate or args.learning_rate]
+        self.keep, self.staged, self.grad_norm = keep, None, None
+        self.rates = rates or [args.learning_rate]
         for name in ('PrinterCallback', 'ProgressCallback'):
             for c in [c for c in self.callback_handler.callbacks if type(c).__name__ == name]:
                 self.remove_callback(c)
 
-    def _attempt(self, model, part, counts, last) -> torch.Tensor | None:  # loss; None when memory ran out
-        sums = self.sums.clone()
-        # DDP averages once, behind the last part
-        together = contextlib.nullcontext() if last or not hasattr(model, 'no_sync') else model.no_sync()
-        try:
-            with together:
-                return super().training_step(
-                    model, dict(collate([e.window for e in part], self.args.device), examples=part), counts
-                )
-        except RuntimeError as e:  # torch's OutOfMemoryError is one; a processor's allocator has none of its own
-            if not isinstance(e, torch.OutOfMemoryError) and 'allocate memory' not in str(e):
-                raise
-            self.sums = sums
+    def restore(self, checkpoint):
+        "Put the weights of a checkpoint back."
+        load_lora(self.model, checkpoint)
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        "Train, from a checkpoint's weights on where one is given."
+        if resume_from_checkpoint:
+            self.restore(resume_from_checkpoint)  # before FSDP divides the model
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _load_from_checkpoint(self, *args, **kwargs):
+        pass  # `train` has done it
+
+    def create_optimizer(self, model=None):  # transformers 4.46 does not name the model
+        trained = [p for p in (model or self.model).parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=self.rates[0], weight_decay=0.0)
+        return self.optimizer
+
+    def _get_train_sampler(self, *args, **kwargs):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def floating_point_ops(self, inputs):
+        return 0  # the Trainer's estimate does not know what a batch is here
 
     def create_accelerator_and_postprocess(self):
         super().create_accelerator_and_postprocess()
@@ -105,12 +103,6 @@ class PackTrainer(Trainer):
             return self.grad_norm
 
         self.accelerator.clip_grad_norm_ = clipped
-
-    def train(self, resume_from_checkpoint=None, **kwargs):
-        "Train, from a checkpoint's weights on where one is given."
-        if resume_from_checkpoint:
-            load_trained(self.model, resume_from_checkpoint)  # before FSDP divides the model
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _load_rng_state(self, checkpoint):
         with readable_checkpoints():
@@ -151,11 +143,71 @@ class PackTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         self.staged = None
 
-# %% ../nbs/week2_trainer.ipynb #59a4af5c
+# %% ../nbs/week2_trainer.ipynb #7ab71355
 # looked up each time: FSDP replaces them
 @patch(as_prop=True)
-def trainable(self: PackTrainer):
+def trainable(self: CheckpointTrainer):
     return [p for p in self.model.parameters() if p.requires_grad]
+
+# %% ../nbs/week2_trainer.ipynb #f1f99f75
+def _no_shards_of_the_model():
+    return (
+        mock.patch('transformers.trainer.save_fsdp_model', lambda *args, **kwargs: None)
+        if sharded() > 1
+        else contextlib.nullcontext()
+    )
+
+# %% ../nbs/week2_trainer.ipynb #d13cde72
+def load_lora(
+    model,  # with an adapter of the same settings
+    folder,  # that holds adapter_model.safetensors
+) -> None:
+    "Put the adapter of a checkpoint on a model. Raises LegalLLMError where it does not fit."
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    result = set_peft_model_state_dict(model, load_file(Path(folder) / 'adapter_model.safetensors'))
+    if odd := result.unexpected_keys:
+        raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys are unknown, such as {odd[0]}")
+
+# %% ../nbs/week2_trainer.ipynb #2c729216
+class PackTrainer(CheckpointTrainer):
+    "transformers' Trainer, on packs."
+
+    def __init__(
+        self,
+        reader: Reader,
+        args,
+        # in training order; with several processes, each takes its share of every step
+        packs: list[list[Example]],
+        weights: LossWeights = LossWeights(),
+        budget: int = 10**9,  # tokens computed at once, padding included; halves when memory runs out
+        head_learning_rate: float | None = None,  # learning rate of the head; None: that of the adapter
+        keep: int = 2,  # checkpoints
+        on_smaller=lambda budget, sentence: None,  # called when memory has run out
+    ):
+        rates = [args.learning_rate, head_learning_rate or args.learning_rate]
+        super().__init__(reader, args, packs, lambda batch: dict(pack=batch[0]), keep, rates)
+        # of a pack, where processes share the model: each has to compute as many
+        self.most_parts = max((len(split_pack(p, budget, math.inf)) for p in packs if sharded() > 1), default=1)
+        self.weights, self.budget, self.on_smaller = weights, budget, on_smaller
+
+    def restore(self, checkpoint):
+        load_trained(self.model, checkpoint)
+
+    def _attempt(self, model, part, counts, last) -> torch.Tensor | None:  # loss; None when memory ran out
+        sums = self.sums.clone()
+        # DDP averages once, behind the last part
+        together = contextlib.nullcontext() if last or not hasattr(model, 'no_sync') else model.no_sync()
+        try:
+            with together:
+                return super().training_step(
+                    model, dict(collate([e.window for e in part], self.args.device), examples=part), counts
+                )
+        except RuntimeError as e:  # torch's OutOfMemoryError is one; a processor's allocator has none of its own
+            if not isinstance(e, torch.OutOfMemoryError) and 'allocate memory' not in str(e):
+                raise
+            self.sums = sums
 
 # %% ../nbs/week2_trainer.ipynb #9bff2cd0
 @patch
@@ -167,16 +219,6 @@ def create_optimizer(self: PackTrainer, model=None):  # transformers 4.46 does n
         [dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.0
     )
     return self.optimizer
-
-# %% ../nbs/week2_trainer.ipynb #f21912bd
-@patch
-def _get_train_sampler(self: PackTrainer, *args, **kwargs):
-    return torch.utils.data.SequentialSampler(self.train_dataset)
-
-# %% ../nbs/week2_trainer.ipynb #ef9b970f
-@patch
-def floating_point_ops(self: PackTrainer, inputs):
-    return 0  # the Trainer's estimate knows no packs
 
 # %% ../nbs/week2_trainer.ipynb #0c39b87b
 @patch
@@ -291,30 +333,12 @@ def save_model(self: PackTrainer, output_dir=None, _internal_call=False):
     save_reader(self.accelerator.unwrap_model(self.model), output_dir, self.args.should_save)
 
 # %% ../nbs/week2_trainer.ipynb #04f766f5
-@patch
-def _load_from_checkpoint(self: PackTrainer, *args, **kwargs):
-    pass  # `train` has done it
-
-# %% ../nbs/week2_trainer.ipynb #f1f99f75
-def _no_shards_of_the_model():
-    return (
-        mock.patch('transformers.trainer.save_fsdp_model', lambda *args, **kwargs: None)
-        if sharded() > 1
-        else contextlib.nullcontext()
-    )
-
-# %% ../nbs/week2_trainer.ipynb #d13cde72
 def load_trained(
     reader: Reader,
     folder,  # that `save_reader` wrote, from a reader with such an adapter
 ) -> None:
     "Put adapter and head of a checkpoint on a reader. Raises LegalLLMError where they do not fit."
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    said = set_peft_model_state_dict(reader.model, load_file(Path(folder) / 'adapter_model.safetensors'))
-    if odd := said.unexpected_keys:
-        raise LegalLLMError(f"the adapter in {folder} does not fit: {len(odd)} keys are unknown, such as {odd[0]}")
+    load_lora(reader.model, folder)
     load_head(reader, Path(folder) / HEAD)
 
 # %% ../nbs/week2_trainer.ipynb #59627304
@@ -361,7 +385,7 @@ class Watch(TrainerCallback):
 
     def __init__(
         self,
-        trainer: PackTrainer,
+        trainer: CheckpointTrainer,  # with `means`: the losses and tokens of the last step
         run: Path,  # run folder
         dogs=(),  # watchdogs: called with a line, they give a sentence or None
         views=(),  # of this process

@@ -65,7 +65,7 @@ def _told(lines: list[dict]) -> str:
     last, left = lines[-1], seconds_left(lines)
     parts = [
         f"step {last['step']:,}/{last['steps']:,}",
-        *(f"{k} {_short(_latest(lines, k), '.3f')}" for k in KINDS),
+        *(f"{k} {_short(_latest(lines, k), '.3f')}" for k in (KINDS if 'present' in last else ['loss'])),
         f"lr {_short(last.get('lr'), '.2g')}",
         f"{_short(_latest(lines, 'tokens_per_second'), ',.0f')} tokens/s",
         f"{_short(last.get('memory_gb'), '.1f')} GB",
@@ -75,7 +75,15 @@ def _told(lines: list[dict]) -> str:
 # %% ../nbs/week2_views.ipynb #2e39f26a
 def _told_dev(line: dict) -> str:
     "A dev evaluation in one line of text."
-    named = dict(dev_ap='average precision', screen_ap='screen alone', dev_score='gain', dev_loss='loss')
+    named = dict(
+        dev_exact='right to the letter',
+        dev_ap='average precision',
+        screen_ap='screen alone',
+        dev_score='gain',
+        dev_loss='loss',
+    )
+    if 'dev_exact' in line:  # of the writer, where it is the score
+        del named['dev_score']
     return f"dev after step {line['step']}: " + ' · '.join(
         f'{name} {line[k]:.3f}' for k, name in named.items() if _finite(line.get(k))
     )

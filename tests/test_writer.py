@@ -1,0 +1,346 @@
+"""The writer: what it is asked, what it learns, how it writes, and what of that is believed. The models are tiny, after
+five families.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from families import FAMILIES, make_family
+from safetensors.torch import load_file
+
+from legal_llm.answers import ANSWERED, Date, parse_answer
+from legal_llm.chat import (
+    DATE,
+    SYSTEM,
+    ChatExample,
+    answer_frame,
+    ask_about,
+    chat_examples,
+    encode_example,
+    load_chat,
+    passages,
+    save_chat,
+)
+from legal_llm.contracts import Clause, Contract
+from legal_llm.files import LegalLLMError
+from legal_llm.models import load_base, load_tokenizer
+from legal_llm.writer import (
+    LONGEST,
+    Written,
+    collate_chat,
+    find_writer,
+    lay_out_chat,
+    load_writer,
+    score_chat,
+    stop_tokens,
+    train_writer,
+    write,
+    writer_settings,
+)
+from legal_llm.writing import answers_of, choose_categories, supported, write_answers, written_answer
+
+END = {
+    'Llama 3': '<|eot_id|>',
+    'Qwen 3': '<|im_end|>',
+    'Gemma 3': '<end_of_turn>',
+    'Phi 4': '<|im_end|>',
+    'Mistral': '</s>',
+}
+LAWS = 'Nevada', 'Utah', 'Ohio', 'Texas', 'Maine', 'Iowa', 'France', 'Japan'
+
+
+def law(place: str) -> ChatExample:
+    quote = Clause('Governing Law', 0, f'This Agreement is governed by the laws of {place}.')
+    return ChatExample('A lease', 'Governing Law', ask_about('Governing Law', [quote]), place)
+
+
+@pytest.fixture(scope='module', params=FAMILIES)
+def family(request, tmp_path_factory):
+    return request.param, str(make_family(request.param, tmp_path_factory.mktemp('family')))
+
+
+@pytest.fixture(scope='module')
+def llama(tmp_path_factory) -> str:
+    return str(make_family('Llama 3', tmp_path_factory.mktemp('llama')))
+
+
+@pytest.fixture(scope='module')
+def laws(tmp_path_factory) -> Path:
+    "A folder of examples that a tiny model can learn by heart"
+    folder, examples = tmp_path_factory.mktemp('laws'), [law(p) for p in LAWS]
+    save_chat(dict(train=examples * 4, dev=examples, test=examples), folder / 'chat')
+    return folder
+
+
+def quick(laws, base, **settings):
+    usual = dict(dtype='float32', pack_windows=4, save_minutes=0.0, save_steps=2, eval_steps=0, hours=None)
+    return writer_settings(laws, base_model=base, **{**usual, **settings})
+
+
+@pytest.fixture(scope='module')
+def trained(llama, laws, tmp_path_factory):
+    settings = quick(laws, llama, learning_rate=0.02, num_train_epochs=12.0, save_steps=200, eval_steps=48)
+    return train_writer(settings, tmp_path_factory.mktemp('run') / 'writer', progress=False)
+
+
+def test_examples_come_from_a_contract_and_its_answers():
+    text = 'Made on May 8, 2024 by Acme Inc., a Utah company (the "Supplier"). It ends '
+    text += 'five years from the date hereof, unless it is terminated before.'
+    found = {
+        'Parties': ['Acme Inc.', 'Supplier'],
+        'Agreement Date': ['May 8, 2024'],
+        'Expiration Date': ['It ends five years from the date hereof, unless it is terminated before.'],
+    }
+    clauses = [Clause(k, text.index(q), q) for k, quotes in found.items() for q in quotes]
+    contract = Contract('Supply', text, clauses)
+    examples = {e.category: e for e in chat_examples(contract, {'Parties': 'Acme Inc.', 'Expiration Date': '5/8/29'})}
+    assert list(examples) == ['Parties', 'Expiration Date']  # the date has no answer in the table
+    assert '«Acme Inc.», a Utah company (the "«Supplier»")' in examples['Parties'].question
+    assert examples['Expiration Date'].answer == '2029-05-08'
+    assert 'Agreement Date: 2024-05-08\nIt ends five years' in examples['Expiration Date'].question
+    assert [e.answer for e in chat_examples(contract)] == ['', '', '']
+
+
+def test_quotes_alone_have_nothing_around_them():
+    assert passages([Clause('Parties', 9, 'Acme  Inc.')], None) == ['Acme Inc.']
+
+
+def test_each_family_is_asked_in_its_own_words(family):
+    """One token that begins a text, no date but the pinned one, a system turn or its words, and an answer that ends as
+    the template ends a turn
+    """
+    name, folder = family
+    tokenizer, template = load_tokenizer(folder), FAMILIES[name][2]
+    encoded = encode_example(tokenizer, law('Nevada'))
+    shown = tokenizer.decode(encoded.prompt)
+    if tokenizer.bos_token and name != 'Phi 4':  # whose turns begin with another
+        assert encoded.prompt.count(tokenizer.bos_token_id) == ('bos_token' in template)
+    assert shown.count(SYSTEM) == 1 and shown.count('laws of Nevada') == 1
+    assert ('Today Date' in shown) == (f'Today Date: {DATE}' in shown)
+    assert tokenizer.convert_ids_to_tokens(encoded.answer[-1]) == END[name]
+    assert tokenizer.decode(encoded.answer[:-1]).strip() == 'Nevada'
+    assert tokenizer.pad_token_id not in (tokenizer.eos_token_id, answer_frame(tokenizer)[1])
+
+
+@pytest.mark.parametrize('base', ['smollm2', 'llama'])
+def test_ordinary_text_is_encoded_as_the_template_has_it(base, llama):
+    tokenizer, example = load_tokenizer(llama if base == 'llama' else base), law('Nevada')
+    whole = tokenizer.apply_chat_template(
+        example.messages(), tokenize=False, add_generation_prompt=True, date_string=DATE
+    )
+    assert encode_example(tokenizer, example).prompt == tokenizer(whole, add_special_tokens=False)['input_ids']
+
+
+def test_contract_text_is_never_a_special_token(family):
+    _, folder = family
+    tokenizer = load_tokenizer(folder)
+    trap = '<|im_end|></s><|eot_id|><end_of_turn>[/INST]<|im_start|>'
+    plain, odd = (
+        encode_example(tokenizer, ChatExample('', 'Governing Law', f'Law?\nOhio {text}', f'Ohio {text}'))
+        for text in ('', trap)
+    )
+    special = {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    count = lambda ids: sum(i in special for i in ids)
+    assert count(odd.prompt) == count(plain.prompt) and count(odd.answer) == count(plain.answer) == 1
+    assert trap in tokenizer.decode(odd.prompt).replace(' ', '')
+
+
+def test_a_template_that_refuses_is_named(llama):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = "{{ raise_exception('never') }}"
+    with pytest.raises(LegalLLMError, match='refuses a user.s turn .never.'):
+        encode_example(tokenizer, law('Ohio'))
+    tokenizer.chat_template = None
+    with pytest.raises(LegalLLMError, match='no chat template'):
+        encode_example(tokenizer, law('Ohio'))
+
+
+def test_a_long_question_is_cut_and_its_answer_is_whole(llama):
+    tokenizer, short = load_tokenizer(llama), law('Ohio')
+    long = ChatExample('', 'Governing Law', short.question + ' and so on' * 500, 'the laws of Ohio ' * 20)
+    encoded = encode_example(tokenizer, long, 100)
+    frame = len(encode_example(tokenizer, ChatExample('', 'Governing Law', '', '')).prompt)
+    assert len(encoded.prompt) <= 100 + frame
+    assert tokenizer.decode(encoded.answer).startswith(long.answer)
+
+
+def test_only_answers_are_learned(llama):
+    tokenizer = load_tokenizer(llama)
+    examples = [encode_example(tokenizer, law(p)) for p in ('Nevada', 'New South Wales')]
+    batch = collate_chat(examples, tokenizer.pad_token_id)
+    for e, ids, mask, labels in zip(examples, *(batch[k].tolist() for k in ('input_ids', 'attention_mask', 'labels'))):
+        assert ids[len(ids) - len(e) :] == [*e.prompt, *e.answer] and sum(mask) == len(e)
+        assert [i for i in labels if i != -100] == e.answer and labels[len(labels) - len(e.answer) :] == e.answer
+        assert set(ids[: len(ids) - len(e)]) <= {tokenizer.pad_token_id}
+    model = load_base(llama, 'float32', causal=True)
+    alone, padded = (score_chat(model, examples, tokenizer.pad_token_id, batch_size=n)['dev_loss'] for n in (1, 2))
+    assert abs(alone - padded) < 1e-4
+
+
+def test_batches_hold_examples_of_like_length(llama, laws):
+    tokenizer = load_tokenizer(llama)
+    examples = [encode_example(tokenizer, ChatExample('', 'Parties', 'who ' * n, 'Acme')) for n in range(1, 65)]
+    examples.append(encode_example(tokenizer, ChatExample('', 'Parties', 'who', 'Acme ' * LONGEST)))
+    batches = lay_out_chat(examples, quick(laws, llama, num_train_epochs=2.0))
+    assert sorted(len(e) for b in batches for e in b) == sorted(2 * [len(e) for e in examples[:-1]])
+    assert max(max(map(len, b)) - min(map(len, b)) for b in batches) <= 8
+    assert batches != sorted(batches, key=lambda b: len(b[0]))
+    with pytest.raises(LegalLLMError, match='fill no step'):
+        lay_out_chat(examples[:3], quick(laws, llama))
+
+
+def test_it_learns_and_stops(trained, laws):
+    "Before, none is right; after, all are, as scored in one pass and as written"
+    record = trained.record
+    assert record['dev_exact'] == dict(before=0.0, after=1.0) and record['finished'] and record['kind'] == 'writer'
+    writer, examples = load_writer(trained.path), load_chat(laws / 'chat', 'dev')
+    written = writer.write(examples)
+    assert [w.text for w in written] == list(LAWS)
+    assert all(w.finished and 0.3 < w.confidence <= 1 for w in written)
+    with writer.model.disable_adapter():
+        assert not set(LAWS) & {w.text for w in writer.write(examples)}
+
+
+def test_a_batch_is_answered_as_single_questions_are(trained, laws, tmp_path):
+    writer, examples = load_writer(trained.path, 'float32'), [law(p) for p in (*LAWS, 'the State of New South Wales')]
+    together, alone = (writer.write(examples, batch_size=n) for n in (9, 1))
+    assert [w.text for w in together] == [w.text for w in alone]
+    assert all(abs(a.confidence - b.confidence) < 1e-4 for a, b in zip(together, alone))
+
+
+def test_no_family_writes_special_tokens(family):
+    name, folder = family
+    model, tokenizer = load_base(folder, 'float32', causal=True), load_tokenizer(folder)
+    assert tokenizer.convert_tokens_to_ids(END[name]) in stop_tokens(model, tokenizer)
+    with torch.no_grad():  # a special token that is no end is the most probable one, always
+        odd = next(i for i in tokenizer.all_special_ids if i not in stop_tokens(model, tokenizer))
+        model.get_output_embeddings().weight[odd] *= 50
+    (written,) = write(model, tokenizer, [law('Ohio')])
+    assert not any(t.content in written.text for t in tokenizer.added_tokens_decoder.values() if t.special)
+
+
+def test_worked_examples_come_first(llama):
+    tokenizer = load_tokenizer(llama)
+    prompt = tokenizer.decode(encode_example(tokenizer, law('Ohio'), shots=(law('Utah'), law('Iowa'))).prompt)
+    assert prompt.index('laws of Utah') < prompt.index('laws of Iowa') < prompt.index('laws of Ohio')
+    assert prompt.count(SYSTEM) == 1 and prompt.count('<|eot_id|>') == 7
+
+
+def test_killed_and_resumed_is_as_uninterrupted(llama, laws, tmp_path, root):
+    "kill -9 behind a checkpoint: the adapter is the same, bit for bit"
+    settings = quick(laws, llama, max_packs=10, lora_dropout=0.1)
+    alone = train_writer(settings, tmp_path / 'alone', progress=False)
+    code = (
+        'import sys, time; from legal_llm import writer; from legal_llm.settings import TrainSettings; '
+        'import json; w = writer.WriterTrainer; step = w.compute_loss; '
+        'w.compute_loss = lambda *a, **k: time.sleep(0.3) or step(*a, **k); '
+        'writer.train_writer(TrainSettings(**json.loads(sys.argv[1])), sys.argv[2])'
+    )
+    killed = tmp_path / 'killed'
+    child = subprocess.Popen([sys.executable, '-c', code, json.dumps(asdict(settings)), str(killed)], cwd=root)
+    while not (killed / 'checkpoints' / 'checkpoint-4').exists() and child.poll() is None:
+        time.sleep(0.05)
+    child.kill()
+    assert child.wait() == -9, 'it ended by itself'
+    assert not (killed / 'adapter').exists()
+    resumed = train_writer(settings, killed, progress=False)
+    one, other = (load_file(r.adapter / 'adapter_model.safetensors') for r in (alone, resumed))
+    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+    assert any(v.any() for k, v in one.items() if 'lora_B' in k)
+    assert [l['step'] for l in resumed.log()] == list(range(1, 11))
+    assert train_writer(settings, killed, progress=False).record == resumed.record  # nothing is left to do
+
+
+def test_another_training_is_not_continued(trained, laws, llama):
+    with pytest.raises(LegalLLMError, match='holds a run with other settings'):
+        train_writer(quick(laws, llama, lora_r=4), trained.path, progress=False)
+
+
+def test_a_writer_is_found_where_it_was_trained(trained, tmp_path):
+    assert find_writer(trained.path.parent) == find_writer(trained.path) == trained.path / 'adapter'
+    with pytest.raises(LegalLLMError, match='no writer in'):
+        find_writer(tmp_path)
+
+
+def test_other_trainers_read_the_examples(laws):
+    from datasets import load_dataset
+
+    rows = load_dataset('json', data_files={s: str(laws / 'chat' / f'{s}.jsonl') for s in ('train', 'dev')})
+    assert [m['role'] for m in rows['train'][0]['messages']] == ['system', 'user', 'assistant']
+    assert rows['dev'][0]['messages'][-1]['content'] == LAWS[0] and rows['dev'].num_rows == len(LAWS)
+    assert load_chat(laws / 'chat', 'dev') == [law(p) for p in LAWS]
+
+
+def test_files_that_hold_no_examples(tmp_path):
+    with pytest.raises(LegalLLMError, match='no such file'):
+        load_chat(tmp_path, 'train')
+    (tmp_path / 'train.jsonl').write_text('{"text": "x"}\n')
+    with pytest.raises(LegalLLMError, match='line 1: not a chat example'):
+        load_chat(tmp_path, 'train')
+
+
+NOTICE = 'Notice Period To Terminate Renewal'
+
+
+@pytest.mark.parametrize(
+    'category, answer, quote, expected',
+    [
+        ('Governing Law', 'Nevada', 'the laws of the State of Nevada', True),
+        ('Governing Law', 'Utah', 'the laws of the State of Nevada', False),
+        ('Agreement Date', '2024-05-08', 'May 8th, 2024', True),
+        ('Agreement Date', '2024-05-09', 'May 8th, 2024', False),
+        ('Expiration Date', '2029-05-08', 'five (5) years from the Effective Date', True),
+        ('Expiration Date', '2029-05-07', 'five (5) years from the Effective Date', True),
+        ('Expiration Date', '2030-05-08', 'five (5) years from the Effective Date', False),
+        ('Expiration Date', 'perpetual', 'until terminated', True),
+        ('Renewal Term', 'successive 12 months', 'for one-year terms', True),
+        (NOTICE, '30 days', 'sixty (60) days', False),
+        ('Parties', 'Acme Inc. ("Supplier"); Jane Roe', 'ACME, Inc., by Jane Roe', True),
+        ('Parties', 'Acme Inc.; John Doe', 'ACME, Inc., by Jane Roe', False),
+        ('Parties', 'Roe', 'Monroe Ltd', False),
+        ('Document Name', 'SUPPLY AGREEMENT', 'Supply Agreement', True),
+        ('Document Name', 'LEASE AGREEMENT', 'Supply Agreement', False),
+        (NOTICE, 'as agreed', 'as agreed', False),
+    ],
+)
+def test_what_the_quotes_support(category, answer, quote, expected):
+    dates = {'Effective Date': Date('2024', '05', '08')} if category == 'Expiration Date' else {}
+    assert supported(parse_answer(category, answer), [quote], dates) is expected
+
+
+def test_an_answer_without_support_is_to_be_looked_at():
+    quotes = ['the laws of Ohio', 'the laws of Utah']
+    good, bad, odd, cut = (
+        written_answer('Governing Law', Written(text, 0.9, done), quotes)
+        for text, done in (('Utah', True), ('Iowa', True), ('I am a model', True), ('Utah', False))
+    )
+    assert (good.how, good.quote, str(good)) == ('found', 'the laws of Utah', 'Utah')
+    assert bad.how == odd.how == cut.how == 'look' and odd.value is None and str(bad) == 'Iowa'
+
+
+def test_the_writer_answers_where_it_was_better():
+    text = 'This LEASE is governed by the laws of Ohio.'
+    contract = Contract('Lease', text, [Clause('Document Name', 5, 'LEASE'), Clause('Governing Law', 11, text[11:])])
+
+    class Model:
+        record = dict(chosen=['Governing Law'])
+
+        def write(self, examples):
+            return [Written('Utah', 0.9, True) for _ in examples]
+
+    answers = answers_of(contract, Model())
+    assert {k: (str(a), a.how) for k, a in answers.items()} == {
+        'Document Name': ('LEASE', 'found'),
+        'Governing Law': ('Utah', 'look'),
+    }
+    assert str(answers_of(contract, Model(), ())['Governing Law']) == 'Ohio'
+    both = write_answers([contract, Contract('None', text)], Model().write)
+    assert both[1] == {} and list(both[0]) == ['Document Name', 'Governing Law']
+    right = dict.fromkeys(ANSWERED, 5)
+    assert choose_categories(right, {**right, 'Parties': 6, 'Governing Law': 4}) == ('Parties',)
