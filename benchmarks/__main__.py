@@ -12,15 +12,17 @@ python -m benchmarks forms               four forms of asking a model, on equall
 python -m benchmarks scale               week 1 on CUAD, where it is at hand, and on 250 to 1,000 synthetic contracts:
                                          seconds and memory of each stage
 python -m benchmarks answers             short answers by rule against those of CUAD's table, where both are at hand
-python -m benchmarks pdfs                reading CUAD's real PDFs, where they are at hand: quotes found, time a page
+python -m benchmarks pdfs [--data DATA]  reading CUAD's real PDFs, where they are at hand: quotes found, time a page,
+                                         scores from PDF and from text
+python -m benchmarks fuzz                500 damaged files of each kind: read or refused, seconds and memory
 """
 
 import argparse
 import sys
 
-from benchmarks import answers, forms, gpu, pdfs, review, scale, training
+from benchmarks import answers, forms, fuzz, gpu, pdfs, review, scale, training
 
-PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'answers', 'forms')
+PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'fuzz', 'answers', 'forms')
 
 
 def main() -> int:
@@ -28,6 +30,7 @@ def main() -> int:
     parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all but forms')
     parser.add_argument('--run', help='review: a run folder (default: what the package ships)')
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of synthetic contracts')
+    parser.add_argument('--data', help='pdfs: a folder that `legal-llm data` wrote from CUAD (default: made anew)')
     args = parser.parse_args()
     if unknown := [p for p in args.parts if p not in PARTS]:
         parser.error(f'there is no benchmark {unknown[0]!r}: choose of {", ".join(PARTS)}')
@@ -44,7 +47,9 @@ def main() -> int:
         elif part == 'forms':
             forms.main()
         elif part == 'pdfs':
-            pdfs.main()
+            pdfs.main(args.data)
+        elif part == 'fuzz':
+            fuzz.main()
         else:
             scale.main(args.sizes or scale.SIZES)
     return 0

@@ -279,6 +279,11 @@ def _extract_options(p):
         default=None,
         help='seconds that a document may take with workers; what takes longer is stopped, and reported as failed',
     )
+    p.add_argument(
+        '--ocr',
+        action='store_true',
+        help='recognise the words of scanned PDFs, with Tesseract, which has to be installed',
+    )
     p.add_argument('--use-cpu', action='store_true', help='use no GPU')
 
 # %% ../nbs/cli.ipynb #fef7e1ba

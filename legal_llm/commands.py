@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib, json, os, re, sys, tempfile, time
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from .files import LegalLLMError, atomic_write, json_text, short_hash
@@ -193,7 +194,7 @@ def cmd_extract(args):
             "--workers, --address and --timeout are for documents that have a result each: give --out, a folder, or "
             "leave them out"
         )
-    documents = [_read_anywhere(f) for f in args.files]
+    documents = [_read_anywhere(f, args.ocr) for f in args.files]
     if len({d.title for d in documents}) < len(documents):  # whose rows could not be told apart
         documents = [replace(d, title=str(f)) for d, f in zip(documents, args.files)]
     for d in documents:
@@ -233,12 +234,12 @@ def cmd_extract(args):
         print(f"written to {args.out}")
 
 # %% ../nbs/commands.ipynb #3ca64428
-def _read_anywhere(file: str):
+def _read_anywhere(file: str, ocr: bool = False):
     from legal_llm.documents import read_document
     from legal_llm.places import local_copy, place, reaching
 
     with reaching(file), local_copy(place(file)) as copy:
-        return read_document(copy)
+        return read_document(copy, ocr=ocr)
 
 # %% ../nbs/commands.ipynb #a1d64dc5
 def _extract_folder(args):
@@ -248,7 +249,7 @@ def _extract_folder(args):
     from legal_llm.folder import find_documents, review_documents
 
     left_out, run, fast, threshold, check = [], args.run, args.fast, args.threshold, args.check
-    limits = dict(threshold=threshold, check=check)
+    limits = dict(threshold=threshold, check=check, ocr=args.ocr or None)
     if run and Path(run).exists():
         run = os.path.abspath(run)  # workers have a folder of their own
     documents = find_documents(args.files, READERS, args.out, left_out)
@@ -256,7 +257,7 @@ def _extract_folder(args):
         documents,
         args.out,
         lambda: Extractor.load(run, fast).at(threshold, check),
-        read_document,
+        partial(read_document, ocr=args.ocr),
         run_key(run, fast, **{k: v for k, v in limits.items() if v is not None}),
         args.workers,
         args.address,
