@@ -14,15 +14,17 @@ python -m benchmarks scale               week 1 on CUAD, where it is at hand, an
 python -m benchmarks answers [--data D]  short answers by rule against those of CUAD's table, where both are at hand,
                                          from its quotes and from whole contracts
 python -m benchmarks writer --run RUN    short answers by a writer, the rules and the base model, likewise
-python -m benchmarks pdfs                reading CUAD's real PDFs, where they are at hand: quotes found, time a page
+python -m benchmarks pdfs [--data DATA]  reading CUAD's real PDFs, where they are at hand: quotes found, time a page,
+                                         scores from PDF and from text
+python -m benchmarks fuzz                500 damaged files of each kind: read or refused, seconds and memory
 """
 
 import argparse
 import sys
 
-from benchmarks import answers, forms, gpu, pdfs, review, scale, training, writer
+from benchmarks import answers, forms, fuzz, gpu, pdfs, review, scale, training, writer
 
-PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'answers', 'forms', 'writer')
+PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'fuzz', 'answers', 'forms', 'writer')
 
 
 def main() -> int:
@@ -35,6 +37,7 @@ def main() -> int:
         '--data', help='answers: a prepared folder whose screen reads (default: what the package ships)'
     )
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of synthetic contracts')
+    parser.add_argument('--data', help='pdfs: a folder that `legal-llm data` wrote from CUAD (default: made anew)')
     args = parser.parse_args()
     if unknown := [p for p in args.parts if p not in PARTS]:
         parser.error(f'there is no benchmark {unknown[0]!r}: choose of {", ".join(PARTS)}')
@@ -55,7 +58,9 @@ def main() -> int:
         elif part == 'forms':
             forms.main()
         elif part == 'pdfs':
-            pdfs.main()
+            pdfs.main(args.data)
+        elif part == 'fuzz':
+            fuzz.main()
         else:
             scale.main(args.sizes or scale.SIZES)
     return 0

@@ -1,9 +1,10 @@
-"Reading PDF: what of CUAD's quotes is found in its real PDFs, and what a page takes, beside pdfium's own text."
+"Reading PDF: quotes found in CUAD's real PDFs, what a page takes beside pdfium's own text, and scores from both texts."
 
 import gzip
 import json
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 
@@ -84,8 +85,51 @@ def read_all(folder: str, source: str, methods=('pdfium', 'ours'), most: int = 0
     return dict(rows=list(rows.values()), megabytes=stages['all']['megabytes'])
 
 
-def main(most: int = 0) -> None:
-    "Measure each way of reading, and keep the results."
+SCORES = ('aupr', 'precision_at_80_recall', 'max_recall')
+
+
+def score_texts(folder: str, data: str, splits=('dev', 'test')) -> dict:
+    """Official scores of screen and context stage, fitted on train alone, on the texts of the release and on the same
+    contracts as read from their PDFs. An answer counts by its words, so it needs no place in the text.
+    """
+    from legal_llm.bootstrap import bootstrap, paired_bootstrap
+    from legal_llm.categories import CATEGORIES
+    from legal_llm.contracts import gold_answers
+    from legal_llm.dataset import open_data
+    from legal_llm.documents import read_document
+    from legal_llm.extract import Extractor
+    from legal_llm.official import official_statistic
+    from legal_llm.scoring import predictions_of
+
+    data = open_data(data)
+    extractor = Extractor(data.screen(), context=data.context())
+    scored = {}
+    for split in splits:
+        contracts = [c for c in data.contracts(split) if (Path(folder) / f'{c.title}.pdf').exists()]
+        gold = gold_answers(contracts, CATEGORIES)
+        texts = dict(
+            pdf={c.title: read_document(Path(folder) / f'{c.title}.pdf').text for c in contracts},
+            text={c.title: c.text for c in contracts},
+        )
+        statistics = {}
+        for source, of in texts.items():
+            reviews = {title: extractor.review(text, extractor.score(text), title) for title, text in of.items()}
+            statistics[source] = official_statistic(predictions_of(reviews), gold)
+        intervals = {source: bootstrap(s) for source, s in statistics.items()}
+        scored[split] = dict(
+            contracts=len(contracts),
+            **{source: {name: row[name].to_dict() for name in SCORES} for source, row in intervals.items()},
+            difference=paired_bootstrap(statistics['pdf'], statistics['text'], 'aupr').difference.to_dict(),
+        )
+    return scored
+
+
+def main(data: str | None = None, most: int = 0) -> None:
+    """Measure each way of reading, and keep the results. `data` is a folder that `legal-llm data` wrote from CUAD;
+    without one, it is made for the time being.
+    """
+    from legal_llm.data import prepare_data
+    from legal_llm.dataset import DataSettings
     from tests.development import find_dev_cuad
 
     folder, source = find_pdfs(), find_dev_cuad()
@@ -98,4 +142,8 @@ def main(most: int = 0) -> None:
     own, ours = made['rows']
     times_own = round(ours['milliseconds_per_page'] / own['milliseconds_per_page'], 2)
     print(*made['rows'], f'{times_own} times as long as pdfium alone', sep='\n')
-    keep('pdfs', dict(rows=made['rows'], times_own=times_own, megabytes=alone_ours['megabytes']))
+    with tempfile.TemporaryDirectory() as temporary:
+        data = data or prepare_data(DataSettings(source=str(source)), f'{temporary}/data').path
+        scores = alone(score_texts, folder=str(folder), data=str(data))
+    print(scores)
+    keep('pdfs', dict(rows=made['rows'], times_own=times_own, megabytes=alone_ours['megabytes'], scores=scores))

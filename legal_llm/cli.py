@@ -274,6 +274,11 @@ def _threshold_options(p):
         default=None,
         help='confidence above which the other quotes are shown, to be checked (default: as chosen)',
     )
+    p.add_argument(
+        '--ocr',
+        action='store_true',
+        help='recognise the words of scanned PDFs, with Tesseract, which has to be installed',
+    )
     p.add_argument('--use-cpu', action='store_true', help='use no GPU')
 
 # %% ../nbs/cli.ipynb #8afa7f02

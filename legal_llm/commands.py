@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib, json, os, re, sys, tempfile, time
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from .files import LegalLLMError, atomic_write, json_text, short_hash
@@ -237,7 +238,7 @@ def cmd_extract(args):
             "--workers, --address and --timeout are for documents that have a result each: give --out, a folder, or "
             "leave them out"
         )
-    documents = _documents(args.files)
+    documents = _documents(args.files, args.ocr)
     playbook, extractor = _playbook(args), _extractor(args)
     reviews = _reviews(extractor, documents)
     flags = [_flags(review, playbook) for review in reviews]
@@ -316,9 +317,9 @@ def _flags(review, playbook) -> dict:  # category -> `Flag`
     return {f.category: f for f in playbook.flags(review.statuses)} if playbook else {}
 
 # %% ../nbs/commands.ipynb #fd23fefa
-def _documents(files: list[str]) -> list:
+def _documents(files: list[str], ocr: bool) -> list:
     "The documents, with what the reader says about each on standard error."
-    documents = [_read_anywhere(f) for f in files]
+    documents = [_read_anywhere(f, ocr) for f in files]
     if len({d.title for d in documents}) < len(documents):  # whose rows could not be told apart
         documents = [replace(d, title=str(f)) for d, f in zip(documents, files)]
     for d in documents:
@@ -348,12 +349,12 @@ def _reviews(extractor, documents: list) -> list:
     return reviews
 
 # %% ../nbs/commands.ipynb #3ca64428
-def _read_anywhere(file: str):
+def _read_anywhere(file: str, ocr: bool = False):
     from legal_llm.documents import read_document
     from legal_llm.places import local_copy, place, reaching
 
     with reaching(file), local_copy(place(file)) as copy:
-        return read_document(copy)
+        return read_document(copy, ocr=ocr)
 
 # %% ../nbs/commands.ipynb #d772fa5e
 def cmd_diff(args):
@@ -364,7 +365,7 @@ def cmd_diff(args):
     form = Path(args.out or '').suffix
     if args.out and form not in DIFF_FORMS:
         raise LegalLLMError(f"--out {args.out}: give a name that ends in {' or '.join(DIFF_FORMS)}")
-    documents = _documents([args.old, args.new])
+    documents = _documents([args.old, args.new], args.ocr)
     diff = compare(*_reviews(_extractor(args), documents))
     if args.out:
         write_whole(args.out, diff_file(diff, form))
@@ -380,7 +381,7 @@ def _extract_folder(args):
     from legal_llm.folder import find_documents, review_documents
 
     left_out, run, fast, threshold, check = [], args.run, args.fast, args.threshold, args.check
-    limits = dict(threshold=threshold, check=check)
+    limits = dict(threshold=threshold, check=check, ocr=args.ocr or None)
     if run and Path(run).exists():
         run = os.path.abspath(run)  # workers have a folder of their own
     playbook = _playbook(args)
@@ -389,7 +390,7 @@ def _extract_folder(args):
         documents,
         args.out,
         lambda: Extractor.load(run, fast).at(threshold, check),
-        read_document,
+        partial(read_document, ocr=args.ocr),
         run_key(run, fast, **{k: v for k, v in limits.items() if v is not None}),
         args.workers,
         args.address,

@@ -168,7 +168,7 @@ def _child():
     """What the child process does: read the file from standard input, write its text or what is wrong with it to
     standard output.
     """
-    ending, name, seconds = json.loads(sys.stdin.buffer.readline())
+    ending, name, seconds, ocr = json.loads(sys.stdin.buffer.readline())
     _limit_process(seconds)
     gc.disable()  # words have no circles, and there are a million of them
     out, sys.stdout = sys.stdout, sys.stderr
@@ -178,7 +178,7 @@ def _child():
         print(page, pages, file=out, flush=True)
 
     try:
-        options = dict(each_page=each_page) if ending == '.pdf' else {}
+        options = dict(each_page=each_page, ocr=ocr) if ending == '.pdf' else {}
         answer = dict(read=_read(ending, sys.stdin.buffer.read(), name, **options))
     except LegalLLMError as e:
         answer = dict(error=str(e))
@@ -231,7 +231,7 @@ def _too_slow(name: str, page: bytes, seconds: float) -> LegalLLMError:
     )
 
 
-def _read_apart(ending, raw, name, seconds):
+def _read_apart(ending, raw, name, seconds, ocr=False):
     "Read a file in a child process. Raises LegalLLMError for whatever goes wrong there."
     command = [sys.executable, '-I', '-c', _CHILD, json.dumps([p or os.getcwd() for p in sys.path])]
     try:
@@ -245,7 +245,7 @@ def _read_apart(ending, raw, name, seconds):
     try:
         with process:
             try:
-                process.stdin.write(json.dumps([ending, name, seconds]).encode() + b'\n' + raw)
+                process.stdin.write(json.dumps([ending, name, seconds, ocr]).encode() + b'\n' + raw)
                 process.stdin.close()
             except OSError:
                 pass  # it has ended; its answer or its code says why
@@ -330,6 +330,7 @@ def read_document(
     path: str | Path,  # .txt, .md, .pdf, .docx, .html or .htm
     limit_mb: float = 20.0,  # size of the file, at most
     limit_s: float = _SECONDS,  # time to read it, at most; for a PDF, to read a page; plain text needs none
+    ocr: bool = False,  # recognise the words of scanned pages in a PDF, with Tesseract, which has to be installed
 ) -> Document:
     """Read a file. Raises LegalLLMError for one that is missing, empty, too large, protected, scanned, damaged,
     dangerous or of another kind.
@@ -351,7 +352,7 @@ def read_document(
     raw = _read_bytes(path, name, limit_mb)
     # a submission may hold HTML
     plain = READERS[ending] is _read_text and not PRINTED.search(raw) and not raw.startswith(b'PK')
-    text, notes = _read(ending, raw, name) if plain else _read_apart(ending, raw, name, limit_s)
+    text, notes = _read(ending, raw, name) if plain else _read_apart(ending, raw, name, limit_s, ocr)
     if not text.strip():
         why = f' ({notes[0]})' if notes else ''
         raise LegalLLMError(f"{name} has no text{why}: give a file with the contract's text")

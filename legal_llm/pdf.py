@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from .files import LegalLLMError
 from .layout import BLANK, Line, Word, drop_line_numbers, fill_blanks, lay_out, to_lines
 from .numbering import roman_numeral
+from .ocr import Recognised, draw_page, find_tesseract, recognise, recognised_note
 from .pdfium import PageWords, read_page
 from .text import MAX_CHARACTERS, STRUCK, quoted, tidy, too_long
 
@@ -444,7 +445,19 @@ def _remarks(name, read: _Read, left_out, numbers) -> list[str]:
     return notes
 
 # %% ../nbs/week1_pdf.ipynb #c6d43d03
-def _read_one(R, document, raw, name, each_page) -> tuple[str, list[str]]:
+def _recognise(R, document, name, numbers, each_page) -> dict[int, Recognised]:  # by number of the page, from 1
+    "Text of pages that have none."
+    program, count, out = find_tesseract(name), R.FPDF_GetPageCount(document), {}
+    for number in numbers:
+        each_page(number, count)
+        if page := R.FPDF_LoadPage(document, number - 1):
+            if (found := recognise(draw_page(R, page), program)).letters:
+                out[number] = found
+            R.FPDF_ClosePage(page)
+    return out
+
+
+def _read_one(R, document, raw, name, each_page, ocr=False) -> tuple[str, list[str]]:
     "Text and notes of an open document."
     read = _read_pages(R, document, raw, name, each_page)
     texts, numbers = _page_texts(read)
@@ -456,17 +469,30 @@ def _read_one(R, document, raw, name, each_page) -> tuple[str, list[str]]:
         read.partial += range(1, len(texts) + 1)
     pages, left_out = without_running_lines(texts)
     blank = [i for i, page in enumerate(pages, 1) if not page.strip()]
+    recognised = {}
+    if ocr and (wanted := sorted({*blank, *(i for i, w in enumerate(read.words, 1) if w.unread)})):
+        recognised = _recognise(R, document, name, wanted, each_page)
+        for number, found in recognised.items():
+            texts[number - 1] = tidy(found.text)
+            read.words[number - 1].unread = False
+            read.words[number - 1].pictures = 0.0
+        pages, left_out = without_running_lines(texts)
+        blank = [i for i, page in enumerate(pages, 1) if not page.strip()]
     if len(blank) == len(pages):
         unread = any(w.unread for w in read.words)
         many = f"{len(pages)} page{'s' * (len(pages) != 1)}"
         raise LegalLLMError(
-            f"{name} has no text on its {many}: {_no_text(read, unread)}; run text recognition (OCR) on it first"
+            f"{name} has no text on its {many}: {_no_text(read, unread)}; "
+            + ('and no words were recognised either' if ocr else 'run text recognition (OCR) on it first, or use --ocr')
         )
     read.attached = [title for title, _ in _attached(R, document)] + read.attached
-    return join_words(join_pages(pages)), _notes(name, read, pages, blank, left_out, numbers)
+    notes = _notes(name, read, pages, blank, left_out, numbers)
+    if recognised:
+        notes.insert(0, recognised_note(name, recognised))
+    return join_words(join_pages(pages)), notes
 
 
-def _read_portfolio(R, files, name, each_page) -> tuple[str, list[str]]:
+def _read_portfolio(R, files, name, each_page, ocr) -> tuple[str, list[str]]:
     "The PDFs in a portfolio, one after the other; its cover says nothing."
     texts, notes, inside, other = [], [], [], []
     for title, content in files:
@@ -474,7 +500,7 @@ def _read_portfolio(R, files, name, each_page) -> tuple[str, list[str]]:
         if not document:
             other.append(title)
             continue
-        text, more = _read_one(R, document, content, title, each_page)
+        text, more = _read_one(R, document, content, title, each_page, ocr)
         texts.append(text)
         notes += more
         inside.append(title)
@@ -489,7 +515,12 @@ def _read_portfolio(R, files, name, each_page) -> tuple[str, list[str]]:
     return '\n\n\f'.join(texts), notes
 
 
-def read_pdf(raw: bytes, name: str, each_page=lambda page, pages: None) -> tuple[str, tuple[str, ...]]:  # text, notes
+def read_pdf(
+    raw: bytes,
+    name: str,
+    each_page=lambda page, pages: None,
+    ocr: bool = False,  # recognise the words of pages that have no text
+) -> tuple[str, tuple[str, ...]]:  # text, notes
     """Text of a PDF, with a form feed before each page but the first, and notes on what was left out.
 
     `each_page` is told the number of each page before it is read, and how many there are. Raises LegalLLMError.
@@ -501,9 +532,9 @@ def read_pdf(raw: bytes, name: str, each_page=lambda page, pages: None) -> tuple
     try:
         files = _attached(R, document)
         if files and b'/Collection' in raw:
-            text, notes = _read_portfolio(R, files, name, each_page)
+            text, notes = _read_portfolio(R, files, name, each_page, ocr)
         else:
-            text, notes = _read_one(R, document, raw, name, each_page)
+            text, notes = _read_one(R, document, raw, name, each_page, ocr)
     finally:
         R.FPDF_CloseDocument(document)
     return text, tuple(notes)

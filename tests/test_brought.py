@@ -1,6 +1,5 @@
 "What people bring besides PDF: each kind of file in several forms, made here in different ways; and damaged ones."
 
-import copy
 import csv
 import functools
 import io
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import docx
 import pytest
+from damaged import damaged_labels, damaged_pages, damaged_word
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
@@ -677,66 +677,6 @@ def test_a_markdown_file_beside_a_table_is_a_file(tmp_path):
 # ---- damaged files: a text or labels, or one sentence ----
 
 
-def cut_up(rng, raw):
-    "Bytes or text with a few stretches deleted, doubled, moved or overwritten."
-    for _ in range(rng.randrange(1, 4)):
-        a = rng.randrange(len(raw))
-        b = min(len(raw), a + rng.choice((1, 3, 20, 200)))
-        c = rng.randrange(len(raw))
-        kind = rng.randrange(4)
-        if kind == 0:
-            raw = raw[:a] + raw[b:]
-        elif kind == 1:
-            raw = raw[:b] + raw[a:b] * rng.choice((1, 5)) + raw[b:]
-        elif kind == 2:
-            raw = raw[:a] + raw[c : c + b - a] + raw[b:]
-        else:
-            raw = raw[:c] + raw[a:b] + raw[c:]
-        raw = raw or PLAIN[:5] if isinstance(raw, str) else raw or b'x'
-    return raw
-
-
-def shaken_xml(rng, raw):
-    "A part with a few of its elements deleted, doubled, moved or given other values."
-    root = parse_xml(raw)
-    for _ in range(rng.randrange(1, 6)):
-        elements = [e for e in root.iter('*') if e is not root]
-        if not elements:
-            break
-        e, other = rng.choice(elements), rng.choice(elements)
-        kind = rng.randrange(4)
-        if kind == 0 and len(elements) > 5:
-            e.getparent().remove(e)
-        elif kind == 1:
-            e.addnext(copy.deepcopy(e))
-        elif kind == 2 and e not in list(other.iter()) and other not in list(e.iter()):
-            other.append(e)
-        elif e.attrib:
-            e.set(rng.choice(list(e.attrib)), rng.choice(('', '-1', '99999999999', 'x', 'rId1', '\u202e')))
-    from lxml import etree
-
-    return etree.tostring(root)
-
-
-def shaken_word(rng, raw):
-    with zipfile.ZipFile(io.BytesIO(raw)) as z:
-        parts = {n: z.read(n) for n in z.namelist()}
-    names = [n for n in parts if n.endswith(('.xml', '.rels')) and n.startswith('word/')]
-    for name in rng.sample(names, 2) + ['word/document.xml']:
-        parts[name] = shaken_xml(rng, parts[name])
-    if rng.random() < 0.3:
-        parts.pop(rng.choice([n for n in parts if n != 'word/document.xml']))
-    for name in parts:
-        if name.startswith('word/afchunk') and rng.random() < 0.5:
-            parts[name] = cut_up(rng, parts[name])
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, 'w') as z:
-        for name, content in parts.items():
-            z.writestr(name, content)
-    raw = out.getvalue()
-    return cut_up(rng, raw) if rng.random() < 0.1 else raw
-
-
 def sentence(error, *paths):
     "What is said is one short sentence, on this file"
     words = str(error)
@@ -745,103 +685,53 @@ def sentence(error, *paths):
 
 
 def test_damaged_word_files(tmp_path):
-    sources = [p.read_bytes() for p in sorted(DOCUMENTS.glob('docx_*/*.docx'))]
-
-    def opens(i):
-        rng = random.Random(i)
-        path = tmp_path / f'{i}.docx'
-        path.write_bytes(shaken_word(rng, sources[i % len(sources)]))
+    def opens(i_raw):
+        path = tmp_path / f'{i_raw[0]}.docx'
+        path.write_bytes(i_raw[1])
         try:
             return bool(read_document(path).text)
         except LegalLLMError as e:
             return sentence(e)
 
     with ThreadPoolExecutor(2) as pool:
-        assert sum(pool.map(opens, range(60))) >= 30
+        assert sum(pool.map(opens, enumerate(damaged_word(60)))) >= 30
 
 
 def test_damaged_pages_and_markdown():
     "In this process, where nothing turns another error into a sentence"
-    sources = [
-        (p, p.read_text(encoding='utf-8'))
-        for p in sorted(DOCUMENTS.glob('html_*/*.html')) + sorted(DOCUMENTS.glob('md_*/*.md'))
-    ]
     opened = 0
-    for i in range(90):
-        path, source = sources[i % len(sources)]
-        read = read_html if path.suffix == '.html' else read_markdown
+    for ending, raw in damaged_pages(90):
+        read = read_html if ending == '.html' else read_markdown
         try:
-            opened += bool(read(cut_up(random.Random(i), source).encode('utf-8', 'replace'), path.name)[0].strip())
+            opened += bool(read(raw, f'a{ending}')[0].strip())
         except LegalLLMError as e:
             sentence(e)
     assert opened >= 80
 
 
-def shaken_json(rng, value):
-    "A value with one of its parts replaced, deleted or doubled."
-    places = []
-
-    def walk(v):
-        if isinstance(v, (dict, list)) and v:
-            places.append(v)
-            for part in v.values() if isinstance(v, dict) else v:
-                walk(part)
-
-    value = copy.deepcopy(value)
-    walk(value)
-    for _ in range(rng.randrange(1, 4)):
-        holder = rng.choice(places)
-        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
-        if not keys:
-            continue
-        key = rng.choice(keys)
-        kind = rng.randrange(3)
-        if kind == 0:
-            del holder[key]
-        elif kind == 1 and isinstance(holder, list):
-            holder.insert(key, copy.deepcopy(holder[key]))
-        else:
-            holder[key] = rng.choice(
-                (None, '', 'x', -1, 10**9, 1.5, True, [], {}, [[]], 'x.txt', float('nan'), '\ud800')
-            )
-    return value
-
-
 def test_damaged_label_files(tmp_path):
-    "Half of them are changed as values, so that the file is sound and what it says is not"
-    folder = LABELS / 'label_forms'
-    names = 'langextract.jsonl', 'sagemaker.jsonl', 'spacy_v2.json'
-    sources = {n: (folder / n).read_text(encoding='utf-8') for n in names}
-    sources['per_region.json'] = json.dumps(EXPORT)
-    sources['url.json'] = (LABELS / 'ls_url' / 'export.json').read_text(encoding='utf-8')
-    sources['rows.jsonl'] = '\n'.join(map(json.dumps, ROWS * 3))
-    sources['good.csv'] = (LABELS / 'own_labels' / 'good.csv').read_text(encoding='utf-8')
-    sources['c0.ann'] = (LABELS / 'brat_folder' / 'c0.ann').read_text(encoding='utf-8')
     opened = 0
-    for i in range(120):
-        rng = random.Random(i)
-        name = list(sources)[i % len(sources)]
-        source = sources[name]
-        here = tmp_path / str(i)
-        here.mkdir()
-        if name.startswith('url'):
-            shutil.copytree(LABELS / 'ls_url' / 'files', here / 'files')
-        if name.endswith('.ann'):
-            shutil.copy(LABELS / 'brat_folder' / 'c0.txt', here)
-        if rng.random() < 0.5 or name.endswith(('.csv', '.ann')):
-            source = cut_up(rng, source)
-        elif name.endswith('.json'):
-            source = json.dumps(shaken_json(rng, json.loads(source)))
-        else:
-            source = '\n'.join(
-                json.dumps(shaken_json(rng, json.loads(line))) if rng.random() < 0.2 else line
-                for line in source.split('\n')
-                if line
-            )
-        (here / name).write_text(source, encoding='utf-8', errors='replace', newline='')
+    for path in damaged_labels(120, tmp_path):
         try:
-            contracts, _ = labels(here / name)
+            contracts, _ = labels(path)
             opened += bool(spans(contracts))
         except LegalLLMError as e:
             sentence(e)
     assert opened >= 60
+
+
+# ---- the table of what people bring ----
+
+
+def test_the_table_of_cases_names_tests():
+    "Each row of the benchmarks' page says what is read now, and which test shows it"
+    notebook = json.loads((HERE.parent / 'nbs/benchmarks.ipynb').read_text(encoding='utf-8'))
+    tables = [''.join(c['source']) for c in notebook['cells'] if ''.join(c['source']).startswith('| brought |')]
+    assert len(tables) == 1
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in tables[0].split('\n')[2:]]
+    assert len(rows) >= 27
+    written = '\n'.join(p.read_text(encoding='utf-8') for p in HERE.glob('test_*.py'))
+    for brought, before, now, test in rows:
+        assert before and now, brought
+        assert test or now.startswith('**'), f'{brought}: read, and no test says so'
+        assert not test or f'def {test.strip("`")}(' in written, test
