@@ -479,7 +479,8 @@ def mark_pdf(
     writer, pages = _open_for_highlights(raw, name), _Pages(raw, review, name)
     if not len(pages.words) == len(review.pages) == len(writer.pages):
         raise LegalLLMError(
-            f"{name} has {len(writer.pages)} pages, and {len(review.pages)} were read: open it in a PDF viewer and save "
+            f"{name} has {len(writer.pages)} pages, and {len(review.pages)} were read: open it in a PDF viewer and "
+            "save "
             "it anew, or write the review as .docx or .html"
         )
     notes, counts = Counter(), Counter()

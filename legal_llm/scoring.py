@@ -215,11 +215,15 @@ def states_statistic(
     """
     titles, counts = list(reviews), []
     for review in reviews.values():
-        row = np.zeros(8)
+        row, quotes = np.zeros(8), {c: (set(), set()) for c in review.categories}
+        for f in review.shown():
+            quotes[f.category][1].add(f.quote)
+            if review.status(f) == 'found':
+                quotes[f.category][0].add(f.quote)
         for c, status in review.statuses.items():
             if (clauses := gold.get(f'{review.title}__{c}')) is None:
                 continue  # unknown
-            found, shown = ({f.quote for f in quotes(c)} for quotes in (review.found, review.shown))
+            found, shown = quotes[c]
             row += [
                 len(clauses),
                 sum(is_among(g, found) for g in clauses),
