@@ -21,7 +21,7 @@ from .files import LegalLLMError, atomic_write, json_text
 from .verdicts import ACCEPT, ORIGIN_COLUMNS, REJECT, VERDICT_COLUMNS, guard, text_sha256
 
 # %% auto #0
-__all__ = ['STATUSES', 'FOUND', 'CHECK', 'COLUMNS', 'Extraction', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of',
+__all__ = ['STATUSES', 'FOUND', 'CHECK', 'NAMED', 'COLUMNS', 'Extraction', 'Review', 'rows_of', 'csv_of', 'check_xlsx', 'xlsx_of',
            'save_xlsx']
 
 # %% ../nbs/week3_review.ipynb #ea869a45
@@ -241,6 +241,9 @@ def to_xlsx(
     return save_xlsx(self.rows(), path)
 
 # %% ../nbs/week3_review.ipynb #63ca3e2d
+NAMED = 0.2  # share of its confidence that a name has for the official scorer, where the sentence around it stands too
+
+
 @patch
 def predictions(
     self: Review,
@@ -249,11 +252,17 @@ def predictions(
 ) -> dict[str, list[dict]]:
     "The layout of CUAD's nbest_predictions_.json."
     out = {f'{self.title}__{c}': [] for c in self.categories if c not in self.unknown}
-    for f in sorted(self.found() if found else self.extractions, key=lambda f: -f.confidence):
-        said = out[f'{self.title}__{f.category}']
+    around = {(f.category, f.start, f.end) for f in self.extractions if f.part and f.category == 'Parties'}
+    ranked = []
+    for f in self.found() if found else self.extractions:
+        inside = not found and any(c == f.category and a <= f.start and f.end <= b for c, a, b in around)
+        ranked.append((f.confidence * (NAMED if inside and not f.part else 1), f.category, f.quote))
+    texts = set()
+    for probability, category, quote in sorted(ranked, key=lambda x: -x[0]):
         # the scorer would take the last, which is the least sure
-        if all(f.quote != x['text'] for x in said):
-            said.append(dict(text=f.quote, probability=f.confidence))
+        if (category, quote) not in texts:
+            texts.add((category, quote))
+            out[f'{self.title}__{category}'].append(dict(text=quote, probability=probability))
     return out
 
 # %% ../nbs/week3_review.ipynb #26ab1644
