@@ -29,8 +29,7 @@ from .windows import Example, in_doubt, make_examples
 
 # %% auto #0
 __all__ = ['MIN_PROBABILITY', 'WRITTEN', 'CONTEXT_CONTRACTS', 'read_source', 'DataSettings', 'DataSet', 'written_beside',
-           'data_fingerprint', 'write_sentences', 'open_data', 'existing_data', 'split_data', 'write_data',
-           'doubt_by_category']
+           'data_fingerprint', 'write_sentences', 'open_data', 'existing_data', 'write_data', 'doubt_by_category']
 
 # %% ../nbs/week1_dataset.ipynb #f993664f
 _TABLES = '.csv', '.tsv', '.xlsx', '.jsonl', '.ndjson', '.manifest'
@@ -129,8 +128,8 @@ MIN_PROBABILITY = 0.05  # of the screen, below which a category of a sentence is
 class DataSettings:
     "What decides the content of a data set."
 
-    # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; a table of labels of one's own, or saved reviews
-    # with verdicts
+    # `sample`; `auto`, `hub`, `release` or `zenodo` for CUAD; its path; a table of labels of one's own; or reviews with
+    # verdicts
     source: str = 'sample'
     dev: float = 0.1  # share of the contracts for dev
     test: float = 0.1  # share for test, where the source has no test split of its own
@@ -265,7 +264,8 @@ def rows(self: DataSet):
         ),
     )
     if i.get('unknown'):
-        yield 'unknown', f"{i['unknown']:,} more, on which nobody has said anything: nothing is learned or scored there"
+        more = f"{i['unknown']:,} more questions"
+        yield 'unknown', f"{more}, on which nobody has said anything: nothing is learned or scored there"
     yield 'positives', f"{i['positives']:,} ({i['positives'] / max(i['questions'], 1):.1%}), with {i['spans']:,} spans"
     yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
     yield (
@@ -463,8 +463,8 @@ def split_data(contracts: list[Contract], settings: DataSettings):  # `Splits`: 
     splits = split_contracts(contracts, s.dev, s.test, s.seed, s.near_duplicate_threshold, s.keep_near_duplicates)
     if empty := [name for name, cs in splits.items() if not cs]:
         raise LegalLLMError(
-            f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or give other shares with --dev and --test; "
-            "where many are on one form, raise --near-duplicate-threshold, so that they count as different"
+            f"{len(contracts)} contracts leave none for {' and '.join(empty)}: bring more contracts, or give other "
+            "shares with --dev and --test; "where many are on one form, raise --near-duplicate-threshold, so that they count as different"
         )
     return splits
 
