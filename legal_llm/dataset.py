@@ -275,7 +275,8 @@ def rows(self: DataSet):
         ),
     )
     if i.get('unknown'):
-        yield 'unknown', f"{i['unknown']:,} more, on which nobody has said anything: nothing is learned or scored there"
+        more = f"{i['unknown']:,} more questions"
+        yield 'unknown', f"{more}, on which nobody has said anything: nothing is learned or scored there"
     yield 'positives', f"{i['positives']:,} ({i['positives'] / max(i['questions'], 1):.1%}), with {i['spans']:,} spans"
     yield 'training sentences', f"{i['sentences']:,}, of which {i['labelled']:,} are clauses"
     yield (
