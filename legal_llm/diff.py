@@ -86,7 +86,8 @@ class _Passages:
         "The passage of so many sentences that is most like a quote; None where none is like it."
         from rapidfuzz import fuzz, process
 
-        same = re.search(r'\s+'.join(map(re.escape, plain(quote.quote).split())), self.text)
+        words = r'\s+'.join(map(re.escape, plain(quote.quote).split()))
+        same = re.search(rf'(?<!\w){words}(?!\w)', self.text)
         if same:
             return Extraction(quote.category, same[0], *same.span(), 0.0)
         if count not in self.windows:
@@ -102,7 +103,8 @@ class _Passages:
 
     def count(self, quote: Extraction) -> int:
         "How many sentences a quote of this text covers."
-        return max(1, sum(a < quote.end and b > quote.start for a, b in self.sentences))
+        inside = (self.sentences[:, 0] < quote.end) & (self.sentences[:, 1] > quote.start)
+        return max(1, int(inside.sum()))
 
 # %% ../nbs/week4_diff.ipynb #bf72e26c
 def _pairs(old: list, new: list, least: float) -> list[tuple]:  # taken out of both lists

@@ -35,7 +35,8 @@ def remark(
     lines = [f'{quote.category}: {review.status(quote)}, confidence {quote.confidence:.0%}']
     if flag := flags.get(quote.category):
         lines.append(f'Playbook: {flag}')
-        lines += [f'Proposed: {flag.fallback}'] * bool(flag.fallback)
+        if flag.fallback:
+            lines.append(f'Proposed: {flag.fallback}')
     return '\n'.join(lines)
 
 # %% ../nbs/week4_marks.ipynb #e51acca0
@@ -223,23 +224,18 @@ def _with_relationships(
 # %% ../nbs/week4_marks.ipynb #0c2d0dd8
 class _Opened:
     """A Word file in python-docx. Word opens files with relationships to parts that are not there, and python-docx does
-    not: these are called external while it is open. Raises LegalLLMError where it does not open all the same.
+    not: these are called external while it is open.
     """
 
-    def __init__(self, raw: bytes, name: str):
+    def __init__(self, raw: bytes):
         import docx
 
         self.hidden = set()  # name of a part, id of a relationship
         try:
-            try:
-                self.document = docx.Document(io.BytesIO(raw))
-            except KeyError:
-                self.document = docx.Document(io.BytesIO(_with_relationships(raw, self._hide)))
-            self.body = self.document.element.body
-        except Exception as e:  # whatever is wrong in the file
-            raise LegalLLMError(
-                f"{name} cannot be given comments ({type(e).__name__}): open it in Word and save it anew"
-            ) from e
+            self.document = docx.Document(io.BytesIO(raw))
+        except KeyError:
+            self.document = docx.Document(io.BytesIO(_with_relationships(raw, self._hide)))
+        self.body = self.document.element.body
 
     def _hide(self, relationship, part, leads):
         if not leads and relationship.get('TargetMode') != 'External':
@@ -269,10 +265,10 @@ def mark_docx(
     name: str = 'contract.docx',  # for messages
     flags: dict[str, Flag] = {},  # category -> what a playbook says about it
 ) -> tuple[bytes, Counter]:  # the file; how many comments stand at the 'words', the 'paragraph', the 'start'
-    "A Word file with a comment at each quote that is shown. Raises LegalLLMError for one that takes none."
+    "A Word file with a comment at each quote that is shown. Raises LegalLLMError for one whose words take none."
     from docx.text.run import Run
 
-    opened, quotes, counts = _Opened(raw, name), review.shown(), Counter()
+    opened, quotes, counts = _Opened(raw), review.shown(), Counter()
     document, body = opened.document, opened.body
     pieces, spots = _trace(raw, body, review.text, name)
     if 2 * spots.count(None) > len(spots):
@@ -292,10 +288,11 @@ def mark_docx(
     for quote, (start, end) in zip(quotes, places):
         said = remark(review, quote, flags)
         if end:
+            counts['words'] += 1
             comment((first[start], last[end]), said)
         else:
+            counts['start' if start is None else 'paragraph'] += 1
             comment(_runs_of(top if start is None else start, body), f'{said}\n“{quote.quote}”')
-        counts['words' if end else 'start' if start is None else 'paragraph'] += 1
     return opened.save(), counts
 
 # %% ../nbs/week4_marks.ipynb #ee11b668
@@ -388,23 +385,15 @@ _LEAST = 0.5  # share of a quote's letters that must have a place, or it is a no
 
 
 def _open_for_highlights(raw, name):
-    "Raises LegalLLMError for a PDF that is encrypted, or that pypdf does not open."
+    "Raises LegalLLMError for a PDF that is encrypted."
     from pypdf import PdfReader, PdfWriter
 
-    try:
-        encrypted = PdfReader(io.BytesIO(raw)).is_encrypted
-        writer = None if encrypted else PdfWriter(io.BytesIO(raw), incremental=True)
-    except Exception as e:  # whatever is wrong in the file
-        raise LegalLLMError(
-            f"{name} cannot be given highlights ({type(e).__name__}): open it in a PDF viewer and save it anew, or "
-            "write the review as .docx or .html"
-        ) from e
-    if encrypted:
+    if PdfReader(io.BytesIO(raw)).is_encrypted:
         raise LegalLLMError(
             f"{name} is encrypted, so nothing can be added to it: remove the protection in a PDF viewer, or write "
             "the review as .docx or .html"
         )
-    return writer
+    return PdfWriter(io.BytesIO(raw), incremental=True)
 
 # %% ../nbs/week4_marks.ipynb #186a278c
 def _note(annotation, said: str):
@@ -480,8 +469,7 @@ def mark_pdf(
     if not len(pages.words) == len(review.pages) == len(writer.pages):
         raise LegalLLMError(
             f"{name} has {len(writer.pages)} pages, and {len(review.pages)} were read: open it in a PDF viewer and "
-            "save "
-            "it anew, or write the review as .docx or .html"
+            "save it anew, or write the review as .docx or .html"
         )
     notes, counts = Counter(), Counter()
 
@@ -517,6 +505,18 @@ _WHERE = {
 }
 
 
+def _try(mark, raw: bytes, review: Review, name: str, flags: dict[str, Flag]) -> tuple[bytes, Counter]:
+    "What `mark_docx` or `mark_pdf` gives. Raises LegalLLMError for whatever is wrong in the file."
+    try:
+        return mark(raw, review, name, flags)
+    except LegalLLMError:
+        raise
+    except Exception as e:  # a damaged file can fail anywhere in a library
+        raise LegalLLMError(
+            f"{name} cannot be marked ({type(e).__name__}): open it in its own program and save it anew"
+        ) from e
+
+
 def mark_file(
     form: str,  # one of `MARKED`
     raw: bytes | None,  # the file that was reviewed, of this form; None: it is of another
@@ -531,12 +531,12 @@ def mark_file(
             raise LegalLLMError(
                 f"{name} is no PDF, and highlights go into the contract's own file: write the review as .docx or .html"
             )
-        content, counts = mark_pdf(raw, review, name, flags)
+        content, counts = _try(mark_pdf, raw, review, name, flags)
     else:
         try:
             if raw is None:
                 raise LegalLLMError(f"{name} is no Word file")
-            content, counts = mark_docx(raw, review, name, flags)
+            content, counts = _try(mark_docx, raw, review, name, flags)
         except LegalLLMError as e:
             content, counts = mark_docx(new_docx(review), review, name, flags)
             why = f'{e}; this is a new document of its text: '
