@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -65,15 +65,28 @@ def family(request, tmp_path_factory):
     return request.param, str(make_family(request.param, tmp_path_factory.mktemp('family')))
 
 
+def make_llama(folder: Path) -> str:
+    "A model with the Llama 3 template whose output layer, which stays frozen, is not all but zero"
+    from transformers import AutoModelForCausalLM
+
+    make_family('Llama 3', folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.get_input_embeddings().weight *= 20
+    model.save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.fixture(scope='module')
 def llama(tmp_path_factory) -> str:
-    return str(make_family('Llama 3', tmp_path_factory.mktemp('llama')))
+    return make_llama(tmp_path_factory.mktemp('llama'))
 
 
 @pytest.fixture(scope='module')
 def laws(tmp_path_factory) -> Path:
-    "A folder of examples that a tiny model can learn by heart"
-    folder, examples = tmp_path_factory.mktemp('laws'), [law(p) for p in LAWS]
+    "A folder of questions that have one answer, which a tiny model can learn by heart"
+    folder = tmp_path_factory.mktemp('laws')
+    examples = [replace(law(place), answer='Nevada') for place in LAWS]
     save_chat(dict(train=examples * 4, dev=examples, test=examples), folder / 'chat')
     return folder
 
@@ -85,7 +98,7 @@ def quick(laws, base, **settings):
 
 @pytest.fixture(scope='module')
 def trained(llama, laws, tmp_path_factory):
-    settings = quick(laws, llama, learning_rate=0.02, num_train_epochs=12.0, save_steps=200, eval_steps=48)
+    settings = quick(laws, llama, learning_rate=0.01, num_train_epochs=6.0, save_steps=200, eval_steps=24)
     return train_writer(settings, tmp_path_factory.mktemp('run') / 'writer', progress=False)
 
 
@@ -201,10 +214,10 @@ def test_it_learns_and_stops(trained, laws):
     assert record['dev_exact'] == dict(before=0.0, after=1.0) and record['finished'] and record['kind'] == 'writer'
     writer, examples = load_writer(trained.path), load_chat(laws / 'chat', 'dev')
     written = writer.write(examples)
-    assert [w.text for w in written] == list(LAWS)
+    assert {w.text for w in written} == {'Nevada'}
     assert all(w.finished and 0.3 < w.confidence <= 1 for w in written)
     with writer.model.disable_adapter():
-        assert not set(LAWS) & {w.text for w in writer.write(examples)}
+        assert 'Nevada' not in {w.text for w in writer.write(examples)}
 
 
 def test_a_batch_is_answered_as_single_questions_are(trained, laws, tmp_path):
@@ -273,8 +286,8 @@ def test_other_trainers_read_the_examples(laws):
 
     rows = load_dataset('json', data_files={s: str(laws / 'chat' / f'{s}.jsonl') for s in ('train', 'dev')})
     assert [m['role'] for m in rows['train'][0]['messages']] == ['system', 'user', 'assistant']
-    assert rows['dev'][0]['messages'][-1]['content'] == LAWS[0] and rows['dev'].num_rows == len(LAWS)
-    assert load_chat(laws / 'chat', 'dev') == [law(p) for p in LAWS]
+    assert rows['dev'][0]['messages'][-1]['content'] == 'Nevada' and rows['dev'].num_rows == len(LAWS)
+    assert load_chat(laws / 'chat', 'dev') == [replace(law(p), answer='Nevada') for p in LAWS]
 
 
 def test_files_that_hold_no_examples(tmp_path):
