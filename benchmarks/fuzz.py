@@ -59,5 +59,4 @@ def main(count: int = COUNT) -> None:
     if sys.platform != 'linux':
         print('skipped: this forks processes and measures them, as Linux does')
         return
-    rows = fuzz(count)
-    keep('fuzz', dict(rows=rows, limits=dict(seconds=SECONDS, megabytes=MEGABYTES)))
+    keep('fuzz', dict(rows=fuzz(count), limits=dict(seconds=SECONDS, megabytes=MEGABYTES)))

@@ -73,12 +73,7 @@ def _place_labels(lines: list[Line]) -> None:
         word, i = line.words[0], lines.index(line)
 
         def goes_on(j, k):
-            beside = lines[k].words[0].left > word.right
-            return (
-                beside and lines[j].y - lines[k].y < 1.4 * lines[k].em
-                if k > j
-                else beside and lines[k].y - lines[j].y < 1.4 * lines[k].em
-            )
+            return lines[k].words[0].left > word.right and abs(lines[j].y - lines[k].y) < 1.4 * lines[k].em
 
         top, bottom = i, i
         while top > 0 and goes_on(top, top - 1):
@@ -340,15 +335,13 @@ def read_block(block: Block, rules=()) -> list[Line]:
         texts = [' '.join(join_line(words) for i, words in column if i in band) for column in columns]
         line = block.lines[band[0]]
         cells = [t for t in texts if t]
-        two_sided = sum(len(c) > 0 for c in texts) > 1
-        if not two_sided:
+        if len(cells) < 2:
             out += [Line(l.words, l.y, l.em, join_line(l.words)) for l in (block.lines[i] for i in band)]
-        elif _LABEL.fullmatch(cells[0]) and len(cells) == 2:
-            words = [w for i in band for w in block.lines[i].words]
-            out.append(Line(words, line.y, line.em, ' '.join(cells)))
         else:
             words = [w for column in columns for i, cell in column if i in band for w in cell]
-            out.append(Line(words, line.y, line.em, '\t'.join(cells), begins=len(block.lines) > 1))
+            labelled = len(cells) == 2 and bool(_LABEL.fullmatch(cells[0]))
+            text = (' ' if labelled else '\t').join(cells)
+            out.append(Line(words, line.y, line.em, text, begins=not labelled and len(block.lines) > 1))
     return out
 
 

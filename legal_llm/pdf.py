@@ -89,7 +89,6 @@ _DIVIDED = re.compile(r'(?<=\w)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')  # behi
 _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split())
 # their compounds have no hyphen: thereof, within
 _CLOSED = set('here there where with under any some every not'.split())
-_LIGATURES = {0xFB00: 'ff', 0xFB01: 'fi', 0xFB02: 'fl', 0xFB03: 'ffi', 0xFB04: 'ffl', 0xFB05: 'st', 0xFB06: 'st'}
 
 # %% ../nbs/week1_pdf.ipynb #c5a9dc57
 def _first_half(divided):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import gpu, measure, pdfs, review, scale, training  # noqa: E402
+from benchmarks import fuzz, gpu, measure, pdfs, review, scale, training  # noqa: E402
 
 
 def test_a_process_of_its_own():
@@ -75,6 +75,35 @@ def test_pdfs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('LEGAL_LLM_PDFS', str(tmp_path / 'none'))
     pdfs.main()
     assert "CUAD's PDFs are not on this machine" in capsys.readouterr().out
+
+
+def test_scores_from_pdf_and_from_text(tmp_path, tiny_data):
+    "Contracts without a PDF are left out; what is read of the others answers as their texts do"
+    from test_documents import lay_out, write_pdf
+
+    from legal_llm.dataset import open_data
+
+    contracts = open_data(tiny_data).contracts('dev')[:2]
+    for c in contracts:
+        write_pdf(tmp_path / f'{c.title}.pdf', lay_out(c.text)[0])
+    scores = pdfs.score_texts(str(tmp_path), str(tiny_data), ['dev'])['dev']
+    assert scores['contracts'] == len(contracts)
+    assert abs(scores['pdf']['aupr']['value'] - scores['text']['aupr']['value']) < 0.1
+    assert scores['difference']['value'] == pytest.approx(
+        scores['pdf']['aupr']['value'] - scores['text']['aupr']['value']
+    )
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='forks')
+def test_fuzz():
+    rows = fuzz.fuzz(4)
+    assert [row['kind'] for row in rows] == ['PDF', 'Word', 'HTML and Markdown', 'labels']
+    for row in rows:
+        assert row['files'] == 4
+        assert not row.keys() & {'died', 'no sentence'}
+        assert 0 < row['seconds'] < fuzz.SECONDS
+        assert 10 < row['megabytes'] < fuzz.MEGABYTES
+    assert 'error' not in rows[-1], 'label files are read without a process that makes sentences of errors'
 
 
 def test_gpu(tiny, tmp_path, capsys):
