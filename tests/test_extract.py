@@ -178,6 +178,8 @@ def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, worke
         [
             *(f'{n}.json' for n in good),
             'clauses.csv',
+            'dates.ics',
+            'deals.csv',
             'manifest.json',
             *(f'{n}.failed.json' for n in ('broken.pdf', 'binary.txt', 'empty.txt')),
         ]
