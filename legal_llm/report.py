@@ -17,7 +17,7 @@ from .dataset import DataSet
 from .evaluation import Evaluation, run_with_data
 from .files import LegalLLMError, atomic_write, markdown_table, save_json
 from .official import is_among, official_curve, plot_curves
-from .scoring import SYSTEMS, predictions_of
+from .scoring import PRECISION, SYSTEMS, predictions_of
 from .settings import read_record
 from .tables import ScoreTable, official_by_category
 from .views import try_to_draw
@@ -168,7 +168,7 @@ def write_report(evaluation: Evaluation) -> Path:  # the HTML page
             'weights',
             f"without reader {weights.base:.2f}, reader {weights.reader:.2f}, "
             + (
-                f"fitted on {weights.contracts} dev contracts; 85 of 100 quotes that are found to be right"
+                f"fitted on {weights.contracts} dev contracts; {PRECISION:.0%} of the quotes found should be right"
                 if weights.contracts
                 else "not fitted, for want of dev contracts; threshold 0.5"
             ),
