@@ -13,7 +13,7 @@ from .layout import BLANK, Line, Word, drop_line_numbers, fill_blanks, lay_out, 
 from .numbering import roman_numeral
 from .ocr import Recognised, draw_page, find_tesseract, recognise, recognised_note
 from .pdfium import PageWords, read_page
-from .text import MAX_CHARACTERS, STRUCK, quoted, tidy, too_long
+from .text import MAX_CHARACTERS, STRUCK, quoted, tidy, too_long, unwrap
 
 # %% auto #0
 __all__ = ['without_running_lines', 'join_words', 'join_pages', 'put_in', 'read_pdf']
@@ -488,7 +488,7 @@ def _read_one(R, document, raw, name, each_page, ocr=False) -> tuple[str, list[s
     notes = _notes(name, read, pages, blank, left_out, numbers)
     if recognised:
         notes.insert(0, recognised_note(name, recognised))
-    return join_words(join_pages(pages)), notes
+    return unwrap(join_words(join_pages(pages))), notes
 
 
 def _read_portfolio(R, files, name, each_page, ocr) -> tuple[str, list[str]]:

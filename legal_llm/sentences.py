@@ -13,40 +13,13 @@ import numpy as np
 
 from .contracts import Clause, Contract
 from .files import LegalLLMError, markdown_table
-from .text import visible
+from .text import line_ends, visible
 
 # %% auto #0
 __all__ = ['split_sentences', 'label_sentences', 'known_labels', 'SentenceReport', 'report_sentences']
 
 # %% ../nbs/week1_sentences.ipynb #6e55aad3
 _BREAK = re.compile(r'\n\s*\n|;\s')
-
-# %% ../nbs/week1_sentences.ipynb #be1b5ca4
-_LINE = re.compile(r'[^\n]+')
-# (a) · 12. · 3.1 · Section 4 · - item
-_ITEM = re.compile(r'\s*(?:\(?[A-Za-z0-9]{1,4}[.)]\s|\d+(?:\.\d+)+\.?\s|(?:Section|Article|Clause|§)\s|[-–—•*·▪☐☒]\s)')
-
-_GOES_ON = re.compile(
-    r'(?:,|\b(?:a|an|and|any|as|at|by|for|from|in|its|of|on|or|such|that|the|their|this|to|with))$', re.I
-)
-_SMALL_START = re.compile(r'\s*(?!\w[.)])[a-z](?![^\n:|]{1,40}[:|])')  # and no label: no new row, no new item
-
-
-def _line_ends(text: str) -> set[int]:  # offsets at which a new line is a new sentence
-    lines = [(m.start(), m.end()) for m in _LINE.finditer(text) if not m[0].isspace()]
-    if not lines:
-        return set()
-    width = max(np.quantile([b - a for a, b in lines], 0.9), 60)  # to which lines are filled, where they are wrapped
-    out = set()
-    for (a, b), (c, d) in zip(lines, lines[1:]):
-        if c == b + 1:  # more white space is a blank line, which ends a sentence anyway
-            first, _, _ = text[c:d].strip().partition(' ')
-            line = text[a:b].rstrip()
-            ended = len(line) + 1 + len(first) < width or _ITEM.match(text, c, d)
-            goes_on = _GOES_ON.search(line) or _SMALL_START.match(text, c, d)
-            if ended and not goes_on:
-                out.add(c)
-    return out
 
 # %% ../nbs/week1_sentences.ipynb #c6344fc5
 def _cut_long(text: str, start: int, end: int, most: int) -> list[tuple[int, int]]:
@@ -73,7 +46,7 @@ def split_sentences(
     import nupunkt
 
     text, offsets = visible(text)
-    cuts = {0, len(text), *(m.end() for m in _BREAK.finditer(text)), *_line_ends(text)}
+    cuts = {0, len(text), *(m.end() for m in _BREAK.finditer(text)), *line_ends(text)}
     for start, end in nupunkt.sent_spans(text):
         cuts |= {start, end}
     cuts = sorted(cuts)

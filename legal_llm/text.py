@@ -11,7 +11,7 @@ from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['MAX_CHARACTERS', 'STRUCK', 'INVISIBLE', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap',
-           'is_prose', 'foreign_share', 'language_notes', 'visible']
+           'is_prose', 'foreign_share', 'language_notes', 'visible', 'line_ends', 'unwrap']
 
 # %% ../nbs/week1_text.ipynb #a19c668d
 _MARKS = (
@@ -169,3 +169,46 @@ def visible(
         return text, range(len(text) + 1)
     offsets = [i for i, c in enumerate(text) if not INVISIBLE.match(c)]
     return INVISIBLE.sub('', text), [*offsets, len(text)]
+
+# %% ../nbs/week1_text.ipynb #12301d0e
+_LINE = re.compile(r'[^\n]+')
+# (a) · 12. · 3.1 · Section 4 · - item
+_ITEM = re.compile(r'\s*(?:\(?[A-Za-z0-9]{1,4}[.)]\s|\d+(?:\.\d+)+\.?\s|(?:Section|Article|Clause|§)\s|[-–—•*·▪☐☒]\s)')
+
+_GOES_ON = re.compile(
+    r'(?:,|\b(?:a|an|and|any|as|at|by|for|from|in|its|of|on|or|such|that|the|their|this|to|with))$', re.I
+)
+_SMALL_START = re.compile(r'\s*(?!\w[.)])[a-z](?![^\n:|]{1,40}[:|])')  # and no label: no new row, no new item
+
+
+def line_ends(
+    text: str,
+    full: float = 1.0,  # share of the usual width from which a line is full,
+    unfinished: float = 1.0,  # or from which one is that does not end in a full stop, a colon or the like
+) -> set[int]:  # offsets at which a line begins that is no continuation
+    "The line breaks that are not there because a line was full."
+    lines = [(m.start(), m.end()) for m in _LINE.finditer(text) if not m[0].isspace()]
+    if not lines:
+        return set()
+    lengths = sorted(b - a for a, b in lines)
+    width = max(lengths[9 * (len(lengths) - 1) // 10], 60)  # to which lines are filled, where they are wrapped
+    out = set()
+    for (a, b), (c, d) in zip(lines, lines[1:]):
+        if c == b + 1:  # more white space is a blank line
+            first, _, _ = text[c:d].strip().partition(' ')
+            line = text[a:b].rstrip()
+            share = full if re.search(r'[.;:!?]\W*$', line) else unfinished
+            ended = len(line) + 1 + len(first) < share * width or _ITEM.match(text, c, d)
+            goes_on = _GOES_ON.search(line) or _SMALL_START.match(text, c, d)
+            if ended and not goes_on:
+                out.add(c)
+    return out
+
+
+def unwrap(text: str) -> str:  # of the same length
+    "Put a space for each line break that is there because a line was full."
+    ends, out = line_ends(text, full=0.9, unfinished=0.7), list(text)
+    for m in re.finditer(r'(?<=[^\s-])\n(?=\S)', text):
+        if m.end() not in ends:
+            out[m.start()] = ' '
+    return ''.join(out)
