@@ -152,3 +152,12 @@ def status_of(extractor: Extractor, probe: str, category: str) -> str:
     review = extractor.extract(text)
     covering = [f for f in review.shown(category) if f.start < at + len(probe) and f.end > at]
     return max((review.status(f) for f in covering), default='not found', key=('not found', 'check', 'found').index)
+
+
+def test_probes_in_words_that_nobody_wrote(fast):
+    found = [p for p, c in CLAUSES.items() if status_of(fast, p, c) == 'found']
+    missed = [p for p, c in CLAUSES.items() if status_of(fast, p, c) == 'not found']
+    fooled = [p for p, c in NEAR_MISSES.items() if status_of(fast, p, c) != 'not found']
+    assert len(found) >= 8, found
+    assert missed == []
+    assert len(fooled) <= 1, fooled
