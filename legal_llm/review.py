@@ -35,7 +35,8 @@ class Extraction:
     end: int  # one past the last
     confidence: float  # probability that this is a clause of the category
     screen: float | None = None  # what the linear screen alone says; None where nothing else was asked
-    part: bool = False  # whether it is a part of a longer candidate, which it does not stand beside in a review
+    # whether it is a part of a longer candidate, or the sentence around names: a candidate that is not shown
+    part: bool = False
 
 # %% ../nbs/week3_review.ipynb #ea2b626c
 STATUSES = 'found', 'check', 'not found'

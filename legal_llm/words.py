@@ -92,6 +92,9 @@ def _title(sentence: str) -> tuple[int, int] | None:
 # %% ../nbs/week1_words.ipynb #9b96d170
 _CLAUSE = re.compile(r'\b(?:shall|will|means?|term)\b', re.I)
 _OPENING = re.compile(r'\b(?:between|among)\b', re.I)
+_IN_FORCE = re.compile(
+    r'\b(?:in force|in(?:to)? effect|with effect|takes? effect|commenc\w+|start\w*|begin\w*)\b[^.;]*$', re.I
+)
 
 # %% ../nbs/week1_words.ipynb #9a492f7a
 def _date(sentence: str, effective: bool) -> tuple[int, int] | None:
@@ -104,6 +107,7 @@ def _date(sentence: str, effective: bool) -> tuple[int, int] | None:
             m
             for m in found
             if re.search('effective', sentence[max(m.start() - 60, 0) : m.start()], re.I)
+            or _IN_FORCE.search(sentence[max(m.start() - 40, 0) : m.start()])
             or re.match('.{0,30}Effective', sentence[m.end() :], re.S)
         ] or found
     if not found:
@@ -186,6 +190,8 @@ def _name(text: str) -> tuple[int, int] | None:
         end = ends.start() if ends else len(text)
         if suffix := re.match(rf',?\s+{_COMPANY}', text[end:]):  # Acme, a.s.: a comma inside the name
             end += suffix.end()
+        if label := re.match(r'[A-Z]\w+(?: \w+){0,2}:\s*(?=[A-Z])', text[start:end]):  # Supplier: Acme Inc.
+            start += label.end()
         words = text[start:end].rstrip(' \n\t,;:')
         if (named := _NAMED.match(words)) and re.match(r'\s+of\s', words[named.end() :]):  # Acme Ltd of Dublin
             words = named[0]
