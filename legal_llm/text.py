@@ -209,6 +209,8 @@ def unwrap(text: str) -> str:  # of the same length
     "Put a space for each line break that is there because a line was full."
     ends, out = line_ends(text, full=0.9, unfinished=0.7), list(text)
     for m in re.finditer(r'(?<=[^\s-])\n(?=\S)', text):
-        if m.end() not in ends:
+        line = text[text.rfind('\n', 0, m.start()) + 1 : m.start()]
+        finished = re.search(r'[.;:!?]["”’)]?$', line) and not text[m.end()].islower()
+        if m.end() not in ends and len(line) > 30 and not finished:
             out[m.start()] = ' '
     return ''.join(out)
