@@ -12,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from docx.oxml import parse_xml
 from lxml import etree
 
@@ -181,7 +182,7 @@ class Ended:
 
     how: str  # opened, refused, error (of a parser, of which the child process makes a sentence), or died
     seconds: float  # of computing
-    megabytes: float  # that its process held at most
+    megabytes: float  # that it took at most, beyond what the process held before
 
 
 HOW = 'opened', 'refused', 'error'
@@ -191,6 +192,7 @@ def read_in_fork(read, limit_s=20) -> Ended:
     "Call `read` in a process that is forked, which is quick; what it gives is true where there is something to read"
     import resource
 
+    before = psutil.Process().memory_info().rss  # which the new process shares
     pid = os.fork()
     if not pid:
         code = 2
@@ -204,4 +206,4 @@ def read_in_fork(read, limit_s=20) -> Ended:
     _, status, used = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     how = HOW[code] if code in range(3) else 'no sentence' if code == 3 else 'died'
-    return Ended(how, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+    return Ended(how, used.ru_utime + used.ru_stime, max(0.0, used.ru_maxrss * 1024 - before) / 1e6)

@@ -102,7 +102,7 @@ def test_fuzz():
         assert row['files'] == 4
         assert not row.keys() & {'died', 'no sentence'}
         assert 0 < row['seconds'] < fuzz.SECONDS
-        assert 10 < row['megabytes'] < fuzz.MEGABYTES
+        assert 0 <= row['megabytes'] < fuzz.MEGABYTES
     assert 'error' not in rows[-1], 'label files are read without a process that makes sentences of errors'
 
 
