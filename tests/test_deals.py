@@ -167,11 +167,9 @@ def test_a_folder_has_deals_and_dates(tmp_path):
         table.add(dict(reviewed().to_dict(), file=name, model='m', key=name))
     table.close({'a.txt': 'a.txt', 'b.txt': 'b.txt'})
     old = [{**r, 'file': 'old.txt', 'row': 0, 'key': 'k', 'model': 'm'} for r in reviewed().rows()[:1]]
-    old = pa.Table.from_pylist(old).drop_columns(['answer', 'answer_status', 'steps'])
-    pq.write_table(
-        old.cast(pa.schema([table.read().schema.field(n) for n in old.column_names])),
-        tmp_path / 'extractions/part-old.parquet',
-    )
+    later = 'answer', 'answer_status', 'steps'
+    schema = pa.schema([f for f in table.read().schema if f.name in old[0] and f.name not in later])
+    pq.write_table(pa.Table.from_pylist(old, schema=schema), tmp_path / 'extractions/part-old.parquet')
     table.save_deals(tmp_path / 'deals.csv')
     table.save_calendar(tmp_path / 'dates.ics')
     deals = list(csv.DictReader((tmp_path / 'deals.csv').open(encoding='utf-8-sig', newline='')))
