@@ -335,13 +335,18 @@ COLUMNS += ['answer', 'answer_status', 'steps']
 COLUMNS += [*VERDICT_COLUMNS, *ORIGIN_COLUMNS]  # empty ones for a lawyer to fill in, and what the offsets are about
 
 # %% ../nbs/week3_review.ipynb #b1fcc724
+def _encodable(text: str | None) -> str | None:
+    return text and text.encode('utf-8', 'replace').decode()
+
+
 def rows_of(
     review: dict,  # as `Review.to_dict` gives it
 ) -> list[dict]:  # a row for each quote, and one for each category that was not found
     "The table that the spreadsheets hold; half of a surrogate pair, which no table can hold, is a question mark."
     out, origin = [], {k: review.get(k) for k in ORIGIN_COLUMNS}
     for r in review['clauses']:
-        answer = dict(answer=r['answer'], answer_status=r['answer_status'], steps='; '.join(r['steps']) or None)
+        answer = dict(answer=_encodable(r['answer']), answer_status=r['answer_status'])
+        answer['steps'] = _encodable('; '.join(r['steps'])) or None
         out += [
             dict.fromkeys(COLUMNS)
             | dict(
@@ -349,7 +354,7 @@ def rows_of(
                 category=r['category'],
                 status=q['status'],
                 confidence=q['confidence'],
-                quote=q['text'].encode('utf-8', 'replace').decode(),
+                quote=_encodable(q['text']),
                 start=q['start'],
                 end=q['end'],
                 page=q['page'],
