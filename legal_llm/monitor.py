@@ -16,8 +16,8 @@ from fastcore.basics import patch
 from .files import LegalLLMError, atomic_write
 
 # %% auto #0
-__all__ = ['KINDS', 'COLORS', 'made_up_log', 'read_log', 'Log', 'Stopped', 'NonFinite', 'Level', 'Divergence', 'NoLearning',
-           'Slow']
+__all__ = ['KINDS', 'COLORS', 'made_up_log', 'read_log', 'storable', 'Log', 'Stopped', 'NonFinite', 'Level', 'Divergence',
+           'NoLearning', 'Slow']
 
 # %% ../nbs/week2_monitor.ipynb #c704d6e3
 KINDS = dict(present='clause present', absent='clause absent')
@@ -114,7 +114,8 @@ def read_log(
     return lines
 
 # %% ../nbs/week2_monitor.ipynb #45e2f8b4
-def _storable(v):
+def storable(v):
+    "A value as the log keeps it: a number with six digits, None for one that is not finite."
     if not isinstance(v, float) and not hasattr(v, 'item'):
         return v
     v = float(v)  # numpy's numbers too
@@ -138,7 +139,7 @@ class Log:
 @patch
 def write(self: Log, line: dict):
     "Append a line. Numbers keep six digits; what is not finite becomes null, since JSON has no NaN."
-    self.lines.append({k: _storable(v) for k, v in line.items()})
+    self.lines.append({k: storable(v) for k, v in line.items()})
     self.file.write(json.dumps(self.lines[-1]) + '\n')
     self.file.flush()
 

@@ -22,7 +22,7 @@ from .compat import readable_checkpoints
 from .dataset import MIN_PROBABILITY, DataSet
 from .metrics import average_precision
 from .models import sharded
-from .monitor import Log, Stopped
+from .monitor import Log, Stopped, storable
 from .plan import as_trained, too_long, unchanged
 from .platform import trim_memory
 from legal_llm.reader import (
@@ -541,7 +541,8 @@ def _look(self: Watch, step):
 # %% ../nbs/week2_trainer.ipynb #21a47d52
 @patch
 def _judge(self: Watch, line) -> bool:  # whether it is the best so far; of equal scores, the one with the lower loss
-    key = line['dev_score'], -(line.get('dev_loss') or 0.0)
+    # as the log has them, or a training that was resumed might judge a near tie otherwise
+    key = storable(line['dev_score']), -(storable(line.get('dev_loss')) or 0.0)
     better = key[0] is not None and key > self.best[0]
     if better:
         self.best, self.worse = (key, line['step']), 0
