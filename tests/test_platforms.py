@@ -138,7 +138,8 @@ def test_four_weeks_in_four_sessions(platform, source, gpus, tmp_path, tmp_path_
     for name in WEEKS:
         out = place.week(name, monkeypatch)
         if name == 'week1_data':
-            assert json.loads((out / 'data/data.json').read_text())['source'] == source
+            info = json.loads((out / 'data/data.json').read_text())
+            assert info['source'] == source
         else:
             record = json.loads((out / 'runs/week2/record.json').read_text())
             assert (record['settings']['base_model'], record['finished'], record['source']) == (str(base), True, source)
@@ -156,8 +157,7 @@ def test_four_weeks_in_four_sessions(platform, source, gpus, tmp_path, tmp_path_
                 assert scaler['scale'] > 1 and scaler['_growth_tracker'] > 0  # steps without an overflow
         if name == 'week3_eval':
             metrics = json.loads((out / 'runs/week2/metrics_test.json').read_text())
-            held_out = json.loads((out / 'data/data.json').read_text())['splits']['test']
-            assert len(metrics['contracts']) == min(held_out, 12) >= 4
+            assert len(metrics['contracts']) == min(info['splits']['test'], 12) >= 4
             assert (out / 'runs/week2/report_test.html').exists()
         if name == 'week4_demo':
             assert sorted(p.name for p in (out / 'review').iterdir())[:2] == ['clauses.csv', 'clauses.html']
