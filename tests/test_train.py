@@ -766,7 +766,7 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
         '--pack-windows',
         '2',
         '--max-packs',
-        '40',
+        '80',
         '--eval-steps',
         '0',
         '--save-steps',
@@ -788,7 +788,7 @@ def test_an_interrupted_command_goes_on(settings, tmp_path):
     assert process.returncode == 130 and 'the same command resumes' in said and 'Traceback' not in said
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and 'resuming from checkpoint-' in done.stdout
-    assert steps(open_run(tmp_path / 'run')) == list(range(1, 41))
+    assert steps(open_run(tmp_path / 'run')) == list(range(1, 81))
 
 
 def test_a_training_that_runs_out_of_hours_goes_on_in_the_next_session(settings, tmp_path, capsys):
