@@ -151,10 +151,9 @@ def load_extractor(data: str | None, unseen: list[str]):
     the default that comes with the package. Raises ValueError where the folder's training has a title of `unseen`.
     """
     from legal_llm.calibration import Calibration
-    from legal_llm.contracts import gold_answers
     from legal_llm.dataset import open_data
     from legal_llm.extract import Extractor
-    from legal_llm.scoring import LEAST_LIKELY, choose_thresholds, out_of_fold, reviews_of
+    from legal_llm.scoring import out_of_fold, with_thresholds
 
     if data is None:
         return Extractor.load(fast=True)
@@ -164,9 +163,8 @@ def load_extractor(data: str | None, unseen: list[str]):
     extractor = Extractor(prepared.screen(), context=prepared.context(), name='screen and context stage')
     contracts, scores = out_of_fold(prepared)
     system = 'screen' if extractor.context is None else 'context'
-    reviews = reviews_of(extractor, contracts, scores[system], Calibration(), LEAST_LIKELY)
-    thresholds, check = choose_thresholds(reviews, gold_answers(contracts, prepared.categories))
-    extractor.calibration = Calibration(thresholds=thresholds, check=check, contracts=len(contracts))
+    fresh = Calibration(reader=0.0, contracts=len(contracts))
+    extractor.calibration = with_thresholds(fresh, extractor, contracts, scores[system])
     return extractor
 
 

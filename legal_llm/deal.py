@@ -6,7 +6,7 @@
 from __future__ import annotations
 import re, warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 from .answering import Answer, answer_by_rule, deadlines, stated_term
@@ -26,6 +26,14 @@ class ShownAnswer(Answer):
     quotes: tuple = ()  # the `Extraction`s, in reading order
 
 # %% ../nbs/week3_deal.ipynb #c9320a2e
+def _around(names, text) -> tuple[str, int]:  # words of the contract, and where they start
+    "The paragraph that names the parties, up to the last of their names: it says which term is whose."
+    first = names[0].start
+    paragraph = text.rfind('\n\n', 0, first)
+    start = max(first - 600, paragraph + 2 if paragraph >= 0 else 0)
+    return text[start : max(q.end for q in names if q.start < first + 1500)], start
+
+
 def _answer(category, shown, text, dates) -> ShownAnswer | None:
     "The answer of one category; None where its quotes give none."
     found = [quote for quote, status in shown if status == 'found']
@@ -34,6 +42,11 @@ def _answer(category, shown, text, dates) -> ShownAnswer | None:
         if category == 'Document Name':  # a contract has one title, which others in it only resemble
             quotes = [max(quotes, key=lambda q: q.confidence)]
         answer = answer_by_rule(category, [q.quote for q in quotes], text, [q.start for q in quotes], dates)
+        if category == 'Parties':
+            words, start = _around(quotes, text)
+            preamble = answer_by_rule(category, [words], text, [start])
+            if preamble.how == 'found':
+                answer = replace(preamble, quote=answer.quote)
         if answer.value is not None:
             exact = [q for q in quotes if q.quote == answer.quote][:1]
             sure = answer.how != 'look' and all(q in found for q in quotes)

@@ -29,7 +29,7 @@ from .windows import in_doubt
 # %% auto #0
 __all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'LEAST_LIKELY', 'check_adapter', 'check_unseen', 'score_contracts',
            'without_reader', 'without_context', 'without_screen', 'score_systems', 'predictions_of', 'states_statistic',
-           'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'calibrate']
+           'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'with_thresholds', 'calibrate']
 
 # %% ../nbs/week3_scoring.ipynb #44b75586
 def check_adapter(
@@ -313,6 +313,18 @@ def out_of_fold(data: DataSet) -> tuple[list[Contract], dict[str, dict[str, Scor
     return contracts, systems
 
 # %% ../nbs/week3_scoring.ipynb #939ab460
+def with_thresholds(
+    calibration: Calibration,
+    extractor: Extractor,
+    contracts: list[Contract],  # that nothing was fitted on
+    scores: dict[str, Scores],  # title -> scores of these
+) -> Calibration:
+    "The calibration with thresholds for the three states, chosen on these contracts."
+    reviews = reviews_of(extractor, contracts, scores, calibration)
+    found, check = choose_thresholds(reviews, gold_answers(contracts, extractor.categories))
+    return replace(calibration, thresholds={c.name: found for c in extractor.categories}, check=check)
+
+# %% ../nbs/week3_scoring.ipynb #237c1056
 def calibrate(
     run: Run,
     extractor: Extractor,
@@ -339,9 +351,7 @@ def calibrate(
             continue
         fitted = fit_calibration(list(said.values()), labels_of(contracts, said, names))
         known = [*contracts, *more] if system in fresh else contracts
-        reviews = reviews_of(extractor, known, {**fresh.get(system, {}), **said}, fitted)
-        found, check = choose_thresholds(reviews, gold_answers(known, run.categories))
-        out[system] = replace(fitted, thresholds=dict.fromkeys(names, found), check=check)
+        out[system] = with_thresholds(fitted, extractor, known, {**fresh.get(system, {}), **said})
     if not few:
         save_json(run.adapter / 'calibration.json', {k: c.to_dict() for k, c in out.items()})
     return out

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import fuzz, gpu, measure, pdfs, review, scale, training  # noqa: E402
+from benchmarks import answers, fuzz, gpu, measure, pdfs, review, scale, training  # noqa: E402
+
+from legal_llm.dataset import open_data  # noqa: E402
 
 
 def test_a_process_of_its_own():
@@ -95,6 +97,16 @@ def test_scores_from_pdf_and_from_text(tmp_path, tiny_data):
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='forks')
+def test_answers_are_read_by_stages_that_have_not_seen_the_contracts(tiny_data):
+    extractor = answers.load_extractor(str(tiny_data), ['A contract of somebody else'])
+    calibration = extractor.calibration
+    assert set(calibration.thresholds) == {c.name for c in extractor.categories}
+    assert 0 < calibration.check <= min(calibration.thresholds.values())
+    trained = open_data(tiny_data).contracts('train')[0].title
+    with pytest.raises(ValueError, match='were trained on'):
+        answers.load_extractor(str(tiny_data), [trained])
+
+
 def test_fuzz():
     rows = fuzz.fuzz(4)
     assert [row['kind'] for row in rows] == ['PDF', 'Word', 'HTML and Markdown', 'labels']

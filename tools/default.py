@@ -30,12 +30,12 @@ from legal_llm.reader import load_reader
 from legal_llm.report import STAGES, STAGES_NOTE, stages_markdown
 from legal_llm.scoring import (
     SYSTEMS,
-    choose_thresholds,
     labels_of,
     out_of_fold,
     predictions_of,
     reviews_of,
     states_statistic,
+    with_thresholds,
     without_context,
     without_reader,
 )
@@ -120,10 +120,8 @@ def main(data, results, reader=None, scores_only=False):
     for system in ('screen', 'context'):
         alone = without_context if system == 'screen' else without_reader
         said = fresh[system] | alone(read(extractor, dev, cache))
-        reviews = reviews_of(extractor, known + dev, said, Calibration())
-        found, check = choose_thresholds(reviews, gold_answers(known + dev, CATEGORIES))
-        thresholds = {c.name: found for c in CATEGORIES}
-        calibrations[system] = Calibration(reader=0.0, thresholds=thresholds, check=check, contracts=len(said))
+        fresh_weights = Calibration(reader=0.0, contracts=len(said))
+        calibrations[system] = with_thresholds(fresh_weights, extractor, known + dev, said)
     if reader:  # its thresholds are those of the context stage: dev alone says little, and the odds are on one scale
         said = read(extractor, dev, cache)
         fitted = fit_calibration(list(said.values()), labels_of(dev, said, [c.name for c in CATEGORIES]))
