@@ -314,7 +314,7 @@ def _limits(playbooks: dict[str, Playbook]) -> SimpleNamespace:
         with gr.Column(min_width=300):
             own = gr.Checkbox(
                 True,
-                label='Found: what reaches its category’s own threshold',
+                label='Found: what reaches the threshold of the model',
                 info='Chosen on contracts set aside, as calibrated.',
                 elem_id='ll-own',
             )

@@ -212,14 +212,7 @@ def diff_dict(diff: Diff) -> dict:  # ready for JSON
     "What became of all clauses, those that stayed the same among them."
 
     def side(review, quote):
-        return quote and dict(
-            text=quote.quote,
-            start=quote.start,
-            end=quote.end,
-            page=review.page(quote),
-            status=review.status(quote),
-            confidence=round(quote.confidence, 4),
-        )
+        return quote and review.quote_dict(quote)
 
     return dict(
         old=diff.old.title,

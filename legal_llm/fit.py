@@ -240,9 +240,8 @@ def _finish(out: Path, record: dict, data: DataSet, watcher):
     save_json(staged / PORTABLE, portable(record))
     publish(staged, out / 'adapter')
     save_json(out / 'record.json', record)
-    shutil.rmtree(
-        out / 'best', ignore_errors=True
-    )  # until the record says finished, a killed training comes here again
+    # until the record says finished, a killed training comes here again
+    shutil.rmtree(out / 'best', ignore_errors=True)
     try_to_draw(lambda: plot_run(lines, out / 'pictures' / 'training.png'), 'the course of the training')
 
 # %% ../nbs/week2_fit.ipynb #de2fc645

@@ -166,21 +166,26 @@ def absent(self: Review) -> dict[str, float]:  # category -> probability that th
 
 # %% ../nbs/week3_review.ipynb #99a00dd9
 @patch
+def quote_dict(self: Review, extraction: Extraction) -> dict:  # ready for JSON
+    "A quote, where it stands, and what is thought of it."
+    return dict(
+        text=extraction.quote,
+        start=extraction.start,
+        end=extraction.end,
+        page=self.page(extraction),
+        status=self.status(extraction),
+        confidence=round(extraction.confidence, 4),
+    )
+
+# %% ../nbs/week3_review.ipynb #0194c68e
+@patch
 def to_dict(self: Review) -> dict:  # ready for JSON: title, counts, and a row for each category that was asked
     confidences, statuses, answers = self.confidences, self.statuses, self.answers
     nobody = dict.fromkeys(VERDICT_COLUMNS)
 
     def quote(f):
-        return dict(
-            text=f.quote,
-            start=f.start,
-            end=f.end,
-            page=self.page(f),
-            status=self.status(f),
-            confidence=round(f.confidence, 4),
-            screen=f.screen and round(f.screen, 4),
-            **nobody | dict(verdict=self.verdicts.get((f.category, f.start, f.end))),
-        )
+        more = nobody | dict(verdict=self.verdicts.get((f.category, f.start, f.end)))
+        return self.quote_dict(f) | dict(screen=f.screen and round(f.screen, 4), **more)
 
     def row(category):
         shown, answer = self.shown(category), answers.get(category)

@@ -195,7 +195,7 @@ class ScoreTable:
     contracts: int
     questions: int
     positives: int  # questions that have a clause
-    # system -> threshold of the scores that need one; None: each category's own, chosen on dev
+    # system -> threshold of the scores that need one; None: those of the calibration
     thresholds: dict[str, float] | None = None
 
     COLUMNS = (
