@@ -10,11 +10,12 @@ from collections import Counter, defaultdict
 from fastcore.basics import patch
 
 from .files import LegalLLMError
+from .html import read_html
 from .numbering import GLYPHS, W, Numbering, find_element, font_of, is_on, symbols_of, value_of
-from .text import MAX_CHARACTERS, STRUCK, after_gap, decode_text, is_prose, quoted, too_long
+from .text import MAX_CHARACTERS, STRUCK, after_gap, decode_text, is_prose, merge_blank_pages, quoted, too_long
 
 # %% auto #0
-__all__ = ['merge_blank_pages', 'read_docx']
+__all__ = ['read_docx']
 
 # %% ../nbs/week1_docx.ipynb #48259337
 _MARKUP = {
@@ -255,19 +256,6 @@ def _check_docx(raw, name):
                     f"{name} has macros and is not read: open it in Word and save it as .docx without them"
                 )
 
-# %% ../nbs/week1_docx.ipynb #53023676
-def merge_blank_pages(text):
-    "Two page breaks with no words between them are one, and none comes before the first word."
-    pages = ['']
-    for part in text.split('\f'):
-        words = part.lstrip()
-        if words and pages[-1].strip():
-            pages[-1] += part[: len(part) - len(words)]
-            pages.append(words)
-        else:
-            pages[-1] += part if pages[-1].strip() else words
-    return '\f'.join(page.rstrip('\n') + '\n' if page.endswith('\n') else page for page in pages)
-
 # %% ../nbs/week1_docx.ipynb #b5bae2d6
 def _limited(lines, name):
     "The lines, while they are not too many: a few bytes of XML may ask for a long number before each paragraph."
@@ -346,8 +334,6 @@ _INCLUDES = '{} includes another file, whose words are missing here: open it in 
 # %% ../nbs/week1_docx.ipynb #22d2d88d
 def _read_included(raw, name, depth):
     "The text and the notes of a file in a Word file. Raises LegalLLMError where it is of a kind that is not read."
-    from legal_llm.html import read_html
-
     head = raw[:2000].replace(b'\0', b'')
     if raw.startswith(b'PK') and depth < 3:
         return read_docx(raw, name, depth + 1)

@@ -12,10 +12,9 @@ from html.parser import HTMLParser
 
 from fastcore.basics import patch
 
-from .docx import merge_blank_pages
 from .numbering import numeral
 from .pdf import join_words, without_running_lines
-from .text import STRUCK, after_gap, decode_text, is_prose, printable, quoted, tidy
+from .text import STRUCK, after_gap, decode_text, is_prose, merge_blank_pages, printable, quoted, tidy
 
 # %% auto #0
 __all__ = ['PRINTED', 'html_text', 'read_html', 'submission_text', 'read_markdown']

@@ -11,7 +11,7 @@ from .files import LegalLLMError
 
 # %% auto #0
 __all__ = ['MAX_CHARACTERS', 'STRUCK', 'INVISIBLE', 'decode_text', 'printable', 'quoted', 'too_long', 'tidy', 'after_gap',
-           'is_prose', 'foreign_share', 'language_notes', 'visible', 'line_ends', 'unwrap']
+           'merge_blank_pages', 'is_prose', 'foreign_share', 'language_notes', 'visible', 'line_ends', 'unwrap']
 
 # %% ../nbs/week1_text.ipynb #a19c668d
 _MARKS = (
@@ -118,6 +118,19 @@ def after_gap(
     """
     goes_on = text[:1].islower() and not re.match(r'(?:[a-z]|[ivxl]{2,6})[.)]\s', text)
     return text if goes_on else '\n' + text
+
+# %% ../nbs/week1_text.ipynb #53023676
+def merge_blank_pages(text):
+    "Two page breaks with no words between them are one, and none comes before the first word."
+    pages = ['']
+    for part in text.split('\f'):
+        words = part.lstrip()
+        if words and pages[-1].strip():
+            pages[-1] += part[: len(part) - len(words)]
+            pages.append(words)
+        else:
+            pages[-1] += part if pages[-1].strip() else words
+    return '\f'.join(page.rstrip('\n') + '\n' if page.endswith('\n') else page for page in pages)
 
 # %% ../nbs/week1_text.ipynb #944ecd39
 def is_prose(
