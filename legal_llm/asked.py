@@ -9,44 +9,11 @@ import numpy as np
 
 from .calibration import Scores
 from .categories import Category
-from .chat import DATE
-from .files import LegalLLMError
+from .chat import answer_tokens, ask_prompt
 from .windows import in_doubt
 
 # %% auto #0
-__all__ = ['QUESTION', 'NEVER', 'ask_prompt', 'answer_tokens', 'ask', 'ask_contract']
-
-# %% ../nbs/week3_asked.ipynb #f203e011
-QUESTION = 'Is the sentence below, from a contract, a clause on "{name}" ({gloss})? Answer Yes or No.\n\n{sentence}'
-
-# %% ../nbs/week3_asked.ipynb #f1fbc87f
-def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # token ids, up to where the answer begins
-    "The question about one sentence, in the model's own chat format. Raises LegalLLMError for a tokenizer without one."
-    if not getattr(tokenizer, 'chat_template', None):
-        raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
-    text = QUESTION.format(name=category.name, gloss=category.gloss, sentence=' '.join(sentence.split()))
-    try:
-        said = tokenizer.apply_chat_template(
-            [dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE
-        )
-    # a template is a program
-    except Exception as e:
-        raise LegalLLMError(
-            f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): "
-            "choose another base model"
-        ) from e
-    return tokenizer(said, add_special_tokens=False)['input_ids']
-
-# %% ../nbs/week3_asked.ipynb #a7fe9059
-# token ids of `Yes` and `No`, of their beginnings where they are several
-def answer_tokens(tokenizer) -> tuple[int, int]:
-    "What the answers begin with. Raises LegalLLMError where both begin with the same token."
-    yes, no = (tokenizer(w, add_special_tokens=False)['input_ids'] for w in ('Yes', 'No'))
-    if not yes or not no or yes[0] == no[0]:
-        raise LegalLLMError(
-            f"for {tokenizer.name_or_path}, Yes and No begin with the same token: choose another base model"
-        )
-    return yes[0], no[0]
+__all__ = ['NEVER', 'ask', 'ask_contract']
 
 # %% ../nbs/week3_asked.ipynb #3b38b6b9
 def ask(

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .answers import ANSWERED, Date, find_dates, parse_answer
+from .categories import Category
 from .contracts import Clause, Contract
 from .files import LegalLLMError, atomic_write, short_hash
 
 # %% auto #0
-__all__ = ['SYSTEM', 'FORMS', 'AROUND', 'SHORT', 'NEAR', 'SPLITS', 'CHAT', 'DATE', 'known_dates', 'passages', 'ChatExample',
-           'ask_about', 'chat_examples', 'save_chat', 'load_chat', 'export_chat', 'chat_fingerprint', 'encode_text',
-           'answer_frame', 'Encoded', 'encode_example']
+__all__ = ['SYSTEM', 'FORMS', 'AROUND', 'SHORT', 'NEAR', 'SPLITS', 'CHAT', 'DATE', 'QUESTION', 'known_dates', 'passages',
+           'ChatExample', 'ask_about', 'chat_examples', 'save_chat', 'load_chat', 'export_chat', 'chat_fingerprint',
+           'encode_text', 'answer_frame', 'Encoded', 'encode_example', 'ask_prompt', 'answer_tokens']
 
 # %% ../nbs/week1_chat.ipynb #4af7638b
 SYSTEM = 'Answer from the quotes of a contract. Write the answer only.'
@@ -282,3 +283,35 @@ def encode_example(
     messages = example.messages(shots)
     prompt = _encode_rendered(tokenizer, _render(tokenizer, messages, True), messages, question_tokens)
     return Encoded(prompt, [*encode_text(tokenizer, lead + example.answer), end])
+
+# %% ../nbs/week1_chat.ipynb #f203e011
+QUESTION = 'Is the sentence below, from a contract, a clause on "{name}" ({gloss})? Answer Yes or No.\n\n{sentence}'
+
+# %% ../nbs/week1_chat.ipynb #f1fbc87f
+def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # token ids, up to where the answer begins
+    "The question about one sentence, in the model's own chat format. Raises LegalLLMError for a tokenizer without one."
+    if not getattr(tokenizer, 'chat_template', None):
+        raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
+    text = QUESTION.format(name=category.name, gloss=category.gloss, sentence=' '.join(sentence.split()))
+    try:
+        said = tokenizer.apply_chat_template(
+            [dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE
+        )
+    # a template is a program
+    except Exception as e:
+        raise LegalLLMError(
+            f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): "
+            "choose another base model"
+        ) from e
+    return tokenizer(said, add_special_tokens=False)['input_ids']
+
+# %% ../nbs/week1_chat.ipynb #a7fe9059
+# token ids of `Yes` and `No`, of their beginnings where they are several
+def answer_tokens(tokenizer) -> tuple[int, int]:
+    "What the answers begin with. Raises LegalLLMError where both begin with the same token."
+    yes, no = (tokenizer(w, add_special_tokens=False)['input_ids'] for w in ('Yes', 'No'))
+    if not yes or not no or yes[0] == no[0]:
+        raise LegalLLMError(
+            f"for {tokenizer.name_or_path}, Yes and No begin with the same token: choose another base model"
+        )
+    return yes[0], no[0]

@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
+from .categories import CATEGORIES
+from .chat import answer_tokens, ask_prompt
 from .compat import expand_keys, load_model, save_for_both, unpack_gguf
 from .doctor import Finding, unreachable
 from .files import LegalLLMError, short_hash
@@ -275,9 +277,6 @@ def check_base(
                 'choose a model with tokenizer.json',
             )
         )
-    from legal_llm.asked import answer_tokens, ask_prompt  # which imports this module
-    from legal_llm.categories import CATEGORIES
-
     try:
         ask_prompt(tokenizer, 'A sentence.', CATEGORIES[0])
         answer_tokens(tokenizer)

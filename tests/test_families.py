@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from families import FAMILIES, make_family
 
-from legal_llm.asked import DATE, answer_tokens, ask, ask_prompt
+from legal_llm.asked import ask
 from legal_llm.categories import CATEGORIES
+from legal_llm.chat import DATE, answer_tokens, ask_prompt
 from legal_llm.models import check_base, load_base, load_tokenizer
 from legal_llm.sentences import split_sentences
 from legal_llm.synthetic import write_contracts

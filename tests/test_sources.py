@@ -29,8 +29,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from legal_llm import sources
-from legal_llm.asked import ask_prompt
 from legal_llm.categories import CATEGORIES, CATEGORY, Category
+from legal_llm.chat import ask_prompt
 from legal_llm.clauses import _Finder, from_csv
 from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers, validate
 from legal_llm.download import download
