@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from .files import LegalLLMError, save_json
+from .files import LegalLLMError, read_record, save_json
 from .models import PORTABLE, START, find_adapter, load_adapter, load_base, load_tokenizer, tokenizer_hash
-from .settings import read_record
 from .windows import Example, Window
 
 # %% auto #0

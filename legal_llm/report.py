@@ -15,10 +15,9 @@ from .bootstrap import without_nan
 from .calibration import calibration_error, plot_reliability
 from .dataset import DataSet
 from .evaluation import Evaluation, run_with_data
-from .files import LegalLLMError, atomic_write, markdown_table, save_json
+from .files import LegalLLMError, atomic_write, markdown_table, read_record, save_json
 from .official import is_among, official_curve, plot_curves
 from .scoring import PRECISION, SYSTEMS, predictions_of
-from .settings import read_record
 from .tables import ScoreTable, official_by_category
 from .views import try_to_draw
 

@@ -12,12 +12,12 @@ from fastcore.basics import patch
 
 from .categories import Category
 from .dataset import DataSet, open_data
-from .files import LegalLLMError, markdown_table, sha256_of, short_hash, short_path
+from .files import LegalLLMError, markdown_table, read_record, sha256_of, short_hash, short_path
 from .models import PORTABLE, find_adapter, find_run
 from .monitor import read_log
 from .platform import Environment, environment, folders_with
 from .screen import Screen, load_screen
-from .settings import TrainSettings, read_record
+from .settings import TrainSettings
 
 # %% auto #0
 __all__ = ['Run', 'portable', 'open_run', 'existing_run', 'restore_run', 'recorded_settings']

@@ -4,19 +4,17 @@
 
 # %% ../nbs/week2_settings.ipynb #d175d283
 from __future__ import annotations
-import inspect, json, math, re
+import inspect, math, re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
-from pathlib import Path
 
 from .dataset import MIN_PROBABILITY, DataSet
 from .files import LegalLLMError
 from .platform import Hardware, hardware
 
 # %% auto #0
-__all__ = ['ALIASES', 'SMALL', 'LARGE', 'PRESETS', 'TrainSettings', 'read_record', 'default_lr', 'field_help', 'Preset', 'preset',
-           'week2_settings']
+__all__ = ['SMALL', 'LARGE', 'PRESETS', 'TrainSettings', 'default_lr', 'field_help', 'Preset', 'preset', 'week2_settings']
 
 # %% ../nbs/week2_settings.ipynb #5acf25e6
 @dataclass(frozen=True)
@@ -140,52 +138,6 @@ class TrainSettings:
             raise LegalLLMError(
                 f"save_total_limit={self.save_total_limit} checkpoints: give 2 (one to fall back on) to 5"
             )
-
-# %% ../nbs/week2_settings.ipynb #e618ee61
-ALIASES = dict(
-    base='base_model',
-    four_bit='load_in_4bit',
-    checkpointing='gradient_checkpointing',
-    r='lora_r',
-    alpha='lora_alpha',
-    dropout='lora_dropout',
-    lora='lora_options',
-    lr='learning_rate',
-    head_lr='head_learning_rate',
-    epochs='num_train_epochs',
-    accumulation='gradient_accumulation_steps',
-    warmup='warmup_steps',
-    clip='max_grad_norm',
-    present='loss_weight_present',
-    absent='loss_weight_absent',
-    budget='max_pack_tokens',
-    dev_every='eval_steps',
-    dev_windows='eval_windows',
-    patience='early_stopping_patience',
-    save_every='save_steps',
-    keep='save_total_limit',
-    least='near_duplicate_threshold',
-    keep_relatives='keep_near_duplicates',
-)
-
-# %% ../nbs/week2_settings.ipynb #474d4fec
-def read_record(
-    path,  # record.json, legal_llm.json, or a file of results
-) -> dict:
-    "A record that a run left, under today's names. Raises OSError or ValueError where it cannot be read."
-
-    def renamed(value, named=False):
-        if isinstance(value, list):
-            return [renamed(v, named) for v in value]
-        if not isinstance(value, dict):
-            return value
-        inside = 'settings', 'data_settings', 'training'
-        return {ALIASES.get(k, k) if named else k: renamed(v, k in inside) for k, v in value.items()}
-
-    record = json.loads(Path(path).read_text(encoding='utf-8'))
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} holds no record but a {type(record).__name__}")
-    return renamed(record, named=True)
 
 # %% ../nbs/week2_settings.ipynb #298f9776
 def default_lr(

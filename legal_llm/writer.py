@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 # first, since it silences a warning of tqdm in notebooks without widgets
-from .files import LegalLLMError, save_json
+from .files import LegalLLMError, read_record, save_json
 import itertools, math, shutil, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from .plan import as_trained, unchanged
 from .platform import Hardware, cores, hardware, limit_threads, set_seed
 from .rules import Choices, choose, hardware_context
 from .runs import Run, existing_run
-from .settings import TrainSettings, preset, read_record
+from .settings import TrainSettings, preset
 from .trainer import CheckpointTrainer, Watch
 from .views import TerminalView, clock
 

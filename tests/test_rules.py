@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from legal_llm.files import LegalLLMError
+from legal_llm.files import LegalLLMError, read_record
 from legal_llm.platform import Gpu, Hardware
-from legal_llm.settings import read_record
 from legal_llm.rules import (
     CONFLICTS,
     RULES,

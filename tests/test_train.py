@@ -26,7 +26,7 @@ from legal_llm import trainer as trainer_module
 from legal_llm.compat import older
 from legal_llm.dataset import DataSettings, open_data
 from legal_llm.eval import evaluate
-from legal_llm.files import LegalLLMError, save_json
+from legal_llm.files import ALIASES, LegalLLMError, save_json
 from legal_llm.job import in_time, lay_out, prepare_training
 from legal_llm.launch import processes_in, train_on
 from legal_llm.models import add_lora, load_base, load_tokenizer
@@ -34,7 +34,7 @@ from legal_llm.monitor import Stopped
 from legal_llm.platform import Gpu, Hardware, environment
 from legal_llm.reader import LossWeights, Reader, load_head, load_reader, padded, read_windows, step_gradients
 from legal_llm.runs import open_run, recorded_settings, restore_run
-from legal_llm.settings import ALIASES, TrainSettings, preset, week2_settings
+from legal_llm.settings import TrainSettings, preset, week2_settings
 from legal_llm.train import train
 from legal_llm.weeks import week1_data, week2_run
 
