@@ -66,9 +66,9 @@ def cmd_train(args):
     from legal_llm.dataset import open_data
     from legal_llm.job import leave_together, prepare_training
     from legal_llm.launch import processes_in, train_on
-    from legal_llm.runs import recorded_settings
     from legal_llm.settings import TrainSettings
     from legal_llm.train import train
+    from legal_llm.weeks import recorded_settings
 
     if not args.data and not args.from_record:
         raise LegalLLMError(

@@ -33,10 +33,10 @@ from legal_llm.models import add_lora, load_base, load_tokenizer
 from legal_llm.monitor import Stopped
 from legal_llm.platform import Gpu, Hardware, environment
 from legal_llm.reader import LossWeights, Reader, load_head, load_reader, padded, read_windows, step_gradients
-from legal_llm.runs import open_run, recorded_settings, restore_run
+from legal_llm.runs import open_run, restore_run
 from legal_llm.settings import TrainSettings, preset, week2_settings
 from legal_llm.train import train
-from legal_llm.weeks import week1_data, week2_run
+from legal_llm.weeks import recorded_settings, week1_data, week2_run
 
 
 @pytest.fixture(scope='module')
