@@ -4,21 +4,22 @@
 
 # %% ../nbs/week3_folder.ipynb #ebb7dd07
 from __future__ import annotations
-import contextlib, itertools, json, os, tempfile, time
+import contextlib, itertools, os, time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastcore.basics import patch
 
-from .files import LegalLLMError, json_text, markdown_table, sha256_of, short_hash, short_path
-from .places import anywhere, is_full, is_remote, local_copy, no_room
-from .places import place, reaching, remove, walk, write_whole
-from .results import LAYOUT, SHEET, ExtractionTable, plain_text
+from .files import LegalLLMError, json_text, markdown_table, short_path
+from .outcomes import Outcome, read_one, review_some, target
+from .packages import versions
+from .places import anywhere, is_remote, place, reaching, remove, walk, write_whole
+from .results import SHEET, ExtractionTable, plain_text
+from .scale import on_ray
 
 # %% auto #0
-__all__ = ['find_documents', 'FolderReport', 'Outcome', 'ReadDocument', 'read_one', 'target', 'failed', 'review_some',
-           'one_by_one', 'review_documents']
+__all__ = ['find_documents', 'FolderReport', 'one_by_one', 'review_documents']
 
 # %% ../nbs/week3_folder.ipynb #a54c1d47
 def find_documents(
@@ -134,125 +135,6 @@ def _left_out(name):
         return 'a picture; run text recognition (OCR) on it'
     return f"files ending in {ending or 'nothing'} are not read"
 
-# %% ../nbs/week3_folder.ipynb #ee224491
-@dataclass(frozen=True)
-class Outcome:
-    "What became of one document."
-
-    name: str
-    result: dict | None = None  # `Review.to_dict` with key, file, model and notes; None where it failed
-    error: str = ''
-    reused: bool = False  # whether it was reviewed by an earlier call
-
-# %% ../nbs/week3_folder.ipynb #63aba920
-@dataclass(frozen=True)
-class ReadDocument:
-    "A document that is to be reviewed."
-
-    name: str
-    key: str
-    document: object  # with text, title, pages and notes
-
-# %% ../nbs/week3_folder.ipynb #dc0cb6bc
-def read_one(
-    name: str,
-    path,  # or address of the document
-    out,  # folder of the results
-    read: Callable,  # called with a path, gives an object with text, title, pages and notes
-    model: str = '',  # what the results depend on besides the document, as a short text
-) -> Outcome | ReadDocument:
-    """Read a document, unless its result is there already. Raises LegalLLMError where nothing can be written, here or
-    there.
-    """
-    key = None
-    try:
-        with local_copy(place(path)) as copy:
-            key = short_hash(f'{LAYOUT}\0{model}\0{sha256_of(copy)}')
-            if (known := _result_of(target(out, name))) and known['key'] == key:
-                remove(target(out, name, '.failed.json'))
-                if known['file'] != plain_text(name):  # it was reviewed as part of another folder
-                    write_whole(target(out, name), json_text(known := dict(known, file=name)))
-                return Outcome(name, dict(known, file=name), reused=True)
-            return ReadDocument(name, key, read(copy))
-    except Exception as e:
-        if is_full(e):
-            raise no_room(tempfile.gettempdir()) from e
-        # a document that cannot be reached now may be what it was
-        return failed(name, out, e, changed=key is not None)
-
-# %% ../nbs/week3_folder.ipynb #c58aba0f
-def _result_of(path) -> dict | None:
-    try:
-        result = json.loads(path.read_text(encoding='utf-8'))
-        return result if {'key', 'file', 'model', 'clauses'} <= result.keys() else None
-    except (OSError, ValueError, AttributeError):
-        return None
-
-# %% ../nbs/week3_folder.ipynb #225c5d34
-def target(out, name: str, ending: str = '.json'):
-    "Where the result of a document is written; of a name that is too long for a file, the beginning and a hash."
-    folder, _, own = name.rpartition('/')
-    if len(os.fsencode(own)) + len(ending) > 230:
-        own = os.fsencode(own)[:150].decode('utf-8', 'ignore') + f'-{short_hash(os.fsencode(own))}'
-    return place(out) / folder / f'{own}{ending}'
-
-# %% ../nbs/week3_folder.ipynb #2cfdce98
-def failed(
-    name: str,
-    out,  # folder of the results
-    e: Exception | str,  # what was wrong
-    changed: bool = True,  # an earlier result is not of this version of the document, or of another model
-) -> Outcome:
-    "Note a document that could not be reviewed, in `<name>.failed.json`."
-    error = str(e) if isinstance(e, (LegalLLMError, str)) else f'{type(e).__name__}: {e}'
-    if isinstance(e, PermissionError):
-        error = 'this file may not be read: give yourself the right to, or leave it out'
-    if changed:
-        remove(target(out, name))
-    write_whole(target(out, name, '.failed.json'), json_text(dict(file=name, error=error)))
-    return Outcome(name, error=error)
-
-# %% ../nbs/week3_folder.ipynb #c5c1cbc1
-def _reviews(extractor, some, tell) -> tuple[list | None, str]:  # or what was wrong
-    try:
-        if len(some) > 1:
-            return extractor.extract_all([r.document for r in some]), ''
-        (r,) = some
-
-        def progress(done, n):
-            if tell:
-                tell(f'{r.name}: window {done} of {n}')
-
-        return [extractor.extract(r.document, progress=progress)], ''
-    except LegalLLMError as e:
-        return None, str(e)
-    except Exception as e:
-        return None, f'{type(e).__name__}: {e}'
-
-# %% ../nbs/week3_folder.ipynb #4e97e14a
-def review_some(
-    extractor,
-    some: list[ReadDocument],  # several are read together, which fills a GPU
-    out,  # folder of the results
-    tell: Callable | None = None,  # called with a text, as it goes on
-) -> Iterator[Outcome]:
-    """Review documents, each into `<out>/<name>.json`. Where several fail together, each is tried alone. Raises
-    LegalLLMError where nothing can be written.
-    """
-    reviews, error = _reviews(extractor, some, tell)
-    if reviews is None and len(some) > 1:  # outside of `except`, which would keep the memory of what failed
-        for r in some:
-            yield from review_some(extractor, [r], out, tell)
-        return
-    if reviews is None:
-        yield failed(some[0].name, out, error)  # one document must not stop the others
-        return
-    for r, review in zip(some, reviews):
-        result = dict(key=r.key, file=r.name, model=extractor.name, **review.to_dict())
-        remove(target(out, r.name, '.failed.json'))
-        write_whole(target(out, r.name), json_text(result))
-        yield Outcome(r.name, result)
-
 # %% ../nbs/week3_folder.ipynb #8c6dc8fd
 def one_by_one(
     documents: Iterable[tuple],  # as `find_documents` gives them
@@ -300,8 +182,6 @@ def review_documents(
     """
     from tqdm.auto import tqdm
 
-    from legal_llm.packages import versions
-
     out, begun = anywhere(out), time.perf_counter()
     with reaching(out):
         if out.exists() and not out.is_dir():
@@ -311,8 +191,6 @@ def review_documents(
     report, keys = FolderReport(out, left_out=left_out if left_out is not None else []), {}
     with tqdm(desc='documents', unit='document', disable=not progress) as bar:
         if workers or address or timeout:
-            from legal_llm.scale import on_ray
-
             outcomes = on_ray(documents, out, extractor, read, model, workers or 1, address, timeout)
         else:
             outcomes = one_by_one(

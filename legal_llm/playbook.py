@@ -168,7 +168,7 @@ def flag_folder(
     playbook: Playbook,
 ) -> int:  # how many flags there are
     "Write flags into the results of a folder, and all of them into `flags.csv`."
-    from legal_llm.folder import target
+    from legal_llm.outcomes import target
     from legal_llm.places import place, write_whole
     from legal_llm.review import csv_of
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fastcore.basics import patch
 
 from .files import LegalLLMError
-from .folder import Outcome, failed, read_one, review_some
+from .outcomes import Outcome, failed, read_one, review_some
 from .places import anywhere
 from .platform import cores, hardware, limit_threads
 

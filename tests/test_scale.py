@@ -202,7 +202,7 @@ def test_what_cannot_be_reached_now_keeps_its_result(tmp_path, monkeypatch):
     def broken(path):
         raise OSError(errno.EIO, 'the cable is out')
 
-    monkeypatch.setattr('legal_llm.folder.sha256_of', broken)
+    monkeypatch.setattr('legal_llm.outcomes.sha256_of', broken)
     report = review(room, tmp_path / 'out')
     assert len(report.failed) == len(TEXTS) and report.rows == len(TEXTS)
     monkeypatch.undo()
