@@ -80,7 +80,7 @@ def main(run: str, splits=('dev', 'test')) -> None:
     """Score a writer, the rules and the base model on each split, keep the results, and write the categories that the
     writer is used for into its record. Says so where CUAD or its answers are not at hand.
     """
-    from legal_llm.answering import answer_contract
+    from legal_llm.answering import answer_contract, prefer_written
     from legal_llm.answers import ANSWERED, load_answers
     from legal_llm.dataset import DataSettings, split_data
     from legal_llm.files import save_json
@@ -106,9 +106,11 @@ def main(run: str, splits=('dev', 'test')) -> None:
         answers = write_answers(here, writer.write)
         seconds = (time.perf_counter() - start) / len(here)
         rows['writer'] = judge(here, answers, written)
+        both = [{k: prefer_written(a.get(k), r[k]) for k in r} for r, a in zip(rules, answers)]
         if chosen is None:  # on dev
-            chosen = choose_categories(right_by_category(rows['rules']), right_by_category(rows['writer']))
-        better = [r | {k: a[k] for k in chosen if k in a} for r, a in zip(rules, answers)]
+            by_both = right_by_category(judge(here, both, written))
+            chosen = choose_categories(right_by_category(rows['rules']), by_both)
+        better = [r | {k: b[k] for k in chosen if k in b} for r, b in zip(rules, both)]
         rows['better of both'] = judge(here, better, written)
         results[split] = {name: summary(here, judged) for name, judged in rows.items()}
         results[split]['writer']['seconds_per_contract'] = round(seconds, 2)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, functools, gc, inspect, json, logging, os, re, shutil, tempfile, warnings
+import contextlib, copy, functools, gc, inspect, json, logging, os, re, shutil, tempfile, warnings
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -19,7 +19,8 @@ from .sources import offline
 
 # %% auto #0
 __all__ = ['BASES', 'UNGATED', 'REPO', 'PORTABLE', 'START', 'resolve_base', 'load_tokenizer', 'tokenizer_hash', 'choose_dtype',
-           'sharded', 'no_bars', 'load_base', 'check_base', 'add_lora', 'find_run', 'find_adapter', 'load_adapter']
+           'sharded', 'no_bars', 'load_base', 'decoder_of', 'check_base', 'add_lora', 'find_run', 'find_adapter',
+           'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -216,6 +217,19 @@ def load_base(
         raise LegalLLMError(f"cannot load the base model {name}: {str(e).splitlines()[0]}") from e
     model.config.use_cache = False
     return model.eval()
+
+# %% ../nbs/week2_models.ipynb #b078efd1
+def decoder_of(
+    model,  # a causal language model without an adapter
+    num_hidden_layers: int | None = None,  # layers to keep, the first ones; None: all
+):
+    "The decoder of a language model, with modules of its own and the same weights in memory."
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    decoder = copy.deepcopy(model.base_model, shared)
+    if num_hidden_layers:
+        decoder.layers = decoder.layers[:num_hidden_layers]
+        decoder.config.num_hidden_layers = num_hidden_layers
+    return decoder
 
 # %% ../nbs/week2_models.ipynb #28de1a48
 def check_base(

@@ -423,6 +423,7 @@ def load_reader(
     path,  # as for `find_run`; or a run that is open
     dtype: str = 'auto',  # number format of the base weights
     adapter: bool = True,  # False: without the adapter, to see what it changes
+    base=None,  # the decoder down to the reader's layer, as of `decoder_of`, where it is loaded already
 ):  # (reader, tokenizer)
     """Load what a run's adapter folder holds. Raises LegalLLMError where something is missing, belongs to another base
     model, or would change nothing.
@@ -430,15 +431,15 @@ def load_reader(
     folder = find_adapter(path if isinstance(path, (str, os.PathLike)) else path.path)
     about = read_record(folder / PORTABLE)
     settings, merged = about['settings'], 'merged' in about
-    base = str(folder) if merged else settings['base_model']
-    tokenizer = load_tokenizer(base)
+    name = str(folder) if merged else settings['base_model']
+    tokenizer = load_tokenizer(name)
     if (found := tokenizer_hash(tokenizer)) != about['tokenizer']:
         raise LegalLLMError(
-            f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {base} "
+            f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {name} "
             f"({found}): give it the base model that it was trained on"
         )
-    model = load_base(
-        base, dtype, about['load_in_4bit'] and not merged, num_hidden_layers=settings['num_hidden_layers']
+    model = base or load_base(
+        name, dtype, about['load_in_4bit'] and not merged, num_hidden_layers=settings['num_hidden_layers']
     )
     if adapter and about['adapter']:
         model = load_adapter(model, folder)

@@ -503,13 +503,15 @@ def find_writer(
 def load_writer(
     path,  # as for `find_writer`
     dtype: str = 'auto',  # number format of the base model
+    base=None,  # the causal base model, where it is loaded already
 ) -> Writer:
     "Load a writer. Raises LegalLLMError where it is missing, or its base model has another tokenizer than in training."
     folder = find_writer(path)
     record = read_record(folder / PORTABLE)
-    base, tokenizer = record['settings']['base_model'], load_tokenizer(record['settings']['base_model'])
+    name = record['settings']['base_model']
+    tokenizer = load_tokenizer(name)
     if tokenizer_hash(tokenizer) != record['tokenizer']:
-        raise LegalLLMError(f"{base} has another tokenizer than the one that {folder} was trained with: train again")
+        raise LegalLLMError(f"{name} has another tokenizer than the one that {folder} was trained with: train again")
     load_in_4bit = bool(record['load_in_4bit']) and torch.cuda.is_available()
-    model = load_base(base, dtype, load_in_4bit, causal=True)
+    model = base or load_base(name, dtype, load_in_4bit, causal=True)
     return Writer(load_adapter(model, folder), tokenizer, record)

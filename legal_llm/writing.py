@@ -4,10 +4,11 @@
 
 # %% ../nbs/week3_writing.ipynb #900a93a4
 from __future__ import annotations
-import re
+import re, time
 from collections.abc import Callable
+from dataclasses import replace
 
-from .answering import Answer, answer_contract
+from .answering import Answer
 from legal_llm.answers import (
     ANSWERED,
     Date,
@@ -23,11 +24,13 @@ from legal_llm.answers import (
     parse_answer,
 )
 from .chat import ChatExample, chat_examples, known_dates
-from .contracts import Contract
+from .contracts import Clause, Contract
+from .deal import places_of, quotes_to_answer
+from .review import Review
 from .writer import Writer, Written
 
 # %% auto #0
-__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'answers_of']
+__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'write_in_reviews']
 
 # %% ../nbs/week3_writing.ipynb #cb0d936a
 def _words(text: str) -> str:
@@ -108,20 +111,31 @@ CHOSEN = 'chosen'  # in a writer's record: the categories that it answers
 
 def choose_categories(
     by_rule: dict[str, int],  # category -> right answers on dev contracts
-    by_writer: dict[str, int],
+    by_writer: dict[str, int],  # of `prefer_written`, that is, by rule where the quotes do not support the writer
 ) -> tuple[str, ...]:
     "The categories that the writer answers better than the rules."
     return tuple(k for k in ANSWERED if by_writer.get(k, 0) > by_rule.get(k, 0))
 
 # %% ../nbs/week3_writing.ipynb #1703c0fd
-def answers_of(
-    contract: Contract,  # with clauses
+def _contract(review: Review) -> tuple[Contract, dict[str, tuple]]:  # and category -> `places_of` its quotes
+    "What a review quotes, as a contract with clauses."
+    quotes = {k: quotes_to_answer(k, shown)[0] for k, shown in review.shown_by_category(ANSWERED).items() if shown}
+    clauses = [Clause(k, q.start, q.quote) for k, found in quotes.items() for q in found]
+    return Contract(review.title, review.text, clauses), {k: places_of(k, found) for k, found in quotes.items()}
+
+
+def write_in_reviews(
+    reviews: list[Review],
     writer: Writer,
-    categories: tuple[str, ...] | None = None,  # that the writer answers; None: as its record says
-) -> dict[str, Answer]:  # category -> answer, for the categories that have a clause
-    "All written answers of a contract, each by rule or by the writer."
+    categories: tuple[str, ...] | None = None,  # that it answers; None: as its record says
+) -> list[Review]:
+    "Reviews with what the writer makes of their quotes, all written together."
     chosen = tuple(writer.record.get(CHOSEN, ())) if categories is None else categories
-    out = answer_contract(contract)
-    if chosen:
-        out |= write_answers([contract], writer.write, chosen)[0]
-    return {k: out[k] for k in ANSWERED if k in out}
+    contracts, places = zip(*map(_contract, reviews))
+    start = time.perf_counter()
+    answers = write_answers(contracts, writer.write, chosen)
+    seconds = (time.perf_counter() - start) / len(reviews)
+    return [
+        replace(r, written={at[k]: a for k, a in given.items()}, seconds={**r.seconds, 'writer': seconds})
+        for r, at, given in zip(reviews, places, answers)
+    ]
