@@ -6,12 +6,12 @@
 __all__ = ['DATES', 'ANSWERED', 'read_number', 'Found', 'Date', 'Perpetual', 'find_dates', 'Duration', 'add_duration',
            'find_durations', 'find_places', 'Jurisdictions', 'jurisdictions', 'Party', 'Parties', 'name_key',
            'same_name', 'quoted_terms', 'split_names', 'parse_parties', 'Title', 'clean_title', 'parse_answer',
-           'same_answer', 'load_answers', 'unreadable']
+           'same_answer', 'load_answers', 'join_answers', 'unreadable']
 
 # %% ../nbs/week1_answers.ipynb #2b98910b
 import re
 from calendar import monthrange
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -643,6 +643,20 @@ def load_answers(
         if category in ANSWERED and str(answer).strip():
             out.setdefault(title, {})[category] = str(answer).strip()
     return out
+
+# %% ../nbs/week1_answers.ipynb #80d7d82d
+def join_answers(
+    contracts: list,  # `Contract`s
+    path: str | Path,  # as for `load_answers`
+) -> list:  # the `Contract`s with their answers
+    "Contracts with the answers of a table, by title. Raises LegalLLMError where no contract has one."
+    answers = load_answers(path)
+    if not any(c.title in answers for c in contracts):
+        raise LegalLLMError(
+            f"{path}: no contract has an answer there; its first title is {next(iter(answers), None)!r}, and the first "
+            f"contract is {contracts[0].title!r}"
+        )
+    return [replace(c, answers=c.answers | answers.get(c.title, {})) for c in contracts]
 
 # %% ../nbs/week1_answers.ipynb #ad74e479
 def unreadable(

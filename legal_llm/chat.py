@@ -177,17 +177,13 @@ CHAT = 'chat'  # in the folder of a data set: its examples
 
 
 def export_chat(
-    data,  # a `DataSet`
-    answers: dict[str, dict[str, str]],  # title -> category -> written answer, of `load_answers`
+    splits: dict[str, list[Contract]],  # train, dev and test: contracts with `answers`
+    folder,  # to write, in which there is nothing for contracts without answers
 ) -> dict[str, int]:  # split -> examples
-    "Write the examples of a data set into its folder. Raises LegalLLMError where no contract has an answer."
-    examples = {
-        split: [e for c in data.contracts(split) if c.title in answers for e in chat_examples(c, answers[c.title])]
-        for split in SPLITS
-    }
-    if not examples['train']:
-        raise LegalLLMError("no training contract has a written answer: are their titles those of the contracts?")
-    save_chat(examples, data.path / CHAT)
+    "Write the examples of contracts that have written answers."
+    examples = {split: [e for c in splits[split] if c.answers for e in chat_examples(c, c.answers)] for split in SPLITS}
+    if examples['train']:
+        save_chat(examples, folder)
     return {split: len(found) for split, found in examples.items()}
 
 # %% ../nbs/week1_chat.ipynb #b0486fd5

@@ -36,12 +36,9 @@ def cmd_data(args):
     """Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into sentences and
     screened.
     """
-    from legal_llm.answers import load_answers
-    from legal_llm.chat import export_chat
     from legal_llm.data import prepare_data
     from legal_llm.dataset import DataSettings
 
-    answers = load_answers(args.answers) if args.answers else {}
     data = prepare_data(
         DataSettings(
             source=args.source,
@@ -52,13 +49,11 @@ def cmd_data(args):
             near_duplicate_threshold=args.near_duplicate_threshold,
             written=args.written,
             reviews=args.reviews,
+            answers=args.answers,
         ),
         args.out,
     )
     print(data)
-    if answers:
-        counts = export_chat(data, answers)
-        print(f"{data.path / 'chat'}: {', '.join(f'{n:,} {split}' for split, n in counts.items())} examples")
 
 # %% ../nbs/commands.ipynb #25e69cbe
 def cmd_train(args):

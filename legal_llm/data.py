@@ -9,6 +9,7 @@ __all__ = ['prepare_data']
 from dataclasses import asdict
 from pathlib import Path
 
+from .answers import join_answers
 from legal_llm.dataset import (
     DataSet,
     DataSettings,
@@ -39,6 +40,8 @@ def prepare_data(
     contracts, categories = read_source(found, settings.seed, settings.n, problems)
     if settings.reviews:
         contracts, categories = join_verdicts(contracts, categories, settings.reviews, problems)
+    if settings.answers:
+        contracts = join_answers(contracts, settings.answers)
     fingerprint = data_fingerprint(contracts, categories, settings)
     if old := existing_data(Path(out), fingerprint):
         return old
