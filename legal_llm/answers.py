@@ -6,7 +6,7 @@
 __all__ = ['DATES', 'ANSWERED', 'read_number', 'Found', 'Date', 'Perpetual', 'find_dates', 'Duration', 'add_duration',
            'find_durations', 'find_places', 'Jurisdictions', 'jurisdictions', 'Party', 'Parties', 'name_key',
            'same_name', 'quoted_terms', 'split_names', 'parse_parties', 'Title', 'clean_title', 'parse_answer',
-           'same_answer', 'load_answers', 'join_answers', 'unreadable']
+           'same_answer', 'load_answers', 'find_answers', 'join_answers', 'unreadable']
 
 # %% ../nbs/week1_answers.ipynb #2b98910b
 import re
@@ -645,13 +645,25 @@ def load_answers(
     return out
 
 # %% ../nbs/week1_answers.ipynb #80d7d82d
+def find_answers(
+    source: Path | None,  # a file or folder of contracts
+) -> Path | None:
+    "CUAD's table of clauses, where it stands beside its contracts or among them."
+    if source is None:
+        return None
+    inside = sorted(source.rglob('master_clauses.csv')) if source.is_dir() else []
+    beside = source.parent / 'master_clauses.csv'
+    return next((f for f in [*inside, beside] if f.is_file()), None)
+
+# %% ../nbs/week1_answers.ipynb #e3a50dd9
 def join_answers(
     contracts: list,  # `Contract`s
     path: str | Path,  # as for `load_answers`
+    strict: bool = True,  # there must be answers to them
 ) -> list:  # the `Contract`s with their answers
-    "Contracts with the answers of a table, by title. Raises LegalLLMError where no contract has one."
+    "Contracts with the answers of a table, by title. Raises LegalLLMError where no contract has one, and one must."
     answers = load_answers(path)
-    if not any(c.title in answers for c in contracts):
+    if strict and not any(c.title in answers for c in contracts):
         raise LegalLLMError(
             f"{path}: no contract has an answer there; its first title is {next(iter(answers), None)!r}, and the first "
             f"contract is {contracts[0].title!r}"

@@ -4,7 +4,7 @@
 
 # %% ../nbs/week1_chat.ipynb #aeac2560
 from __future__ import annotations
-import json, re
+import html, json, re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from .files import LegalLLMError, atomic_write, short_hash
 # %% auto #0
 __all__ = ['SYSTEM', 'FORMS', 'AROUND', 'SHORT', 'NEAR', 'SPLITS', 'CHAT', 'DATE', 'known_dates', 'passages', 'ChatExample',
            'ask_about', 'chat_examples', 'save_chat', 'load_chat', 'export_chat', 'chat_fingerprint', 'encode_text',
-           'answer_frame', 'Encoded', 'encode_example']
+           'answer_frame', 'Encoded', 'encode_example', 'show_example']
 
 # %% ../nbs/week1_chat.ipynb #4af7638b
 SYSTEM = 'Answer from the quotes of a contract. Write the answer only.'
@@ -278,3 +278,12 @@ def encode_example(
     messages = example.messages(shots)
     prompt = _encode_rendered(tokenizer, _render(tokenizer, messages, True), messages, question_tokens)
     return Encoded(prompt, [*encode_text(tokenizer, lead + example.answer), end])
+
+# %% ../nbs/week1_chat.ipynb #e6c4a4f2
+def show_example(tokenizer, encoded: Encoded) -> str:  # HTML
+    "An example as the model sees it: the tokens that it learns to write are dark, those that are masked are grey."
+    spans = []
+    for tokens, color in ((encoded.prompt, '#999'), (encoded.answer, 'inherit; font-weight: bold')):
+        words = (html.escape(tokenizer.decode([token])).replace('\n', '⏎<br>') for token in tokens)
+        spans.append(f'<span style="color: {color}">' + '<wbr>|'.join(words) + '</span>')
+    return f'<div style="font-family: monospace; line-height: 1.5">{"|".join(spans)}</div>'

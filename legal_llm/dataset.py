@@ -155,7 +155,8 @@ class DataSettings:
     # labelled with the 41 categories, else none
     written: int | None = None
     reviews: str | None = None  # saved reviews with verdicts, which are joined to the source
-    answers: str | None = None  # written answers, such as CUAD's master_clauses.csv, which are joined to the source
+    # written answers, which are joined to the source; None: CUAD's master_clauses.csv, where it stands beside it
+    answers: str | None = None
 
     def __post_init__(self):
         if self.reviews is not None and not Path(self.reviews).expanduser().exists():

@@ -51,6 +51,7 @@ __all__ = ['LONGEST', 'GREEDY', 'NEW_TOKENS', 'writer_settings', 'lay_out_chat',
 def writer_settings(
     data,  # folder that holds `chat`
     machine: Hardware | None = None,  # None: this one
+    sample: bool = False,  # the contracts are the embedded sample, of which a minute or two of training is enough
     **settings,  # that are to differ, of `TrainSettings`
 ) -> TrainSettings:
     "The preset of the machine, for a writer."
@@ -70,6 +71,10 @@ def writer_settings(
     )
     if small:
         usual['gradient_accumulation_steps'] = 1
+    if sample:
+        usual |= dict(
+            max_packs=20, learning_rate=1e-3 if small else 2e-4, warmup_steps=3, eval_steps=20, eval_windows=32
+        )
     return TrainSettings(**{'data': str(data), **usual, **settings})
 
 # %% ../nbs/week2_writer.ipynb #4c99e7bc

@@ -22,6 +22,7 @@ from legal_llm.answers import (
     find_durations,
     find_places,
     parse_answer,
+    same_answer,
 )
 from .chat import ChatExample, chat_examples, known_dates
 from .contracts import Clause, Contract
@@ -30,7 +31,7 @@ from .review import Review
 from .writer import Writer, Written
 
 # %% auto #0
-__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'write_in_reviews']
+__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'exact_answers', 'write_in_reviews']
 
 # %% ../nbs/week3_writing.ipynb #cb0d936a
 def _words(text: str) -> str:
@@ -115,6 +116,18 @@ def choose_categories(
 ) -> tuple[str, ...]:
     "The categories that the writer answers better than the rules."
     return tuple(k for k in ANSWERED if by_writer.get(k, 0) > by_rule.get(k, 0))
+
+# %% ../nbs/week3_writing.ipynb #edc7a346
+def exact_answers(
+    examples: list[ChatExample],  # with answers
+    texts: list[str],  # what was answered to each
+) -> list[bool]:
+    "Which answers are right, both put into canonical form."
+    out = []
+    for e, text in zip(examples, texts):
+        value = parse_answer(e.category, text)
+        out.append(not isinstance(value, str) and same_answer(e.category, value, parse_answer(e.category, e.answer)))
+    return out
 
 # %% ../nbs/week3_writing.ipynb #1703c0fd
 def _contract(review: Review) -> tuple[Contract, dict[str, tuple]]:  # and category -> `places_of` its quotes

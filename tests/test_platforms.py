@@ -128,9 +128,8 @@ def cuad(folder: Path) -> Path:
     'platform, source, gpus',
     [(Kaggle, 'CUADv1.json', 2), (Colab, 'sample', 0), (Kaggle, 'sample', 0), (Colab, 'CUADv1.json', 1)],
 )
+@pytest.mark.slow
 def test_four_weeks_in_four_sessions(platform, source, gpus, tmp_path, tmp_path_factory, monkeypatch):
-    if os.environ.get('CI') and (platform, gpus) != (Kaggle, 2):
-        pytest.skip('minutes each: CI has one of the four, make test and make matrix have them all')
     base = make_family('Llama 3', tmp_path_factory.mktemp('llama'), 128_256)
     place = platform(tmp_path / 'machine', base, gpus)
     if source != 'sample':

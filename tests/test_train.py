@@ -450,6 +450,7 @@ def test_few_layers_are_read(settings, tmp_path):
     assert reader.config.num_hidden_layers == 1 and not any('layers.1.' in k for k in weights(run))
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_updates_of_one(settings, tmp_path):
     "Two gloo processes, started by torchrun, share the packs of each step; the record and the log are written once"
     # more than enough; the two must agree on it
@@ -470,6 +471,7 @@ def test_two_processes_make_the_updates_of_one(settings, tmp_path):
 @pytest.mark.skipif(
     older('transformers', '5'), reason='transformers 4 resumes several processes on GPUs only: it looks for a cpu:0'
 )
+@pytest.mark.slow
 def test_two_gpus_pass_over_what_overflows_in_float16_and_go_on_where_they_were(settings, tmp_path, monkeypatch):
     "Two T4, as far as anything decides from them (tests/gpus), whose scaled loss overflows in the first step"
     t4 = [('Tesla T4', (7, 5), 14.7)] * 2
@@ -506,6 +508,7 @@ num_processes: 2
 
 
 @pytest.mark.skipif(older('accelerate', '1.6'), reason='FSDP needs accelerate 1.6')
+@pytest.mark.slow
 def test_a_model_in_shards_makes_the_updates_of_a_whole_one(settings, tmp_path, monkeypatch):
     """FSDP, as accelerate's configuration file asks for it, over two gloo processes: steps, dev evaluations,
     checkpoints, a stop and a new start
@@ -748,6 +751,7 @@ def test_options_reach_the_training(settings, tmp_path):
     assert main(['train', '--out', str(tmp_path / 'x'), '--quiet']) == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on(settings, tmp_path):
     "Ctrl-C in the middle of a training, then the same command again"
     command = [
