@@ -5,6 +5,7 @@ those of CUAD's table. For which categories the writer is used is chosen on dev;
 import json
 import random
 import time
+from dataclasses import replace
 
 from benchmarks.measure import keep
 
@@ -54,12 +55,6 @@ def summary(contracts, judged: list[list[dict]]) -> dict:
     )
 
 
-def right_by_category(judged: list[list[dict]]) -> dict[str, int]:
-    from collections import Counter
-
-    return Counter(row['category'] for rows in judged for row in rows if row['right'])
-
-
 def show(name: str, result: dict) -> None:
     print(name, {k: f"{100 * r['value']:.1f} ({r['n']})" for k, r in result['exact'].items() if r['n']}, flush=True)
 
@@ -87,7 +82,7 @@ def main(run: str, splits=('dev', 'test')) -> None:
     from legal_llm.models import PORTABLE
     from legal_llm.readers import load_contracts
     from legal_llm.writer import find_writer, load_writer, write
-    from legal_llm.writing import CHOSEN, choose_categories, write_answers
+    from legal_llm.writing import CHOSEN, choose_categories, right_answers, write_answers
     from tests.development import find_dev_answers, find_dev_cuad
 
     if not find_dev_cuad() or not find_dev_answers():
@@ -108,8 +103,8 @@ def main(run: str, splits=('dev', 'test')) -> None:
         rows['writer'] = judge(here, answers, written)
         both = [{k: prefer_written(a.get(k), r[k]) for k in r} for r, a in zip(rules, answers)]
         if chosen is None:  # on dev
-            by_both = right_by_category(judge(here, both, written))
-            chosen = choose_categories(right_by_category(rows['rules']), by_both)
+            with_answers = [replace(c, answers=written.get(c.title, {})) for c in here]
+            chosen = choose_categories(right_answers(with_answers, rules), right_answers(with_answers, both))
         better = [r | {k: b[k] for k in chosen if k in b} for r, b in zip(rules, both)]
         rows['better of both'] = judge(here, better, written)
         results[split] = {name: summary(here, judged) for name, judged in rows.items()}

@@ -152,6 +152,20 @@ def _train_writer(args, given: dict):
         print(f"writer {run.path}: {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
         if exact:
             print(f"dev answers right to the letter: {exact['before']:.1%} before, {exact['after']:.1%} after")
+    if run.record['finished']:
+        chosen = _choose_written(run, args.data)
+        if not args.quiet:
+            print(f"in reviews it answers {', '.join(chosen) or 'no category: the rules are as good on dev'}")
+
+
+def _choose_written(run, data) -> tuple[str, ...]:
+    "The categories in which the writer answers in reviews: those where it beats the rules on dev."
+    from legal_llm.dataset import open_data
+    from legal_llm.writer import load_writer
+    from legal_llm.writing import choose_on_dev
+
+    contracts = [c for c in open_data(data).contracts('dev') if c.answers]
+    return choose_on_dev(load_writer(run.path), contracts) if contracts else ()
 
 
 # in a configuration of accelerate

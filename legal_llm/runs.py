@@ -93,14 +93,16 @@ def _repr_markdown_(self: Run):
         ('learning rate', r['learning_rate']),
         ('minutes', round(r.get('minutes', 0), 1)),
     ]
-    if b := r.get('best'):
-        rows.append(
-            (
-                'best on dev',
-                f"gain {b['score']:.3f} after step {b['step']:,}, which is kept"
-                + (' (stopped early)' if r['stopped_early'] else ''),
-            )
+    if r.get('kind') == 'writer':
+        exact = r.get('dev_exact')
+        rows += (
+            [('right to the letter, on dev', f"{exact['before']:.1%} before, {exact['after']:.1%} after")]
+            if exact
+            else []
         )
+    elif b := r.get('best'):
+        early = ' (stopped early)' if r['stopped_early'] else ''
+        rows.append(('best on dev', f"gain {b['score']:.3f} after step {b['step']:,}, which is kept{early}"))
     return markdown_table(('', ''), rows, ())
 
 # %% ../nbs/week2_runs.ipynb #7e8cc1fb

@@ -489,6 +489,7 @@ class Writer:
     model: object
     tokenizer: object
     record: dict  # of its training
+    path: Path | None = None  # the folder that holds it
 
     def write(self, examples: list[ChatExample], **options) -> list[Written]:  # options of `write`
         return write(self.model, self.tokenizer, examples, self.record['settings']['window_tokens'], **options)
@@ -519,4 +520,4 @@ def load_writer(
         raise LegalLLMError(f"{name} has another tokenizer than the one that {folder} was trained with: train again")
     load_in_4bit = bool(record['load_in_4bit']) and torch.cuda.is_available()
     model = base or load_base(name, dtype, load_in_4bit, causal=True)
-    return Writer(load_adapter(model, folder), tokenizer, record)
+    return Writer(load_adapter(model, folder), tokenizer, record, folder)

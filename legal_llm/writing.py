@@ -5,10 +5,11 @@
 # %% ../nbs/week3_writing.ipynb #900a93a4
 from __future__ import annotations
 import re, time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from .answering import Answer
+from .answering import Answer, answer_contract, prefer_written
 from legal_llm.answers import (
     ANSWERED,
     Date,
@@ -26,12 +27,15 @@ from legal_llm.answers import (
 )
 from .chat import ChatExample, chat_examples, known_dates
 from .contracts import Clause, Contract
+from .files import save_json
+from .models import PORTABLE
 from .deal import places_of, quotes_to_answer
 from .review import Review
 from .writer import Writer, Written
 
 # %% auto #0
-__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'exact_answers', 'write_in_reviews']
+__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'right_answers', 'choose_on_dev',
+           'exact_answers', 'write_in_reviews']
 
 # %% ../nbs/week3_writing.ipynb #cb0d936a
 def _words(text: str) -> str:
@@ -116,6 +120,33 @@ def choose_categories(
 ) -> tuple[str, ...]:
     "The categories that the writer answers better than the rules."
     return tuple(k for k in ANSWERED if by_writer.get(k, 0) > by_rule.get(k, 0))
+
+# %% ../nbs/week3_writing.ipynb #5fb094ec
+def right_answers(
+    contracts: list[Contract],  # with clauses and `answers`
+    given: list[dict[str, Answer]],  # category -> answer, of each
+) -> Counter:  # category -> how many
+    "How many answers are right."
+    right = Counter()
+    for contract, answers in zip(contracts, given):
+        for category, text in contract.answers.items():
+            value = answers[category].value if category in answers else None
+            right[category] += value is not None and same_answer(category, value, parse_answer(category, text))
+    return right
+
+
+def choose_on_dev(
+    writer: Writer,  # of a folder
+    contracts: list[Contract],  # of dev, with clauses and `answers`
+) -> tuple[str, ...]:  # categories
+    "Choose the categories that a writer answers in reviews, and write them into its record."
+    by_rule = [answer_contract(c) for c in contracts]
+    written = write_answers(contracts, writer.write)
+    either = [{k: prefer_written(w.get(k), a) for k, a in r.items()} for r, w in zip(by_rule, written)]
+    chosen = choose_categories(right_answers(contracts, by_rule), right_answers(contracts, either))
+    writer.record[CHOSEN] = list(chosen)
+    save_json(writer.path / PORTABLE, writer.record)
+    return chosen
 
 # %% ../nbs/week3_writing.ipynb #edc7a346
 def exact_answers(

@@ -184,8 +184,7 @@ SLOW = {'week2_weeks', 'week2_trainer', 'week2_job', 'week2_reader', 'week2_plan
 
 
 @pytest.mark.parametrize(
-    'path',
-    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in notebooks.notebooks()],
+    'path', [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in notebooks.notebooks()]
 )
 def test_notebook(path, outputs, monkeypatch):
     monkeypatch.setenv('LEGAL_LLM_WORKING', str(outputs))

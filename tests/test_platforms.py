@@ -59,6 +59,9 @@ class Platform:
         looks = dict(eval_steps=4, eval_windows=40, early_stopping_patience=0)
         less |= looks if self.gpus else dict(dtype='float32', eval_steps=0)
         less = dict(shares=dict(dev=0.1, test=0.1, n=80)) if name == 'week1_data' else dict(changes=less)
+        if name == 'week2_train':
+            few = dict(base_model=str(self.tiny), max_packs=4, eval_steps=0, load_in_4bit=FOUR_BITS)
+            less['writer_changes'] = few if self.gpus else few | dict(dtype='float32')
         unset = 'LEGAL_LLM_WORKING LEGAL_LLM_CACHE LEGAL_LLM_INPUT LEGAL_LLM_CUAD CI CUDA_VISIBLE_DEVICES'.split()
         for key in unset:  # Ray sets the last
             monkeypatch.delenv(key, raising=False)

@@ -2,7 +2,9 @@
 five families.
 """
 
+import html
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import torch
 from families import FAMILIES, make_family
 from safetensors.torch import load_file
 
+from legal_llm.answering import answer_contract
 from legal_llm.answers import ANSWERED, Date, parse_answer
 from legal_llm.chat import (
     DATE,
@@ -26,10 +29,11 @@ from legal_llm.chat import (
     load_chat,
     passages,
     save_chat,
+    show_example,
 )
 from legal_llm.contracts import Clause, Contract
 from legal_llm.extract import Extractor
-from legal_llm.files import LegalLLMError
+from legal_llm.files import LegalLLMError, save_json
 from legal_llm.models import add_lora, decoder_of, load_base, load_tokenizer
 from legal_llm.review import Extraction, Review
 from legal_llm.screen import load_screen
@@ -46,7 +50,16 @@ from legal_llm.writer import (
     write,
     writer_settings,
 )
-from legal_llm.writing import choose_categories, supported, write_answers, write_in_reviews, written_answer
+from legal_llm.writing import (
+    choose_categories,
+    choose_on_dev,
+    exact_answers,
+    right_answers,
+    supported,
+    write_answers,
+    write_in_reviews,
+    written_answer,
+)
 
 END = {
     'Llama 3': '<|eot_id|>',
@@ -223,6 +236,12 @@ def test_it_learns_and_stops(trained, laws):
         assert 'Nevada' not in {w.text for w in writer.write(examples)}
 
 
+def test_its_run_shows_what_it_learned(trained):
+    shown = trained._repr_markdown_()
+    assert 'right to the letter, on dev' in shown
+    assert f"{trained.record['dev_exact']['after']:.1%} after" in shown
+
+
 def test_a_batch_is_answered_as_single_questions_are(trained, laws, tmp_path):
     writer, examples = load_writer(trained.path, 'float32'), [law(p) for p in (*LAWS, 'the State of New South Wales')]
     together, alone = (writer.write(examples, batch_size=n) for n in (9, 1))
@@ -374,6 +393,39 @@ def test_the_writer_answers_where_it_was_better():
     assert str(unsupported.answers['Governing Law']) == 'Ohio'
     assert 'writer' in unsupported.seconds
     assert not write_in_reviews([lease_review(ohio)], Utah(), ())[0].written
+
+
+def test_it_answers_in_reviews_where_it_beats_the_rules_on_dev(tmp_path):
+    "Where the quotes do not support it, the rule's answer counts for it"
+    quotes = 'This is governed by what holds in Utah and Ohio.', 'Utah law governs.', 'Ohio law governs.'
+    contracts = [
+        Contract(f'c{i}', q, [Clause('Governing Law', 0, q)], answers={'Governing Law': right})
+        for i, (q, right) in enumerate(zip(quotes, ('Utah', 'Utah', 'Ohio')))
+    ]
+    save_json(tmp_path / 'legal_llm.json', dict(kind='writer'))
+    writer = Utah()
+    writer.path, writer.record = tmp_path, dict(kind='writer')
+    by_rule = right_answers(contracts, [answer_contract(c) for c in contracts])
+    assert by_rule == {'Governing Law': 2}
+    assert choose_on_dev(writer, contracts) == ('Governing Law',)
+    assert json.loads((tmp_path / 'legal_llm.json').read_text()) == dict(kind='writer', chosen=['Governing Law'])
+    assert choose_on_dev(writer, contracts[1:]) == ()
+
+
+def test_answers_are_compared_in_canonical_form():
+    examples = [replace(law('Nevada'), answer='Nevada') for _ in range(4)]
+    assert exact_answers(examples, ['State of Nevada', 'nevada', 'Utah', 'I am a model']) == [True, True, False, False]
+
+
+def test_an_example_is_shown_with_its_masked_tokens_in_grey(llama):
+    tokenizer, question = load_tokenizer(llama), replace(law('<b>Utah</b>'), answer='Utah')
+    shown = show_example(tokenizer, encode_example(tokenizer, question))
+    grey, bold = re.findall(r'<span style="color: ([^"]*)">(.*?)</span>', shown, re.S)
+    assert grey[0] == '#999'
+    assert 'bold' in bold[0]
+    text = html.unescape(bold[1].replace('<wbr>|', ''))
+    assert text.startswith('Utah')
+    assert '<b>' not in shown
 
 
 def test_what_was_written_about_other_quotes_is_not_shown():
