@@ -152,7 +152,7 @@ def existing_run(
     "The run that `out` holds, whole where it is finished. Raises LegalLLMError where it is another one."
     out = Path(out)
     if not (out / 'record.json').exists():
-        if out.exists() and any(not p.name.startswith('.') for p in out.iterdir()):
+        if out.exists() and any(not p.name.startswith('.') and p.name != 'writer' for p in out.iterdir()):
             raise LegalLLMError(f"{out} is not empty and holds no run: choose another --out")
         return None
     run = open_run(out)

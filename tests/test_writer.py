@@ -36,6 +36,7 @@ from legal_llm.extract import Extractor
 from legal_llm.files import LegalLLMError, save_json
 from legal_llm.models import add_lora, decoder_of, load_base, load_tokenizer
 from legal_llm.review import Extraction, Review
+from legal_llm.runs import existing_run
 from legal_llm.screen import load_screen
 from legal_llm.writer import (
     LONGEST,
@@ -301,6 +302,15 @@ def test_a_writer_is_found_where_it_was_trained(trained, tmp_path):
     assert find_writer(trained.path.parent) == find_writer(trained.path) == trained.path / 'adapter'
     with pytest.raises(LegalLLMError, match='no writer in'):
         find_writer(tmp_path)
+
+
+def test_a_writer_may_be_trained_before_the_reader(tmp_path):
+    "Its folder is no other run's; anything else in the folder still is"
+    (tmp_path / 'run' / 'writer').mkdir(parents=True)
+    assert existing_run(tmp_path / 'run', None, None) is None
+    (tmp_path / 'run' / 'notes.txt').write_text('mine')
+    with pytest.raises(LegalLLMError, match='is not empty and holds no run'):
+        existing_run(tmp_path / 'run', None, None)
 
 
 def test_other_trainers_read_the_examples(laws):
