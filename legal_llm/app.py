@@ -247,10 +247,10 @@ def menu(self: Answers, review, own, threshold):  # quotes
         return gr.Dropdown(choices=[], value=None)
     review = _at(review, own, threshold)
     quotes = sorted(review.shown(), key=lambda f: review.status(f) == 'found')
-    said = [review.verdicts.get((f.category, f.start, f.end)) for f in quotes]
+    verdicts = [review.verdicts.get((f.category, f.start, f.end)) for f in quotes]
     marks = {ACCEPT: '✓', REJECT: '✗', None: '?'}
-    labels = [f"{marks[s]} {f.category}: {' '.join(f.quote.split())[:80]}" for f, s in zip(quotes, said)]
-    left = next((_place(f) for f, s in zip(quotes, said) if s is None), None)
+    labels = [f"{marks[s]} {f.category}: {' '.join(f.quote.split())[:80]}" for f, s in zip(quotes, verdicts)]
+    left = next((_place(f) for f, s in zip(quotes, verdicts) if s is None), None)
     return gr.Dropdown(choices=[(label, _place(f)) for f, label in zip(quotes, labels)], value=left)
 
 # %% ../nbs/week4_app.ipynb #d4ebdfc9
@@ -425,17 +425,17 @@ def _views(answers: Answers, page: SimpleNamespace) -> None:
     "A review is looked at in another way, or saved: the model reads nothing again."
     # in the queue, without which Gradio does not show the sentence of an error
     light = dict(show_progress='hidden', concurrency_limit=None, **PRIVATE)
-    moved = dict(trigger_mode='always_last', **light)
+    changed = dict(trigger_mode='always_last', **light)
     limit = [page.review, page.own, page.threshold]
     chosen = [page.kind, page.words, page.status]
     seen = [page.contract, page.summary, page.table]
-    page.own.input(answers.show, [*limit, *chosen, page.category], seen, **moved)
-    page.threshold.input(answers.move, [*limit, *chosen, page.category], [page.own, *seen], **moved)
+    page.own.input(answers.show, [*limit, *chosen, page.category], seen, **changed)
+    page.threshold.input(answers.move, [*limit, *chosen, page.category], [page.own, *seen], **changed)
     # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are
     # pasted
-    page.category.change(answers.show_contract, [*limit, page.category], page.contract, **moved)
+    page.category.change(answers.show_contract, [*limit, page.category], page.contract, **changed)
     for act in (page.kind.change, page.words.change, page.status.input):
-        act(answers.show_table, limit + chosen, [page.summary, page.table], **moved)
+        act(answers.show_table, limit + chosen, [page.summary, page.table], **changed)
     for form, b in page.saves.items():
         b.click(partial(answers.save, form), [*limit, page.kind], page.saved, **light).success(
             None, page.saved, None, js=_SAVE, **PRIVATE

@@ -26,7 +26,7 @@ def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # to
         raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
     text = QUESTION.format(name=category.name, gloss=category.gloss, sentence=' '.join(sentence.split()))
     try:
-        said = tokenizer.apply_chat_template(
+        rendered = tokenizer.apply_chat_template(
             [dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE
         )
     # a template is a program
@@ -35,7 +35,7 @@ def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # to
             f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): "
             "choose another base model"
         ) from e
-    return tokenizer(said, add_special_tokens=False)['input_ids']
+    return tokenizer(rendered, add_special_tokens=False)['input_ids']
 
 # %% ../nbs/week3_asked.ipynb #a7fe9059
 # token ids of `Yes` and `No`, of their beginnings where they are several
@@ -64,7 +64,7 @@ def ask(
     weight = model.get_output_embeddings().weight
     # as `split_pack` gives them
     device = weight.device
-    said = []
+    margins = []
     order = np.argsort([len(p) for p in prompts], kind='stable')
     with torch.inference_mode():
         for part in split_pack(prompts, max_pack_tokens):
@@ -76,8 +76,8 @@ def ask(
                 .last_hidden_state[torch.arange(len(part), device=device), last]
                 .float()
             )
-            said += (states @ (weight[yes] - weight[no]).float()).tolist()
-    return np.array(said, np.float32)[np.argsort(order)]
+            margins += (states @ (weight[yes] - weight[no]).float()).tolist()
+    return np.array(margins, np.float32)[np.argsort(order)]
 
 # %% ../nbs/week3_asked.ipynb #172e4976
 NEVER = -20.0  # log odds

@@ -43,7 +43,7 @@ def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
     "The fields of a dataclass of settings as options, with its help and defaults."
     from legal_llm.settings import field_help
 
-    said = field_help(settings)
+    helps = field_help(settings)
     for f in fields(settings):
         if f.name in but:
             continue
@@ -55,7 +55,7 @@ def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
             if kind is dict
             else dict(type=kind)
         )
-        text = said[f.name].replace('None:', 'by default').replace('%', '%%')
+        text = helps[f.name].replace('None:', 'by default').replace('%', '%%')
         if f.default not in (None, MISSING):
             text += f' (default: {f.default:g})' if kind is float else f' (default: {f.default})'
         p.add_argument('--' + f.name.replace('_', '-'), default=None, help=text, **how)

@@ -205,9 +205,9 @@ class ContextStage:
         reader: np.ndarray | None = None,  # float32 [sentences, categories]: the reader's, NaN where it has not read
     ) -> np.ndarray:  # float32 [sentences, categories]
         "Decide on a contract. A pair that screen and reader rule out keeps the screen's odds."
-        least = _least(self.settings)
-        i, c, x = _features(sentences, screen, reader if self.with_reader else None, self.base, least)
-        out = np.minimum(screen, least)
+        lowest = _least(self.settings)
+        i, c, x = _features(sentences, screen, reader if self.with_reader else None, self.base, lowest)
+        out = np.minimum(screen, lowest)
         out[i, c] = _tree_sums(self.trees, x)
         return out
 
@@ -299,10 +299,10 @@ def fit_context(
     base = np.log(rate / (1 - rate)).astype(np.float32)
     rows = [_features(a, o, r, base, _least(s)) for a, o, r in zip(sentences, screen, readers)]
     taught = [k[i, c] for k, (i, c, _) in zip(known, rows)]
-    said = [y[i, c][t] for y, (i, c, _), t in zip(labels, rows, taught)]
-    if not any(y.any() and not y.all() for y in said):
+    targets = [y[i, c][t] for y, (i, c, _), t in zip(labels, rows, taught)]
+    if not any(y.any() and not y.all() for y in targets):
         raise LegalLLMError("the screen leaves no pair in doubt that could teach a context stage: bring more contracts")
-    trees, crossed = _fit_parts([x[t] for (_, _, x), t in zip(rows, taught)], said, fold, s)
+    trees, crossed = _fit_parts([x[t] for (_, _, x), t in zip(rows, taught)], targets, fold, s)
     of = {part: ContextStage(base, t, s, reader is not None) for part, t in crossed.items()}
     contracts = zip([] if fold is None else fold.tolist(), sentences, screen, readers)
     return ContextStage(base, trees, s, reader is not None), [of[f].log_odds(a, o, r) for f, a, o, r in contracts]

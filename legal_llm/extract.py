@@ -95,9 +95,9 @@ def find_clauses(
     for a, _, sure, i in out:
         found += [(a + first, a + end, sure, i, False) for first, end in named.get(i[0], ())]
     found += [(int(sentences[r[0], 0]), int(sentences[r[-1], 1]), float(p[r].max()), r, False) for r in longer]
-    said = expit(screen) if screen is not None else None
+    by_screen = expit(screen) if screen is not None else None
     return [
-        Extraction(category, text[a:b], a, b, c, None if said is None else float(said[i].max()), part)
+        Extraction(category, text[a:b], a, b, c, None if by_screen is None else float(by_screen[i].max()), part)
         for a, b, c, i, part in sorted(found, key=lambda x: x[:2])
         if category not in CLAUSES or _ROW.match(text, a, b) or len(re.findall('[A-Za-z]{2,}', text[a:b])) > 3
     ]
@@ -288,9 +288,9 @@ def score_all(
 
     margins = read_windows(self.reader, [w for mine in windows for w in mine], s.max_pack_tokens, progress=tell)
     took = time.perf_counter() - begun
-    for x, mine, said in zip(out, windows, np.split(margins, np.cumsum(list(map(len, windows)))[:-1])):
+    for x, mine, margin in zip(out, windows, np.split(margins, np.cumsum(list(map(len, windows)))[:-1])):
         if mine:
-            x.reader[np.concatenate([w.sentences for w in mine])] = said
+            x.reader[np.concatenate([w.sentences for w in mine])] = margin
         x.seconds['reader'] = took * len(mine) / max(n, 1)
     return out
 

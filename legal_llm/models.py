@@ -135,8 +135,8 @@ def load_tokenizer(
 def tokenizer_hash(tokenizer) -> str:  # 16 hex digits
     "What tells one tokenizer from another: its vocabulary, and how it cuts a sentence."
     sentence = 'THIS AGREEMENT (the “Agreement”), dated 12/05/2019,\nby X’s\t§ 7.1'
-    said = [sorted(tokenizer.get_vocab().items()), tokenizer(sentence, add_special_tokens=False)['input_ids']]
-    return short_hash(json.dumps(said))
+    parts = [sorted(tokenizer.get_vocab().items()), tokenizer(sentence, add_special_tokens=False)['input_ids']]
+    return short_hash(json.dumps(parts))
 
 # %% ../nbs/week2_models.ipynb #68f30a9f
 def choose_dtype(
@@ -501,8 +501,8 @@ def load_adapter(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
-            said = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
-            config = LoraConfig(**{k: v for k, v in said.items() if k in known})
+            saved_config = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
+            config = LoraConfig(**{k: v for k, v in saved_config.items() if k in known})
             model = PeftModel.from_pretrained(model, folder, config=config)
         except (RuntimeError, ValueError, KeyError) as e:
             raise LegalLLMError(

@@ -131,11 +131,12 @@ def head_tensors(self: Reader) -> dict:  # name to tensor
 @patch
 def states(self: Reader, input_ids, mean):  # float32 [asked, layers * hidden]
     "The mean states of the sentences that are asked about."
-    said = self.model(
+    outputs = self.model(
         input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,)
     )
     layers = [
-        said.last_hidden_state if k == self.config.num_hidden_layers else said.hidden_states[k] for k in self.layers
+        outputs.last_hidden_state if k == self.config.num_hidden_layers else outputs.hidden_states[k]
+        for k in self.layers
     ]
     with torch.autocast(input_ids.device.type, enabled=False):  # sums in 32 bits, whatever the layers are in
         return torch.cat([mean @ s.float().flatten(0, 1) for s in layers], -1)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
+from .answering import Answer
 from .answers import ANSWERED
 from .contracts import highlight
 from .deal import DEAL_COLUMNS, ShownAnswer, deal_heads, deal_lines, deal_row, shown_answers

@@ -159,19 +159,19 @@ def existing_run(
     old = {**run.record['settings'], 'data': run.record['data']}
     new = {**asdict(settings), 'data': data.info['fingerprint']}
     other = [k for k in new if k not in old or old[k] != new[k]]
-    said = ', '.join(f"{k} was {old.get(k, 'unknown')} and is {new[k]}" for k in other[:3]) + (
+    differences = ', '.join(f"{k} was {old.get(k, 'unknown')} and is {new[k]}" for k in other[:3]) + (
         ', …' if len(other) > 3 else ''
     )
     if other and not allow_changes:
         raise LegalLLMError(
-            f"{out} holds a run with other settings or other data ({said}): choose another --out, or train on with "
+            f"{out} holds a run with other settings or other data ({differences}): choose another --out, or train on with "
             "the new ones with --allow-changes"
         )
     if other and (run.record['finished'] or set(other) & set(_FIXED)):
         raise LegalLLMError(
             f"{out} holds a run that "
             + ('is finished' if run.record['finished'] else 'cannot be resumed with another adapter')
-            + f" ({said}): choose another --out"
+            + f" ({differences}): choose another --out"
         )
     if other:
         run.record.setdefault('changes', []).append({k: [old.get(k), new[k]] for k in other})

@@ -408,8 +408,8 @@ def save_screen(
 ) -> Path:
     "Write a screen. What is left out changes log odds by little; `load_screen` gives what was kept."
     folder, size = Path(folder), np.abs(screen.weights)
-    least = np.quantile(size[size > 0], 1 - keep) if keep < 1 and (size > 0).any() else 0.0
-    rows, columns = np.nonzero(size * (size >= least))
+    smallest = np.quantile(size[size > 0], 1 - keep) if keep < 1 and (size > 0).any() else 0.0
+    rows, columns = np.nonzero(size * (size >= smallest))
     counts, many = np.bincount(rows, minlength=len(size)), len(screen.categories) > 256
     words = {
         k: np.frombuffer('\n'.join(v.terms).encode(), np.uint8)

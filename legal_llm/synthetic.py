@@ -118,7 +118,7 @@ def _facts(dice, wordings):
     style = dice.pick(['{name} {d}, {y}', '{m:02}/{d:02}/{y}', '{d} {name} {y}']).format
     words = [style(y=y, m=m, d=d, name=_MONTHS[m - 1]) for y, m, d in dates]
     facts['adate'], facts['edate'], *facts['date'] = words
-    facts['days_of'] = {said: f'{y}-{m:02}-{d:02}' for said, (y, m, d) in zip(words, dates)}
+    facts['days_of'] = {written: f'{y}-{m:02}-{d:02}' for written, (y, m, d) in zip(words, dates)}
     y, m, d = dates[0]
     facts['adate_long'] = (
         f"{d}{'th' if 4 <= d <= 20 or d >= 24 else ('st', 'nd', 'rd')[d % 10 - 1]} day of {_MONTHS[m - 1]}, {y}"
@@ -305,7 +305,7 @@ def _answers(facts, deal, clauses):
         'Governing Law': re.sub('^the (?:State|Province) of |^the ', '', facts['state']),
     }
     for category in ('Effective Date', 'Expiration Date'):
-        out[category] = next((day for said, day in days.items() if said in texts.get(category, '')), '')
+        out[category] = next((day for written, day in days.items() if written in texts.get(category, '')), '')
     notice = texts.get('Notice Period To Terminate Renewal', '')
     out['Notice Period To Terminate Renewal'] = next((n for n in facts['days'] if n in notice), '')
     return {category: answer for category, answer in out.items() if answer and category in texts}

@@ -290,13 +290,13 @@ def _halve(self: PackTrainer, part):
             f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), "
             "switch checkpointing on, or load the base model in 4 bits"
         )
-    said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
+    reason = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
     if sharded() > 1:  # all processes must compute equally many parts
         raise LegalLLMError(
-            f"{said} of a model in shards: train again with --max-pack-tokens {budget}, into another --out"
+            f"{reason} of a model in shards: train again with --max-pack-tokens {budget}, into another --out"
         )
     self.budget = budget
-    self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
+    self.on_smaller(budget, f"{reason}: at most {budget:,} from now on, and a pack is computed in more parts")
     if self.args.world_size > 1:  # the other processes wait for this one's gradients
         raise LegalLLMError(
             "memory ran out in one of several processes: run the same command again; it resumes from the newest "
@@ -420,9 +420,9 @@ def agree(self: Watch, obj):
     "What the main process says, in all of them."
     if self.trainer.args.world_size == 1:
         return obj
-    said = [obj]
-    torch.distributed.broadcast_object_list(said)
-    return said[0]
+    box = [obj]
+    torch.distributed.broadcast_object_list(box)
+    return box[0]
 
 # %% ../nbs/week2_trainer.ipynb #43e23815
 @patch

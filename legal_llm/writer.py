@@ -196,7 +196,7 @@ def score_chat(
     return dict(dev_score=exact, dev_exact=exact, dev_loss=float(torch.cat(losses).mean()))
 
 # %% ../nbs/week2_writer.ipynb #4821b26f
-@dataclass
+@dataclass(repr=False)
 class WriterJob:
     "A writer's training that is ready to start."
 
@@ -207,7 +207,7 @@ class WriterJob:
     choices: Choices
     tokens_per_second: float  # in training, as one batch was measured
 
-    def __str__(self):
+    def __repr__(self):
         tokens = sum(map(computed_tokens, self.batches))
         return (
             f'{self.choices}\n\n{len(self.batches):,} batches, {tokens:,} tokens with padding, '
@@ -369,11 +369,11 @@ def train_writer(
     pad, dtype, every = job.tokenizer.pad_token_id, job.choices['dtype'], s.eval_steps
     arguments = training_arguments(out, s, dtype, s.learning_rate, run.record['warmup_steps'], packs_each(s, 1))
     trainer = WriterTrainer(job.model, arguments, job.batches, pad, s.save_total_limit)
-    dogs = [NonFinite(25 if arguments.fp16 else 0), Divergence(kinds=('loss',)), Slow()] if watch else []
+    watchdogs = [NonFinite(25 if arguments.fp16 else 0), Divergence(kinds=('loss',)), Slow()] if watch else []
     watcher = Watch(
         trainer,
         out,
-        dogs,
+        watchdogs,
         [TerminalView()] if progress else [],
         lambda: score_chat(job.model, job.dev, pad, dtype),
         (max(20, run.record['steps'] // 4) if every is None else every) if job.dev else 0,
