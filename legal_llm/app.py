@@ -101,8 +101,8 @@ def confidence_sentence(calibration: Calibration) -> str:
     if not n:
         return 'The confidence is the model’s own: it was not yet compared with contracts set aside.'
     return (
-        f'Of ten quotes with a confidence of 80%, about eight are right: so it was on the {n} contracts that it '
-        'was fitted to.'
+        f'Confidence is calibrated: about 8 in 10 quotes at 80% are correct (measured on the {n} contracts that it '
+        'was fitted to).'
     )
 
 # %% ../nbs/week4_app.ipynb #0713aa0d
@@ -475,10 +475,8 @@ def _sessions(answers: Answers, demo, notice) -> None:
             forget(request)
 
     # as objects, not as strings: Gradio looks for the request by its type
-    forget.__annotations__, answer.__annotations__ = (
-        dict(request=gr.Request),
-        dict(text=str, title=str, request=gr.Request, **{'return': dict}),
-    )
+    forget.__annotations__ = dict(request=gr.Request)
+    answer.__annotations__ = dict(text=str, title=str, request=gr.Request, **{'return': dict})
     public = f'<p class="ll-public">{PUBLIC}</p>'
     demo.load(lambda: public if demo.share_url else '', None, notice, queue=False, **PRIVATE)
     demo.unload(forget)

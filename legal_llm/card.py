@@ -260,7 +260,7 @@ def card(
         datasets=sets or None,
         library_name='peft' if lora else 'transformers',
         pipeline_tag='feature-extraction',
-        tags=['legal', 'contracts', 'cuad', *['lora'] * lora, 'legal_llm'],
+        tags=['legal', 'contracts', 'cuad', *(['lora'] if lora else []), 'legal_llm'],
         model_name=name if results else None,
         eval_results=results or None,
     )

@@ -129,13 +129,14 @@ def cmd_train(args):
 # %% ../nbs/commands.ipynb #7eaf99e2
 def _train_writer(args, given: dict):
     "Teach a model to write answers."
+    from legal_llm.dataset import open_data
     from legal_llm.writer import prepare_writer, train_writer, writer_settings
 
     if not args.data or args.from_record:
         raise LegalLLMError("a writer is trained on --data, a folder that `legal-llm data --answers` wrote")
     if args.gpus > 1 or args.accelerate_config:
         raise LegalLLMError("a writer is trained by one process: leave out --gpus and --accelerate-config")
-    settings = writer_settings(args.data, **given)
+    settings = writer_settings(args.data, sample=open_data(args.data).info['source'] == 'sample', **given)
     if args.dry_run:
         print(prepare_writer(settings))
         return

@@ -75,7 +75,7 @@ def check_gpus(
     do = (
         f"give --gpus {found}"
         if found > 1
-        else "leave --gpus out" + ", or give --use-cpu to share the processor" * (not found)
+        else "leave --gpus out" + ("" if found else ", or give --use-cpu to share the processor")
     )
     raise LegalLLMError(
         f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found or 'none'}: {do}"

@@ -256,7 +256,7 @@ def check_base(
             )
         ]
     if getattr(config, 'is_encoder_decoder', False):
-        return [finding('red', 'an encoder-decoder; a reader wants a decoder', other)]
+        return [finding('red', 'an encoder-decoder; only decoder-only (causal) models can be used', other)]
     layers, hidden = (getattr(config, k, None) for k in ('num_hidden_layers', 'hidden_size'))
     if not layers or not hidden:
         return [

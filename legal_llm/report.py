@@ -361,7 +361,7 @@ def show_results(
 
     r = read_record(file)
     t, cores = r['training'], r['machine']['cores']
-    where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
+    where = ', '.join(r['machine']['gpus']) or f"{cores} core{'s' if cores > 1 else ''} of {r['machine']['cpu']}"
     made = (
         f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} min"
         + (f" on {', '.join(t['gpus'])}" if t.get('gpus') else '')

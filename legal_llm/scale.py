@@ -131,7 +131,7 @@ class Office:
         self.workers, self.extractor = workers, extractor
         share = worker_share(ray, workers)
         self.cpus = share['num_cpus']
-        self.hire = ray.remote(**share, max_restarts=0, max_task_retries=0)(ReviewWorker)
+        self.start_worker = ray.remote(**share, max_restarts=0, max_task_retries=0)(ReviewWorker)
         self.read = ray.remote(num_cpus=0, num_returns=2, max_retries=0)(_read)
         self.arguments = self.out, read, model
         self.readers = max(2, int(ray.cluster_resources().get('CPU', 2)))  # documents that are read at once
@@ -178,7 +178,7 @@ def hand_out(self: Office):
     on_the_way = len(self.coming) + len(self.loading)
     staff = on_the_way + len(self.idle) + len(self.busy)
     for _ in range(max(0, min(self.workers - staff, len(self.waiting) - len(self.idle) - on_the_way))):
-        worker = self.hire.remote(self.extractor, self.out, max(int(self.cpus), 1))
+        worker = self.start_worker.remote(self.extractor, self.out, max(int(self.cpus), 1))
         self.coming[worker.ping.remote()] = worker
     while self.idle and self.waiting:
         worker, jobs = self.idle.pop(), [self.waiting.popleft()]

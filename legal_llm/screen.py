@@ -125,15 +125,13 @@ class Screen:
         platt: np.ndarray,  # float32 [2, categories]: slope and shift that make log odds of the sums
         settings: ScreenSettings = ScreenSettings(),
     ):
-        self.categories, self.own, self.beside, self.weights, self.bias, self.platt, self.settings = (
-            tuple(categories),
-            own,
-            beside,
-            weights,
-            bias,
-            platt,
-            settings,
-        )
+        self.categories = tuple(categories)
+        self.own = own
+        self.beside = beside
+        self.weights = weights
+        self.bias = bias
+        self.platt = platt
+        self.settings = settings
 
 # %% ../nbs/week1_screen.ipynb #021dcd4e
 @patch

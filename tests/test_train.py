@@ -617,7 +617,7 @@ def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
     )
     said = capsys.readouterr().out
     assert (
-        'check: a pack gives the gradients of separate sequences' in said
+        'check: batched gradients match unbatched ones' in said
         and 'separate sequences would need' in said
         and 'steps   6' in said
     )

@@ -31,6 +31,7 @@ from legal_llm.chat import (
     save_chat,
     show_example,
 )
+from legal_llm.cli import main
 from legal_llm.contracts import Clause, Contract
 from legal_llm.extract import Extractor
 from legal_llm.files import LegalLLMError, save_json
@@ -38,6 +39,8 @@ from legal_llm.models import add_lora, decoder_of, load_base, load_tokenizer
 from legal_llm.review import Extraction, Review
 from legal_llm.runs import existing_run
 from legal_llm.screen import load_screen
+from legal_llm.squad import save_squad
+from legal_llm.synthetic import write_contracts
 from legal_llm.writer import (
     LONGEST,
     Written,
@@ -311,6 +314,20 @@ def test_a_writer_may_be_trained_before_the_reader(tmp_path):
     (tmp_path / 'run' / 'notes.txt').write_text('mine')
     with pytest.raises(LegalLLMError, match='is not empty and holds no run'):
         existing_run(tmp_path / 'run', None, None)
+
+
+def test_from_contracts_to_a_writer_on_the_command_line(llama, tmp_path, capsys):
+    "Data, a plan, a training, and what it answers in reviews"
+    contracts = save_squad(write_contracts(40, seed=3, words=400), tmp_path / 'contracts.json')
+    data, run = str(tmp_path / 'data'), str(tmp_path / 'run')
+    assert main(['data', '--source', str(contracts), '--out', data]) in (None, 0)
+    assert 'as chat examples in' in capsys.readouterr().out
+    train = ['train', '--data', data, '--out', run, '--writer', '--base-model', llama, '--max-packs', '2']
+    assert main([*train, '--eval-steps', '0', '--dry-run']) in (None, 0)
+    assert '2 batches' in capsys.readouterr().out
+    assert main([*train, '--eval-steps', '0']) in (None, 0)
+    assert 'in reviews it answers' in capsys.readouterr().out
+    assert 'chosen' in json.loads((tmp_path / 'run/writer/adapter/legal_llm.json').read_text())
 
 
 def test_other_trainers_read_the_examples(laws):
