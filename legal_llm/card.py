@@ -133,8 +133,8 @@ def _score_section(scores: dict | None) -> str:
     return (
         f"{t.markdown()}\n\nPercent, with 95% bootstrap intervals over {t.contracts} {scores['split']} contracts of "
         f"{scores['source']} ({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. "
-        f"AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {listed}. Every quote is a piece "
-        f"of the contract. {scores['seconds_per_contract']:.1f} s per contract."
+        f"AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {listed}. Every quote is a "
+        f"piece of the contract. {scores['seconds_per_contract']:.1f} s per contract."
     )
 
 # %% ../nbs/week4_card.ipynb #6758bbab

@@ -81,8 +81,8 @@ def shown_answers(
     text: str,  # the contract
     written: dict[tuple, Answer] | None = None,  # `places_of` quotes -> what a language model wrote about them
 ) -> dict[str, ShownAnswer]:  # category -> answer, for those of `ANSWERED` that have one
-    """The short answers that the quotes of a review support: what a model wrote, where the quotes say so, else by rule. A
-    rule that fails leaves its category without an answer.
+    """The short answers that the quotes of a review support: what a model wrote, where the quotes say so, else by rule.
+    A rule that fails leaves its category without an answer.
     """
     out, dates = {}, {}
     for category in filter(shown.get, ANSWERED):

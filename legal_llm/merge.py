@@ -140,7 +140,8 @@ def merge(
         if not merged.change <= tolerance:
             raise LegalLLMError(
                 f"the merged model does not answer as the adapter does: log odds change by {merged.change:.2g}, at "
-                f"most {tolerance} is rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32"
+                f"most {tolerance} is rounding; nothing was kept: share the adapter as it is, or merge with --dtype "
+                'float32'
             )
         _take_along(
             run,

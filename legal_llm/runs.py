@@ -164,8 +164,8 @@ def existing_run(
     )
     if other and not allow_changes:
         raise LegalLLMError(
-            f"{out} holds a run with other settings or other data ({differences}): choose another --out, or train on with "
-            "the new ones with --allow-changes"
+            f"{out} holds a run with other settings or other data ({differences}): choose another --out, or continue "
+            "with the new ones with --allow-changes"
         )
     if other and (run.record['finished'] or set(other) & set(_FIXED)):
         raise LegalLLMError(
