@@ -157,6 +157,7 @@ def from_squad(
             continue
         if old is not new:
             old.clauses += new.clauses
+            old.answers.update(new.answers)
         for qid, answered in asked:
             all_asked.setdefault(new.title, {}).setdefault(qid, set()).add(answered)
     for c in contracts.values():

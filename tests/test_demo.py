@@ -65,7 +65,7 @@ class Written:
     "Stands in for an Extractor: knows the clauses of one written contract, and counts how often it is asked."
 
     name = 'stand-in model'
-    reader = None
+    reader = writer = None
     categories = CATEGORIES
     calibration = Calibration(contracts=12)
 

@@ -310,10 +310,10 @@ def test_a_writer_is_found_where_it_was_trained(trained, tmp_path):
 def test_a_writer_may_be_trained_before_the_reader(tmp_path):
     "Its folder is no other run's; anything else in the folder still is"
     (tmp_path / 'run' / 'writer').mkdir(parents=True)
-    assert existing_run(tmp_path / 'run', None, None) is None
+    assert existing_run(tmp_path / 'run', None, None, False) is None
     (tmp_path / 'run' / 'notes.txt').write_text('mine')
     with pytest.raises(LegalLLMError, match='is not empty and holds no run'):
-        existing_run(tmp_path / 'run', None, None)
+        existing_run(tmp_path / 'run', None, None, False)
 
 
 def test_from_contracts_to_a_writer_on_the_command_line(llama, tmp_path, capsys):
