@@ -176,7 +176,7 @@ def test_a_failing_cell_fails(tmp_path):
 # A test asks whether the notebooks run, with the real model: less training than they show, and fewer contracts, tell
 # that too.
 CHANGES = dict(probe_windows=96, max_packs=4, eval_steps=2, eval_windows=32)
-LESS = {'week2_train': dict(writer_changes=dict(max_packs=2, eval_steps=0)), 'week3_eval': dict(limit=3)}
+LESS = {'week2_train': dict(writer_changes=dict(max_packs=2, eval_steps=0), questions=2), 'week3_eval': dict(limit=3)}
 
 
 # rooms that train with the real model

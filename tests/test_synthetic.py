@@ -20,7 +20,6 @@ from legal_llm.files import LegalLLMError
 from legal_llm.splits import split_contracts
 from legal_llm.squad import to_squad
 from legal_llm.synthetic import BOILERPLATE, DISTRACTORS, PATTERNS, SECTIONS, WORDINGS, write_contracts
-from legal_llm.writing import supported
 
 # SHA-256 of twenty contracts. A change of any wording changes it: then every score on synthetic contracts changes, too,
 # so say so in the change's description.
@@ -59,6 +58,8 @@ def test_a_contract_depends_on_its_number_and_settings_alone():
 @pytest.mark.parametrize('wordings', ['train', 'held_out'])
 def test_short_answers_stand_in_their_clauses(wordings):
     "And are in canonical form once they are read"
+    from legal_llm.writing import supported  # which needs torch, and the rest of these tests does not
+
     counts = Counter()
     for contract in write_contracts(60, seed=9, wordings=wordings):
         for category, answer in contract.answers.items():
