@@ -9,7 +9,7 @@ __all__ = ['DATES', 'ANSWERED', 'read_number', 'Found', 'Date', 'Perpetual', 'fi
            'same_answer', 'load_answers', 'find_answers', 'join_answers', 'unreadable']
 
 # %% ../nbs/week1_answers.ipynb #2b98910b
-import re
+import re, warnings
 from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import date
@@ -659,10 +659,18 @@ def find_answers(
 def join_answers(
     contracts: list,  # `Contract`s
     path: str | Path,  # as for `load_answers`
-    strict: bool = True,  # there must be answers to them
+    strict: bool = True,  # False: a table that was found by itself, and need not have answers to them
 ) -> list:  # the `Contract`s with their answers
-    "Contracts with the answers of a table, by title. Raises LegalLLMError where no contract has one, and one must."
-    answers = load_answers(path)
+    """Contracts with the answers of a table, by title. Raises LegalLLMError where it cannot be read or no contract has
+    an answer; where that is allowed, an unreadable one is warned about.
+    """
+    try:
+        answers = load_answers(path)
+    except LegalLLMError as e:
+        if strict:
+            raise
+        warnings.warn(f"{e}; the contracts go without short answers")
+        return contracts
     if strict and not any(c.title in answers for c in contracts):
         raise LegalLLMError(
             f"{path}: no contract has an answer there; its first title is {next(iter(answers), None)!r}, and the first "

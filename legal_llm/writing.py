@@ -27,9 +27,9 @@ from legal_llm.answers import (
 )
 from .chat import ChatExample, chat_examples, known_dates
 from .contracts import Clause, Contract
+from .deal import places_of, quotes_to_answer
 from .files import save_json
 from .models import PORTABLE
-from .deal import places_of, quotes_to_answer
 from .review import Review
 from .writer import Writer, Written
 

@@ -551,6 +551,11 @@ def test_cuads_table_is_found_beside_its_contracts(tmp_path):
     lease, other = Contract('Lease', 'x'), Contract('Other', 'x')
     assert [c.answers for c in join_answers([lease, other], answers)] == [{'Document Name': 'Lease'}, {}]
     assert join_answers([other], answers, strict=False) == [other]
+    answers.write_text('[]x')
+    with pytest.warns(UserWarning, match='go without short answers'):
+        assert join_answers([lease], answers, strict=False) == [lease]
+    with pytest.raises(LegalLLMError):
+        join_answers([lease], answers)
 
 
 @pytest.mark.skipif(not find_dev_cuad() or not find_dev_answers(), reason="CUAD's written answers are not at hand")
