@@ -27,18 +27,19 @@ from benchmarks import answers, forms, fuzz, gpu, pdfs, review, scale, training,
 PARTS = ('review', 'training', 'gpu', 'scale', 'pdfs', 'fuzz', 'answers', 'forms', 'writer')
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description='Measure, and keep what was measured in nbs/results')
     parser.add_argument('parts', nargs='*', help=f'what to measure: {", ".join(PARTS)}; none: all but the last two')
     parser.add_argument(
         '--run', help='review: a run folder (default: what the package ships); writer: one that has a writer'
     )
     parser.add_argument(
-        '--data', help='answers: a prepared folder whose screen reads (default: what the package ships)'
+        '--data',
+        help='answers, pdfs: a folder that `legal-llm data` wrote from CUAD (default: for answers, what the package '
+        'ships; for pdfs, made anew)',
     )
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of synthetic contracts')
-    parser.add_argument('--data', help='pdfs: a folder that `legal-llm data` wrote from CUAD (default: made anew)')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if unknown := [p for p in args.parts if p not in PARTS]:
         parser.error(f'there is no benchmark {unknown[0]!r}: choose of {", ".join(PARTS)}')
     for part in args.parts or PARTS[:-2]:

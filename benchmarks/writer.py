@@ -5,6 +5,7 @@ those of CUAD's table. For which categories the writer is used is chosen on dev;
 import json
 import random
 import time
+from dataclasses import replace
 
 from benchmarks.measure import keep
 
@@ -54,12 +55,6 @@ def summary(contracts, judged: list[list[dict]]) -> dict:
     )
 
 
-def right_by_category(judged: list[list[dict]]) -> dict[str, int]:
-    from collections import Counter
-
-    return Counter(row['category'] for rows in judged for row in rows if row['right'])
-
-
 def show(name: str, result: dict) -> None:
     print(name, {k: f"{100 * r['value']:.1f} ({r['n']})" for k, r in result['exact'].items() if r['n']}, flush=True)
 
@@ -80,14 +75,14 @@ def main(run: str, splits=('dev', 'test')) -> None:
     """Score a writer, the rules and the base model on each split, keep the results, and write the categories that the
     writer is used for into its record. Says so where CUAD or its answers are not at hand.
     """
-    from legal_llm.answering import answer_contract
+    from legal_llm.answering import answer_contract, prefer_written
     from legal_llm.answers import ANSWERED, load_answers
     from legal_llm.dataset import DataSettings, split_data
     from legal_llm.files import save_json
     from legal_llm.models import PORTABLE
     from legal_llm.readers import load_contracts
     from legal_llm.writer import find_writer, load_writer, write
-    from legal_llm.writing import CHOSEN, choose_categories, write_answers
+    from legal_llm.writing import CHOSEN, choose_categories, right_answers, write_answers
     from tests.development import find_dev_answers, find_dev_cuad
 
     if not find_dev_cuad() or not find_dev_answers():
@@ -106,9 +101,11 @@ def main(run: str, splits=('dev', 'test')) -> None:
         answers = write_answers(here, writer.write)
         seconds = (time.perf_counter() - start) / len(here)
         rows['writer'] = judge(here, answers, written)
+        both = [{k: prefer_written(a.get(k), r[k]) for k in r} for r, a in zip(rules, answers)]
         if chosen is None:  # on dev
-            chosen = choose_categories(right_by_category(rows['rules']), right_by_category(rows['writer']))
-        better = [r | {k: a[k] for k in chosen if k in a} for r, a in zip(rules, answers)]
+            with_answers = [replace(c, answers=written.get(c.title, {})) for c in here]
+            chosen = choose_categories(right_answers(with_answers, rules), right_answers(with_answers, both))
+        better = [r | {k: b[k] for k in chosen if k in b} for r, b in zip(rules, both)]
         rows['better of both'] = judge(here, better, written)
         results[split] = {name: summary(here, judged) for name, judged in rows.items()}
         results[split]['writer']['seconds_per_contract'] = round(seconds, 2)

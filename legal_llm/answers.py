@@ -6,12 +6,12 @@
 __all__ = ['DATES', 'ANSWERED', 'read_number', 'Found', 'Date', 'Perpetual', 'find_dates', 'Duration', 'add_duration',
            'find_durations', 'find_places', 'Jurisdictions', 'jurisdictions', 'Party', 'Parties', 'name_key',
            'same_name', 'quoted_terms', 'split_names', 'parse_parties', 'Title', 'clean_title', 'parse_answer',
-           'same_answer', 'load_answers', 'unreadable']
+           'same_answer', 'load_answers', 'find_answers', 'join_answers', 'unreadable']
 
 # %% ../nbs/week1_answers.ipynb #2b98910b
-import re
+import re, warnings
 from calendar import monthrange
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -643,6 +643,40 @@ def load_answers(
         if category in ANSWERED and str(answer).strip():
             out.setdefault(title, {})[category] = str(answer).strip()
     return out
+
+# %% ../nbs/week1_answers.ipynb #80d7d82d
+def find_answers(
+    source: Path | None,  # a file or folder of contracts
+) -> Path | None:
+    "CUAD's table of clauses, where it stands beside its contracts or among them."
+    if source is None:
+        return None
+    inside = sorted(source.rglob('master_clauses.csv')) if source.is_dir() else []
+    beside = source.parent / 'master_clauses.csv'
+    return next((f for f in [*inside, beside] if f.is_file()), None)
+
+# %% ../nbs/week1_answers.ipynb #e3a50dd9
+def join_answers(
+    contracts: list,  # `Contract`s
+    path: str | Path,  # as for `load_answers`
+    strict: bool = True,  # False: a table that was found by itself, and need not have answers to them
+) -> list:  # the `Contract`s with their answers
+    """Contracts with the answers of a table, by title. Raises LegalLLMError where it cannot be read or no contract has
+    an answer; where that is allowed, an unreadable one is warned about.
+    """
+    try:
+        answers = load_answers(path)
+    except LegalLLMError as e:
+        if strict:
+            raise
+        warnings.warn(f"{e}; the contracts go without short answers")
+        return contracts
+    if strict and not any(c.title in answers for c in contracts):
+        raise LegalLLMError(
+            f"{path}: no contract has an answer there; its first title is {next(iter(answers), None)!r}, and the first "
+            f"contract is {contracts[0].title!r}"
+        )
+    return [replace(c, answers=c.answers | answers.get(c.title, {})) for c in contracts]
 
 # %% ../nbs/week1_answers.ipynb #ad74e479
 def unreadable(

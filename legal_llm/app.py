@@ -101,8 +101,8 @@ def confidence_sentence(calibration: Calibration) -> str:
     if not n:
         return 'The confidence is the model’s own: it was not yet compared with contracts set aside.'
     return (
-        f'Of ten quotes with a confidence of 80%, about eight are right: so it was on the {n} contracts that it '
-        'was fitted to.'
+        f'Confidence is calibrated: about 8 in 10 quotes at 80% are correct (measured on the {n} contracts that it '
+        'was fitted to).'
     )
 
 # %% ../nbs/week4_app.ipynb #0713aa0d
@@ -247,10 +247,10 @@ def menu(self: Answers, review, own, threshold):  # quotes
         return gr.Dropdown(choices=[], value=None)
     review = _at(review, own, threshold)
     quotes = sorted(review.shown(), key=lambda f: review.status(f) == 'found')
-    said = [review.verdicts.get((f.category, f.start, f.end)) for f in quotes]
+    verdicts = [review.verdicts.get((f.category, f.start, f.end)) for f in quotes]
     marks = {ACCEPT: '✓', REJECT: '✗', None: '?'}
-    labels = [f"{marks[s]} {f.category}: {' '.join(f.quote.split())[:80]}" for f, s in zip(quotes, said)]
-    left = next((_place(f) for f, s in zip(quotes, said) if s is None), None)
+    labels = [f"{marks[s]} {f.category}: {' '.join(f.quote.split())[:80]}" for f, s in zip(quotes, verdicts)]
+    left = next((_place(f) for f, s in zip(quotes, verdicts) if s is None), None)
     return gr.Dropdown(choices=[(label, _place(f)) for f, label in zip(quotes, labels)], value=left)
 
 # %% ../nbs/week4_app.ipynb #d4ebdfc9
@@ -425,17 +425,17 @@ def _views(answers: Answers, page: SimpleNamespace) -> None:
     "A review is looked at in another way, or saved: the model reads nothing again."
     # in the queue, without which Gradio does not show the sentence of an error
     light = dict(show_progress='hidden', concurrency_limit=None, **PRIVATE)
-    moved = dict(trigger_mode='always_last', **light)
+    changed = dict(trigger_mode='always_last', **light)
     limit = [page.review, page.own, page.threshold]
     chosen = [page.kind, page.words, page.status]
     seen = [page.contract, page.summary, page.table]
-    page.own.input(answers.show, [*limit, *chosen, page.category], seen, **moved)
-    page.threshold.input(answers.move, [*limit, *chosen, page.category], [page.own, *seen], **moved)
+    page.own.input(answers.show, [*limit, *chosen, page.category], seen, **changed)
+    page.threshold.input(answers.move, [*limit, *chosen, page.category], [page.own, *seen], **changed)
     # `input` of a dropdown fires whenever the keyboard leaves it, and that of a text not when the first words are
     # pasted
-    page.category.change(answers.show_contract, [*limit, page.category], page.contract, **moved)
+    page.category.change(answers.show_contract, [*limit, page.category], page.contract, **changed)
     for act in (page.kind.change, page.words.change, page.status.input):
-        act(answers.show_table, limit + chosen, [page.summary, page.table], **moved)
+        act(answers.show_table, limit + chosen, [page.summary, page.table], **changed)
     for form, b in page.saves.items():
         b.click(partial(answers.save, form), [*limit, page.kind], page.saved, **light).success(
             None, page.saved, None, js=_SAVE, **PRIVATE
@@ -475,10 +475,8 @@ def _sessions(answers: Answers, demo, notice) -> None:
             forget(request)
 
     # as objects, not as strings: Gradio looks for the request by its type
-    forget.__annotations__, answer.__annotations__ = (
-        dict(request=gr.Request),
-        dict(text=str, title=str, request=gr.Request, **{'return': dict}),
-    )
+    forget.__annotations__ = dict(request=gr.Request)
+    answer.__annotations__ = dict(text=str, title=str, request=gr.Request, **{'return': dict})
     public = f'<p class="ll-public">{PUBLIC}</p>'
     demo.load(lambda: public if demo.share_url else '', None, notice, queue=False, **PRIVATE)
     demo.unload(forget)

@@ -31,7 +31,7 @@ def ask(
     weight = model.get_output_embeddings().weight
     # as `split_pack` gives them
     device = weight.device
-    said = []
+    margins = []
     order = np.argsort([len(p) for p in prompts], kind='stable')
     with torch.inference_mode():
         for part in split_pack(prompts, max_pack_tokens):
@@ -43,8 +43,8 @@ def ask(
                 .last_hidden_state[torch.arange(len(part), device=device), last]
                 .float()
             )
-            said += (states @ (weight[yes] - weight[no]).float()).tolist()
-    return np.array(said, np.float32)[np.argsort(order)]
+            margins += (states @ (weight[yes] - weight[no]).float()).tolist()
+    return np.array(margins, np.float32)[np.argsort(order)]
 
 # %% ../nbs/week3_asked.ipynb #172e4976
 NEVER = -20.0  # log odds

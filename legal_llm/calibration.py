@@ -114,10 +114,10 @@ def fit_calibration(
     # nobody was asked, or there is nothing to tell apart
     if not y.any() or y.all():
         return Calibration(reader=0.0, contracts=len(scores))
-    heard = bool(x[:, 1].any())
-    gain = _gain(x, y, contract) if heard else None
+    with_reader = bool(x[:, 1].any())
+    gain = _gain(x, y, contract) if with_reader else None
     # the screen was calibrated out of fold
-    if not heard or gain <= 0:
+    if not with_reader or gain <= 0:
         return Calibration(reader=0.0, contracts=len(scores), gain=gain)
     return Calibration(*map(float, fit_logistic(x, y)), contracts=len(scores), gain=gain)
 
@@ -142,12 +142,12 @@ def calibration_error(
     """
     if not len(p):
         return float('nan')
-    said, was, n = reliability_bins(p, y, bins)
-    return float((n * np.abs(said - was)).sum() / len(p))
+    predicted, was, n = reliability_bins(p, y, bins)
+    return float((n * np.abs(predicted - was)).sum() / len(p))
 
 # %% ../nbs/week3_calibration.ipynb #3125d98a
 def plot_reliability(
-    said: dict[str, tuple[np.ndarray, np.ndarray]],  # name -> probabilities and what came true, [items] each
+    systems: dict[str, tuple[np.ndarray, np.ndarray]],  # name -> probabilities and what came true, [items] each
     bins: int = 10,
 ):  # matplotlib figure
     "How often what was said came true; the diagonal is where they agree."
@@ -156,7 +156,7 @@ def plot_reliability(
     fig = Figure(figsize=(4.6, 4), layout='constrained')
     ax = fig.subplots()
     ax.plot([0, 1], [0, 1], color='#999', lw=0.8, ls='--')
-    for name, (p, y) in said.items():
+    for name, (p, y) in systems.items():
         if len(p):
             ax.plot(
                 *reliability_bins(p, y, bins)[:2],

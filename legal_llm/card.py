@@ -126,15 +126,15 @@ def _score_section(scores: dict | None) -> str:
         return 'It was not evaluated.'
     t = ScoreTable.from_dict(scores['table'])
     more = {'coverage F1': ('coverage', 'f1'), 'SQuAD F1 on answerable questions': ('squad', 'answerable_f1')}
-    said = ', '.join(
+    listed = ', '.join(
         f"{k} {percent(float('nan') if (v := scores['fine_tuned'][f][n]['value']) is None else v)}"
         for k, (f, n) in more.items()
     )
     return (
         f"{t.markdown()}\n\nPercent, with 95% bootstrap intervals over {t.contracts} {scores['split']} contracts of "
         f"{scores['source']} ({t.questions:,} questions, {t.positives:,} with a clause), none of them in training. "
-        f"AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {said}. Every quote is a piece "
-        f"of the contract. {scores['seconds_per_contract']:.1f} s per contract."
+        f"AUPR and precision at 80 and 90% recall are CUAD's official scores. Further: {listed}. Every quote is a "
+        f"piece of the contract. {scores['seconds_per_contract']:.1f} s per contract."
     )
 
 # %% ../nbs/week4_card.ipynb #6758bbab
@@ -211,8 +211,8 @@ def _facts(run, p: dict, base: str, data: str) -> list[tuple[str, str]]:
         ('versions', ', '.join(f'{k} {v}' for k, v in p['versions'].items() if k in kept)),
     ]
     if m := run.record.get('merged'):
-        said = f"log odds differ by {m['change']:.2g} at most, {m['flips']} came out the other way"
-        facts.append(('merged', f"{m['pairs']:,} decisions compared with the adapter's: {said}"))
+        change = f"log odds differ by {m['change']:.2g} at most, {m['flips']} came out the other way"
+        facts.append(('merged', f"{m['pairs']:,} decisions compared with the adapter's: {change}"))
     return facts
 
 # %% ../nbs/week4_card.ipynb #db04c595
@@ -260,7 +260,7 @@ def card(
         datasets=sets or None,
         library_name='peft' if lora else 'transformers',
         pipeline_tag='feature-extraction',
-        tags=['legal', 'contracts', 'cuad', *['lora'] * lora, 'legal_llm'],
+        tags=['legal', 'contracts', 'cuad', *(['lora'] if lora else []), 'legal_llm'],
         model_name=name if results else None,
         eval_results=results or None,
     )

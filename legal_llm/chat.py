@@ -4,7 +4,7 @@
 
 # %% ../nbs/week1_chat.ipynb #aeac2560
 from __future__ import annotations
-import json, re
+import html, json, re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .files import LegalLLMError, atomic_write, short_hash
 # %% auto #0
 __all__ = ['SYSTEM', 'FORMS', 'AROUND', 'SHORT', 'NEAR', 'SPLITS', 'CHAT', 'DATE', 'QUESTION', 'known_dates', 'passages',
            'ChatExample', 'ask_about', 'chat_examples', 'save_chat', 'load_chat', 'export_chat', 'chat_fingerprint',
-           'encode_text', 'answer_frame', 'Encoded', 'encode_example', 'ask_prompt', 'answer_tokens']
+           'encode_text', 'answer_frame', 'Encoded', 'encode_example', 'show_example', 'ask_prompt', 'answer_tokens']
 
 # %% ../nbs/week1_chat.ipynb #4af7638b
 SYSTEM = 'Answer from the quotes of a contract. Write the answer only.'
@@ -178,17 +178,13 @@ CHAT = 'chat'  # in the folder of a data set: its examples
 
 
 def export_chat(
-    data,  # a `DataSet`
-    answers: dict[str, dict[str, str]],  # title -> category -> written answer, of `load_answers`
+    splits: dict[str, list[Contract]],  # train, dev and test: contracts with `answers`
+    folder,  # to write, in which there is nothing for contracts without answers
 ) -> dict[str, int]:  # split -> examples
-    "Write the examples of a data set into its folder. Raises LegalLLMError where no contract has an answer."
-    examples = {
-        split: [e for c in data.contracts(split) if c.title in answers for e in chat_examples(c, answers[c.title])]
-        for split in SPLITS
-    }
-    if not examples['train']:
-        raise LegalLLMError("no training contract has a written answer: are their titles those of the contracts?")
-    save_chat(examples, data.path / CHAT)
+    "Write the examples of contracts that have written answers."
+    examples = {split: [e for c in splits[split] if c.answers for e in chat_examples(c, c.answers)] for split in SPLITS}
+    if examples['train']:
+        save_chat(examples, folder)
     return {split: len(found) for split, found in examples.items()}
 
 # %% ../nbs/week1_chat.ipynb #b0486fd5
@@ -284,6 +280,15 @@ def encode_example(
     prompt = _encode_rendered(tokenizer, _render(tokenizer, messages, True), messages, question_tokens)
     return Encoded(prompt, [*encode_text(tokenizer, lead + example.answer), end])
 
+# %% ../nbs/week1_chat.ipynb #e6c4a4f2
+def show_example(tokenizer, encoded: Encoded) -> str:  # HTML
+    "An example as the model sees it: the tokens that it learns to write are dark, those that are masked are grey."
+    spans = []
+    for tokens, color in ((encoded.prompt, '#999'), (encoded.answer, 'inherit; font-weight: bold')):
+        words = (html.escape(tokenizer.decode([token])).replace('\n', '⏎<br>') for token in tokens)
+        spans.append(f'<span style="color: {color}">' + '<wbr>|'.join(words) + '</span>')
+    return f'<div style="font-family: monospace; line-height: 1.5">{"|".join(spans)}</div>'
+
 # %% ../nbs/week1_chat.ipynb #f203e011
 QUESTION = 'Is the sentence below, from a contract, a clause on "{name}" ({gloss})? Answer Yes or No.\n\n{sentence}'
 
@@ -294,7 +299,7 @@ def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # to
         raise LegalLLMError(f"{tokenizer.name_or_path} has no chat template: choose an instruct model")
     text = QUESTION.format(name=category.name, gloss=category.gloss, sentence=' '.join(sentence.split()))
     try:
-        said = tokenizer.apply_chat_template(
+        rendered = tokenizer.apply_chat_template(
             [dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE
         )
     # a template is a program
@@ -303,7 +308,7 @@ def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # to
             f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): "
             "choose another base model"
         ) from e
-    return tokenizer(said, add_special_tokens=False)['input_ids']
+    return tokenizer(rendered, add_special_tokens=False)['input_ids']
 
 # %% ../nbs/week1_chat.ipynb #a7fe9059
 # token ids of `Yes` and `No`, of their beginnings where they are several

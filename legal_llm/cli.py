@@ -43,7 +43,7 @@ def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
     "The fields of a dataclass of settings as options, with its help and defaults."
     from legal_llm.settings import field_help
 
-    said = field_help(settings)
+    helps = field_help(settings)
     for f in fields(settings):
         if f.name in but:
             continue
@@ -55,7 +55,7 @@ def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
             if kind is dict
             else dict(type=kind)
         )
-        text = said[f.name].replace('None:', 'by default').replace('%', '%%')
+        text = helps[f.name].replace('None:', 'by default').replace('%', '%%')
         if f.default not in (None, MISSING):
             text += f' (default: {f.default:g})' if kind is float else f' (default: {f.default})'
         p.add_argument('--' + f.name.replace('_', '-'), default=None, help=text, **how)
@@ -394,7 +394,7 @@ def _share_options(p):
             help='where others get the base model, owner/name (default: known for short names)',
         )
         if what in ('export', 'space'):
-            zipped = ', or a name that ends in .zip' * (what == 'export')
+            zipped = ', or a name that ends in .zip' if what == 'export' else ''
             p.add_argument('--out', required=True, type=_folder, help=f'folder to write{zipped}')
         if what == 'space':
             p.add_argument('--title', default='Contract review', help='title of the Space')
@@ -475,7 +475,7 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     for value in argv:
         if '\0' in value:
-            print(f"legal-llm {argv[0]}: {value!r}: no name has a zero byte: write it anew", file=sys.stderr)
+            print(f"legal-llm {argv[0]}: file names cannot contain NUL bytes: {value!r}", file=sys.stderr)
             return 2
     args = parser(argv[0] if argv else None).parse_args(argv, argparse.Namespace(argv=argv))
     os.environ.setdefault('HF_HUB_DISABLE_PROGRESS_BARS', '1')

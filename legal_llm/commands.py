@@ -36,12 +36,9 @@ def cmd_data(args):
     """Contracts from CUAD, from labels of one's own or from the embedded writer: checked, split, cut into sentences and
     screened.
     """
-    from legal_llm.answers import load_answers
-    from legal_llm.chat import export_chat
     from legal_llm.data import prepare_data
     from legal_llm.dataset import DataSettings
 
-    answers = load_answers(args.answers) if args.answers else {}
     data = prepare_data(
         DataSettings(
             source=args.source,
@@ -52,13 +49,11 @@ def cmd_data(args):
             near_duplicate_threshold=args.near_duplicate_threshold,
             written=args.written,
             reviews=args.reviews,
+            answers=args.answers,
         ),
         args.out,
     )
     print(data)
-    if answers:
-        counts = export_chat(data, answers)
-        print(f"{data.path / 'chat'}: {', '.join(f'{n:,} {split}' for split, n in counts.items())} examples")
 
 # %% ../nbs/commands.ipynb #25e69cbe
 def cmd_train(args):
@@ -134,13 +129,14 @@ def cmd_train(args):
 # %% ../nbs/commands.ipynb #7eaf99e2
 def _train_writer(args, given: dict):
     "Teach a model to write answers."
+    from legal_llm.dataset import open_data
     from legal_llm.writer import prepare_writer, train_writer, writer_settings
 
     if not args.data or args.from_record:
         raise LegalLLMError("a writer is trained on --data, a folder that `legal-llm data --answers` wrote")
     if args.gpus > 1 or args.accelerate_config:
         raise LegalLLMError("a writer is trained by one process: leave out --gpus and --accelerate-config")
-    settings = writer_settings(args.data, **given)
+    settings = writer_settings(args.data, sample=open_data(args.data).info['source'] == 'sample', **given)
     if args.dry_run:
         print(prepare_writer(settings))
         return
@@ -157,6 +153,20 @@ def _train_writer(args, given: dict):
         print(f"writer {run.path}: {run.record['steps']:,} steps, {run.record['minutes']:.1f} minutes")
         if exact:
             print(f"dev answers right to the letter: {exact['before']:.1%} before, {exact['after']:.1%} after")
+    if run.record['finished']:
+        chosen = _choose_written(run, args.data)
+        if not args.quiet:
+            print(f"in reviews it answers {', '.join(chosen) or 'no category: the rules are as good on dev'}")
+
+
+def _choose_written(run, data) -> tuple[str, ...]:
+    "The categories in which the writer answers in reviews: those where it beats the rules on dev."
+    from legal_llm.dataset import open_data
+    from legal_llm.writer import load_writer
+    from legal_llm.writing import choose_on_dev
+
+    contracts = [c for c in open_data(data).contracts('dev') if c.answers]
+    return choose_on_dev(load_writer(run.path), contracts) if contracts else ()
 
 
 # in a configuration of accelerate

@@ -114,14 +114,14 @@ def save_for_both(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for name in ('config.json', 'tokenizer_config.json'):
-        said = json.loads((Path(folder) / name).read_text(encoding='utf-8'))
-        said.pop('_name_or_path', None)  # a path of the machine that saved it
-        if name == 'config.json' and (rope := said.get('rope_parameters')):
-            said.update({k: v for k, v in _old_positions(rope).items() if v})
+        config = json.loads((Path(folder) / name).read_text(encoding='utf-8'))
+        config.pop('_name_or_path', None)  # a path of the machine that saved it
+        if name == 'config.json' and (rope := config.get('rope_parameters')):
+            config.update({k: v for k, v in _old_positions(rope).items() if v})
         if name == 'tokenizer_config.json':
-            said['tokenizer_class'] = 'PreTrainedTokenizerFast'  # each knows it, and 5 reads it as its own
-            said.setdefault('chat_template', tokenizer.chat_template)  # 4.46 does not look into a file of its own
-        save_json(Path(folder) / name, said)
+            config['tokenizer_class'] = 'PreTrainedTokenizerFast'  # each knows it, and 5 reads it as its own
+            config.setdefault('chat_template', tokenizer.chat_template)  # 4.46 does not look into a file of its own
+        save_json(Path(folder) / name, config)
 
 # %% ../nbs/week2_compat.ipynb #51edd0dd
 def readable_checkpoints():

@@ -17,7 +17,8 @@ from .platform import cores
 from .screen import expit
 
 # %% auto #0
-__all__ = ['FORMAT', 'ContextSettings', 'QuoteStage', 'ContextStage', 'fit_context', 'fit_quotes', 'save_context', 'load_context']
+__all__ = ['MANY', 'FORMAT', 'ContextSettings', 'QuoteStage', 'ContextStage', 'fit_context', 'fit_quotes', 'save_context',
+           'load_context']
 
 # %% ../nbs/week1_context.ipynb #311dbfab
 @dataclass(frozen=True)
@@ -204,9 +205,9 @@ class ContextStage:
         reader: np.ndarray | None = None,  # float32 [sentences, categories]: the reader's, NaN where it has not read
     ) -> np.ndarray:  # float32 [sentences, categories]
         "Decide on a contract. A pair that screen and reader rule out keeps the screen's odds."
-        least = _least(self.settings)
-        i, c, x = _features(sentences, screen, reader if self.with_reader else None, self.base, least)
-        out = np.minimum(screen, least)
+        lowest = _least(self.settings)
+        i, c, x = _features(sentences, screen, reader if self.with_reader else None, self.base, lowest)
+        out = np.minimum(screen, lowest)
         out[i, c] = _tree_sums(self.trees, x)
         return out
 
@@ -244,12 +245,17 @@ def _as_arrays(model) -> dict[str, np.ndarray]:  # of a fitted `HistGradientBoos
     )
 
 # %% ../nbs/week1_context.ipynb #1749cabb
+MANY = 50_000  # rows; CUAD has some 200,000 pairs in doubt, the sample a tenth of that
+
+
 def _fit_trees(x: np.ndarray, y: np.ndarray, s: ContextSettings) -> dict[str, np.ndarray]:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
+    # few rows: a quarter of the trees, each with more to say, is as good, and a sample is prepared in seconds
+    fewer, faster = (4, 3) if len(y) < MANY else (1, 1)
     model = HistGradientBoostingClassifier(
-        learning_rate=s.learning_rate, max_iter=s.max_iter, max_leaf_nodes=s.max_leaf_nodes,
+        learning_rate=s.learning_rate * faster, max_iter=s.max_iter // fewer, max_leaf_nodes=s.max_leaf_nodes,
         min_samples_leaf=s.min_samples_leaf, l2_regularization=s.l2_regularization, early_stopping=False,
         random_state=s.seed,
     )  # fmt: skip
@@ -268,7 +274,7 @@ def _fit_parts(
     fold = np.full(len(rows), -1) if fold is None else fold
     parts = sorted(set(fold.tolist()) - {-1})
     groups = [*(np.flatnonzero(fold != part) for part in parts), np.arange(len(fold))]
-    with Parallel(min(cores(), len(groups)) if sum(map(len, known)) > 50_000 else 1) as parallel:
+    with Parallel(min(cores(), len(groups)) if sum(map(len, known)) > MANY else 1) as parallel:
         *crossed, every = parallel(
             delayed(_fit_trees)(np.concatenate([rows[k] for k in g]), np.concatenate([known[k] for k in g]), settings)
             for g in groups
@@ -293,10 +299,10 @@ def fit_context(
     base = np.log(rate / (1 - rate)).astype(np.float32)
     rows = [_features(a, o, r, base, _least(s)) for a, o, r in zip(sentences, screen, readers)]
     taught = [k[i, c] for k, (i, c, _) in zip(known, rows)]
-    said = [y[i, c][t] for y, (i, c, _), t in zip(labels, rows, taught)]
-    if not any(y.any() and not y.all() for y in said):
+    targets = [y[i, c][t] for y, (i, c, _), t in zip(labels, rows, taught)]
+    if not any(y.any() and not y.all() for y in targets):
         raise LegalLLMError("the screen leaves no pair in doubt that could teach a context stage: bring more contracts")
-    trees, crossed = _fit_parts([x[t] for (_, _, x), t in zip(rows, taught)], said, fold, s)
+    trees, crossed = _fit_parts([x[t] for (_, _, x), t in zip(rows, taught)], targets, fold, s)
     of = {part: ContextStage(base, t, s, reader is not None) for part, t in crossed.items()}
     contracts = zip([] if fold is None else fold.tolist(), sentences, screen, readers)
     return ContextStage(base, trees, s, reader is not None), [of[f].log_odds(a, o, r) for f, a, o, r in contracts]

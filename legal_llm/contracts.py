@@ -71,6 +71,7 @@ class Contract:
     clauses: list[Clause] = field(default_factory=list)  # ordered by category (official order), then by offset
     split: str | None = None  # 'train' or 'test' where the source says so (CUAD's official split), else None
     voice: str | None = None  # of a written contract: whose drafting it is in; no fold holds a part of a voice only
+    answers: dict[str, str] = field(default_factory=dict)  # category -> the short answer that somebody wrote
     # categories of which nobody has said whether the contract has them: its clauses count, their absence does not
     unknown: frozenset[str] = frozenset()
 

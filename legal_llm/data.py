@@ -9,6 +9,7 @@ __all__ = ['prepare_data']
 from dataclasses import asdict
 from pathlib import Path
 
+from .answers import find_answers, join_answers
 from legal_llm.dataset import (
     DataSet,
     DataSettings,
@@ -39,6 +40,8 @@ def prepare_data(
     contracts, categories = read_source(found, settings.seed, settings.n, problems)
     if settings.reviews:
         contracts, categories = join_verdicts(contracts, categories, settings.reviews, problems)
+    if answers := settings.answers or find_answers(found.path):
+        contracts = join_answers(contracts, answers, strict=settings.answers is not None)
     fingerprint = data_fingerprint(contracts, categories, settings)
     if old := existing_data(Path(out), fingerprint):
         return old

@@ -12,6 +12,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .categories import CATEGORIES, Category
+from .chat import CHAT, export_chat
 from legal_llm.context import (
     ContextSettings,
     ContextStage,
@@ -154,6 +155,8 @@ class DataSettings:
     # labelled with the 41 categories, else none
     written: int | None = None
     reviews: str | None = None  # saved reviews with verdicts, which are joined to the source
+    # written answers, which are joined to the source; None: CUAD's master_clauses.csv, where it stands beside it
+    answers: str | None = None
 
     def __post_init__(self):
         if self.reviews is not None and not Path(self.reviews).expanduser().exists():
@@ -254,6 +257,9 @@ def rows(self: DataSet):
     )
     if i['written']:
         yield 'written', f"{i['written']:,} contracts in {len(VOICES)} other voices, for training"
+    if any(i['answers'].values()):
+        counts = ', '.join(f'{n:,} {split}' for split, n in i['answers'].items())
+        yield 'short answers', f"{counts}, as chat examples in {short_path(self.path / CHAT)}"
     yield (
         'set aside',
         f"{i['quarantined']:,} bad records"
@@ -330,6 +336,8 @@ def data_fingerprint(contracts, categories, settings):
     )
     if written := written_beside(contracts, categories, s):
         kept['written'] = fingerprint(write_in_voices(written, s.seed))
+    if answers := {c.title: c.answers for c in contracts if c.answers}:
+        kept['answers'] = short_hash(json.dumps(answers, sort_keys=True))
     parts = [
         _FORMAT,
         fingerprint(contracts),
@@ -571,6 +579,7 @@ def write_data(
         decided, context = _decide(train, categories, fresh, part)
         info = dict(
             info,
+            answers=export_chat(splits, part / CHAT),
             splits={k: len(v) for k, v in splits.items()} | {'train': len(train)},
             written=len(written),
             context=context,

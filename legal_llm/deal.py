@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
-from .answering import Answer, answer_by_rule, deadlines, stated_term
+from .answering import Answer, answer_by_rule, deadlines, prefer_written, stated_term
 from .answers import ANSWERED, DATES, Date, Duration, Perpetual, parse_answer
 from .files import short_hash
 
 # %% auto #0
-__all__ = ['LINES', 'HEADS', 'DEAL_COLUMNS', 'EVENTS', 'ALARM_DAYS', 'ShownAnswer', 'shown_answers', 'DealLine', 'deal_lines',
-           'deal_heads', 'deal_row', 'deal_text', 'calendar_of']
+__all__ = ['LINES', 'HEADS', 'DEAL_COLUMNS', 'EVENTS', 'ALARM_DAYS', 'ShownAnswer', 'quotes_to_answer', 'places_of',
+           'shown_answers', 'DealLine', 'deal_lines', 'deal_heads', 'deal_row', 'deal_text', 'calendar_of']
 
 # %% ../nbs/week3_deal.ipynb #4ae53389
 @dataclass(frozen=True)
@@ -34,19 +34,38 @@ def _around(names, text) -> tuple[str, int]:  # words of the contract, and where
     return text[start : max(q.end for q in names if q.start < first + 1500)], start
 
 
-def _answer(category, shown, text, dates) -> ShownAnswer | None:
+def quotes_to_answer(
+    category: str,
+    shown: list[tuple],  # its `Extraction`s in reading order, each with its status
+) -> list[list]:  # `Extraction`s: those that are found, and all of them where these give no answer
+    "What an answer is looked for in."
+    found, everything = [quote for quote, status in shown if status == 'found'], [quote for quote, _ in shown]
+    attempts = [quotes for quotes in ([found] if found == everything else [found, everything]) if quotes]
+    if category == 'Document Name':  # a contract has one title, which others in it only resemble
+        return [[max(quotes, key=lambda q: q.confidence)] for quotes in attempts]
+    return attempts
+
+
+def places_of(category: str, quotes: list) -> tuple:
+    "What tells the quotes of an answer from others: their category and offsets."
+    return category, *((q.start, q.end) for q in quotes)
+
+
+def _by_rule(category, quotes, text, dates) -> Answer:
+    answer = answer_by_rule(category, [q.quote for q in quotes], text, [q.start for q in quotes], dates)
+    if category == 'Parties':
+        words, start = _around(quotes, text)
+        preamble = answer_by_rule(category, [words], text, [start])
+        if preamble.how == 'found':
+            answer = replace(preamble, quote=answer.quote)
+    return answer
+
+
+def _answer(category, shown, text, dates, written) -> ShownAnswer | None:
     "The answer of one category; None where its quotes give none."
     found = [quote for quote, status in shown if status == 'found']
-    attempts = [found] if len(found) == len(shown) else [found, [quote for quote, _ in shown]]
-    for quotes in filter(None, attempts):
-        if category == 'Document Name':  # a contract has one title, which others in it only resemble
-            quotes = [max(quotes, key=lambda q: q.confidence)]
-        answer = answer_by_rule(category, [q.quote for q in quotes], text, [q.start for q in quotes], dates)
-        if category == 'Parties':
-            words, start = _around(quotes, text)
-            preamble = answer_by_rule(category, [words], text, [start])
-            if preamble.how == 'found':
-                answer = replace(preamble, quote=answer.quote)
+    for quotes in quotes_to_answer(category, shown):
+        answer = prefer_written(written.get(places_of(category, quotes)), _by_rule(category, quotes, text, dates))
         if answer.value is not None:
             exact = [q for q in quotes if q.quote == answer.quote][:1]
             sure = answer.how != 'look' and all(q in found for q in quotes)
@@ -60,12 +79,15 @@ def _answer(category, shown, text, dates) -> ShownAnswer | None:
 def shown_answers(
     shown: dict[str, list[tuple]],  # category -> (`Extraction`, its status) in reading order
     text: str,  # the contract
+    written: dict[tuple, Answer] | None = None,  # `places_of` quotes -> what a language model wrote about them
 ) -> dict[str, ShownAnswer]:  # category -> answer, for those of `ANSWERED` that have one
-    "The short answers that the quotes of a review support. A rule that fails leaves its category without an answer."
+    """The short answers that the quotes of a review support: what a model wrote, where the quotes say so, else by rule.
+    A rule that fails leaves its category without an answer.
+    """
     out, dates = {}, {}
     for category in filter(shown.get, ANSWERED):
         try:
-            answer = _answer(category, shown[category], text, dates)
+            answer = _answer(category, shown[category], text, dates, written or {})
         except Exception as e:  # a review is worth more than one line of it
             warnings.warn(f"{category}: no short answer, since its rule failed ({type(e).__name__}: {e})")
             continue

@@ -28,7 +28,8 @@ def launch_demo(
     """
     users, extractor = read_auth(auth), Extractor.load(run, fast)
     playbooks = load_playbooks(playbook, [*CATEGORY, *(c.name for c in extractor.categories)])
-    model = f"{extractor.name}{', screen alone' * (extractor.reader is None)} · {run_key(run, fast)[:8]}"
+    small = ', without a language model' if extractor.reader is None and extractor.writer is None else ''
+    model = f'{extractor.name}{small} · {run_key(run, fast)[:8]}'
     if wrap:
         extractor.extract = wrap(extractor.extract)
     examples = example_contracts()

@@ -344,7 +344,7 @@ def check_packages(facts: Facts) -> list[Finding]:
         out.append(Finding(c.package, 'red' if c.required else 'amber', found, f'pip install "{c.fix}"'))
     if problem := facts.torch.get('imports'):
         name = next((p for p in ASIDE if p in problem), '')
-        also = ' torchaudio' * (name == 'torchvision')  # built for the same torch
+        also = ' torchaudio' if name == 'torchvision' else ''  # built for the same torch
         out.append(
             Finding(
                 name or 'imports',

@@ -310,14 +310,14 @@ def _check_file(path, name):
 def _read_bytes(path, name, limit_mb, first=None):
     "Content of a file, or its first bytes. Raises LegalLLMError."
     try:
-        size, raw, most = os.stat(path).st_size, b'', int(limit_mb * 1e6)
-        if size <= most:
+        size, raw, max_bytes = os.stat(path).st_size, b'', int(limit_mb * 1e6)
+        if size <= max_bytes:
             with open(path, 'rb') as f:
-                raw = f.read(first or most + 1)  # it may be growing
+                raw = f.read(first or max_bytes + 1)  # it may be growing
     except OSError as e:
         raise LegalLLMError(f"{name} cannot be opened ({e.strerror or type(e).__name__}): check its permissions") from e
     size = max(size, len(raw))
-    if size > most:
+    if size > max_bytes:
         raise LegalLLMError(
             f"{name} has {size / 1e6:,.1f} MB, and {limit_mb:g} MB is the limit: give only the contract itself"
         )

@@ -33,7 +33,7 @@ def evaluate(
     contracts = held_out(run, data, split, limit)
     extractor = Extractor.load(run, dtype=dtype, heard=True, **settings)
     tuned = run.merged or any(run.adapter.glob('adapter_*'))  # else there is only a head, and nothing to compare with
-    moved = check_adapter(extractor, contracts[0].text) if tuned else None
+    change = check_adapter(extractor, contracts[0].text) if tuned else None
     options = dict(base=base and tuned, asked=asked, progress=progress)
     calibrations = extractor.calibrations
     if split == 'dev':
@@ -48,6 +48,6 @@ def evaluate(
     if dev:
         calibrations = calibrate(run, extractor, dev, score_systems(run, extractor, dev, **options), data)
     scores = score_systems(run, extractor, contracts, **options)
-    result = summarise(run, split, extractor, contracts, scores, calibrations, moved)
+    result = summarise(run, split, extractor, contracts, scores, calibrations, change)
     save_evaluation(result, data)
     return result

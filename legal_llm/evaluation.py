@@ -140,11 +140,11 @@ def summarise(
     named = SYSTEMS if moved is not None else {**SYSTEMS, 'fine-tuned': SYSTEMS['frozen']}
     best, screen = named['fine-tuned'], SYSTEMS['screen']
     fitted = {s: calibrations.get(s, Calibration()) for s in scores}
-    reviews = {named[s]: reviews_of(extractor, contracts, said, fitted[s]) for s, said in scores.items()}
+    reviews = {named[s]: reviews_of(extractor, contracts, of_system, fitted[s]) for s, of_system in scores.items()}
     gold = gold_answers(contracts, run.categories)
     labels = labels_of(contracts, scores['screen'], [c.name for c in run.categories])
     doubt = [~np.isnan(s.reader) & ~y.mask for s, y in zip(scores['fine-tuned'].values(), labels)]
-    so = np.concatenate([y.data[d] for y, d in zip(labels, doubt)])
+    happened = np.concatenate([y.data[d] for y, d in zip(labels, doubt)])
 
     def chances(system):
         odds = map(fitted[system].log_odds, scores[system].values())
@@ -161,7 +161,7 @@ def summarise(
         gold,
         extractor.settings,
         calibrations,
-        {named[s]: (chances(s), so) for s in scores},
+        {named[s]: (chances(s), happened) for s in scores},
         {
             s: compare_predictions(predictions[s], found[s], predictions[screen], found[screen], gold)
             for s in predictions
@@ -189,7 +189,7 @@ def compare_runs(
     data=None,  # as for `evaluate`, of the first
 ) -> list[Comparison]:  # of AUPR, span F1, detection F1 and detection AP
     "Paired comparison of two runs. Raises LegalLLMError where they were not scored on the same contracts."
-    said, (_, data) = [], run_with_data(a, data)
+    loaded, (_, data) = [], run_with_data(a, data)
     for path in (a, b):
         run = open_run(path)
         metrics, predictions = (run.path / f'{name}_{split}.json' for name in ('metrics', 'predictions'))
@@ -198,23 +198,23 @@ def compare_runs(
                 f"{run.path} has no scores on {split}: evaluate it with `legal-llm eval --run {run.path} --split "
                 f"{split}`"
             )
-        said.append(
+        loaded.append(
             (run, json.loads(metrics.read_text(encoding='utf-8')), json.loads(predictions.read_text(encoding='utf-8')))
         )
-    titles = [set(m['contracts']) for _, m, _ in said]
+    titles = [set(m['contracts']) for _, m, _ in loaded]
     if titles[0] != titles[1]:
         raise LegalLLMError(
             f"{a} and {b} were scored on different contracts ({len(titles[0] ^ titles[1])} in one only): evaluate "
             "both with the same --limit on the same data"
         )
     contracts = [c for c in data.contracts(split) if c.title in titles[0]]
-    gold = gold_answers(contracts, said[0][0].categories)
-    found = [_above(p, m['calibrations']['fine-tuned']['thresholds']) for _, m, p in said]
-    return compare_predictions(said[0][2], found[0], said[1][2], found[1], gold)
+    gold = gold_answers(contracts, loaded[0][0].categories)
+    found = [_above(p, m['calibrations']['fine-tuned']['thresholds']) for _, m, p in loaded]
+    return compare_predictions(loaded[0][2], found[0], loaded[1][2], found[1], gold)
 
 # %% ../nbs/week3_evaluation.ipynb #978119f9
 def _above(predictions, thresholds):  # what counts as found
     return {
-        i: [p for p in said if p['probability'] > thresholds.get(i.rpartition('__')[2], 0.5)]
-        for i, said in predictions.items()
+        i: [p for p in quotes if p['probability'] > thresholds.get(i.rpartition('__')[2], 0.5)]
+        for i, quotes in predictions.items()
     }

@@ -95,9 +95,9 @@ def find_clauses(
     for a, _, sure, i in out:
         found += [(a + first, a + end, sure, i, False) for first, end in named.get(i[0], ())]
     found += [(int(sentences[r[0], 0]), int(sentences[r[-1], 1]), float(p[r].max()), r, False) for r in longer]
-    said = expit(screen) if screen is not None else None
+    by_screen = expit(screen) if screen is not None else None
     return [
-        Extraction(category, text[a:b], a, b, c, None if said is None else float(said[i].max()), part)
+        Extraction(category, text[a:b], a, b, c, None if by_screen is None else float(by_screen[i].max()), part)
         for a, b, c, i, part in sorted(found, key=lambda x: x[:2])
         if category not in CLAUSES or _ROW.match(text, a, b) or len(re.findall('[A-Za-z]{2,}', text[a:b])) > 3
     ]
@@ -142,6 +142,7 @@ class Extractor:
         screen: Screen,
         reader=None,  # a `Reader`; None: screen and context stage alone
         tokenizer=None,  # the reader's
+        writer=None,  # a `Writer`; None: short answers by rule alone
         calibrations: dict[str, Calibration] | None = None,  # by system: `screen`, `fine-tuned`
         settings: ExtractSettings = ExtractSettings(),
         name: str = '',
@@ -149,7 +150,8 @@ class Extractor:
         context: ContextStage | None = None,
         key: str = '',  # of `run_key`, for the reviews to say which model made them
     ):
-        self.screen, self.context, self.reader, self.tokenizer = screen, context, reader, tokenizer
+        self.screen, self.context = screen, context
+        self.reader, self.tokenizer, self.writer = reader, tokenizer, writer
         self.key = key
         self.calibrations, self.settings, self.name = calibrations or {}, settings, name
         self.calibration = calibration or self.calibrations.get(self.system, Calibration())
@@ -159,10 +161,43 @@ class Extractor:
         return 'fine-tuned' if self.reader is not None else 'screen' if self.context is None else 'context'
 
     def __repr__(self):
-        stages = ['screen'] + ['context'] * (self.context is not None) + ['reader'] * (self.reader is not None)
+        stages = [k for k in ('screen', 'context', 'reader', 'writer') if getattr(self, k) is not None]
         return f"Extractor({self.name!r}, {len(self.categories)} categories, {' + '.join(stages)})"
 
 # %% ../nbs/week3_extract.ipynb #143b1c89
+def _writer_folder(folder: Path) -> Path | None:
+    "Where the writer of a run is that answers any category; None where there is none."
+    for place in (folder / 'writer', folder.parent / 'writer' / 'adapter'):
+        about = place / 'legal_llm.json'
+        if about.is_file() and json.loads(about.read_text(encoding='utf-8')).get('chosen'):
+            return place
+
+
+def _load_models(folder: Path, dtype: str, with_reader: bool):  # reader, its tokenizer, writer; None: there is none
+    "Reader and writer, on the same weights in memory where they have the same base model."
+    with_reader, writer_folder = with_reader and (folder / 'head.safetensors').exists(), _writer_folder(folder)
+    base = decoder = reader = tokenizer = writer = None
+    if with_reader and writer_folder:
+        from legal_llm.models import PORTABLE, decoder_of, load_base
+        from legal_llm.settings import read_record
+
+        of_reader, of_writer = read_record(folder / PORTABLE), read_record(writer_folder / PORTABLE)
+        name = of_reader['settings']['base_model']
+        quantized = of_reader['load_in_4bit'], of_writer['load_in_4bit']
+        if 'merged' not in of_reader and name == of_writer['settings']['base_model'] and not any(quantized):
+            base = load_base(name, dtype, causal=True)
+            decoder = decoder_of(base, of_reader['settings']['num_hidden_layers'])
+    if with_reader:
+        from legal_llm.reader import load_reader
+
+        reader, tokenizer = load_reader(folder, dtype, base=decoder)
+    if writer_folder:
+        from legal_llm.writer import load_writer
+
+        writer = load_writer(writer_folder, dtype, base=base)
+    return reader, tokenizer, writer
+
+# %% ../nbs/week3_extract.ipynb #36ab3bc0
 @patch(cls_method=True)
 def load(
     cls: Extractor,
@@ -184,16 +219,13 @@ def load(
         else {}
     )
     trained = {k: about['settings'][k] for k in ('window_tokens', 'min_probability') if k in about.get('settings', {})}
-    reader = tokenizer = None
     worth = heard or calibrations.get('fine-tuned', Calibration()).reader
-    if worth and not fast and (folder / 'head.safetensors').exists():
-        from legal_llm.reader import load_reader
-
-        reader, tokenizer = load_reader(folder, dtype)
+    reader, tokenizer, writer = (None, None, None) if fast else _load_models(folder, dtype, bool(worth))
     return cls(
         screen,
         reader,
         tokenizer,
+        writer,
         calibrations,
         ExtractSettings(**{**trained, **settings}),
         about.get('name') or folder.parent.name,
@@ -256,9 +288,9 @@ def score_all(
 
     margins = read_windows(self.reader, [w for mine in windows for w in mine], s.max_pack_tokens, progress=tell)
     took = time.perf_counter() - begun
-    for x, mine, said in zip(out, windows, np.split(margins, np.cumsum(list(map(len, windows)))[:-1])):
+    for x, mine, margin in zip(out, windows, np.split(margins, np.cumsum(list(map(len, windows)))[:-1])):
         if mine:
-            x.reader[np.concatenate([w.sentences for w in mine])] = said
+            x.reader[np.concatenate([w.sentences for w in mine])] = margin
         x.seconds['reader'] = took * len(mine) / max(n, 1)
     return out
 
@@ -299,10 +331,25 @@ def review(
 
 # %% ../nbs/week3_extract.ipynb #ba024da0
 @patch
+def answer(self: Extractor, reviews: list[Review]) -> list[Review]:
+    "The reviews with what the writer makes of their quotes, where there is a writer."
+    if self.writer is None or not reviews:
+        return reviews
+    from legal_llm.writing import write_in_reviews
+
+    return write_in_reviews(reviews, self.writer)
+
+# %% ../nbs/week3_extract.ipynb #7ce33144
+@patch
 def without_reader(self: Extractor) -> Extractor:
     "The same without its reader."
     return Extractor(
-        self.screen, None, None, self.calibrations, self.settings, self.name, context=self.context, key=self.key
+        self.screen,
+        calibrations=self.calibrations,
+        settings=self.settings,
+        name=self.name,
+        context=self.context,
+        key=self.key,
     )
 
 # %% ../nbs/week3_extract.ipynb #e2336f97
@@ -335,7 +382,7 @@ def extract(
     """
     document = _document(document)
     review = self.review(document.text, self.score(document.text, progress), title or document.title, document.pages)
-    return replace(review, notes=document.notes)
+    return self.answer([replace(review, notes=document.notes)])[0]
 
 # %% ../nbs/week3_extract.ipynb #0259f0f5
 def _document(document) -> Document:
@@ -366,7 +413,8 @@ def extract_all(
     "Review contracts together. Raises LegalLLMError as `extract` does."
     documents = [_document(d) for d in documents]
     scores = self.score_all([d.text for d in documents])
-    return [replace(self.review(d.text, s, d.title, d.pages), notes=d.notes) for d, s in zip(documents, scores)]
+    reviews = [replace(self.review(d.text, s, d.title, d.pages), notes=d.notes) for d, s in zip(documents, scores)]
+    return self.answer(reviews)
 
 # %% ../nbs/week3_extract.ipynb #ee8f3b16
 def run_key(
@@ -380,8 +428,9 @@ def run_key(
     from legal_llm.files import sha256_of
 
     folder = _folder(run)
-    names = ['screen.npz', 'context.npz', 'calibration.json'] + (
-        [] if fast else ['adapter_model.safetensors', 'head.safetensors']
-    )
-    parts = [sha256_of(folder / n) if (folder / n).exists() else '' for n in names]
+    stored = [folder / n for n in ('screen.npz', 'context.npz', 'calibration.json')]
+    if not fast:
+        stored += [folder / 'adapter_model.safetensors', folder / 'head.safetensors']
+        stored += [f / 'adapter_model.safetensors' for f in [_writer_folder(folder)] if f]
+    parts = [sha256_of(file) if file.exists() else '' for file in stored]
     return short_hash(json.dumps([*parts, fast, settings], sort_keys=True))

@@ -198,7 +198,7 @@ def _make_trainer(
     looked = (
         dev_examples(data, job.tokenizer, s.window_tokens, s.min_probability, s.eval_windows, s.seed) if every else []
     )
-    dogs = (
+    watchdogs = (
         [NonFinite(patience=25 if arguments.fp16 else 0), Divergence(), NoLearning(job.warmup_steps), Slow()]
         if watch
         else []
@@ -206,7 +206,7 @@ def _make_trainer(
     callback = Watch(
         trainer,
         out,
-        dogs,
+        watchdogs,
         views,
         lambda: score_examples(job.reader, looked, trainer.budget, dtype),
         every if looked else 0,
@@ -269,10 +269,10 @@ def fit_run(
         try:
             enough = _run(job, settings, out, run.record, trainer, watcher, shown)
         except BaseException as e:
-            said = str(e) if isinstance(e, Stopped) else f'interrupted: {type(e).__name__}'
-            watcher.end(said)
+            reason = str(e) if isinstance(e, Stopped) else f'interrupted: {type(e).__name__}'
+            watcher.end(reason)
             if isinstance(e, Stopped) and first:
-                save_json(out / 'record.json', {**run.record, 'stopped': said})
+                save_json(out / 'record.json', {**run.record, 'stopped': reason})
             raise
         if enough:
             early = f"stopped early: no better dev score in {settings.early_stopping_patience} dev evaluations"

@@ -149,12 +149,12 @@ def one_by_one(
     for name, path in documents:
         if tell:
             tell(name)
-        said = read_one(name, path, out, read, model)
-        if isinstance(said, Outcome):
-            yield said
+        outcome = read_one(name, path, out, read, model)
+        if isinstance(outcome, Outcome):
+            yield outcome
             continue
         loaded = loaded or extractor()  # a fault here is none of the document's
-        waiting.append(said)
+        waiting.append(outcome)
         if len(waiting) >= getattr(loaded, 'documents_at_once', 1):
             yield from review_some(loaded, waiting, out, tell)
             waiting = []

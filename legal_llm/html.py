@@ -302,7 +302,7 @@ def marker(self: _Page, of, kind, value):
         of.next = int(value)
     of.next += kind != 'bullet'
     if kind in ('none', 'bullet'):
-        return '• ' * (kind == 'bullet')
+        return '• ' if kind == 'bullet' else ''
     return numeral(of.next - 1, kind) + '. '
 
 # %% ../nbs/week1_html.ipynb #c69aca41

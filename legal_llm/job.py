@@ -195,17 +195,23 @@ def prepare_training(
     tried = packs or [examples[: s.pack_windows]]
     if verify_packing:
         _verify_packing(reader, tried[0], weights, choices)
-    most = limit or choices['max_pack_tokens']
-    measured = preflight(reader, tried, weights, out, s.save_total_limit, choices['dtype'], shards == 1, most)
+    max_tokens = limit or choices['max_pack_tokens']
+    measured = preflight(reader, tried, weights, out, s.save_total_limit, choices['dtype'], shards == 1, max_tokens)
     if s.hours and not size:
         heads, n = agreed(
             in_time(
-                s.hours, [examples[i] for i in some], packs, s.gradient_accumulation_steps, measured, processes, most
+                s.hours,
+                [examples[i] for i in some],
+                packs,
+                s.gradient_accumulation_steps,
+                measured,
+                processes,
+                max_tokens,
             )
         )
         some, packs = some[:heads], packs[:n]
     probe = [examples[i] for i in np.sort(some)]
-    plan = make_plan(packs, probe, each, processes, measured, most)
+    plan = make_plan(packs, probe, each, processes, measured, max_tokens)
     warmup = min(50, plan.steps // 10) if s.warmup_steps is None else s.warmup_steps
     return TrainingJob(
         reader, tokenizer, probe, packs, choices, plan, s.learning_rate or default_lr(parameters), warmup, processes
@@ -242,13 +248,17 @@ def _verify_packing(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
     from legal_llm.reader import check_pack
 
-    most = 1e-3 if choices['dtype'] == 'float32' and not choices['load_in_4bit'] else 0.1
+    tolerance = 1e-3 if choices['dtype'] == 'float32' and not choices['load_in_4bit'] else 0.1
     cast, scale = as_trained(reader.head.weight.device, choices['dtype'])
     with cast, some_head(reader):
         error = check_pack(reader, pack, weights, scale=scale)
-    print(f"check: a pack gives the gradients of separate sequences to {error:.1e}", flush=True)
-    if not error <= most:
+    print(
+        f'check: batched gradients match unbatched ones (relative difference {error:.1e}, expected below '
+        f'{tolerance:g})',
+        flush=True,
+    )
+    if not error <= tolerance:
         raise LegalLLMError(
             f"packs do not give this model the gradients of separate sequences (they differ by {error:.2f}, at most "
-            f"{most} is rounding): it does not read from left to right; choose another base model"
+            f"{tolerance} is rounding): it does not read from left to right; choose another base model"
         )

@@ -35,12 +35,16 @@ def processes_in(
 
     make = f"make one with `accelerate config --config_file {config}`"
     try:
-        said = yaml.safe_load(Path(config).read_text(encoding='utf-8'))
+        accelerate = yaml.safe_load(Path(config).read_text(encoding='utf-8'))
     except (OSError, ValueError, yaml.YAMLError) as e:
         raise LegalLLMError(
             f"{config} cannot be read as a configuration of accelerate ({type(e).__name__}): {make}"
         ) from e
-    n, kind = (said.get('num_processes'), said.get('distributed_type')) if isinstance(said, dict) else (None, None)
+    n, kind = (
+        (accelerate.get('num_processes'), accelerate.get('distributed_type'))
+        if isinstance(accelerate, dict)
+        else (None, None)
+    )
     if type(n) is not int or n < 1:
         raise LegalLLMError(f"{config} does not say num_processes: {make}")
     if kind not in ('FSDP', 'MULTI_GPU', 'MULTI_CPU', 'NO'):
@@ -48,7 +52,7 @@ def processes_in(
             f"{config} asks for distributed_type {kind}: choose MULTI_GPU (each GPU holds the model) or FSDP (they "
             "share it)"
         )
-    if kind == 'FSDP' and (said.get('fsdp_config') or {}).get('fsdp_version') != 2:
+    if kind == 'FSDP' and (accelerate.get('fsdp_config') or {}).get('fsdp_version') != 2:
         raise LegalLLMError(f"{config} asks for the first version of FSDP: write fsdp_version: 2 under fsdp_config")
     if kind == 'FSDP' and older('accelerate', '1.6'):
         raise LegalLLMError(
@@ -71,7 +75,7 @@ def check_gpus(
     do = (
         f"give --gpus {found}"
         if found > 1
-        else "leave --gpus out" + ", or give --use-cpu to share the processor" * (not found)
+        else "leave --gpus out" + ("" if found else ", or give --use-cpu to share the processor")
     )
     raise LegalLLMError(
         f"{processes} GPUs were asked for, and there {'is' if found == 1 else 'are'} {found or 'none'}: {do}"
@@ -111,9 +115,9 @@ def _command(processes: int, config, record: Path, out: Path, options: tuple, ma
     return [sys.executable, '-m', *launch, *train, *([f'--max-hours={max_hours}'] if max_hours else [])]
 
 # %% ../nbs/week2_launch.ipynb #a5fa5448
-def _what_failed(said: str) -> str:
+def _what_failed(output: str) -> str:
     "Of all that the processes and their launcher said, the sentence for a person, else the end of the traceback."
-    lines = said.splitlines()
+    lines = output.splitlines()
     sentences = [l.split('legal-llm train: ', 1)[1] for l in lines if 'legal-llm train: ' in l]
     own = [l for l in lines if l.startswith('[rank')] or lines  # the rest is torchrun's
     return sentences[0] if sentences else 'a training process failed; the end of what it said:\n' + '\n'.join(own[-30:])
@@ -148,9 +152,9 @@ def train_on(
     resolve_base(settings.base_model)  # unpacked once, not by each process
     with tempfile.TemporaryDirectory() as folder:
         record = save_json(Path(folder) / 'record.json', dict(settings=asdict(settings)))
-        said = Path(folder) / 'said.txt'
+        log_path = Path(folder) / 'said.txt'
         command = _command(processes, config, record, out, options, max_hours)
-        with open(said, 'w') as f:
+        with open(log_path, 'w') as f:
             process = subprocess.Popen(
                 command,
                 stdout=f,
@@ -164,7 +168,7 @@ def train_on(
                 process.terminate()
                 process.wait()
         if process.returncode:
-            raise LegalLLMError(_what_failed(said.read_text(errors='replace')))
+            raise LegalLLMError(_what_failed(log_path.read_text(errors='replace')))
     run = open_run(out)
     if not run.record['finished']:
         print(run.record['stopped'], flush=True)

@@ -283,16 +283,16 @@ def mark_docx(
     def comment(runs, text):
         document.add_comment([Run(r, document) for r in runs], _legal(text), AUTHOR, 'LL')
 
-    if said := missing(review, flags):
-        comment(_runs_of(top, body), said)
+    if words := missing(review, flags):
+        comment(_runs_of(top, body), words)
     for quote, (start, end) in zip(quotes, places):
-        said = remark(review, quote, flags)
+        words = remark(review, quote, flags)
         if end:
             counts['words'] += 1
-            comment((first[start], last[end]), said)
+            comment((first[start], last[end]), words)
         else:
             counts['start' if start is None else 'paragraph'] += 1
-            comment(_runs_of(top if start is None else start, body), f'{said}\n“{quote.quote}”')
+            comment(_runs_of(top if start is None else start, body), f'{words}\n“{quote.quote}”')
     return opened.save(), counts
 
 # %% ../nbs/week4_marks.ipynb #ee11b668
@@ -396,33 +396,34 @@ def _open_for_highlights(raw, name):
     return PdfWriter(io.BytesIO(raw), incremental=True)
 
 # %% ../nbs/week4_marks.ipynb #186a278c
-def _note(annotation, said: str):
+def _note(annotation, words: str):
     "An annotation with what it says, and when it was made."
     from pypdf.generic import NameObject, TextStringObject
 
-    annotation[NameObject('/Contents')] = TextStringObject(said)
+    annotation[NameObject('/Contents')] = TextStringObject(words)
     now = datetime.now(timezone.utc).strftime('D:%Y%m%d%H%M%SZ')
     annotation[NameObject('/M')] = TextStringObject(now)
     return annotation
 
 
-def _highlight(boxes, colour: str, said: str):
+def _highlight(boxes, colour: str, words: str):
     from pypdf.annotations import Highlight
     from pypdf.generic import ArrayObject, FloatObject
 
     corners = [(l, t, r, t, l, b, r, b) for l, b, r, t in boxes]
     quads = ArrayObject(FloatObject(round(x, 2)) for quad in corners for x in quad)
     return _note(
-        Highlight(rect=_around(boxes), quad_points=quads, highlight_color=colour, printing=True, title_bar=AUTHOR), said
+        Highlight(rect=_around(boxes), quad_points=quads, highlight_color=colour, printing=True, title_bar=AUTHOR),
+        words,
     )
 
 
-def _page_note(page, number: int, said: str):  # `number` of them stand there already
+def _page_note(page, number: int, words: str):  # `number` of them stand there already
     "A note at the left edge of a page, from its top down."
     from pypdf.annotations import Text
 
     left, top = float(page.cropbox.left) + 4, float(page.cropbox.top) - 24 * (number + 1)
-    return _note(Text(rect=(left, top, left + 20, top + 20), text='', title_bar=AUTHOR), said)
+    return _note(Text(rect=(left, top, left + 20, top + 20), text='', title_bar=AUTHOR), words)
 
 # %% ../nbs/week4_marks.ipynb #5402800c
 class _Pages:
@@ -473,23 +474,23 @@ def mark_pdf(
         )
     notes, counts = Counter(), Counter()
 
-    def add_note(page, said):
-        writer.add_annotation(page, _page_note(writer.pages[page], notes[page], said))
+    def add_note(page, words):
+        writer.add_annotation(page, _page_note(writer.pages[page], notes[page], words))
         notes[page] += 1
 
-    if said := missing(review, flags):
-        add_note(0, said)
+    if words := missing(review, flags):
+        add_note(0, words)
     for quote in review.shown():
-        said, places = remark(review, quote, flags), pages.places(quote)
+        words, places = remark(review, quote, flags), pages.places(quote)
         spots = [s for inside in places.values() for s in inside]
         if sum(s is not None for s in spots) > _LEAST * len(spots):
             counts['words'] += 1
             for page, inside in places.items():
                 if boxes := pages.boxes(page, inside):
-                    writer.add_annotation(page, _highlight(boxes, _COLOURS[review.status(quote)], said))
+                    writer.add_annotation(page, _highlight(boxes, _COLOURS[review.status(quote)], words))
         else:
             counts['page'] += 1
-            add_note(next(iter(places), 0), f'{said}\n“{quote.quote}”')
+            add_note(next(iter(places), 0), f'{words}\n“{quote.quote}”')
     pages.document.close()
     buffer = io.BytesIO()
     writer.write(buffer)
@@ -540,5 +541,5 @@ def mark_file(
         except LegalLLMError as e:
             content, counts = mark_docx(new_docx(review), review, name, flags)
             why = f'{e}; this is a new document of its text: '
-    said = '; '.join(f'{n:,} {_WHERE[where]}' for where, n in counts.items())
-    return content, f"{why}marks: {said or 'none'}"
+    counted = '; '.join(f'{n:,} {_WHERE[where]}' for where, n in counts.items())
+    return content, f"{why}marks: {counted or 'none'}"

@@ -136,11 +136,12 @@ def merge(
             dict(adapter=_megabytes(adapter), merged=_megabytes(staged)),
             dict(adapter=slow, merged=fast),
         )
-        most = 0.02 if dtype == 'float32' else 0.5  # 16 bits round a weight by a thousandth
-        if not merged.change <= most:
+        tolerance = 0.02 if dtype == 'float32' else 0.5  # 16 bits round a weight by a thousandth
+        if not merged.change <= tolerance:
             raise LegalLLMError(
                 f"the merged model does not answer as the adapter does: log odds change by {merged.change:.2g}, at "
-                f"most {most} is rounding; nothing was kept: share the adapter as it is, or merge with --dtype float32"
+                f"most {tolerance} is rounding; nothing was kept: share the adapter as it is, or merge with --dtype "
+                'float32'
             )
         _take_along(
             run,
@@ -177,18 +178,18 @@ def _scores(run: Run) -> dict | None:
 # %% ../nbs/week4_merge.ipynb #e6f1e5d8
 def _passport(run: Run, base: str | None = None, **more) -> dict:
     seen = run.record.get('seen') or [short_hash(t) for t in run.record.get('titles', {}).get('train', ())]
-    said = dict(
+    about = dict(
         portable(run.record),
         scores=_scores(run),
         seen=seen,
         **({'merged': run.record['merged']} if run.merged else {}),
         **more,
     )
-    if 'merged' in said:
-        said['adapter'] = False
+    if 'merged' in about:
+        about['adapter'] = False
     if base:
-        said['settings']['base_model'] = base
-    return said
+        about['settings']['base_model'] = base
+    return about
 
 # %% ../nbs/week4_merge.ipynb #43364122
 def _take_along(run: Run, folder: Path, base: str | None = None, **more):

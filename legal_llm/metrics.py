@@ -77,10 +77,10 @@ def detection_statistic(predictions: dict, gold: dict, threshold: float = 0.5, f
         [max(guesses.values(), default=0.0) for guesses in check_questions(predictions, gold).values()]
     )
     positive = np.array([bool(texts) for texts in gold.values()], bool)
-    said = confidence > threshold
+    predicted = confidence > threshold
     if found is not None:
-        said = np.array([bool(found[i]) for i in gold])
-    cases = (positive & said, ~positive & said, positive & ~said)  # tp, fp, fn
+        predicted = np.array([bool(found[i]) for i in gold])
+    cases = (positive & predicted, ~positive & predicted, positive & ~predicted)  # tp, fp, fn
     counts = np.stack([np.bincount(group[case], minlength=len(contracts)) for case in cases], -1)
 
     def scores(weights):
@@ -161,9 +161,9 @@ def squad_statistic(predictions: dict, gold: dict, threshold: float = 0.5) -> St
     "SQuAD scores as a function of contracts."
     values = []
     for i, texts in above_threshold(predictions, gold, threshold).items():
-        said = squad_words(texts[0]) if texts else []
+        answer = squad_words(texts[0]) if texts else []
         wanted = [w for w in map(squad_words, gold[i]) if w] or [[]]
-        em, f1 = float(said in wanted), max(word_f1(said, w) for w in wanted)
+        em, f1 = float(answer in wanted), max(word_f1(answer, w) for w in wanted)
         values.append((1, em, f1, *(x * bool(gold[i]) for x in (1, em, f1))))
     contracts, sums = sum_by_contract(gold, values)
     return from_counts(

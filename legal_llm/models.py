@@ -4,7 +4,7 @@
 
 # %% ../nbs/week2_models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, functools, gc, inspect, json, logging, os, re, shutil, tempfile, warnings
+import contextlib, copy, functools, gc, inspect, json, logging, os, re, shutil, tempfile, warnings
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -21,7 +21,8 @@ from .sources import offline
 
 # %% auto #0
 __all__ = ['BASES', 'UNGATED', 'REPO', 'PORTABLE', 'START', 'resolve_base', 'load_tokenizer', 'tokenizer_hash', 'choose_dtype',
-           'sharded', 'no_bars', 'load_base', 'check_base', 'add_lora', 'find_run', 'find_adapter', 'load_adapter']
+           'sharded', 'no_bars', 'load_base', 'decoder_of', 'check_base', 'add_lora', 'find_run', 'find_adapter',
+           'load_adapter']
 
 # %% ../nbs/week2_models.ipynb #e6b64eb8
 logging.getLogger('bitsandbytes').setLevel(logging.ERROR)  # "Failed to load CPU gemm_4bit_forward": an optional kernel
@@ -136,8 +137,8 @@ def load_tokenizer(
 def tokenizer_hash(tokenizer) -> str:  # 16 hex digits
     "What tells one tokenizer from another: its vocabulary, and how it cuts a sentence."
     sentence = 'THIS AGREEMENT (the “Agreement”), dated 12/05/2019,\nby X’s\t§ 7.1'
-    said = [sorted(tokenizer.get_vocab().items()), tokenizer(sentence, add_special_tokens=False)['input_ids']]
-    return short_hash(json.dumps(said))
+    parts = [sorted(tokenizer.get_vocab().items()), tokenizer(sentence, add_special_tokens=False)['input_ids']]
+    return short_hash(json.dumps(parts))
 
 # %% ../nbs/week2_models.ipynb #68f30a9f
 def choose_dtype(
@@ -219,6 +220,19 @@ def load_base(
     model.config.use_cache = False
     return model.eval()
 
+# %% ../nbs/week2_models.ipynb #b078efd1
+def decoder_of(
+    model,  # a causal language model without an adapter
+    num_hidden_layers: int | None = None,  # layers to keep, the first ones; None: all
+):
+    "The decoder of a language model, with modules of its own and the same weights in memory."
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    decoder = copy.deepcopy(model.base_model, shared)
+    if num_hidden_layers:
+        decoder.layers = decoder.layers[:num_hidden_layers]
+        decoder.config.num_hidden_layers = num_hidden_layers
+    return decoder
+
 # %% ../nbs/week2_models.ipynb #28de1a48
 def check_base(
     name: str,  # as for `resolve_base`
@@ -244,7 +258,7 @@ def check_base(
             )
         ]
     if getattr(config, 'is_encoder_decoder', False):
-        return [finding('red', 'an encoder-decoder; a reader wants a decoder', other)]
+        return [finding('red', 'an encoder-decoder; only decoder-only (causal) models can be used', other)]
     layers, hidden = (getattr(config, k, None) for k in ('num_hidden_layers', 'hidden_size'))
     if not layers or not hidden:
         return [
@@ -486,8 +500,8 @@ def load_adapter(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
-            said = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
-            config = LoraConfig(**{k: v for k, v in said.items() if k in known})
+            saved_config = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
+            config = LoraConfig(**{k: v for k, v in saved_config.items() if k in known})
             model = PeftModel.from_pretrained(model, folder, config=config)
         except (RuntimeError, ValueError, KeyError) as e:
             raise LegalLLMError(

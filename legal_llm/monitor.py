@@ -184,8 +184,9 @@ class NonFinite:
             )
         self.bad = self.bad + 1 if 'grad_norm' in line and not _finite(line['grad_norm']) else 0
         if self.bad > self.patience:
+            steps = 'step' if self.bad == 1 else 'steps'
             return (
-                f"the gradient norm was not finite in {self.bad} step{'s' * (self.bad > 1)} in a row, up to step "
+                f"the gradient norm was not finite in {self.bad} {steps} in a row, up to step "
                 f"{line['step']}: lower the learning rate (it was {line.get('lr') or 0:.1e}), or train in bfloat16 or "
                 "float32"
             )

@@ -87,7 +87,7 @@ def failed(
     "Note a document that could not be reviewed, in `<name>.failed.json`."
     error = str(e) if isinstance(e, (LegalLLMError, str)) else f'{type(e).__name__}: {e}'
     if isinstance(e, PermissionError):
-        error = 'this file may not be read: give yourself the right to, or leave it out'
+        error = 'permission denied: grant read permission, or leave the file out'
     if changed:
         remove(target(out, name))
     write_whole(target(out, name, '.failed.json'), json_text(dict(file=name, error=error)))

@@ -137,7 +137,7 @@ def matches(
     status: str = EVERY,  # one of `STATUSES`, `EVERY` or `FLAGGED`
 ) -> bool:
     "Whether a row is among those that a reader asked for."
-    said = ' '.join(
+    haystack = ' '.join(
         [
             row.category,
             _gloss(row.category),
@@ -147,7 +147,7 @@ def matches(
         ]
     ).casefold()
     chosen = status in (EVERY, row.status) or (status == FLAGGED and row.flag is not None)
-    return chosen and all(w in said for w in words.casefold().split())
+    return chosen and all(w in haystack for w in words.casefold().split())
 
 # %% ../nbs/week4_page.ipynb #3f9f605e
 _STATUS = {'found': ('ll-found', '✓ found'), 'check': ('ll-check', '? check'), 'not found': ('ll-absent', 'not found')}
@@ -199,18 +199,18 @@ def _row_html(row, shown):
 # %% ../nbs/week4_page.ipynb #37f5be3f
 def _quote_html(i, extraction, page, status):
     where = f'page {page}' if page else f'character {extraction.start:,}'
-    said = f'confidence {extraction.confidence:.0%}' + (' · check' if status == 'check' else '')
+    note = f'confidence {extraction.confidence:.0%}' + (' · check' if status == 'check' else '')
     if extraction.screen is not None:
         alone = f'{extraction.screen:.0%}'
         if abs(extraction.confidence - extraction.screen) > 0.1:
-            said += f' · screen alone {alone}'
-        said = (
+            note += f' · screen alone {alone}'
+        note = (
             f'<span title="The linear screen alone, which counts words, gives {alone}; the rest is that of '
-            f'the whole contract, and of the language model where one read.">{said}</span>'
+            f'the whole contract, and of the language model where one read.">{note}</span>'
         )
     return (
         f'<li><a id="ll-q-{i}" href="#ll-{i}" title="show in the '
-        f'contract">{html.escape(extraction.quote)}</a><small>{where} · {said}</small></li>'
+        f'contract">{html.escape(extraction.quote)}</a><small>{where} · {note}</small></li>'
     )
 
 # %% ../nbs/week4_page.ipynb #5cb25ddf
@@ -246,7 +246,7 @@ def summary_html(
 
     rows = table_rows(review, playbook)
     read = f', {review.read:,} of them read by the language model,' if review.read else ''
-    said = [
+    tallies = [
         count(len(review.found()), 'quote'),
         f"{count(review.sentences, 'sentence')}{read} in {sum(review.seconds.values()):.1f} s",
     ]
@@ -263,7 +263,7 @@ def summary_html(
         )
     return (
         '<div class="ll-summary" role="status">'
-        f'<p><b>{html.escape(review.title)}</b>: {len(rows)} categories, {"; ".join(said)}</p>'
+        f'<p><b>{html.escape(review.title)}</b>: {len(rows)} categories, {"; ".join(tallies)}</p>'
         f'{deal_html(review)}<ul class="ll-counts">{"".join(tile(*c) for c in counts)}</ul>'
         + (f'<ul class="ll-flags">{"".join(map(_flag_html, flags))}</ul>' if flags else '')
         + ''.join(f'<p class="ll-note">{html.escape(note)}</p>' for note in review.notes)
@@ -296,10 +296,10 @@ def review_file(
     if form == 'html':
         return _page_html(review, about, playbook).encode()
     if form == 'json':
-        said = about | review.to_dict()
+        result = about | review.to_dict()
         if playbook:
-            said = with_flags(said, playbook)
-        return json.dumps(said, indent=1, ensure_ascii=False).encode()
+            result = with_flags(result, playbook)
+        return json.dumps(result, indent=1, ensure_ascii=False).encode()
     if form == 'ics':
         return calendar_of([review.rows()]).encode('utf-8', 'replace')
     rows, columns = review.rows(), COLUMNS

@@ -332,10 +332,10 @@ def hardware(
         if (w := _words(f)) and w[0] != 'max'
     ]
     info = _read(root / 'proc/cpuinfo')
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in info.splitlines())}
-    cpu = said.get('model name') or platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in info.splitlines())}
+    cpu = facts.get('model name') or platform.processor() or platform.machine()
     memory = min([psutil.virtual_memory().total, *limits]) / 2**30
-    bf16 = {'avx512_bf16', 'amx_bf16'} & set(said.get('flags', '').split())
+    bf16 = {'avx512_bf16', 'amx_bf16'} & set(facts.get('flags', '').split())
     return Hardware(cpu, cores(root), round(memory, 1), bool(bf16), _gpus() if gpus else [])
 
 # %% ../nbs/platform.ipynb #3cba060b

@@ -76,7 +76,7 @@ def load_playbooks(
 
     path = Path(path or PLAYBOOKS)
     try:
-        said = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as e:
         raise LegalLLMError(f"{path} cannot be opened ({e.strerror or e}): give a YAML file of playbooks") from e
     except (ValueError, yaml.YAMLError) as e:
@@ -84,9 +84,9 @@ def load_playbooks(
         raise LegalLLMError(
             f"{path}{line}: this is not YAML; write `NDA:` and below it, indented, `required: [Parties, Governing Law]`"
         ) from e
-    if not isinstance(said, dict) or not said:
+    if not isinstance(content, dict) or not content:
         raise LegalLLMError(f"{path} has no playbooks: write the contract types as keys, such as `NDA:`")
-    return {str(name): _playbook(str(name), lists, categories, path) for name, lists in said.items()}
+    return {str(name): _playbook(str(name), lists, categories, path) for name, lists in content.items()}
 
 # %% ../nbs/week4_playbook.ipynb #bfa9af76
 def _add_details(details, category, more, where):
@@ -154,8 +154,8 @@ def with_flags(
 ) -> dict:  # ready for JSON: with the playbook's name, all flags, and a line for each flagged category
     "A result with what a playbook says about it."
     flags = playbook.flags({c['category']: c['status'] for c in result['clauses']})
-    said = {f.category: str(f) for f in flags}
-    clauses = [c | {'flag': said.get(c['category'])} for c in result['clauses']]
+    by_category = {f.category: str(f) for f in flags}
+    clauses = [c | {'flag': by_category.get(c['category'])} for c in result['clauses']]
     return result | {'playbook': playbook.name, 'flags': [asdict(f) for f in flags], 'clauses': clauses}
 
 # %% ../nbs/week4_playbook.ipynb #4302d9aa

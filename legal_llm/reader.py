@@ -130,11 +130,12 @@ def head_tensors(self: Reader) -> dict:  # name to tensor
 @patch
 def states(self: Reader, input_ids, mean):  # float32 [asked, layers * hidden]
     "The mean states of the sentences that are asked about."
-    said = self.model(
+    outputs = self.model(
         input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,)
     )
     layers = [
-        said.last_hidden_state if k == self.config.num_hidden_layers else said.hidden_states[k] for k in self.layers
+        outputs.last_hidden_state if k == self.config.num_hidden_layers else outputs.hidden_states[k]
+        for k in self.layers
     ]
     with torch.autocast(input_ids.device.type, enabled=False):  # sums in 32 bits, whatever the layers are in
         return torch.cat([mean @ s.float().flatten(0, 1) for s in layers], -1)
@@ -422,6 +423,7 @@ def load_reader(
     path,  # as for `find_run`; or a run that is open
     dtype: str = 'auto',  # number format of the base weights
     adapter: bool = True,  # False: without the adapter, to see what it changes
+    base=None,  # the decoder down to the reader's layer, as of `decoder_of`, where it is loaded already
 ):  # (reader, tokenizer)
     """Load what a run's adapter folder holds. Raises LegalLLMError where something is missing, belongs to another base
     model, or would change nothing.
@@ -429,15 +431,15 @@ def load_reader(
     folder = find_adapter(path if isinstance(path, (str, os.PathLike)) else path.path)
     about = read_record(folder / PORTABLE)
     settings, merged = about['settings'], 'merged' in about
-    base = str(folder) if merged else settings['base_model']
-    tokenizer = load_tokenizer(base)
+    name = str(folder) if merged else settings['base_model']
+    tokenizer = load_tokenizer(name)
     if (found := tokenizer_hash(tokenizer)) != about['tokenizer']:
         raise LegalLLMError(
-            f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {base} "
+            f"the reader in {folder} was trained with another tokenizer ({about['tokenizer']}) than that of {name} "
             f"({found}): give it the base model that it was trained on"
         )
-    model = load_base(
-        base, dtype, about['load_in_4bit'] and not merged, num_hidden_layers=settings['num_hidden_layers']
+    model = base or load_base(
+        name, dtype, about['load_in_4bit'] and not merged, num_hidden_layers=settings['num_hidden_layers']
     )
     if adapter and about['adapter']:
         model = load_adapter(model, folder)

@@ -36,13 +36,13 @@ def by_category(
     evaluation: Evaluation,
 ) -> list[dict]:  # a row for each category: category, spans, and for each system its official AUPR
     "What each system gets, category by category."
-    said = {
+    by_system = {
         s: official_by_category(predictions_of(r), evaluation.gold, [c.name for c in evaluation.run.categories]).rows
         for s, r in evaluation.reviews.items()
     }
-    first = next(iter(said.values()))
+    first = next(iter(by_system.values()))
     return [
-        dict(category=c, spans=first[c]['own']['spans'], **{s: rows[c]['own']['aupr'] for s, rows in said.items()})
+        dict(category=c, spans=first[c]['own']['spans'], **{s: rows[c]['own']['aupr'] for s, rows in by_system.items()})
         for c in first
     ]
 
@@ -360,7 +360,7 @@ def show_results(
 
     r = read_record(file)
     t, cores = r['training'], r['machine']['cores']
-    where = ', '.join(r['machine']['gpus']) or f'{cores} core' + 's' * (cores > 1) + ' of ' + r['machine']['cpu']
+    where = ', '.join(r['machine']['gpus']) or f"{cores} core{'s' if cores > 1 else ''} of {r['machine']['cpu']}"
     made = (
         f"{t['packs']:,} packs ({t['tokens']:,} tokens) in {t['minutes']:.0f} min"
         + (f" on {', '.join(t['gpus'])}" if t.get('gpus') else '')
@@ -388,13 +388,13 @@ def compare_published(
     "A kept result beside what others have published."
     from IPython.display import Markdown
 
-    def said(scores, name):
+    def cell_of(scores, name):
         return '{value:.1f} [{low:.1f}, {high:.1f}]'.format(**{k: 100 * v for k, v in scores[name].items()})
 
     kept, others = read_record(file), json.loads(Path(published).read_text(encoding='utf-8'))
     wanted = 'aupr', 'precision_at_80_recall'
     systems = kept['scores']['table']['systems'].items()
-    rows = [[s, *(said(scores['official'], k) for k in wanted), 'this repository'] for s, scores in systems]
+    rows = [[s, *(cell_of(scores['official'], k) for k in wanted), 'this repository'] for s, scores in systems]
     rows += [[o['system'], *(f'{o[k]:.1f}' for k in wanted), f"[{o['source']}]({o['url']})"] for o in others['rows']]
     table = markdown_table(('system', 'AUPR', 'precision at 80% recall', 'source'), rows)
     return Markdown(

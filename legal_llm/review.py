@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
+from .answering import Answer
 from .answers import ANSWERED
 from .contracts import highlight
 from .deal import DEAL_COLUMNS, ShownAnswer, deal_heads, deal_lines, deal_row, shown_answers
@@ -60,6 +61,8 @@ class Review:
     notes: tuple[str, ...] = ()  # on how the document was read, such as what was left out of it
     run_key: str = ''  # of the model that made it, as `run_key` gives it; '' where that is not known
     unknown: frozenset[str] = frozenset()  # categories that are not scored, since nobody knows what is right
+    # what a language model answered: category and offsets of the quotes it was shown, as of `places_of` -> answer
+    written: dict[tuple, Answer] = field(default_factory=dict)
     # what a person said of quotes: (category, start, end) -> `ACCEPT` or `REJECT`
     verdicts: dict[tuple[str, int, int], str] = field(default_factory=dict)
 
@@ -102,8 +105,11 @@ class Review:
     @cached_property
     def answers(self) -> dict[str, ShownAnswer]:  # category -> answer, for those that have one
         "The short answers that its quotes support: a date, a duration, a jurisdiction, names."
-        asked = [c for c in ANSWERED if c in self.categories]
-        return shown_answers({c: [(f, self.status(f)) for f in self.shown(c)] for c in asked}, self.text)
+        return shown_answers(self.shown_by_category(ANSWERED), self.text, self.written)
+
+    def shown_by_category(self, categories) -> dict[str, list[tuple[Extraction, str]]]:  # in reading order
+        "The quotes of some categories, each with its status; categories that were not asked about are left out."
+        return {c: [(f, self.status(f)) for f in self.shown(c)] for c in categories if c in self.categories}
 
 # %% ../nbs/week3_review.ipynb #33ad4f5d
 @patch(as_prop=True)

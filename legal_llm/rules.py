@@ -189,7 +189,7 @@ class Rule:
 # %% ../nbs/week2_rules.ipynb #e0f418f0
 def _numbers(s: HardwareContext, c: dict) -> dict:
     "The numbers that reasons quote."
-    said = dict(
+    known = dict(
         gpu=s.gpu,
         capability='{}.{}'.format(*s.capability),
         memory=s.memory_gb,
@@ -198,14 +198,14 @@ def _numbers(s: HardwareContext, c: dict) -> dict:
         half=weights_gb(s.shape, 'float16', False),
     )
     if 'max_pack_tokens' not in c:
-        return said
+        return known
     longest = min(c['max_pack_tokens'], s.most)
     needs = {
         name: activations_gb(s.shape, longest, c['dtype'], on, bool(s.gpu), c['load_in_4bit'])
         for name, on in (('kept', False), ('again', True))
     }
     return (
-        said
+        known
         | needs
         | dict(
             max_pack_tokens=c['max_pack_tokens'],

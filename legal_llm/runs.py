@@ -93,14 +93,16 @@ def _repr_markdown_(self: Run):
         ('learning rate', r['learning_rate']),
         ('minutes', round(r.get('minutes', 0), 1)),
     ]
-    if b := r.get('best'):
-        rows.append(
-            (
-                'best on dev',
-                f"gain {b['score']:.3f} after step {b['step']:,}, which is kept"
-                + (' (stopped early)' if r['stopped_early'] else ''),
-            )
+    if r.get('kind') == 'writer':
+        exact = r.get('dev_exact')
+        rows += (
+            [('right to the letter, on dev', f"{exact['before']:.1%} before, {exact['after']:.1%} after")]
+            if exact
+            else []
         )
+    elif b := r.get('best'):
+        early = ' (stopped early)' if r['stopped_early'] else ''
+        rows.append(('best on dev', f"gain {b['score']:.3f} after step {b['step']:,}, which is kept{early}"))
     return markdown_table(('', ''), rows, ())
 
 # %% ../nbs/week2_runs.ipynb #7e8cc1fb
@@ -150,26 +152,26 @@ def existing_run(
     "The run that `out` holds, whole where it is finished. Raises LegalLLMError where it is another one."
     out = Path(out)
     if not (out / 'record.json').exists():
-        if out.exists() and any(not p.name.startswith('.') for p in out.iterdir()):
+        if out.exists() and any(not p.name.startswith('.') and p.name != 'writer' for p in out.iterdir()):
             raise LegalLLMError(f"{out} is not empty and holds no run: choose another --out")
         return None
     run = open_run(out)
     old = {**run.record['settings'], 'data': run.record['data']}
     new = {**asdict(settings), 'data': data.info['fingerprint']}
     other = [k for k in new if k not in old or old[k] != new[k]]
-    said = ', '.join(f"{k} was {old.get(k, 'unknown')} and is {new[k]}" for k in other[:3]) + (
+    differences = ', '.join(f"{k} was {old.get(k, 'unknown')} and is {new[k]}" for k in other[:3]) + (
         ', …' if len(other) > 3 else ''
     )
     if other and not allow_changes:
         raise LegalLLMError(
-            f"{out} holds a run with other settings or other data ({said}): choose another --out, or train on with "
-            "the new ones with --allow-changes"
+            f"{out} holds a run with other settings or other data ({differences}): choose another --out, or continue "
+            "with the new ones with --allow-changes"
         )
     if other and (run.record['finished'] or set(other) & set(_FIXED)):
         raise LegalLLMError(
             f"{out} holds a run that "
             + ('is finished' if run.record['finished'] else 'cannot be resumed with another adapter')
-            + f" ({said}): choose another --out"
+            + f" ({differences}): choose another --out"
         )
     if other:
         run.record.setdefault('changes', []).append({k: [old.get(k), new[k]] for k in other})

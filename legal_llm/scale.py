@@ -105,8 +105,8 @@ def worker_share(ray, workers: int) -> dict:  # num_cpus and num_gpus of `ray.re
 # %% ../nbs/week3_scale.ipynb #b7a0fbf2
 def _read(*args):
     "Either an outcome, for the driver, or a document, which stays where it was read until a worker takes it."
-    said = read_one(*args)
-    return (said, None) if isinstance(said, Outcome) else (None, said)
+    outcome = read_one(*args)
+    return (outcome, None) if isinstance(outcome, Outcome) else (None, outcome)
 
 # %% ../nbs/week3_scale.ipynb #ed9c2243
 @dataclass
@@ -131,7 +131,7 @@ class Office:
         self.workers, self.extractor = workers, extractor
         share = worker_share(ray, workers)
         self.cpus = share['num_cpus']
-        self.hire = ray.remote(**share, max_restarts=0, max_task_retries=0)(ReviewWorker)
+        self.start_worker = ray.remote(**share, max_restarts=0, max_task_retries=0)(ReviewWorker)
         self.read = ray.remote(num_cpus=0, num_returns=2, max_retries=0)(_read)
         self.arguments = self.out, read, model
         self.readers = max(2, int(ray.cluster_resources().get('CPU', 2)))  # documents that are read at once
@@ -148,8 +148,8 @@ def open(self: Office) -> bool:
 @patch
 def start_reading(self: Office, job: Job):
     job.begun = time.monotonic()
-    said, job.document = self.read.remote(job.name, job.path, *self.arguments)
-    self.reading[said] = job
+    ref, job.document = self.read.remote(job.name, job.path, *self.arguments)
+    self.reading[ref] = job
 
 # %% ../nbs/week3_scale.ipynb #94e251eb
 @patch
@@ -178,7 +178,7 @@ def hand_out(self: Office):
     on_the_way = len(self.coming) + len(self.loading)
     staff = on_the_way + len(self.idle) + len(self.busy)
     for _ in range(max(0, min(self.workers - staff, len(self.waiting) - len(self.idle) - on_the_way))):
-        worker = self.hire.remote(self.extractor, self.out, max(int(self.cpus), 1))
+        worker = self.start_worker.remote(self.extractor, self.out, max(int(self.cpus), 1))
         self.coming[worker.ping.remote()] = worker
     while self.idle and self.waiting:
         worker, jobs = self.idle.pop(), [self.waiting.popleft()]
@@ -219,7 +219,7 @@ def hear(self: Office, ref) -> Iterator[Outcome]:
     else:
         worker, jobs, _ = self.busy.pop(ref)
     try:
-        said = ray.get(ref)
+        result = ray.get(ref)
     except errors.RayTaskError as e:
         if not isinstance(e.cause, errors.RayError):
             raise e.cause or e from None  # nothing can be written, or no model loaded
@@ -238,18 +238,18 @@ def hear(self: Office, ref) -> Iterator[Outcome]:
         return
     self.worked = time.monotonic()
     if worker is None:
-        if said is None:
+        if result is None:
             self.waiting.append(jobs[0])
         else:
-            yield said
+            yield result
     elif begins:
         self.loading[worker.load.remote()] = worker
     else:
         self.idle.append(worker)
         if jobs:
-            yield from said
+            yield from result
         else:
-            self.at_once, self.lost = said, 0
+            self.at_once, self.lost = result, 0
 
 # %% ../nbs/week3_scale.ipynb #6d1c5e7e
 @patch
@@ -348,9 +348,10 @@ def score_on_ray(
         from ray.util import ActorPool
 
         share = worker_share(ray, workers)
-        hire = ray.remote(**share)(ScoreWorker)
+        start_worker = ray.remote(**share)(ScoreWorker)
         staff = [
-            hire.remote(str(anywhere(run)), dtype, settings, max(int(share['num_cpus']), 1)) for _ in range(workers)
+            start_worker.remote(str(anywhere(run)), dtype, settings, max(int(share['num_cpus']), 1))
+            for _ in range(workers)
         ]
         order = sorted(contracts, key=lambda c: -len(c.text))
         jobs = [(order[i : i + at_once], s) for s in systems for i in range(0, len(order), at_once)]

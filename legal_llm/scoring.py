@@ -344,14 +344,14 @@ def calibrate(
             f"{len(contracts)} dev contracts are too few to calibrate on ({LEAST} at least): weights and thresholds "
             "stay as they were"
         )
-    for system, said in scores.items():
+    for system, of_system in scores.items():
         known = extractor.calibrations.get(system, Calibration())
         if few or known.contracts > len(contracts):
             out[system] = known
             continue
-        fitted = fit_calibration(list(said.values()), labels_of(contracts, said, names))
+        fitted = fit_calibration(list(of_system.values()), labels_of(contracts, of_system, names))
         known = [*contracts, *more] if system in fresh else contracts
-        out[system] = with_thresholds(fitted, extractor, known, {**fresh.get(system, {}), **said})
+        out[system] = with_thresholds(fitted, extractor, known, {**fresh.get(system, {}), **of_system})
     if not few:
         save_json(run.adapter / 'calibration.json', {k: c.to_dict() for k, c in out.items()})
     return out

@@ -125,15 +125,13 @@ class Screen:
         platt: np.ndarray,  # float32 [2, categories]: slope and shift that make log odds of the sums
         settings: ScreenSettings = ScreenSettings(),
     ):
-        self.categories, self.own, self.beside, self.weights, self.bias, self.platt, self.settings = (
-            tuple(categories),
-            own,
-            beside,
-            weights,
-            bias,
-            platt,
-            settings,
-        )
+        self.categories = tuple(categories)
+        self.own = own
+        self.beside = beside
+        self.weights = weights
+        self.bias = bias
+        self.platt = platt
+        self.settings = settings
 
 # %% ../nbs/week1_screen.ipynb #021dcd4e
 @patch
@@ -408,8 +406,8 @@ def save_screen(
 ) -> Path:
     "Write a screen. What is left out changes log odds by little; `load_screen` gives what was kept."
     folder, size = Path(folder), np.abs(screen.weights)
-    least = np.quantile(size[size > 0], 1 - keep) if keep < 1 and (size > 0).any() else 0.0
-    rows, columns = np.nonzero(size * (size >= least))
+    smallest = np.quantile(size[size > 0], 1 - keep) if keep < 1 and (size > 0).any() else 0.0
+    rows, columns = np.nonzero(size * (size >= smallest))
     counts, many = np.bincount(rows, minlength=len(size)), len(screen.categories) > 256
     words = {
         k: np.frombuffer('\n'.join(v.terms).encode(), np.uint8)

@@ -113,12 +113,12 @@ def report_sentences(
         for c in contract.clauses:
             a, b = c.start, c.start + len(c.text)
             near = sentences[(sentences[:, 0] < b) & (sentences[:, 1] > a)].tolist()
-            said = word_set(c.text)
+            words = word_set(c.text)
             for name in (c.category, 'all'):
                 spans[name] += 1
                 inside[name] += any(s <= a and b <= e for s, e in near)
                 matched[name] += any(
-                    same_span(word_set(contract.text[s:e]), said)
+                    same_span(word_set(contract.text[s:e]), words)
                     or (c.category == 'Parties' and c.text in contract.text[s:e])
                     for s, e in near
                 )

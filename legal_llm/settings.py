@@ -149,16 +149,16 @@ def default_lr(
 # %% ../nbs/week2_settings.ipynb #5a1e5283
 def field_help(settings: type) -> dict[str, str]:  # field -> text
     "What the fields of a dataclass of settings mean: the comment beside each, or above it."
-    said, above = {}, []
+    helps, above = {}, []
     for line in inspect.getsource(settings).splitlines():
         code, _, comment = line.partition('  # ')
         if line.strip().startswith('#'):
             above.append(line.strip(' #'))
         elif found := re.match(r' +(\w+): ', code):
-            said[found[1]] = comment or ' '.join(above)
+            helps[found[1]] = comment or ' '.join(above)
         if not line.strip().startswith('#'):
             above = []
-    return {f.name: said[f.name] for f in fields(settings)}
+    return {f.name: helps[f.name] for f in fields(settings)}
 
 # %% ../nbs/week2_settings.ipynb #776fb868
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ PRESETS = (  # the first one that fits the machine
         'sample',
         lambda h, sample: sample,
         "synthetic contracts: the small model, its first 20 layers, one short pass",
-        dict(SMALL, probe_windows=800, max_packs=32, eval_steps=16, eval_windows=200, save_steps=8),
+        dict(SMALL, probe_windows=400, max_packs=12, eval_steps=6, eval_windows=100, save_steps=6),
     ),
     Preset(
         'processor',

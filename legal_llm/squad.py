@@ -100,7 +100,9 @@ def _read_contract(entry, report, categories=CATEGORIES):
                     unknown.add(_category_of(qa['id'], {k.name for k in categories}))
     if text is None:
         return (report(title, 'the contract has no paragraph') if not entry['paragraphs'] else None), []
-    return Contract(title, text, clauses, voice=entry.get('voice'), unknown=frozenset(unknown)), asked
+    answers = entry.get('answers') if isinstance(entry.get('answers'), dict) else {}
+    more = dict(voice=entry.get('voice'), answers={k: a for k, a in answers.items() if isinstance(a, str)})
+    return Contract(title, text, clauses, unknown=frozenset(unknown), **more), asked
 
 # %% ../nbs/week1_squad.ipynb #82aee250
 def _ordered(clauses):
@@ -155,6 +157,7 @@ def from_squad(
             continue
         if old is not new:
             old.clauses += new.clauses
+            old.answers.update(new.answers)
         for qid, answered in asked:
             all_asked.setdefault(new.title, {}).setdefault(qid, set()).add(answered)
     for c in contracts.values():
@@ -204,7 +207,7 @@ def to_squad(
         **own,
         data=[
             dict(title=c.title, paragraphs=[dict(context=c.text, qas=[qa(c, k) for k in categories])])
-            | ({'voice': c.voice} if c.voice else {})
+            | {name: value for name, value in (('voice', c.voice), ('answers', c.answers)) if value}
             for c in contracts
         ],
     )

@@ -116,7 +116,9 @@ def _facts(dice, wordings):
         dates.append((year + later, month, day))
     dates[:2] = sorted(dates[:2])
     style = dice.pick(['{name} {d}, {y}', '{m:02}/{d:02}/{y}', '{d} {name} {y}']).format
-    facts['adate'], facts['edate'], *facts['date'] = [style(y=y, m=m, d=d, name=_MONTHS[m - 1]) for y, m, d in dates]
+    words = [style(y=y, m=m, d=d, name=_MONTHS[m - 1]) for y, m, d in dates]
+    facts['adate'], facts['edate'], *facts['date'] = words
+    facts['days_of'] = {written: f'{y}-{m:02}-{d:02}' for written, (y, m, d) in zip(words, dates)}
     y, m, d = dates[0]
     facts['adate_long'] = (
         f"{d}{'th' if 4 <= d <= 20 or d >= 24 else ('st', 'nd', 'rd')[d % 10 - 1]} day of {_MONTHS[m - 1]}, {y}"
@@ -292,6 +294,23 @@ def _wrap(text, width):
     return '\n'.join(out)
 
 # %% ../nbs/week1_synthetic.ipynb #8dafdafd
+def _answers(facts, deal, clauses):
+    "Category -> short answer, of the categories whose clauses state a fact."
+    texts = {c.category: ' '.join(c.text.split()) for c in reversed(clauses)}  # the first of each
+    days = facts['days_of']
+    out = {
+        'Document Name': deal,
+        'Parties': '; '.join(f'{facts["name" + side]} ("{facts[side]}")' for side in 'AB'),
+        'Agreement Date': days[facts['adate']],
+        'Governing Law': re.sub('^the (?:State|Province) of |^the ', '', facts['state']),
+    }
+    for category in ('Effective Date', 'Expiration Date'):
+        out[category] = next((day for written, day in days.items() if written in texts.get(category, '')), '')
+    notice = texts.get('Notice Period To Terminate Renewal', '')
+    out['Notice Period To Terminate Renewal'] = next((n for n in facts['days'] if n in notice), '')
+    return {category: answer for category, answer in out.items() if answer and category in texts}
+
+# %% ../nbs/week1_synthetic.ipynb #7662235f
 def _write_one(i, seed, wordings, words):
     "Contract number `i`."
     dice = _Dice(seed, wordings, words, i)
@@ -341,7 +360,7 @@ def _write_one(i, seed, wordings, words):
         text = _wrap(text, dice.pick([72, 88, 100]))
     clauses = [Clause(c, a, text[a:b]) for c, a, b in page.spans]
     title = f"{facts['nameA']} - {deal} ({wordings} {seed}-{words}-{i:05})"
-    return Contract(title, text, _ordered(clauses))
+    return Contract(title, text, _ordered(clauses), answers=_answers(facts, deal, clauses))
 
 # %% ../nbs/week1_synthetic.ipynb #29af3395
 def _signatures(dice, wordings, facts, gap):

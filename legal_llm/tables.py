@@ -302,12 +302,12 @@ def score_table(
     cut = {name: threshold.get(name, 0.5) if isinstance(threshold, dict) else threshold for name in systems}
     rows = {}
     for name, predictions in systems.items():
-        said, at = (predictions, cut[name]) if found is None else (found[name], 0)
+        predicted, at = (predictions, cut[name]) if found is None else (found[name], 0)
         families = {
             "official": official_statistic(predictions, gold),
-            "span": span_statistic(said, gold, at),
-            "detection": detection_statistic(predictions, gold, at, None if found is None else said),
-            "similarity": similarity_statistic(said, gold, at),
+            "span": span_statistic(predicted, gold, at),
+            "detection": detection_statistic(predictions, gold, at, None if found is None else predicted),
+            "similarity": similarity_statistic(predicted, gold, at),
         }
         rows[name] = {f: bootstrap(s, resamples, seed) for f, s in families.items()}
     return ScoreTable(

@@ -290,13 +290,13 @@ def _halve(self: PackTrainer, part):
             f"out of memory with one window of {longest:,} tokens: train with smaller windows (--window-tokens), "
             "switch checkpointing on, or load the base model in 4 bits"
         )
-    said = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
+    reason = f"memory ran out in step {self.state.global_step + 1} with {size:,} tokens at once"
     if sharded() > 1:  # all processes must compute equally many parts
         raise LegalLLMError(
-            f"{said} of a model in shards: train again with --max-pack-tokens {budget}, into another --out"
+            f"{reason} of a model in shards: train again with --max-pack-tokens {budget}, into another --out"
         )
     self.budget = budget
-    self.on_smaller(budget, f"{said}: at most {budget:,} from now on, and a pack is computed in more parts")
+    self.on_smaller(budget, f"{reason}: at most {budget:,} from now on, and a pack is computed in more parts")
     if self.args.world_size > 1:  # the other processes wait for this one's gradients
         raise LegalLLMError(
             "memory ran out in one of several processes: run the same command again; it resumes from the newest "
@@ -394,22 +394,18 @@ class Watch(TrainerCallback):
         patience: int = 0,  # dev evaluations without a better score after which the training stops; 0 for never
         save_minutes: float = 0.0,  # between checkpoints, at least
     ):
-        self.trainer, self.run, self.dogs, self.views, self.look, self.every, self.patience = (
-            trainer,
-            Path(run),
-            dogs,
-            list(views),
-            look,
-            every,
-            patience,
-        )
-        self.main, self.best, self.worse, self.stopped_early, self.log = (
-            trainer.args.should_save,
-            ((-math.inf, 0.0), None),
-            0,
-            False,
-            None,
-        )
+        self.trainer = trainer
+        self.run = Path(run)
+        self.watchdogs = dogs
+        self.views = list(views)
+        self.look = look
+        self.every = every
+        self.patience = patience
+        self.main = trainer.args.should_save
+        self.best = ((-math.inf, 0.0), None)
+        self.worse = 0
+        self.stopped_early = False
+        self.log = None
         self.save_minutes, self.saved = save_minutes, time.monotonic()
         # on the monotonic clock: the training is to be over then, in any case
         self.deadline, self.out_of_time = None, False
@@ -420,9 +416,9 @@ def agree(self: Watch, obj):
     "What the main process says, in all of them."
     if self.trainer.args.world_size == 1:
         return obj
-    said = [obj]
-    torch.distributed.broadcast_object_list(said)
-    return said[0]
+    box = [obj]
+    torch.distributed.broadcast_object_list(box)
+    return box[0]
 
 # %% ../nbs/week2_trainer.ipynb #43e23815
 @patch
@@ -442,7 +438,7 @@ def on_train_begin(self: Watch, args, state, control, **kwargs):
         self.log = Log(self.run, state.global_step)
     lines = self.agree(self.log.lines if self.main else None)
     for line in lines:
-        for dog in self.dogs:
+        for dog in self.watchdogs:
             dog(line)
         if 'dev_score' in line:
             self._judge(line)
@@ -474,7 +470,7 @@ def on_pre_optimizer_step(self: Watch, args, state, control, **kwargs):
         memory_gb=_memory_gb(),
     )
     self.last = now
-    sentence = self.agree(next((s for dog in self.dogs if (s := dog(self.line))), None))
+    sentence = self.agree(next((s for watchdog in self.watchdogs if (s := watchdog(self.line))), None))
     if sentence:
         self._stop(sentence)
 

@@ -212,10 +212,10 @@ def _together(verdicts: list[Verdict]) -> tuple[list[Verdict], list[Verdict]]:
         rows.pop('')  # not found, but for the clause that was added below
     settled, odd = [], []
     for mine in rows.values():
-        said = [v for v in mine if v.judged] or mine[:1]
-        if len({(v.correct or v.verdict) for v in said}) > 1:
-            odd += said
-        settled.append(said[-1])
+        judged = [v for v in mine if v.judged] or mine[:1]
+        if len({(v.correct or v.verdict) for v in judged}) > 1:
+            odd += judged
+        settled.append(judged[-1])
     return settled, odd
 
 # %% ../nbs/week1_verdicts.ipynb #e27486df

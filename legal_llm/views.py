@@ -250,14 +250,12 @@ class NotebookView:
 def begin(self: NotebookView, steps: int, step: int = 0, title: str = 'training', lines=()):
     from IPython.display import display
 
-    self.steps, self.title, self.lines, self.message, self.ended, self.due = (
-        steps,
-        title,
-        list(lines),
-        '',
-        False,
-        time.monotonic() + self.every,
-    )
+    self.steps = steps
+    self.title = title
+    self.lines = list(lines)
+    self.message = ''
+    self.ended = False
+    self.due = time.monotonic() + self.every
     self.handle = display(self._bundle(), raw=True, display_id=True)
 
 # %% ../nbs/week2_views.ipynb #6860c26e

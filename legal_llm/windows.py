@@ -42,10 +42,10 @@ def encode_sentences(
     """
     before = [INVISIBLE.sub('', text[max(a - 400, 0) : a]) for a, _ in sentences]
     gaps = ['\n' if t[len(t.rstrip()) :].count('\n') > 1 or a == 0 else ' ' for t, (a, _) in zip(before, sentences)]
-    said = _encode(tokenizer, [gap + _collapse(text[a:b]) for gap, (a, b) in zip(gaps, sentences)])
+    encoded = _encode(tokenizer, [gap + _collapse(text[a:b]) for gap, (a, b) in zip(gaps, sentences)])
     return [
         t[max(len(t) - context_tokens, 0) :] for t in _encode(tokenizer, [_collapse(t.rstrip()) for t in before])
-    ], said
+    ], encoded
 
 # %% ../nbs/week1_windows.ipynb #bfb45373
 @dataclass(frozen=True)
@@ -89,10 +89,8 @@ def cut_windows(
         )
     numbers = np.arange(len(sentences)) if asked is None else np.flatnonzero(asked)
     out, start = [], start_token(tokenizer)
-    for i, before, said in zip(
-        numbers.tolist(), *encode_sentences(text, sentences[numbers], tokenizer, context_tokens)
-    ):
-        ids = [start, *before, *said][:window_tokens]
+    for i, before, own in zip(numbers.tolist(), *encode_sentences(text, sentences[numbers], tokenizer, context_tokens)):
+        ids = [start, *before, *own][:window_tokens]
         out.append(
             Window(np.array(ids, np.int32), np.array([[1 + len(before), len(ids)]], np.int32), np.array([i], np.int32))
         )

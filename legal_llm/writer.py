@@ -51,6 +51,7 @@ __all__ = ['LONGEST', 'GREEDY', 'NEW_TOKENS', 'writer_settings', 'lay_out_chat',
 def writer_settings(
     data,  # folder that holds `chat`
     machine: Hardware | None = None,  # None: this one
+    sample: bool = False,  # the contracts are the embedded sample, of which a minute or two of training is enough
     **settings,  # that are to differ, of `TrainSettings`
 ) -> TrainSettings:
     "The preset of the machine, for a writer."
@@ -70,6 +71,10 @@ def writer_settings(
     )
     if small:
         usual['gradient_accumulation_steps'] = 1
+    if sample:
+        usual |= dict(
+            max_packs=20, learning_rate=1e-3 if small else 2e-4, warmup_steps=3, eval_steps=20, eval_windows=32
+        )
     return TrainSettings(**{'data': str(data), **usual, **settings})
 
 # %% ../nbs/week2_writer.ipynb #4c99e7bc
@@ -191,7 +196,7 @@ def score_chat(
     return dict(dev_score=exact, dev_exact=exact, dev_loss=float(torch.cat(losses).mean()))
 
 # %% ../nbs/week2_writer.ipynb #4821b26f
-@dataclass
+@dataclass(repr=False)
 class WriterJob:
     "A writer's training that is ready to start."
 
@@ -202,7 +207,7 @@ class WriterJob:
     choices: Choices
     tokens_per_second: float  # in training, as one batch was measured
 
-    def __str__(self):
+    def __repr__(self):
         tokens = sum(map(computed_tokens, self.batches))
         return (
             f'{self.choices}\n\n{len(self.batches):,} batches, {tokens:,} tokens with padding, '
@@ -364,11 +369,11 @@ def train_writer(
     pad, dtype, every = job.tokenizer.pad_token_id, job.choices['dtype'], s.eval_steps
     arguments = training_arguments(out, s, dtype, s.learning_rate, run.record['warmup_steps'], packs_each(s, 1))
     trainer = WriterTrainer(job.model, arguments, job.batches, pad, s.save_total_limit)
-    dogs = [NonFinite(25 if arguments.fp16 else 0), Divergence(kinds=('loss',)), Slow()] if watch else []
+    watchdogs = [NonFinite(25 if arguments.fp16 else 0), Divergence(kinds=('loss',)), Slow()] if watch else []
     watcher = Watch(
         trainer,
         out,
-        dogs,
+        watchdogs,
         [TerminalView()] if progress else [],
         lambda: score_chat(job.model, job.dev, pad, dtype),
         (max(20, run.record['steps'] // 4) if every is None else every) if job.dev else 0,
@@ -484,6 +489,7 @@ class Writer:
     model: object
     tokenizer: object
     record: dict  # of its training
+    path: Path | None = None  # the folder that holds it
 
     def write(self, examples: list[ChatExample], **options) -> list[Written]:  # options of `write`
         return write(self.model, self.tokenizer, examples, self.record['settings']['window_tokens'], **options)
@@ -503,13 +509,15 @@ def find_writer(
 def load_writer(
     path,  # as for `find_writer`
     dtype: str = 'auto',  # number format of the base model
+    base=None,  # the causal base model, where it is loaded already
 ) -> Writer:
     "Load a writer. Raises LegalLLMError where it is missing, or its base model has another tokenizer than in training."
     folder = find_writer(path)
     record = read_record(folder / PORTABLE)
-    base, tokenizer = record['settings']['base_model'], load_tokenizer(record['settings']['base_model'])
+    name = record['settings']['base_model']
+    tokenizer = load_tokenizer(name)
     if tokenizer_hash(tokenizer) != record['tokenizer']:
-        raise LegalLLMError(f"{base} has another tokenizer than the one that {folder} was trained with: train again")
+        raise LegalLLMError(f"{name} has another tokenizer than the one that {folder} was trained with: train again")
     load_in_4bit = bool(record['load_in_4bit']) and torch.cuda.is_available()
-    model = load_base(base, dtype, load_in_4bit, causal=True)
-    return Writer(load_adapter(model, folder), tokenizer, record)
+    model = base or load_base(name, dtype, load_in_4bit, causal=True)
+    return Writer(load_adapter(model, folder), tokenizer, record, folder)

@@ -4,10 +4,12 @@
 
 # %% ../nbs/week3_writing.ipynb #900a93a4
 from __future__ import annotations
-import re
+import re, time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
-from .answering import Answer, answer_contract
+from .answering import Answer, answer_contract, prefer_written
 from legal_llm.answers import (
     ANSWERED,
     Date,
@@ -21,13 +23,19 @@ from legal_llm.answers import (
     find_durations,
     find_places,
     parse_answer,
+    same_answer,
 )
 from .chat import ChatExample, chat_examples, known_dates
-from .contracts import Contract
+from .contracts import Clause, Contract
+from .deal import places_of, quotes_to_answer
+from .files import save_json
+from .models import PORTABLE
+from .review import Review
 from .writer import Writer, Written
 
 # %% auto #0
-__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'answers_of']
+__all__ = ['CHOSEN', 'supported', 'written_answer', 'write_answers', 'choose_categories', 'right_answers', 'choose_on_dev',
+           'exact_answers', 'write_in_reviews']
 
 # %% ../nbs/week3_writing.ipynb #cb0d936a
 def _words(text: str) -> str:
@@ -108,20 +116,70 @@ CHOSEN = 'chosen'  # in a writer's record: the categories that it answers
 
 def choose_categories(
     by_rule: dict[str, int],  # category -> right answers on dev contracts
-    by_writer: dict[str, int],
+    by_writer: dict[str, int],  # of `prefer_written`, that is, by rule where the quotes do not support the writer
 ) -> tuple[str, ...]:
     "The categories that the writer answers better than the rules."
     return tuple(k for k in ANSWERED if by_writer.get(k, 0) > by_rule.get(k, 0))
 
+# %% ../nbs/week3_writing.ipynb #5fb094ec
+def right_answers(
+    contracts: list[Contract],  # with clauses and `answers`
+    given: list[dict[str, Answer]],  # category -> answer, of each
+) -> Counter:  # category -> how many
+    "How many answers are right."
+    right = Counter()
+    for contract, answers in zip(contracts, given):
+        for category, text in contract.answers.items():
+            value = answers[category].value if category in answers else None
+            right[category] += value is not None and same_answer(category, value, parse_answer(category, text))
+    return right
+
+
+def choose_on_dev(
+    writer: Writer,  # of a folder
+    contracts: list[Contract],  # of dev, with clauses and `answers`
+) -> tuple[str, ...]:  # categories
+    "Choose the categories that a writer answers in reviews, and write them into its record."
+    by_rule = [answer_contract(c) for c in contracts]
+    written = write_answers(contracts, writer.write)
+    either = [{k: prefer_written(w.get(k), a) for k, a in r.items()} for r, w in zip(by_rule, written)]
+    chosen = choose_categories(right_answers(contracts, by_rule), right_answers(contracts, either))
+    writer.record[CHOSEN] = list(chosen)
+    save_json(writer.path / PORTABLE, writer.record)
+    return chosen
+
+# %% ../nbs/week3_writing.ipynb #edc7a346
+def exact_answers(
+    examples: list[ChatExample],  # with answers
+    texts: list[str],  # what was answered to each
+) -> list[bool]:
+    "Which answers are right, both put into canonical form."
+    out = []
+    for e, text in zip(examples, texts):
+        value = parse_answer(e.category, text)
+        out.append(not isinstance(value, str) and same_answer(e.category, value, parse_answer(e.category, e.answer)))
+    return out
+
 # %% ../nbs/week3_writing.ipynb #1703c0fd
-def answers_of(
-    contract: Contract,  # with clauses
+def _contract(review: Review) -> tuple[Contract, dict[str, tuple]]:  # and category -> `places_of` its quotes
+    "What a review quotes, as a contract with clauses."
+    quotes = {k: quotes_to_answer(k, shown)[0] for k, shown in review.shown_by_category(ANSWERED).items() if shown}
+    clauses = [Clause(k, q.start, q.quote) for k, found in quotes.items() for q in found]
+    return Contract(review.title, review.text, clauses), {k: places_of(k, found) for k, found in quotes.items()}
+
+
+def write_in_reviews(
+    reviews: list[Review],
     writer: Writer,
-    categories: tuple[str, ...] | None = None,  # that the writer answers; None: as its record says
-) -> dict[str, Answer]:  # category -> answer, for the categories that have a clause
-    "All written answers of a contract, each by rule or by the writer."
+    categories: tuple[str, ...] | None = None,  # that it answers; None: as its record says
+) -> list[Review]:
+    "Reviews with what the writer makes of their quotes, all written together."
     chosen = tuple(writer.record.get(CHOSEN, ())) if categories is None else categories
-    out = answer_contract(contract)
-    if chosen:
-        out |= write_answers([contract], writer.write, chosen)[0]
-    return {k: out[k] for k in ANSWERED if k in out}
+    contracts, places = zip(*map(_contract, reviews))
+    start = time.perf_counter()
+    answers = write_answers(contracts, writer.write, chosen)
+    seconds = (time.perf_counter() - start) / len(reviews)
+    return [
+        replace(r, written={at[k]: a for k, a in given.items()}, seconds={**r.seconds, 'writer': seconds})
+        for r, at, given in zip(reviews, places, answers)
+    ]

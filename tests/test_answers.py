@@ -22,6 +22,8 @@ from legal_llm.answers import (
     Perpetual,
     Title,
     add_duration,
+    find_answers,
+    join_answers,
     jurisdictions,
     load_answers,
     parse_answer,
@@ -529,6 +531,31 @@ def test_the_benchmark_says_what_it_lacks(monkeypatch, capsys):
     monkeypatch.setattr(development, 'find_dev_answers', lambda: None)
     benchmark.main()
     assert capsys.readouterr().out.startswith('skipped: this needs CUAD and its written answers')
+
+
+def test_cuads_table_is_found_beside_its_contracts(tmp_path):
+    "Or in the folder of them; what is found without being named need not fit"
+    release = tmp_path / 'release'
+    (release / 'deep').mkdir(parents=True)
+    contracts = release / 'CUADv1.json'
+    contracts.write_text('{}')
+    assert find_answers(None) is find_answers(contracts) is find_answers(release) is None
+    table = release / 'master_clauses.csv'
+    table.write_text('Filename\n')
+    assert find_answers(contracts) == find_answers(release) == find_answers(table) == table
+    table.rename(release / 'deep' / table.name)
+    assert find_answers(contracts) is None
+    assert find_answers(release) == release / 'deep' / table.name
+    answers = tmp_path / 'answers.json'
+    answers.write_text('[{"title": "Lease", "category": "Document Name", "answer": "Lease"}]')
+    lease, other = Contract('Lease', 'x'), Contract('Other', 'x')
+    assert [c.answers for c in join_answers([lease, other], answers)] == [{'Document Name': 'Lease'}, {}]
+    assert join_answers([other], answers, strict=False) == [other]
+    answers.write_text('[]x')
+    with pytest.warns(UserWarning, match='go without short answers'):
+        assert join_answers([lease], answers, strict=False) == [lease]
+    with pytest.raises(LegalLLMError):
+        join_answers([lease], answers)
 
 
 @pytest.mark.skipif(not find_dev_cuad() or not find_dev_answers(), reason="CUAD's written answers are not at hand")

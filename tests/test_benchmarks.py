@@ -9,8 +9,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import answers, fuzz, gpu, measure, pdfs, review, scale, training  # noqa: E402
+from benchmarks.__main__ import main  # noqa: E402
 
 from legal_llm.dataset import open_data  # noqa: E402
+
+
+def test_parts_that_there_are_not(capsys):
+    with pytest.raises(SystemExit):
+        main(['nothing'])
+    assert "there is no benchmark 'nothing'" in capsys.readouterr().err
 
 
 def test_a_process_of_its_own():

@@ -1,12 +1,14 @@
 "Week 1 as a whole: no sentence is lost, what is known of each is right, and the same contracts give the same data set."
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import legal_llm.dataset as dataset
 from legal_llm.categories import CATEGORIES, Category
+from legal_llm.chat import CHAT, load_chat
 from legal_llm.contracts import Clause, Contract
 from legal_llm.data import prepare_data
 from legal_llm.dataset import DataSettings, doubt_by_category
@@ -100,6 +102,32 @@ def test_data_json_says_what_was_done(data):
     assert (
         info['settings']['seed'] == 42 and info['contracts'] == 40 and info['fingerprint'] == data.info['fingerprint']
     )
+
+
+def test_written_answers_become_chat_examples(data):
+    "Those that contracts bring; the same split as the contracts'"
+    for split in ('train', 'dev', 'test'):
+        examples = load_chat(data.path / CHAT, split)
+        assert len(examples) == data.info['answers'][split] > 0
+        assert {e.title for e in examples} == {c.title for c in data.contracts(split)}
+        assert all(e.answer for e in examples)
+
+
+def test_answers_of_a_table_are_joined_by_title(tmp_path):
+    contracts = [replace(c, answers={}) for c in write_contracts(12, seed=6, words=400)]
+    source = save_squad(contracts, tmp_path / 'contracts.json')
+    rows = [dict(title=c.title, category='Document Name', answer='A Lease') for c in contracts]
+    (tmp_path / 'answers.json').write_text(json.dumps(rows))
+    without = prepare_data(DataSettings(source=str(source)), tmp_path / 'without', progress=False)
+    assert not (without.path / CHAT).exists()
+    settings = DataSettings(source=str(source), answers=str(tmp_path / 'answers.json'))
+    joined = prepare_data(settings, tmp_path / 'joined', progress=False)
+    assert joined.info['fingerprint'] != without.info['fingerprint']
+    assert sum(joined.info['answers'].values()) == 12
+    (tmp_path / 'answers.json').write_text(json.dumps([dict(rows[0], title='Another')]))
+    with pytest.raises(LegalLLMError, match="no contract has an answer there; its first title is 'Another'"):
+        prepare_data(settings, tmp_path / 'wrong', progress=False)
+    assert not (tmp_path / 'wrong').exists()
 
 
 def test_every_form_gives_the_same_data_set(tmp_path):

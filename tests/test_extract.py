@@ -98,6 +98,7 @@ def test_a_text_without_words_is_refused(extractor, text):
         extractor.extract(text)
 
 
+@pytest.mark.slow
 def test_a_megabyte_and_memory_stays_flat(extractor):
     "Some thousands of sentences: memory after the last is about that after the first thousand"
     text = (WRITTEN + '\n\n') * (2**20 // len(WRITTEN) + 1)
@@ -303,6 +304,7 @@ def test_a_run_is_scored_where_its_data_was_moved(run, tiny_data, tmp_path):
         evaluate(shutil.copytree(run.path / 'adapter', tmp_path / 'alone'), data=data, **options)
 
 
+@pytest.mark.slow
 def test_workers_score_what_one_process_scores(run, tmp_path):
     pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
     options, said = dict(limit=4, progress=False), []

@@ -176,14 +176,20 @@ def test_a_failing_cell_fails(tmp_path):
 # A test asks whether the notebooks run, with the real model: less training than they show, and fewer contracts, tell
 # that too.
 CHANGES = dict(probe_windows=96, max_packs=4, eval_steps=2, eval_windows=32)
-LESS = {'week3_eval': dict(limit=3)}
+LESS = {'week2_train': dict(writer_changes=dict(max_packs=2, eval_steps=0), questions=2), 'week3_eval': dict(limit=3)}
 
 
-@pytest.mark.parametrize('path', notebooks.notebooks(), ids=lambda p: p.stem)
+# rooms that train with the real model
+SLOW = {'week2_weeks', 'week2_trainer', 'week2_job', 'week2_reader', 'week2_plan', 'week4_share'}
+
+
+@pytest.mark.parametrize(
+    'path', [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in notebooks.notebooks()]
+)
 def test_notebook(path, outputs, monkeypatch):
     monkeypatch.setenv('LEGAL_LLM_WORKING', str(outputs))
     trains = '\nchanges = {}' in '\n'.join(c.source for c in nbformat.read(path, 4).cells)
-    notebooks.execute(path, **dict(changes=CHANGES) if trains else {}, **LESS.get(path.stem, {}))
+    notebooks.run(path, **dict(changes=CHANGES) if trains else {}, **LESS.get(path.stem, {}))
 
 
 def test_parameters_of_a_notebook(tmp_path):

@@ -161,6 +161,7 @@ def test_parts_hold_little_padding():
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.slow
 def test_autocast_leaves_sums_and_margins_in_32_bits(reader, pack, dtype):
     """The layers compute in 16 bits, and what comes of their states is no 16-bit number: numpy has no bfloat16, and
     float16 would round log odds

@@ -59,6 +59,9 @@ class Platform:
         looks = dict(eval_steps=4, eval_windows=40, early_stopping_patience=0)
         less |= looks if self.gpus else dict(dtype='float32', eval_steps=0)
         less = dict(shares=dict(dev=0.1, test=0.1, n=80)) if name == 'week1_data' else dict(changes=less)
+        if name == 'week2_train':
+            few = dict(base_model=str(self.tiny), max_packs=4, eval_steps=0, load_in_4bit=FOUR_BITS)
+            less['writer_changes'] = few if self.gpus else few | dict(dtype='float32')
         unset = 'LEGAL_LLM_WORKING LEGAL_LLM_CACHE LEGAL_LLM_INPUT LEGAL_LLM_CUAD CI CUDA_VISIBLE_DEVICES'.split()
         for key in unset:  # Ray sets the last
             monkeypatch.delenv(key, raising=False)
@@ -128,9 +131,8 @@ def cuad(folder: Path) -> Path:
     'platform, source, gpus',
     [(Kaggle, 'CUADv1.json', 2), (Colab, 'sample', 0), (Kaggle, 'sample', 0), (Colab, 'CUADv1.json', 1)],
 )
+@pytest.mark.slow
 def test_four_weeks_in_four_sessions(platform, source, gpus, tmp_path, tmp_path_factory, monkeypatch):
-    if os.environ.get('CI') and (platform, gpus) != (Kaggle, 2):
-        pytest.skip('minutes each: CI has one of the four, make test and make matrix have them all')
     base = make_family('Llama 3', tmp_path_factory.mktemp('llama'), 128_256)
     place = platform(tmp_path / 'machine', base, gpus)
     if source != 'sample':

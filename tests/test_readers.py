@@ -130,7 +130,7 @@ def test_a_contract_spread_over_entries_is_merged(written):
     squad = to_squad(written[:1])
     entry = squad['data'][0]
     p = entry['paragraphs'][0]
-    spread = {'data': [dict(title=entry['title'], paragraphs=[dict(context=p['context'], qas=[q])]) for q in p['qas']]}
+    spread = {'data': [dict(entry, paragraphs=[dict(context=p['context'], qas=[q])]) for q in p['qas']]}
     with warnings.catch_warnings():
         warnings.simplefilter('error')  # all 41 are asked, so there is nothing to warn about
         contracts, problems = from_squad(spread, 'spread')

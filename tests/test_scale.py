@@ -349,6 +349,7 @@ def test_a_document_that_ends_processes_is_given_up(ray, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_document_that_takes_for_ever_is_stopped(ray, tmp_path, monkeypatch):
     monkeypatch.setattr('legal_llm.scale.START', 5)
     room = fill(tmp_path / 'room', (*TEXTS, 'FOREVER and a day', 'ENDLESS reading'))
@@ -359,6 +360,7 @@ def test_a_document_that_takes_for_ever_is_stopped(ray, tmp_path, monkeypatch):
     assert manifest['failed'] == report.failed and manifest['documents'] == dict(reviewed=6, reused=0, failed=2)
 
 
+@pytest.mark.slow
 def test_a_slow_list_is_no_slow_document(ray, tmp_path, monkeypatch):
     "What was finished while nobody looked is not taken for overdue"
     monkeypatch.setattr('legal_llm.scale.START', 1)
@@ -402,6 +404,7 @@ def test_no_cluster_answers(monkeypatch, tmp_path):
         review(fill(tmp_path / 'room'), tmp_path / 'out', workers=2, address='127.0.0.1:9')
 
 
+@pytest.mark.slow
 def test_no_document_is_to_blame(ray, tmp_path):
     "A model that cannot be loaded, and a disk that is full, end the work in one sentence"
 
@@ -477,6 +480,7 @@ def command(room, out, *more) -> list:
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_gone_on_with(tmp_path):
     "kill -9 in the middle: no half file, and the same command does the rest"
     pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
@@ -529,6 +533,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_a_node_that_leaves_loses_nothing(tmp_path):
     pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
     from legal_llm.synthetic import write_contracts

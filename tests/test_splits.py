@@ -372,6 +372,7 @@ def test_a_thousand_copies_cost_little(written):
     assert seconds < 60 and peak < 400e6, (seconds, peak)
 
 
+@pytest.mark.slow
 def test_thousands_of_contracts_in_seconds():
     "Near-linear: five times the contracts, all with wordings in common, take no more than fifteen times the time"
     contracts, took = write_contracts(2500), []

@@ -2,7 +2,9 @@
 five families.
 """
 
+import html
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import torch
 from families import FAMILIES, make_family
 from safetensors.torch import load_file
 
+from legal_llm.answering import answer_contract
 from legal_llm.answers import ANSWERED, Date, parse_answer
 from legal_llm.chat import (
     DATE,
@@ -26,10 +29,18 @@ from legal_llm.chat import (
     load_chat,
     passages,
     save_chat,
+    show_example,
 )
+from legal_llm.cli import main
 from legal_llm.contracts import Clause, Contract
-from legal_llm.files import LegalLLMError
-from legal_llm.models import load_base, load_tokenizer
+from legal_llm.extract import Extractor
+from legal_llm.files import LegalLLMError, save_json
+from legal_llm.models import add_lora, decoder_of, load_base, load_tokenizer
+from legal_llm.review import Extraction, Review
+from legal_llm.runs import existing_run
+from legal_llm.screen import load_screen
+from legal_llm.squad import save_squad
+from legal_llm.synthetic import write_contracts
 from legal_llm.writer import (
     LONGEST,
     Written,
@@ -43,7 +54,16 @@ from legal_llm.writer import (
     write,
     writer_settings,
 )
-from legal_llm.writing import answers_of, choose_categories, supported, write_answers, written_answer
+from legal_llm.writing import (
+    choose_categories,
+    choose_on_dev,
+    exact_answers,
+    right_answers,
+    supported,
+    write_answers,
+    write_in_reviews,
+    written_answer,
+)
 
 END = {
     'Llama 3': '<|eot_id|>',
@@ -220,6 +240,12 @@ def test_it_learns_and_stops(trained, laws):
         assert 'Nevada' not in {w.text for w in writer.write(examples)}
 
 
+def test_its_run_shows_what_it_learned(trained):
+    shown = trained._repr_markdown_()
+    assert 'right to the letter, on dev' in shown
+    assert f"{trained.record['dev_exact']['after']:.1%} after" in shown
+
+
 def test_a_batch_is_answered_as_single_questions_are(trained, laws, tmp_path):
     writer, examples = load_writer(trained.path, 'float32'), [law(p) for p in (*LAWS, 'the State of New South Wales')]
     together, alone = (writer.write(examples, batch_size=n) for n in (9, 1))
@@ -281,6 +307,29 @@ def test_a_writer_is_found_where_it_was_trained(trained, tmp_path):
         find_writer(tmp_path)
 
 
+def test_a_writer_may_be_trained_before_the_reader(tmp_path):
+    "Its folder is no other run's; anything else in the folder still is"
+    (tmp_path / 'run' / 'writer').mkdir(parents=True)
+    assert existing_run(tmp_path / 'run', None, None, False) is None
+    (tmp_path / 'run' / 'notes.txt').write_text('mine')
+    with pytest.raises(LegalLLMError, match='is not empty and holds no run'):
+        existing_run(tmp_path / 'run', None, None, False)
+
+
+def test_from_contracts_to_a_writer_on_the_command_line(llama, tmp_path, capsys):
+    "Data, a plan, a training, and what it answers in reviews"
+    contracts = save_squad(write_contracts(40, seed=3, words=400), tmp_path / 'contracts.json')
+    data, run = str(tmp_path / 'data'), str(tmp_path / 'run')
+    assert main(['data', '--source', str(contracts), '--out', data]) in (None, 0)
+    assert 'as chat examples in' in capsys.readouterr().out
+    train = ['train', '--data', data, '--out', run, '--writer', '--base-model', llama, '--max-packs', '2']
+    assert main([*train, '--eval-steps', '0', '--dry-run']) in (None, 0)
+    assert '2 batches' in capsys.readouterr().out
+    assert main([*train, '--eval-steps', '0']) in (None, 0)
+    assert 'in reviews it answers' in capsys.readouterr().out
+    assert 'chosen' in json.loads((tmp_path / 'run/writer/adapter/legal_llm.json').read_text())
+
+
 def test_other_trainers_read_the_examples(laws):
     from datasets import load_dataset
 
@@ -337,23 +386,121 @@ def test_an_answer_without_support_is_to_be_looked_at():
     assert bad.how == odd.how == cut.how == 'look' and odd.value is None and str(bad) == 'Iowa'
 
 
+LEASE = 'This LEASE is governed by the laws of Ohio, or those of Utah.'
+
+
+class Utah:
+    "A writer that says one thing, chosen for governing law"
+
+    record = dict(chosen=['Governing Law'])
+
+    def write(self, examples):
+        return [Written('Utah', 0.9, True) for _ in examples]
+
+
+def lease_review(*quotes) -> Review:
+    quotes = [
+        Extraction(k, q, LEASE.index(q), LEASE.index(q) + len(q), p)
+        for k, q, p in (('Document Name', 'LEASE', 0.9), *quotes)
+    ]
+    return Review('Lease', LEASE, quotes, ('Document Name', 'Governing Law'))
+
+
 def test_the_writer_answers_where_it_was_better():
-    text = 'This LEASE is governed by the laws of Ohio.'
+    "And where the quotes that it was shown support what it wrote; else the rule does"
+    ohio, utah = ('Governing Law', 'the laws of Ohio', 0.9), ('Governing Law', 'those of Utah.', 0.3)
+    supported_, unsupported = (
+        write_in_reviews([lease_review(*q)], Utah())[0] for q in ((('Governing Law', LEASE[5:], 0.9),), (ohio, utah))
+    )
+    shown = supported_.answers['Governing Law']
+    assert (str(shown), shown.status) == ('Utah', 'found')
+    assert shown.steps == ('written by the model, 90% sure',)
+    assert [q.quote for q in shown.quotes] == [LEASE[5:]]
+    assert supported_.answers['Document Name'].steps == ()
+    assert str(unsupported.answers['Governing Law']) == 'Ohio'
+    assert 'writer' in unsupported.seconds
+    assert not write_in_reviews([lease_review(ohio)], Utah(), ())[0].written
+
+
+def test_it_answers_in_reviews_where_it_beats_the_rules_on_dev(tmp_path):
+    "Where the quotes do not support it, the rule's answer counts for it"
+    quotes = 'This is governed by what holds in Utah and Ohio.', 'Utah law governs.', 'Ohio law governs.'
+    contracts = [
+        Contract(f'c{i}', q, [Clause('Governing Law', 0, q)], answers={'Governing Law': right})
+        for i, (q, right) in enumerate(zip(quotes, ('Utah', 'Utah', 'Ohio')))
+    ]
+    save_json(tmp_path / 'legal_llm.json', dict(kind='writer'))
+    writer = Utah()
+    writer.path, writer.record = tmp_path, dict(kind='writer')
+    by_rule = right_answers(contracts, [answer_contract(c) for c in contracts])
+    assert by_rule == {'Governing Law': 2}
+    assert choose_on_dev(writer, contracts) == ('Governing Law',)
+    assert json.loads((tmp_path / 'legal_llm.json').read_text()) == dict(kind='writer', chosen=['Governing Law'])
+    assert choose_on_dev(writer, contracts[1:]) == ()
+
+
+def test_answers_are_compared_in_canonical_form():
+    examples = [replace(law('Nevada'), answer='Nevada') for _ in range(4)]
+    assert exact_answers(examples, ['State of Nevada', 'nevada', 'Utah', 'I am a model']) == [True, True, False, False]
+
+
+def test_an_example_is_shown_with_its_masked_tokens_in_grey(llama):
+    tokenizer, question = load_tokenizer(llama), replace(law('<b>Utah</b>'), answer='Utah')
+    shown = show_example(tokenizer, encode_example(tokenizer, question))
+    grey, bold = re.findall(r'<span style="color: ([^"]*)">(.*?)</span>', shown, re.S)
+    assert grey[0] == '#999'
+    assert 'bold' in bold[0]
+    text = html.unescape(bold[1].replace('<wbr>|', ''))
+    assert text.startswith('Utah')
+    assert '<b>' not in shown
+
+
+def test_what_was_written_about_other_quotes_is_not_shown():
+    review = write_in_reviews([lease_review(('Governing Law', LEASE[5:], 0.6))], Utah())[0]
+    assert str(review.answers['Governing Law']) == 'Utah'
+    assert str(review.at(0.5).answers['Governing Law']) == 'Utah'
+    assert review.at(0.95).answers['Governing Law'].status == 'check'
+    assert 'Governing Law' not in review.at(0.95, 0.95).answers
+    more = replace(review, extractions=[*review.extractions, *lease_review(('Governing Law', 'Ohio', 0.9)).extractions])
+    assert 'written' not in str(more.answers['Governing Law'].steps)
+
+
+def test_an_extractor_lets_its_writer_answer(screen_run):
+    "The same alone and together; `fast` loads none"
+    extractor = Extractor(load_screen(screen_run), writer=Utah()).at(0.0001)
+    assert repr(extractor).endswith('screen + writer)')
+    one, two = extractor.extract(LEASE, 'Lease'), extractor.extract_all([LEASE, LEASE])
+    assert one.written
+    assert [r.written for r in two] == [one.written] * 2
+    assert extractor.without_reader().extract(LEASE, 'Lease').written == {}
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_a_reader_and_a_writer_share_their_weights(name, tmp_path):
+    "The decoder of a loaded model is that of a model loaded for the reader, in the same memory, with its own modules"
+    folder = str(make_family(name, tmp_path))
+    whole, alone = load_base(folder, 'float32', causal=True), load_base(folder, 'float32', num_hidden_layers=1)
+    decoder, ids = decoder_of(whole, 1), torch.tensor([[5, 6, 7]])
+    assert len(decoder.layers) == 1 < len(whole.base_model.layers)
+    with torch.inference_mode():
+        assert torch.equal(decoder(ids).last_hidden_state, alone(ids).last_hidden_state)
+        before = whole(ids).logits
+    shared = {p.data_ptr() for p in whole.parameters()}
+    assert all(p.data_ptr() in shared for p in decoder.parameters())
+    adapted = add_lora(decoder, 2)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.fill_(1)
+    with torch.inference_mode():
+        assert not torch.equal(adapted(ids).last_hidden_state, alone(ids).last_hidden_state)
+        assert torch.equal(whole(ids).logits, before), "an adapter of the one is none of the other's"
+
+
+def test_answers_of_many_contracts_are_written_at_once():
+    text = LEASE
     contract = Contract('Lease', text, [Clause('Document Name', 5, 'LEASE'), Clause('Governing Law', 11, text[11:])])
-
-    class Model:
-        record = dict(chosen=['Governing Law'])
-
-        def write(self, examples):
-            return [Written('Utah', 0.9, True) for _ in examples]
-
-    answers = answers_of(contract, Model())
-    assert {k: (str(a), a.how) for k, a in answers.items()} == {
-        'Document Name': ('LEASE', 'found'),
-        'Governing Law': ('Utah', 'look'),
-    }
-    assert str(answers_of(contract, Model(), ())['Governing Law']) == 'Ohio'
-    both = write_answers([contract, Contract('None', text)], Model().write)
+    both = write_answers([contract, Contract('None', text)], Utah().write)
     assert both[1] == {} and list(both[0]) == ['Document Name', 'Governing Law']
     right = dict.fromkeys(ANSWERED, 5)
     assert choose_categories(right, {**right, 'Parties': 6, 'Governing Law': 4}) == ('Parties',)
