@@ -78,11 +78,12 @@ def main(run: str, splits=('dev', 'test')) -> None:
     from legal_llm.answering import answer_contract, prefer_written
     from legal_llm.answers import ANSWERED, load_answers
     from legal_llm.dataset import DataSettings, split_data
+    from legal_llm.exact import choose_categories, right_answers
     from legal_llm.files import save_json
     from legal_llm.models import PORTABLE
     from legal_llm.readers import load_contracts
     from legal_llm.writer import find_writer, load_writer, write
-    from legal_llm.writing import CHOSEN, choose_categories, right_answers, write_answers
+    from legal_llm.writing import CHOSEN, write_answers
     from tests.development import find_dev_answers, find_dev_cuad
 
     if not find_dev_cuad() or not find_dev_answers():

@@ -130,7 +130,7 @@ def cmd_train(args):
 def _train_writer(args, given: dict):
     "Teach a model to write answers."
     from legal_llm.dataset import open_data
-    from legal_llm.writer import prepare_writer, train_writer, writer_settings
+    from legal_llm.instruct import prepare_writer, train_writer, writer_settings
 
     if not args.data or args.from_record:
         raise LegalLLMError("a writer is trained on --data, a folder that `legal-llm data --answers` wrote")
@@ -163,7 +163,7 @@ def _choose_written(run, data) -> tuple[str, ...]:
     "The categories in which the writer answers in reviews: those where it beats the rules on dev."
     from legal_llm.dataset import open_data
     from legal_llm.writer import load_writer
-    from legal_llm.writing import choose_on_dev
+    from legal_llm.exact import choose_on_dev
 
     contracts = [c for c in open_data(data).contracts('dev') if c.answers]
     return choose_on_dev(load_writer(run.path), contracts) if contracts else ()

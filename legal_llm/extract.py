@@ -16,7 +16,7 @@ from .calibration import Calibration, Scores, load_calibrations
 from .categories import CATEGORIES
 from .context import ContextStage, load_context
 from .documents import Document
-from .files import LegalLLMError, short_hash
+from .files import LegalLLMError, read_record, short_hash
 from .review import CHECK, Extraction, Review
 from .screen import Screen, expit, load_screen
 from .sentences import split_sentences
@@ -179,7 +179,6 @@ def _load_models(folder: Path, dtype: str, with_reader: bool):  # reader, its to
     base = decoder = reader = tokenizer = writer = None
     if with_reader and writer_folder:
         from legal_llm.models import PORTABLE, decoder_of, load_base
-        from legal_llm.settings import read_record
 
         of_reader, of_writer = read_record(folder / PORTABLE), read_record(writer_folder / PORTABLE)
         name = of_reader['settings']['base_model']
