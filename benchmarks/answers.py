@@ -26,8 +26,8 @@ UNREAD_HALF = {
 
 def judge(contract, written: dict[str, str]) -> list[dict]:
     "Each written answer of a contract, and whether the rules give it: category, how, right, and if a date is complete."
-    from legal_llm.answering import answer_contract
-    from legal_llm.answers import DATES, Parties, find_dates, parse_answer, same_answer
+    from legal_llm.contracts.answers import DATES, Parties, find_dates, parse_answer, same_answer
+    from legal_llm.pipeline.answering import answer_contract
 
     rows, answers = [], answer_contract(contract)
     for category, text in written.items():
@@ -50,9 +50,9 @@ def exact_by_group(titles: list[str], judged: list[list[dict]]) -> dict[str, dic
     """
     import numpy as np
 
-    from legal_llm.answers import ANSWERED
-    from legal_llm.bootstrap import bootstrap
-    from legal_llm.official import from_counts, ratio
+    from legal_llm.contracts.answers import ANSWERED
+    from legal_llm.scores.bootstrap import bootstrap
+    from legal_llm.scores.official import from_counts, ratio
 
     groups = [*ANSWERED, 'all', 'full dates']
     counts = np.zeros((len(titles), len(groups), 2))
@@ -67,7 +67,7 @@ def exact_by_group(titles: list[str], judged: list[list[dict]]) -> dict[str, dic
 
 def score(contracts, written: dict[str, dict[str, str]]) -> dict:
     "Exact answers by category, with 95% bootstrap intervals over contracts."
-    from legal_llm.answers import unreadable
+    from legal_llm.contracts.answers import unreadable
 
     start = time.perf_counter()
     judged = [judge(c, written.get(c.title, {})) for c in contracts]
@@ -90,7 +90,7 @@ def judge_review(review, contract, written: dict[str, str]) -> list[dict]:
     answer to a clause that is not there is wrong, and so is one that is missing; a clause without an answer in the
     table is left out.
     """
-    from legal_llm.answers import ANSWERED, parse_answer, same_answer
+    from legal_llm.contracts.answers import ANSWERED, parse_answer, same_answer
 
     rows = []
     for category in ANSWERED:
@@ -123,9 +123,9 @@ def judge_sheet(review, contract, written: dict[str, str]) -> Counter:
     `not judged` where CUAD's table has nothing to compare with. Of the wrong ones, `wrong and found` say nothing of a
     check. `missing` counts answers of the table without a line.
     """
-    from legal_llm.answering import deadlines
-    from legal_llm.answers import Date, Duration, parse_answer, same_answer
-    from legal_llm.deal import LINES, deal_lines
+    from legal_llm.contracts.answers import Date, Duration, parse_answer, same_answer
+    from legal_llm.pipeline.answering import deadlines
+    from legal_llm.pipeline.deal import LINES, deal_lines
 
     gold = {name: parse_answer(c, written[c]) for name, c in LINES.items() if c in written and name != 'Term'}
     end, notice = gold.get('Expiration date'), gold.pop('Last day for notice', None)
@@ -150,10 +150,10 @@ def load_extractor(data: str | None, unseen: list[str]):
     """The screen and context stage of a prepared folder, with thresholds from its training contracts out of fold; None:
     the default that comes with the package. Raises ValueError where the folder's training has a title of `unseen`.
     """
-    from legal_llm.calibration import Calibration
-    from legal_llm.dataset import open_data
-    from legal_llm.extract import Extractor
-    from legal_llm.scoring import out_of_fold, with_thresholds
+    from legal_llm.evaluation.scoring import out_of_fold, with_thresholds
+    from legal_llm.pipeline.calibration import Calibration
+    from legal_llm.pipeline.extract import Extractor
+    from legal_llm.training.dataset import open_data
 
     if data is None:
         return Extractor.load(fast=True)
@@ -187,9 +187,9 @@ def main(splits=SPLITS, data: str | None = None) -> None:
     """Score the rules on each split, and whole reviews on dev and test, and keep the results. `data` is a prepared
     folder whose screen has seen neither. Says so where CUAD or its answers are not at hand.
     """
-    from legal_llm.answers import load_answers
-    from legal_llm.dataset import DataSettings, split_data
-    from legal_llm.readers import load_contracts
+    from legal_llm.contracts.answers import load_answers
+    from legal_llm.contracts.readers import load_contracts
+    from legal_llm.training.dataset import DataSettings, split_data
     from tests.development import find_dev_answers, find_dev_cuad
 
     if not find_dev_cuad() or not find_dev_answers():

@@ -21,7 +21,7 @@ def write_room(room: Path, n: int) -> Path:
 
     import docx
 
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.contracts.synthetic import write_contracts
     from tests.test_documents import write_pdf
 
     for i, c in enumerate(write_contracts(n, seed=21, words=WORDS)):
@@ -45,9 +45,9 @@ def review(room: str, out: str, workers: int | None, fast: bool, limit: int | No
     "Review the documents of a folder as `legal-llm extract` does."
     from itertools import islice
 
-    from legal_llm.documents import READERS, read_document
-    from legal_llm.extract import Extractor, run_key
-    from legal_llm.folder import find_documents, review_documents
+    from legal_llm.documents.documents import READERS, read_document
+    from legal_llm.pipeline.extract import Extractor, run_key
+    from legal_llm.serving.folder import find_documents, review_documents
 
     stages, begun = {}, time.perf_counter()
     with Stage('review', stages):
@@ -77,9 +77,9 @@ def memory(room: str, out: str, n: int) -> list[int]:
     "MB that one process holds after every tenth of the documents."
     import psutil
 
-    from legal_llm.documents import READERS, read_document
-    from legal_llm.extract import Extractor
-    from legal_llm.folder import find_documents, review_documents
+    from legal_llm.documents.documents import READERS, read_document
+    from legal_llm.pipeline.extract import Extractor
+    from legal_llm.serving.folder import find_documents, review_documents
 
     seen, me = [], psutil.Process()
 

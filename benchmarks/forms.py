@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import RESULTS, about, alone
-from legal_llm.files import LegalLLMError, save_json
+from legal_llm.machine.files import LegalLLMError, save_json
 
 FORMS = 'write', 'ask', 'point', 'frozen', 'states'
 TOKENS = 120_000  # of a training, branches counted once with the window that they share
@@ -46,8 +46,8 @@ class Unit:
 
 def contracts_of(data, split: str, n: int | None = None) -> list[tuple]:
     "(contract, sentences, the screen's log odds, labels) of a split; of training contracts, log odds out of fold."
-    from legal_llm.dataset import _known
-    from legal_llm.sentences import label_sentences, split_sentences
+    from legal_llm.contracts.sentences import label_sentences, split_sentences
+    from legal_llm.training.dataset import _known
 
     contracts = data.contracts(split)[:n]
     if split == 'train':
@@ -59,8 +59,8 @@ def contracts_of(data, split: str, n: int | None = None) -> list[tuple]:
 
 def units_of(form: str, known: tuple, names: list[str], tokenizer) -> list[Unit]:
     "What is read and asked of one contract."
-    from legal_llm.dataset import MIN_PROBABILITY
-    from legal_llm.windows import encode_sentences, in_doubt, start_token
+    from legal_llm.pipeline.windows import encode_sentences, in_doubt, start_token
+    from legal_llm.training.dataset import MIN_PROBABILITY
 
     def encode(text):
         return tokenizer(text, add_special_tokens=False)['input_ids']
@@ -109,7 +109,7 @@ class Asked:
     def __init__(self, form: str, tokenizer, seed: int, dtype: str):
         import torch
 
-        from legal_llm.models import add_lora, load_base
+        from legal_llm.pipeline.models import add_lora, load_base
 
         self.form, self.device = form, 'cpu'
         self.model = add_lora(load_base('smollm2', dtype, causal=True), lora_dropout=0.0, seed=seed)
@@ -185,8 +185,8 @@ def train_head(form: str, data, tokenizer, tokens: int, seed: int, dtype: str): 
     "The form of legal_llm: all tokens for the head, or half of them, and the other half for fine-tuning."
     import torch
 
-    from legal_llm.models import add_lora, load_base
-    from legal_llm.reader import Reader, fit_head, read_windows, step_gradients
+    from legal_llm.pipeline.models import add_lora, load_base
+    from legal_llm.pipeline.reader import Reader, fit_head, read_windows, step_gradients
 
     examples = data.examples('train', tokenizer)
     random.Random(seed).shuffle(examples)
@@ -224,17 +224,17 @@ def run_form(form: str, folder: str, tokens: int, seed: int, dev: int | None = N
     "Train in one form and score it on dev."
     import torch
 
-    from legal_llm.calibration import Scores, _gain, _pairs, fit_calibration
-    from legal_llm.contracts import gold_answers
-    from legal_llm.dataset import MIN_PROBABILITY, open_data
-    from legal_llm.evaluation import compare_predictions
-    from legal_llm.extract import Extractor
-    from legal_llm.metrics import average_precision
-    from legal_llm.models import choose_dtype, load_tokenizer
-    from legal_llm.platform import limit_threads, set_seed
-    from legal_llm.reader import read_windows
-    from legal_llm.scoring import predictions_of, reviews_of, without_reader
-    from legal_llm.windows import cut_windows, in_doubt
+    from legal_llm.contracts.contracts import gold_answers
+    from legal_llm.evaluation.evaluation import compare_predictions
+    from legal_llm.evaluation.scoring import predictions_of, reviews_of, without_reader
+    from legal_llm.machine.platform import limit_threads, set_seed
+    from legal_llm.pipeline.calibration import Scores, _gain, _pairs, fit_calibration
+    from legal_llm.pipeline.extract import Extractor
+    from legal_llm.pipeline.models import choose_dtype, load_tokenizer
+    from legal_llm.pipeline.reader import read_windows
+    from legal_llm.pipeline.windows import cut_windows, in_doubt
+    from legal_llm.scores.metrics import average_precision
+    from legal_llm.training.dataset import MIN_PROBABILITY, open_data
 
     limit_threads()
     set_seed(seed)
@@ -302,7 +302,7 @@ def main(folder: str | None = None, forms=FORMS, tokens: int = TOKENS, seeds=SEE
     import tempfile
 
     from legal_llm.data import prepare_data
-    from legal_llm.dataset import DataSettings
+    from legal_llm.training.dataset import DataSettings
     from tests.development import find_dev_cuad
 
     if not folder and not find_dev_cuad():

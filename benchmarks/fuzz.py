@@ -19,8 +19,8 @@ def fuzz(count: int = COUNT) -> list[dict]:
     sys.path.insert(0, str(ROOT / 'tests'))
     from damaged import damaged_labels, damaged_pages, damaged_pdfs, damaged_word, read_in_fork
 
-    from legal_llm import documents
-    from legal_llm.dataset import read_source
+    from legal_llm.documents import documents
+    from legal_llm.training.dataset import read_source
 
     def document(ending, raw):
         return lambda: documents._read(ending, raw, f'a{ending}')[0].strip()

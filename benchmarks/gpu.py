@@ -99,10 +99,10 @@ def steps(base: str, examples: list, dtype: str) -> dict:
     import torch
     from transformers import AutoConfig
 
-    from legal_llm.models import add_lora, load_base
-    from legal_llm.plan import as_trained
-    from legal_llm.reader import Reader, check_pack, padded, read_windows, separate, step_gradients
-    from legal_llm.rules import ModelShape
+    from legal_llm.machine.rules import ModelShape
+    from legal_llm.pipeline.models import add_lora, load_base
+    from legal_llm.pipeline.reader import Reader, check_pack, padded, read_windows, separate, step_gradients
+    from legal_llm.training.plan import as_trained
 
     clear()
     start = time.perf_counter()
@@ -227,7 +227,7 @@ def killed_and_resumed(base: str, data: str, folder: Path, dtype: str) -> dict:
 
 def review(run: str, text: str, dtype: str) -> dict:
     "Seconds of a contract by stage, and what the reader says of it."
-    from legal_llm.extract import Extractor
+    from legal_llm.pipeline.extract import Extractor
 
     clear()
     start = time.perf_counter()
@@ -250,8 +250,8 @@ def main(shape: dict = LLAMA, windows: int = 8 * WINDOWS, dtypes: tuple = ('floa
     import torch
 
     from legal_llm.data import prepare_data
-    from legal_llm.dataset import DataSettings
-    from legal_llm.models import load_tokenizer
+    from legal_llm.pipeline.models import load_tokenizer
+    from legal_llm.training.dataset import DataSettings
 
     if not torch.cuda.is_available():
         print('  not measured: there is no GPU')

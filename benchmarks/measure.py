@@ -87,8 +87,8 @@ def _gpu():
 
 def about() -> dict:
     "The day, the machine and the packages"
-    from legal_llm.packages import versions
-    from legal_llm.platform import hardware
+    from legal_llm.machine.packages import versions
+    from legal_llm.machine.platform import hardware
 
     machine = hardware()
     return dict(
@@ -100,6 +100,6 @@ def about() -> dict:
 
 def keep(name: str, results: dict) -> Path:
     "Store the results of a benchmark where the docs read them."
-    from legal_llm.files import save_json
+    from legal_llm.machine.files import save_json
 
     return save_json(RESULTS / f'{name}.json', {**about(), **results})

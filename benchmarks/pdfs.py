@@ -48,7 +48,7 @@ def read_all(folder: str, source: str, methods=('pdfium', 'ours'), most: int = 0
     computing, and the memory of this process. `pdfium` is its own text.
     """
     import gc
-    from legal_llm.pdf import read_pdf
+    from legal_llm.documents.pdf import read_pdf
 
     def ours(raw):
         times = []
@@ -92,14 +92,14 @@ def score_texts(folder: str, data: str, splits=('dev', 'test')) -> dict:
     """Official scores of screen and context stage, fitted on train alone, on the texts of the release and on the same
     contracts as read from their PDFs. An answer counts by its words, so it needs no place in the text.
     """
-    from legal_llm.bootstrap import bootstrap, paired_bootstrap
-    from legal_llm.categories import CATEGORIES
-    from legal_llm.contracts import gold_answers
-    from legal_llm.dataset import open_data
-    from legal_llm.documents import read_document
-    from legal_llm.extract import Extractor
-    from legal_llm.official import official_statistic
-    from legal_llm.scoring import predictions_of
+    from legal_llm.contracts.categories import CATEGORIES
+    from legal_llm.contracts.contracts import gold_answers
+    from legal_llm.documents.documents import read_document
+    from legal_llm.evaluation.scoring import predictions_of
+    from legal_llm.pipeline.extract import Extractor
+    from legal_llm.scores.bootstrap import bootstrap, paired_bootstrap
+    from legal_llm.scores.official import official_statistic
+    from legal_llm.training.dataset import open_data
 
     data = open_data(data)
     extractor = Extractor(data.screen(), context=data.context())
@@ -129,7 +129,7 @@ def main(data: str | None = None, most: int = 0) -> None:
     without one, it is made for the time being.
     """
     from legal_llm.data import prepare_data
-    from legal_llm.dataset import DataSettings
+    from legal_llm.training.dataset import DataSettings
     from tests.development import find_dev_cuad
 
     folder, source = find_pdfs(), find_dev_cuad()

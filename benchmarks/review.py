@@ -23,9 +23,9 @@ PROMPT = (
 
 def contracts_to_review(words=WORDS, most: int = CONTRACTS) -> list[tuple[str, str, str]]:
     "(kind, title, text) of synthetic contracts, and of dev contracts where CUAD is at hand, each kind by length"
-    from legal_llm.readers import load_contracts
-    from legal_llm.splits import split_contracts
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.contracts.readers import load_contracts
+    from legal_llm.contracts.splits import split_contracts
+    from legal_llm.contracts.synthetic import write_contracts
     from tests.development import find_dev_cuad
 
     out = [('written', f'{w:,} words', write_contracts(1, seed=5, wordings='held_out', words=w)[0].text) for w in words]
@@ -41,8 +41,8 @@ def review(fast: bool, run: str | None = None, words=WORDS, most: int = CONTRACT
     """Review every contract once, one after another, as `legal-llm extract` does: seconds by stage, sentences read,
     memory.
     """
-    from legal_llm.extract import Extractor
-    from legal_llm.platform import limit_threads
+    from legal_llm.machine.platform import limit_threads
+    from legal_llm.pipeline.extract import Extractor
 
     contracts = contracts_to_review(words, most)  # outside of what is measured
     limit_threads()
@@ -72,9 +72,9 @@ def generate(
     """
     import torch
 
-    from legal_llm.categories import CATEGORIES
-    from legal_llm.models import load_base, load_tokenizer
-    from legal_llm.platform import limit_threads
+    from legal_llm.contracts.categories import CATEGORIES
+    from legal_llm.machine.platform import limit_threads
+    from legal_llm.pipeline.models import load_base, load_tokenizer
 
     limit_threads()
     tokenizer, contracts = load_tokenizer(base), contracts_to_review(words, most)

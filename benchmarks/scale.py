@@ -10,16 +10,16 @@ SIZES = (250, 500, 1000)
 
 def week1(n: int) -> dict:
     "Week 1 on `n` synthetic contracts, or on CUAD where `n` is 0: what each stage takes."
-    from legal_llm.categories import CATEGORIES
+    from legal_llm.contracts.categories import CATEGORIES
+    from legal_llm.contracts.readers import load_contracts
+    from legal_llm.contracts.sentences import split_sentences
+    from legal_llm.contracts.splits import split_contracts, verify_no_leak
+    from legal_llm.contracts.squad import save_squad
+    from legal_llm.contracts.synthetic import write_contracts
     from legal_llm.data import prepare_data
-    from legal_llm.dataset import DataSettings
-    from legal_llm.models import load_tokenizer
-    from legal_llm.readers import load_contracts
-    from legal_llm.screen import fit_screen
-    from legal_llm.sentences import split_sentences
-    from legal_llm.splits import split_contracts, verify_no_leak
-    from legal_llm.squad import save_squad
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.pipeline.models import load_tokenizer
+    from legal_llm.pipeline.screen import fit_screen
+    from legal_llm.training.dataset import DataSettings
     from tests.development import find_dev_cuad
 
     tokenizer, stages = load_tokenizer('smollm2'), {}

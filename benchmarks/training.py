@@ -30,13 +30,13 @@ def write_examples(tokenizer, n: int, contracts: int = 60) -> list:
     """`n` training windows, with the pairs that screens leave in doubt which have not seen their contracts: of CUAD
     where it is at hand, else written ones.
     """
-    from legal_llm.categories import CATEGORIES
-    from legal_llm.dataset import MIN_PROBABILITY
-    from legal_llm.readers import load_contracts
-    from legal_llm.screen import fit_screen
-    from legal_llm.sentences import label_sentences, split_sentences
-    from legal_llm.synthetic import write_contracts
-    from legal_llm.windows import in_doubt, make_examples
+    from legal_llm.contracts.categories import CATEGORIES
+    from legal_llm.contracts.readers import load_contracts
+    from legal_llm.contracts.sentences import label_sentences, split_sentences
+    from legal_llm.contracts.synthetic import write_contracts
+    from legal_llm.pipeline.screen import fit_screen
+    from legal_llm.pipeline.windows import in_doubt, make_examples
+    from legal_llm.training.dataset import MIN_PROBABILITY
     from tests.development import find_dev_cuad
 
     source, names, out = find_dev_cuad(), [c.name for c in CATEGORIES], []
@@ -83,8 +83,8 @@ def prompts_of(example, tokenizer) -> list[Prompt]:
     """
     import numpy as np
 
-    from legal_llm.categories import CATEGORIES
-    from legal_llm.reader import separate
+    from legal_llm.contracts.categories import CATEGORIES
+    from legal_llm.pipeline.reader import separate
 
     asked = [tokenizer(QUESTION.format(name=c.name), add_special_tokens=False)['input_ids'] for c in CATEGORIES]
     answers = [tokenizer(word, add_special_tokens=False)['input_ids'] for word in (' No', ' Yes')]
@@ -96,7 +96,7 @@ def train_plainly(reader, steps: list[list[list]], scale: float = 1.0) -> list[f
     "Seconds of each step: forward and backward over its packs, and one update."
     import torch
 
-    from legal_llm.reader import step_gradients
+    from legal_llm.pipeline.reader import step_gradients
 
     parameters, seconds = [p for p in reader.parameters() if p.requires_grad], []
     optimizer = torch.optim.AdamW(parameters, lr=LR, weight_decay=0.0)
@@ -185,10 +185,10 @@ def run_case(
     load_in_4bit: bool = False,
 ) -> dict:
     "Train as `method` does on the windows in the file `examples`: seconds, tokens and pairs of each step, and memory."
-    from legal_llm.models import add_lora, choose_dtype, load_base, load_tokenizer
-    from legal_llm.plan import as_trained
-    from legal_llm.platform import limit_threads
-    from legal_llm.reader import Reader, padded, separate, split_pack
+    from legal_llm.machine.platform import limit_threads
+    from legal_llm.pipeline.models import add_lora, choose_dtype, load_base, load_tokenizer
+    from legal_llm.pipeline.reader import Reader, padded, separate, split_pack
+    from legal_llm.training.plan import as_trained
 
     limit_threads()
     tokenizer, dtype = load_tokenizer(base), choose_dtype(dtype)
@@ -242,9 +242,9 @@ def gradients(examples: str, base: str = 'smollm2') -> dict:
     "In float32: how far the gradients of a pack of windows are from those of a sequence for each pair (relative)."
     import torch
 
-    from legal_llm.models import add_lora, load_base
-    from legal_llm.platform import limit_threads
-    from legal_llm.reader import Reader, check_pack
+    from legal_llm.machine.platform import limit_threads
+    from legal_llm.pipeline.models import add_lora, load_base
+    from legal_llm.pipeline.reader import Reader, check_pack
 
     limit_threads()
     pack = pickle.loads(Path(examples).read_bytes())[:WINDOWS]
@@ -260,7 +260,7 @@ def main(base: str = 'smollm2', methods=METHODS, **smaller) -> None:
     "Measure every method, and keep the results."
     from importlib.metadata import version
 
-    from legal_llm.models import load_tokenizer
+    from legal_llm.pipeline.models import load_tokenizer
     from tests.development import find_dev_cuad
 
     about = dict(

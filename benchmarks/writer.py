@@ -15,7 +15,7 @@ ASKED = 15  # dev contracts that the base model is asked about: with worked exam
 
 def judge(contracts, answers: list[dict], written: dict[str, dict[str, str]]) -> list[list[dict]]:
     "For each contract: category, whether the answer to each clause is right, and what is said of it."
-    from legal_llm.answers import parse_answer, same_answer
+    from legal_llm.contracts.answers import parse_answer, same_answer
 
     out = []
     for contract, given in zip(contracts, answers):
@@ -33,9 +33,9 @@ def summary(contracts, judged: list[list[dict]]) -> dict:
     "Exact answers by category, with 95% bootstrap intervals over contracts, and by what is said of them."
     import numpy as np
 
-    from legal_llm.answers import ANSWERED
-    from legal_llm.bootstrap import bootstrap
-    from legal_llm.official import from_counts, ratio
+    from legal_llm.contracts.answers import ANSWERED
+    from legal_llm.scores.bootstrap import bootstrap
+    from legal_llm.scores.official import from_counts, ratio
 
     groups = [*ANSWERED, 'all']
     counts = np.zeros((len(contracts), len(groups), 2))
@@ -61,8 +61,8 @@ def show(name: str, result: dict) -> None:
 
 def worked_examples(train, written) -> dict[str, list]:
     "For each category a few training examples, none of them long."
-    from legal_llm.answers import ANSWERED
-    from legal_llm.chat import chat_examples
+    from legal_llm.contracts.answers import ANSWERED
+    from legal_llm.contracts.chat import chat_examples
 
     rng, examples = random.Random(SEED), [e for c in train for e in chat_examples(c, written.get(c.title, {}))]
     short = {
@@ -75,15 +75,15 @@ def main(run: str, splits=('dev', 'test')) -> None:
     """Score a writer, the rules and the base model on each split, keep the results, and write the categories that the
     writer is used for into its record. Says so where CUAD or its answers are not at hand.
     """
-    from legal_llm.answering import answer_contract, prefer_written
-    from legal_llm.answers import ANSWERED, load_answers
-    from legal_llm.dataset import DataSettings, split_data
-    from legal_llm.exact import choose_categories, right_answers
-    from legal_llm.files import save_json
-    from legal_llm.models import PORTABLE
-    from legal_llm.readers import load_contracts
-    from legal_llm.writer import find_writer, load_writer, write
-    from legal_llm.writing import CHOSEN, write_answers
+    from legal_llm.contracts.answers import ANSWERED, load_answers
+    from legal_llm.contracts.readers import load_contracts
+    from legal_llm.evaluation.exact import choose_categories, right_answers
+    from legal_llm.machine.files import save_json
+    from legal_llm.pipeline.answering import answer_contract, prefer_written
+    from legal_llm.pipeline.models import PORTABLE
+    from legal_llm.pipeline.writer import find_writer, load_writer, write
+    from legal_llm.pipeline.writing import CHOSEN, write_answers
+    from legal_llm.training.dataset import DataSettings, split_data
     from tests.development import find_dev_answers, find_dev_cuad
 
     if not find_dev_cuad() or not find_dev_answers():

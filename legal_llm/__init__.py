@@ -1,23 +1,23 @@
 """Review of commercial contracts: for each clause category, is it there, where, and in which exact words
 
 The names that most people need are here; a module is imported when one of its names is asked for.
-`train` and `extract` are modules: `legal_llm.train.train` is the function.
+`train` is a module: `legal_llm.train.train` is the function.
 """
 
 __version__ = "0.1.0"
 
 _WHERE = dict(
-    DataSettings='dataset',
-    Extractor='extract',
-    LegalLLMError='files',
-    Review='review',
-    TrainSettings='settings',
+    DataSettings='training.dataset',
+    Extractor='pipeline.extract',
+    LegalLLMError='machine.files',
+    Review='pipeline.review',
+    TrainSettings='training.settings',
     evaluate='eval',
-    open_data='dataset',
-    open_run='runs',
+    open_data='training.dataset',
+    open_run='training.runs',
     prepare_data='data',
-    read_document='documents',
-    score_files='tables',
+    read_document='documents.documents',
+    score_files='scores.tables',
     train_on='launch',
 )
 __all__ = list(_WHERE)

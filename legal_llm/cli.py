@@ -24,8 +24,8 @@ from legal_llm.commands import (
     cmd_share,
     cmd_train,
 )
-from .files import LegalLLMError
-from .platform import before_torch
+from .machine.files import LegalLLMError
+from .machine.platform import before_torch
 
 # %% auto #0
 __all__ = ['SOURCES', 'COMMANDS', 'parser', 'main']
@@ -41,7 +41,7 @@ SOURCES = (
 # %% ../nbs/cli.ipynb #53c524be
 def _settings_options(p, settings: type, but: tuple[str, ...] = ()):
     "The fields of a dataclass of settings as options, with its help and defaults."
-    from legal_llm.settings import field_help
+    from legal_llm.training.settings import field_help
 
     helps = field_help(settings)
     for f in fields(settings):
@@ -224,7 +224,7 @@ def _train_options(p, command: str | None = None):
     )
     p.add_argument('--quiet', action='store_true', help='show nothing but faults')
     if command == 'train':
-        from legal_llm.settings import TrainSettings
+        from legal_llm.training.settings import TrainSettings
 
         _settings_options(p, TrainSettings, but=('data',))
 

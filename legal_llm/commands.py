@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from .files import LegalLLMError, atomic_write, json_text, short_hash
+from .machine.files import LegalLLMError, atomic_write, json_text, short_hash
 
 # %% auto #0
 __all__ = ['FORMS', 'OF_ONE', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval', 'cmd_compare', 'cmd_score', 'cmd_extract',
@@ -19,11 +19,11 @@ __all__ = ['FORMS', 'OF_ONE', 'cmd_doctor', 'cmd_data', 'cmd_train', 'cmd_eval',
 # %% ../nbs/commands.ipynb #6992927d
 def cmd_doctor(args):
     "What machine this is, what will work, what will not, and the line that fixes it."
-    from legal_llm.doctor import doctor
+    from legal_llm.machine.doctor import doctor
 
     if args.base_model:
-        from legal_llm.doctor import Report
-        from legal_llm.models import check_base
+        from legal_llm.machine.doctor import Report
+        from legal_llm.pipeline.models import check_base
 
         report = Report(check_base(args.base_model))
     else:
@@ -37,7 +37,7 @@ def cmd_data(args):
     screened.
     """
     from legal_llm.data import prepare_data
-    from legal_llm.dataset import DataSettings
+    from legal_llm.training.dataset import DataSettings
 
     data = prepare_data(
         DataSettings(
@@ -58,11 +58,11 @@ def cmd_data(args):
 # %% ../nbs/commands.ipynb #25e69cbe
 def cmd_train(args):
     "Fine-tune on prepared data; resumes a run that was interrupted."
-    from legal_llm.dataset import open_data
-    from legal_llm.job import leave_together, prepare_training
     from legal_llm.launch import processes_in, train_on
-    from legal_llm.settings import TrainSettings
     from legal_llm.train import train
+    from legal_llm.training.dataset import open_data
+    from legal_llm.training.job import leave_together, prepare_training
+    from legal_llm.training.settings import TrainSettings
     from legal_llm.weeks import recorded_settings
 
     if not args.data and not args.from_record:
@@ -129,8 +129,8 @@ def cmd_train(args):
 # %% ../nbs/commands.ipynb #7eaf99e2
 def _train_writer(args, given: dict):
     "Teach a model to write answers."
-    from legal_llm.dataset import open_data
-    from legal_llm.instruct import prepare_writer, train_writer, writer_settings
+    from legal_llm.training.dataset import open_data
+    from legal_llm.training.instruct import prepare_writer, train_writer, writer_settings
 
     if not args.data or args.from_record:
         raise LegalLLMError("a writer is trained on --data, a folder that `legal-llm data --answers` wrote")
@@ -161,9 +161,9 @@ def _train_writer(args, given: dict):
 
 def _choose_written(run, data) -> tuple[str, ...]:
     "The categories in which the writer answers in reviews: those where it beats the rules on dev."
-    from legal_llm.dataset import open_data
-    from legal_llm.writer import load_writer
-    from legal_llm.exact import choose_on_dev
+    from legal_llm.evaluation.exact import choose_on_dev
+    from legal_llm.pipeline.writer import load_writer
+    from legal_llm.training.dataset import open_data
 
     contracts = [c for c in open_data(data).contracts('dev') if c.answers]
     return choose_on_dev(load_writer(run.path), contracts) if contracts else ()
@@ -194,7 +194,7 @@ def cmd_eval(args):
 # %% ../nbs/commands.ipynb #33eebf0e
 def cmd_compare(args):
     "Is one run better than another? Paired bootstrap over the contracts that both were scored on."
-    from legal_llm.evaluation import compare_runs
+    from legal_llm.evaluation.evaluation import compare_runs
 
     for c in compare_runs(args.a, args.b, args.split, args.data):
         print(c)
@@ -202,8 +202,8 @@ def cmd_compare(args):
 # %% ../nbs/commands.ipynb #418c6f27
 def cmd_score(args):
     "Official CUAD scores of a predictions file, as one JSON object."
-    from legal_llm.bootstrap import without_nan
-    from legal_llm.tables import score_files
+    from legal_llm.scores.bootstrap import without_nan
+    from legal_llm.scores.tables import score_files
 
     print(json.dumps(without_nan(score_files(args.predictions, args.gold))))
 
@@ -213,7 +213,7 @@ OF_ONE = '.html', '.docx', '.pdf'  # those that show one contract
 
 
 def _is_folder(file: str) -> bool:
-    from legal_llm.places import place, reaching
+    from legal_llm.machine.places import place, reaching
 
     with reaching(file):
         return place(file).is_dir()
@@ -221,7 +221,7 @@ def _is_folder(file: str) -> bool:
 # %% ../nbs/commands.ipynb #453aaa7b
 def cmd_extract(args):
     "Review contracts: each category found or not found, with quotes, places and confidence."
-    from legal_llm.places import write_whole
+    from legal_llm.machine.places import write_whole
 
     form, folder = Path(args.out or '').suffix, any(map(_is_folder, args.files))
     if args.out and form not in FORMS and (folder or args.out.endswith('/') or _is_folder(args.out)):
@@ -238,7 +238,7 @@ def cmd_extract(args):
             "ends in .json, .csv or .xlsx"
         )
     if form == '.xlsx':
-        from legal_llm.review import check_xlsx
+        from legal_llm.pipeline.review import check_xlsx
 
         check_xlsx()
     if form in ('.docx', '.pdf'):
@@ -262,8 +262,8 @@ def cmd_extract(args):
 # %% ../nbs/commands.ipynb #0e03b35b
 def _contents(args, form: str, reviews: list, model: str, playbook, flags: list[dict]) -> str | bytes:
     "The contents of the file that `extract` writes."
-    from legal_llm.playbook import with_flags
-    from legal_llm.review import COLUMNS, csv_of, xlsx_of
+    from legal_llm.faces.playbook import with_flags
+    from legal_llm.pipeline.review import COLUMNS, csv_of, xlsx_of
 
     if form in ('.csv', '.xlsx'):
         columns = [*COLUMNS, 'flag'] if playbook else COLUMNS
@@ -271,18 +271,18 @@ def _contents(args, form: str, reviews: list, model: str, playbook, flags: list[
         rows = [{c: row[c] and str(row[c]) if c == 'flag' else row[c] for c in columns} for row in rows]
         return csv_of(rows, columns).encode('utf-8-sig') if form == '.csv' else xlsx_of(rows, columns)
     if form == '.html':
-        from legal_llm.page import review_file
+        from legal_llm.faces.page import review_file
 
         return review_file(reviews[0], 'html', model, playbook)
     if form in ('.docx', '.pdf'):
-        from legal_llm.marks import mark_file
+        from legal_llm.faces.marks import mark_file
 
         file = args.files[0]
         content, where = mark_file(form, _bytes_of(file, form), reviews[0], Path(file).name, flags[0])
         print(where, file=sys.stderr)
         return content
     if form == '.ics':
-        from legal_llm.deal import calendar_of
+        from legal_llm.pipeline.deal import calendar_of
 
         return calendar_of([r.rows() for r in reviews])
     results = [r.to_dict() for r in reviews]
@@ -291,7 +291,7 @@ def _contents(args, form: str, reviews: list, model: str, playbook, flags: list[
 # %% ../nbs/commands.ipynb #d2d3edee
 def _check_marked(file: str, out: str, form: str):
     "Raises LegalLLMError for a contract that cannot be marked in this form."
-    from legal_llm.places import place
+    from legal_llm.machine.places import place
 
     if form == '.pdf' and place(file).suffix.lower() != '.pdf':
         raise LegalLLMError(
@@ -304,7 +304,7 @@ def _check_marked(file: str, out: str, form: str):
 
 def _bytes_of(file: str, ending: str) -> bytes | None:
     "The contract as it came; None where it has another ending."
-    from legal_llm.places import place, reaching
+    from legal_llm.machine.places import place, reaching
 
     with reaching(file):
         return place(file).read_bytes() if place(file).suffix.lower() == ending else None
@@ -312,10 +312,10 @@ def _bytes_of(file: str, ending: str) -> bytes | None:
 # %% ../nbs/commands.ipynb #3f7b1ba8
 def _playbook(args):
     "The playbook that a review is held against; None where none was asked for."
-    from legal_llm.categories import CATEGORY
-    from legal_llm.extract import _folder
-    from legal_llm.playbook import choose_playbook, load_playbooks
-    from legal_llm.screen import load_screen
+    from legal_llm.contracts.categories import CATEGORY
+    from legal_llm.faces.playbook import choose_playbook, load_playbooks
+    from legal_llm.pipeline.extract import _folder
+    from legal_llm.pipeline.screen import load_screen
 
     if not args.playbook and not args.contract_type:
         return None
@@ -339,7 +339,7 @@ def _documents(files: list[str], ocr: bool) -> list:
 
 
 def _extractor(args):
-    from legal_llm.extract import Extractor
+    from legal_llm.pipeline.extract import Extractor
 
     return Extractor.load(args.run, args.fast).at(args.threshold, args.check)
 
@@ -360,8 +360,8 @@ def _reviews(extractor, documents: list) -> list:
 
 # %% ../nbs/commands.ipynb #3ca64428
 def _read_anywhere(file: str, ocr: bool = False):
-    from legal_llm.documents import read_document
-    from legal_llm.places import local_copy, place, reaching
+    from legal_llm.documents.documents import read_document
+    from legal_llm.machine.places import local_copy, place, reaching
 
     with reaching(file), local_copy(place(file)) as copy:
         return read_document(copy, ocr=ocr)
@@ -369,8 +369,8 @@ def _read_anywhere(file: str, ocr: bool = False):
 # %% ../nbs/commands.ipynb #d772fa5e
 def cmd_diff(args):
     "Compare two versions of a contract, or a contract with a template: clauses that came, went or changed."
-    from legal_llm.diff import DIFF_FORMS, compare, diff_file, diff_text
-    from legal_llm.places import write_whole
+    from legal_llm.faces.diff import DIFF_FORMS, compare, diff_file, diff_text
+    from legal_llm.machine.places import write_whole
 
     form = Path(args.out or '').suffix
     if args.out and form not in DIFF_FORMS:
@@ -386,9 +386,9 @@ def cmd_diff(args):
 # %% ../nbs/commands.ipynb #a1d64dc5
 def _extract_folder(args):
     "Review documents into a folder, in this process or on Ray."
-    from legal_llm.documents import READERS, read_document
-    from legal_llm.extract import Extractor, run_key
-    from legal_llm.folder import find_documents, review_documents
+    from legal_llm.documents.documents import READERS, read_document
+    from legal_llm.pipeline.extract import Extractor, run_key
+    from legal_llm.serving.folder import find_documents, review_documents
 
     left_out, run, fast, threshold, check = [], args.run, args.fast, args.threshold, args.check
     limits = dict(threshold=threshold, check=check, ocr=args.ocr or None)
@@ -408,7 +408,7 @@ def _extract_folder(args):
         left_out,
     )
     if playbook:
-        from legal_llm.playbook import flag_folder
+        from legal_llm.faces.playbook import flag_folder
 
         count = flag_folder(args.out, [*report.done, *report.reused], playbook)
         print(f"playbook for {playbook.name}: {count} flags, in flags.csv")
@@ -424,7 +424,7 @@ def _check_gpus(processes: int, use_cpu: bool):
 # %% ../nbs/commands.ipynb #cc30129c
 def print_review(review, flags={}):
     "The deal sheet and quotes of a review, and what a playbook says (category -> `Flag`), for a terminal."
-    from legal_llm.deal import deal_text
+    from legal_llm.pipeline.deal import deal_text
 
     statuses = list(review.statuses.values())
     counts = f"{statuses.count('found')} of {len(statuses)} categories found, {statuses.count('check')} to check"
@@ -449,15 +449,15 @@ def cmd_demo(args):
 # %% ../nbs/commands.ipynb #bdab3fcd
 def cmd_merge(args):
     "Add the adapter of a run into its base model's weights, and check that the result answers as before."
-    from legal_llm.merge import merge
+    from legal_llm.serving.merge import merge
 
     print(merge(args.run, args.out, args.dtype))
 
 # %% ../nbs/commands.ipynb #28521d80
 def cmd_share(args):
     "Model card, folder for the hub, Space, and sending them."
-    from legal_llm.card import card
-    from legal_llm.share import export, push, space
+    from legal_llm.serving.card import card
+    from legal_llm.serving.share import export, push, space
 
     if args.what == 'card':
         print(card(args.run, args.repo, args.base_model))
@@ -489,7 +489,7 @@ def cmd_share(args):
 # %% ../nbs/commands.ipynb #5ed3b75f
 def _contracts(source: str, split: str) -> list:
     "The contracts of a split of a source, or of prepared data."
-    from legal_llm.dataset import open_data, read_source
+    from legal_llm.training.dataset import open_data, read_source
 
     if (Path(source) / 'data.json').exists():
         return [c for s in ('train', 'dev', 'test') if split in (s, 'all') for c in open_data(source).contracts(s)]
@@ -508,7 +508,7 @@ def _hash(title: str) -> str:
 # %% ../nbs/commands.ipynb #e51452ed
 def _check_unseen(run, contracts: list):
     "Raise LegalLLMError for contracts that a run has learned from."
-    from legal_llm.extract import _folder
+    from legal_llm.pipeline.extract import _folder
 
     folder, about = _folder(run), {}
     for file in (folder / 'legal_llm.json', folder.parent / 'record.json'):  # of a folder to share, and of a run
@@ -534,7 +534,7 @@ def cmd_predict(args):
     """
     from tqdm.auto import tqdm
 
-    from legal_llm.extract import Extractor, run_key
+    from legal_llm.pipeline.extract import Extractor, run_key
 
     contracts = _contracts(args.source, args.split)
     key = run_key(args.run, args.fast)
@@ -571,14 +571,14 @@ def run_weeks(
     limit: int | None = None,  # contracts to score in each split; None: as the preset says
 ):
     "Week 1 to week 4. Returns the evaluation."
+    from legal_llm.contracts.sources import find_source
+    from legal_llm.contracts.synthetic import write_contracts
     from legal_llm.data import prepare_data
-    from legal_llm.dataset import DataSettings
     from legal_llm.eval import evaluate
-    from legal_llm.extract import Extractor
-    from legal_llm.sources import find_source
-    from legal_llm.synthetic import write_contracts
     from legal_llm.launch import train_on
-    from legal_llm.settings import TrainSettings, preset
+    from legal_llm.pipeline.extract import Extractor
+    from legal_llm.training.dataset import DataSettings
+    from legal_llm.training.settings import TrainSettings, preset
 
     found = find_source(source)
     out, sample, begun = Path(out), found.path is None, time.perf_counter()

@@ -9,8 +9,11 @@ __all__ = ['prepare_data']
 from dataclasses import asdict
 from pathlib import Path
 
-from .answers import find_answers, join_answers
-from legal_llm.dataset import (
+from .contracts.answers import find_answers, join_answers
+from .contracts.sources import find_source
+from .contracts.verdicts import join_verdicts
+from .contracts.voices import write_in_voices
+from legal_llm.training.dataset import (
     DataSet,
     DataSettings,
     data_fingerprint,
@@ -20,9 +23,6 @@ from legal_llm.dataset import (
     write_data,
     written_beside,
 )
-from .sources import find_source
-from .verdicts import join_verdicts
-from .voices import write_in_voices
 
 # %% ../nbs/week1_data.ipynb #546e2510
 def prepare_data(

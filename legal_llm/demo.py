@@ -6,10 +6,10 @@
 __all__ = ['launch_demo']
 
 # %% ../nbs/week4_demo.ipynb #7aeedeb6
-from .app import example_contracts, make_demo, read_auth, serve
-from .categories import CATEGORY
-from .extract import Extractor, run_key
-from .playbook import load_playbooks
+from .contracts.categories import CATEGORY
+from .faces.app import example_contracts, make_demo, read_auth, serve
+from .faces.playbook import load_playbooks
+from .pipeline.extract import Extractor, run_key
 
 # %% ../nbs/week4_demo.ipynb #98aab439
 def launch_demo(

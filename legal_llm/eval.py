@@ -6,11 +6,11 @@
 __all__ = ['evaluate']
 
 # %% ../nbs/week3_eval.ipynb #a3087311
-from .calibration import LEAST
-from .evaluation import Evaluation, held_out, run_with_data, summarise
-from .extract import Extractor
-from .report import save_evaluation
-from .scoring import calibrate, check_adapter, score_systems
+from .evaluation.evaluation import Evaluation, held_out, run_with_data, summarise
+from .evaluation.report import save_evaluation
+from .evaluation.scoring import calibrate, check_adapter, score_systems
+from .pipeline.calibration import LEAST
+from .pipeline.extract import Extractor
 
 # %% ../nbs/week3_eval.ipynb #06e0fb8b
 def evaluate(
@@ -41,7 +41,7 @@ def evaluate(
     else:  # a quick look at a few test contracts is no reason to calibrate on as few
         dev = [] if calibrations else held_out(run, data, 'dev', limit and max(limit, LEAST))
     if workers:
-        from legal_llm.scale import score_on_ray
+        from legal_llm.serving.scale import score_on_ray
 
         systems = ['fine-tuned', *['frozen'] * options['base'], *['asked'] * asked]
         score_on_ray(run.path, list({c.title: c for c in dev + contracts}.values()), systems, workers, dtype, settings)

@@ -8,11 +8,11 @@ __all__ = ['train']
 # %% ../nbs/week2_train.ipynb #221e1252
 import time
 
-from .dataset import open_data
-from .fit import Deadline, begin_run, fit_run, settled
-from .job import prepare_training
-from .runs import Run, existing_run
-from .settings import TrainSettings
+from .training.dataset import open_data
+from .training.fit import Deadline, begin_run, fit_run, settled
+from .training.job import prepare_training
+from .training.runs import Run, existing_run
+from .training.settings import TrainSettings
 
 # %% ../nbs/week2_train.ipynb #1f32c321
 def train(

@@ -18,7 +18,7 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 
 # One process a core (`-n auto`), each pinned to its own, so that the numerical libraries of two do not fight for both.
 def pytest_xdist_auto_num_workers(config):
-    from legal_llm.platform import cores
+    from legal_llm.machine.platform import cores
 
     return min(cores(), 4)
 
@@ -30,10 +30,10 @@ def pytest_configure(config):
         os.sched_setaffinity(0, mine[int(worker[2:]) % len(mine) :: int(os.environ['PYTEST_XDIST_WORKER_COUNT'])])
 
 
-def _shares(notebook: str) -> bool:
+def _shares(notebook: Path) -> bool:
     "Whether a notebook works on the folder that week 1 makes: one process runs all of these, in their order."
-    text = (ROOT / 'nbs' / f'{notebook}.ipynb').read_text(encoding='utf-8')
-    return re.search(r'week1_data\b(?!\.)', text) is not None or notebook == 'week1_data'
+    text = notebook.read_text(encoding='utf-8')
+    return re.search(r'week1_data\b(?!\.)', text) is not None or notebook.stem == 'week1_data'
 
 
 def pytest_collection_modifyitems(items):
@@ -46,10 +46,10 @@ def pytest_collection_modifyitems(items):
             if item.get_closest_marker('slow'):
                 item.add_marker(pytest.mark.skip(reason='a minute or more on two slow cores: make test runs it'))
     for item in items:
-        name = item.callspec.id if item.originalname == 'test_notebook' else item.path.stem
-        item.add_marker(
-            pytest.mark.xdist_group('weeks' if item.originalname == 'test_notebook' and _shares(name) else name)
-        )
+        group = item.path.stem
+        if item.originalname == 'test_notebook':
+            group = 'weeks' if _shares(item.callspec.params['path']) else item.callspec.id
+        item.add_marker(pytest.mark.xdist_group(group))
     # a stable sort: the rest keeps its order
     items.sort(key=lambda item: (item.path.name == 'test_notebooks.py') != several)
 
@@ -85,10 +85,10 @@ def tiny_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def screen_run(tmp_path_factory) -> Path:
     "The folder of a screen fitted on synthetic contracts, as it would come with the package"
-    from legal_llm.categories import CATEGORIES
-    from legal_llm.files import save_json
-    from legal_llm.screen import fit_screen, save_screen
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.contracts.categories import CATEGORIES
+    from legal_llm.contracts.synthetic import write_contracts
+    from legal_llm.machine.files import save_json
+    from legal_llm.pipeline.screen import fit_screen, save_screen
 
     folder = save_screen(fit_screen(write_contracts(60), CATEGORIES)[0], tmp_path_factory.mktemp('screen') / 'written')
     save_json(folder / 'legal_llm.json', dict(name='the screen of synthetic contracts'))

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from legal_llm.checkpoints import latest_valid, problem, saving
+from legal_llm.training.checkpoints import latest_valid, problem, saving
 
 os.fsync = lambda handle: None  # slow, and it changes nothing where only a process stops
 

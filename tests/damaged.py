@@ -16,7 +16,7 @@ import psutil
 from docx.oxml import parse_xml
 from lxml import etree
 
-from legal_llm.files import LegalLLMError
+from legal_llm.machine.files import LegalLLMError
 
 HERE = Path(__file__).parent
 DOCUMENTS, LABELS = HERE / 'documents', HERE / 'labels'

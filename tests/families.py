@@ -83,7 +83,7 @@ FAMILIES = {
 
 @functools.cache
 def _corpus() -> list[str]:
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.contracts.synthetic import write_contracts
 
     return [c.text for c in write_contracts(6, seed=3)] + ['Yes', 'No', ' Yes', ' No', '\nYes', '\nNo'] * 50
 

@@ -29,8 +29,8 @@ from safetensors.numpy import load_file
 from tiny import make_data, make_tiny
 from transformers import AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments  # noqa: F401
 
-from legal_llm.settings import TrainSettings
 from legal_llm.train import train
+from legal_llm.training.settings import TrainSettings
 
 
 def fork(work, said: Path) -> int:

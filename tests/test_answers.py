@@ -9,8 +9,7 @@ from development import find_dev_answers, find_dev_cuad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.answering import answer_by_rule, answer_contract, deadlines
-from legal_llm.answers import (
+from legal_llm.contracts.answers import (
     _COUNTRIES,
     _COUNTRY_OF,
     ANSWERED,
@@ -31,8 +30,9 @@ from legal_llm.answers import (
     same_answer,
     unreadable,
 )
-from legal_llm.contracts import Clause, Contract
-from legal_llm.files import LegalLLMError
+from legal_llm.contracts.contracts import Clause, Contract
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.answering import answer_by_rule, answer_contract, deadlines
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import answers as benchmark  # noqa: E402
@@ -561,8 +561,8 @@ def test_cuads_table_is_found_beside_its_contracts(tmp_path):
 @pytest.mark.skipif(not find_dev_cuad() or not find_dev_answers(), reason="CUAD's written answers are not at hand")
 def test_cuads_answers():
     "How many of CUAD's answers can be read, and how many the rules give on the training contracts"
-    from legal_llm.readers import load_contracts
-    from legal_llm.splits import split_contracts
+    from legal_llm.contracts.readers import load_contracts
+    from legal_llm.contracts.splits import split_contracts
 
     written = load_answers(find_dev_answers())
     assert (len(written), sum(map(len, written.values()))) == (406, 2299)

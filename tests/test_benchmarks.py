@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import answers, fuzz, gpu, measure, pdfs, review, scale, training  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 
-from legal_llm.dataset import open_data  # noqa: E402
+from legal_llm.training.dataset import open_data  # noqa: E402
 
 
 def test_parts_that_there_are_not(capsys):
@@ -90,7 +90,7 @@ def test_scores_from_pdf_and_from_text(tmp_path, tiny_data):
     "Contracts without a PDF are left out; what is read of the others answers as their texts do"
     from test_documents import lay_out, write_pdf
 
-    from legal_llm.dataset import open_data
+    from legal_llm.training.dataset import open_data
 
     contracts = open_data(tiny_data).contracts('dev')[:2]
     for c in contracts:
@@ -129,7 +129,7 @@ def test_gpu(tiny, tmp_path, capsys):
     "What is measured on a card, on a model of two layers and this processor"
     from tiny import make_examples
 
-    from legal_llm.models import load_tokenizer
+    from legal_llm.pipeline.models import load_tokenizer
 
     shape = dict(
         hidden_size=64,

@@ -18,16 +18,16 @@ from damaged import damaged_labels, damaged_pages, damaged_word
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
-from legal_llm.dataset import read_source
-from legal_llm.documents import read_document
-from legal_llm.extract import Extractor
-from legal_llm.files import LegalLLMError
-from legal_llm.grounding import UNITS, ground, normalise, places_in
-from legal_llm.html import read_html, read_markdown
-from legal_llm.sentences import split_sentences
-from legal_llm.synthetic import write_contracts
-from legal_llm.text import foreign_share, language_notes, visible
-from legal_llm.words import exact_words
+from legal_llm.contracts.grounding import UNITS, ground, normalise, places_in
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.documents.documents import read_document
+from legal_llm.documents.html import read_html, read_markdown
+from legal_llm.documents.text import foreign_share, language_notes, visible
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.extract import Extractor
+from legal_llm.pipeline.words import exact_words
+from legal_llm.training.dataset import read_source
 
 HERE = Path(__file__).parent
 DOCUMENTS, LABELS = HERE / 'documents', HERE / 'labels'

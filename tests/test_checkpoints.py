@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_settings
 
-from legal_llm import checkpoints
-from legal_llm.checkpoints import SEAL, claim, latest_valid, problem, publish, room_for, rotate, saving
-from legal_llm.files import LegalLLMError
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.training import checkpoints
+from legal_llm.training.checkpoints import SEAL, claim, latest_valid, problem, publish, room_for, rotate, saving
 
 
 def save(folder, step, content=b'weights'):
@@ -60,8 +60,8 @@ def test_checkpoints_are_saved_by_time(run, tmp_path, monkeypatch):
     "With save_minutes, what is due too early is not saved, and the last step is"
     from dataclasses import replace
 
-    from legal_llm import trainer
     from legal_llm.train import train
+    from legal_llm.training import trainer
 
     class Clock:
         now = 0.0
@@ -354,7 +354,7 @@ def test_training_on_a_full_disk_ends_with_whole_checkpoints(run, small_disk, mo
     from legal_llm.train import train
 
     monkeypatch.setattr(checkpoints, 'room_for', lambda *_: None)  # the disk fills while it is written
-    monkeypatch.setattr('legal_llm.plan.check_disk', lambda *_: 1.0)
+    monkeypatch.setattr('legal_llm.training.plan.check_disk', lambda *_: 1.0)
     (small_disk / 'ballast').write_bytes(bytes(2_000_000))
     with pytest.raises(LegalLLMError, match='is full: the checkpoint of step 3 was not written'):
         train(run[0], small_disk / 'run', progress=False)
@@ -374,7 +374,8 @@ def test_training_checks_for_room(run, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(checkpoints.fcntl is None, reason='no locks')
 def test_a_process_that_dies_lets_go(tmp_path):
-    code = f"from legal_llm.checkpoints import claim\nwith claim({str(tmp_path)!r}): print('mine', flush=True); input()"
+    code = 'from legal_llm.training.checkpoints import claim\n'
+    code += f"with claim({str(tmp_path)!r}): print('mine', flush=True); input()"
     other = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == 'mine\n'
     with pytest.raises(LegalLLMError, match='another training is writing'), claim(tmp_path):

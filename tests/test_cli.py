@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from development import find_dev_cuad
 
-from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main, parser
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.squad import save_squad
+from legal_llm.contracts.synthetic import write_contracts
 from legal_llm.data import prepare_data
-from legal_llm.dataset import DataSettings
-from legal_llm.squad import save_squad
-from legal_llm.synthetic import write_contracts
+from legal_llm.training.dataset import DataSettings
 
 
 def refused(capsys, *argv):
@@ -153,7 +153,7 @@ def test_predictions_in_the_official_layout(capsys, tmp_path, screen_run, monkey
     """Every question is answered, the scorer takes the file; what the run has learned from is refused; an interrupted
     call goes on
     """
-    from legal_llm import extract
+    from legal_llm.pipeline import extract
 
     contracts = write_contracts(3, seed=31)
     source = tmp_path / 'CUAD.json'
@@ -205,7 +205,7 @@ def test_train_takes_the_fields_of_its_settings(capsys):
     "Each field is an option of the same name, with the field's default, and the comment beside or above it as its help"
     from dataclasses import MISSING, fields
 
-    from legal_llm.settings import TrainSettings, field_help
+    from legal_llm.training.settings import TrainSettings, field_help
 
     with pytest.raises(SystemExit):
         main(['train', '--help'])
@@ -227,7 +227,7 @@ def test_score(capsys, tmp_path):
     contracts = write_contracts(3)
     gold, nbest = tmp_path / 'test.json', tmp_path / 'nbest.json'
     save_squad(contracts, gold)
-    from legal_llm.contracts import gold_answers
+    from legal_llm.contracts.contracts import gold_answers
 
     nbest.write_text(
         json.dumps({k: [{'text': t, 'probability': 0.9} for t in v] for k, v in gold_answers(contracts).items()})
@@ -250,7 +250,7 @@ def test_data_on_cuad(capsys, tmp_path):
     assert main(['data', '--source', str(source), '--written', '15', '--out', str(tmp_path / 'data')]) == 0
     out = capsys.readouterr().out
     assert '408' in out and '16,728' in out and 'screen' in out
-    from legal_llm.dataset import open_data
+    from legal_llm.training.dataset import open_data
 
     data = open_data(tmp_path / 'data')
     i, own = data.info, [c for s in ('train', 'dev', 'test') for c in data.contracts(s) if not c.voice]
@@ -329,7 +329,8 @@ def test_no_wrong_value_ends_in_a_traceback(capsys, tmp_path, monkeypatch, prepa
     import legal_llm.commands as commands
     import legal_llm.data as data
     import legal_llm.demo as demo
-    from legal_llm import job, launch, train
+    from legal_llm import launch, train
+    from legal_llm.training import job
 
     class Reached(Exception):
         pass

@@ -11,11 +11,11 @@ import pytest
 import torch
 from packaging.version import Version
 
-from legal_llm import compat
-from legal_llm.compat import load_model, older, readable_checkpoints
-from legal_llm.files import LegalLLMError
-from legal_llm.models import add_lora, load_base, load_tokenizer, resolve_base
-from legal_llm.packages import PROFILES, profile, versions
+from legal_llm.machine import compat
+from legal_llm.machine.compat import load_model, older, readable_checkpoints
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.machine.packages import PROFILES, profile, versions
+from legal_llm.pipeline.models import add_lora, load_base, load_tokenizer, resolve_base
 
 TEXT = (
     'This Agreement (the “Agreement”) is made 12/05/2019\n\n  by ©  and between X, Inc. § 7.1 — foo’s naïve <|im_end|>'
@@ -135,7 +135,7 @@ def test_an_option_that_this_peft_does_not_have_is_refused_by_name(tiny):
 
 def test_the_demo_needs_a_newer_gradio_and_says_so(monkeypatch):
     "gradio 6.17, the last that goes with transformers 4, does not show the results of a first review"
-    from legal_llm import app
+    from legal_llm.faces import app
 
     monkeypatch.setattr(app, 'older', lambda package, version: True)
     with pytest.raises(LegalLLMError, match='the demo needs gradio 6.24, and .* is installed.*"transformers>=5,<6"'):

@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import legal_llm.dataset as dataset
-from legal_llm.categories import CATEGORIES, Category
-from legal_llm.chat import CHAT, load_chat
-from legal_llm.contracts import Clause, Contract
+import legal_llm.training.dataset as dataset
+from legal_llm.contracts.categories import CATEGORIES, Category
+from legal_llm.contracts.chat import CHAT, load_chat
+from legal_llm.contracts.contracts import Clause, Contract
+from legal_llm.contracts.sentences import label_sentences, split_sentences
+from legal_llm.contracts.squad import save_squad, to_squad
+from legal_llm.contracts.synthetic import write_contracts
 from legal_llm.data import prepare_data
-from legal_llm.dataset import DataSettings, doubt_by_category
-from legal_llm.files import LegalLLMError
-from legal_llm.models import load_tokenizer
-from legal_llm.sentences import label_sentences, split_sentences
-from legal_llm.squad import save_squad, to_squad
-from legal_llm.synthetic import write_contracts
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.models import load_tokenizer
+from legal_llm.training.dataset import DataSettings, doubt_by_category
 
 NAMES = [c.name for c in CATEGORIES]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from legal_llm import deal
-from legal_llm.categories import CATEGORIES
-from legal_llm.deal import ALARM_DAYS, DEAL_COLUMNS, calendar_of, deal_heads, deal_lines, deal_row, deal_text
-from legal_llm.page import FORMATS, deal_html, review_file, summary_html, table_html, table_rows
-from legal_llm.results import ExtractionTable
-from legal_llm.review import COLUMNS, Extraction, Review, rows_of, xlsx_of
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.faces.page import FORMATS, deal_html, review_file, summary_html, table_html, table_rows
+from legal_llm.pipeline import deal
+from legal_llm.pipeline.deal import ALARM_DAYS, DEAL_COLUMNS, calendar_of, deal_heads, deal_lines, deal_row, deal_text
+from legal_llm.pipeline.review import COLUMNS, Extraction, Review, rows_of, xlsx_of
+from legal_llm.serving.results import ExtractionTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import answers as benchmark  # noqa: E402
@@ -335,7 +335,7 @@ def test_every_form_of_file_has_the_dates_or_the_answers():
 
 def test_the_command_line_writes_dates(tmp_path, capsys, monkeypatch):
     from legal_llm.cli import main
-    from legal_llm.extract import Extractor
+    from legal_llm.pipeline.extract import Extractor
 
     class Reads:
         reader, name = None, 'a stand-in'
@@ -362,7 +362,7 @@ def test_the_command_line_writes_dates(tmp_path, capsys, monkeypatch):
 
 def test_the_benchmark_judges_reviews():
     "Missing answers and answers to clauses that are not there are wrong; what CUAD's table leaves out is not judged"
-    from legal_llm.contracts import Clause, Contract
+    from legal_llm.contracts.contracts import Clause, Contract
 
     clauses = tuple(Clause(c, TEXT.index(q), q) for c, q in QUOTES.items() if c != 'Renewal Term')
     contract, review = Contract('a', TEXT, clauses), reviewed(Governing_Law=0.05)

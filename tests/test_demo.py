@@ -15,7 +15,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from legal_llm.app import (
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.grounding import locate
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.demo import launch_demo
+from legal_llm.documents.documents import Document
+from legal_llm.faces.app import (
     MOST,
     Answers,
     confidence_sentence,
@@ -25,13 +30,7 @@ from legal_llm.app import (
     make_demo,
     read_auth,
 )
-from legal_llm.calibration import Calibration
-from legal_llm.categories import CATEGORIES
-from legal_llm.compat import older
-from legal_llm.demo import launch_demo
-from legal_llm.files import LegalLLMError
-from legal_llm.grounding import locate
-from legal_llm.page import (
+from legal_llm.faces.page import (
     FLAGGED,
     FORMATS,
     contract_html,
@@ -42,10 +41,11 @@ from legal_llm.page import (
     table_html,
     table_rows,
 )
-from legal_llm.documents import Document
-from legal_llm.playbook import Playbook, load_playbooks
-from legal_llm.review import Extraction, Review
-from legal_llm.synthetic import write_contracts
+from legal_llm.faces.playbook import Playbook, load_playbooks
+from legal_llm.machine.compat import older
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.calibration import Calibration
+from legal_llm.pipeline.review import Extraction, Review
 
 if older('gradio', '6.24'):
     pytest.skip('the demo needs gradio 6.24, and says so (test_compat)', allow_module_level=True)

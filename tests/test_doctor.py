@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from legal_llm import doctor as doctor_module
-from legal_llm import packages, platform
-from legal_llm.doctor import Facts, doctor
-from legal_llm.files import LegalLLMError, atomic_write, save_json
-from legal_llm.packages import versions
-from legal_llm.platform import cache_dir, cores, environment, hardware, limit_threads, tpu
+from legal_llm.machine import doctor as doctor_module
+from legal_llm.machine import packages, platform
+from legal_llm.machine.doctor import Facts, doctor
+from legal_llm.machine.files import LegalLLMError, atomic_write, save_json
+from legal_llm.machine.packages import versions
+from legal_llm.machine.platform import cache_dir, cores, environment, hardware, limit_threads, tpu
 
 CU126 = ['sm_50', 'sm_60', 'sm_70', 'sm_75', 'sm_80', 'sm_86', 'sm_90']
 CU128 = ['sm_75', 'sm_80', 'sm_86', 'sm_90', 'sm_100', 'sm_120', 'compute_120']
@@ -328,7 +328,7 @@ def test_two_gpus_are_both_judged():
 
 def test_a_gpu_on_which_nothing_was_run_is_told_so(root):
     "The note names the card that the benchmarks name, and is not said of that card itself"
-    from legal_llm.doctor import TRIED
+    from legal_llm.machine.doctor import TRIED
 
     measured = json.loads((root / 'nbs/results/gpu.json').read_text())['machine']['gpus']
     assert measured == [TRIED]
@@ -359,7 +359,8 @@ def test_a_crash_of_torch_is_reported_not_shared(tmp_path, monkeypatch):
 
 def test_importing_env_imports_nothing_heavy():
     "Threads must be set before torch loads, so that this module may not load it; numpy reads the variables too"
-    code = 'import sys; from legal_llm import packages, platform as p; p.environment(); p.cores(); packages.versions()'
+    code = 'import sys; from legal_llm.machine import packages, platform as p; '
+    code += 'p.environment(); p.cores(); packages.versions()'
     code += '; print(sorted({"torch", "numpy", "transformers"} & sys.modules.keys()))'
     assert (
         subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'

@@ -26,12 +26,12 @@ from hypothesis import strategies as st
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from legal_llm.documents import READERS, Document, read_document
-from legal_llm.files import LegalLLMError
-from legal_llm.grounding import ground, normalise
-from legal_llm.sentences import split_sentences
-from legal_llm.synthetic import write_contracts
-from legal_llm.text import decode_text
+from legal_llm.contracts.grounding import ground, normalise
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.documents.documents import READERS, Document, read_document
+from legal_llm.documents.text import decode_text
+from legal_llm.machine.files import LegalLLMError
 
 
 def write_pdf(path, pages, header='', footer='', last=False):
@@ -1111,8 +1111,8 @@ def test_hostile_files(tmp_path):
 @pytest.mark.skipif(sys.platform != 'linux', reason='the limit of memory holds on Linux only')
 def test_a_child_has_little_memory(tmp_path):
     code = (
-        'from legal_llm.documents import _limit_process\n_limit_process(5)\ntry: bytes(2_000_000_000)\nexcept '
-        'MemoryError: print("refused")'
+        'from legal_llm.documents.documents import _limit_process\n_limit_process(5)\n'
+        'try: bytes(2_000_000_000)\nexcept MemoryError: print("refused")'
     )
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'refused\n'
 

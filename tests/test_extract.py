@@ -11,22 +11,22 @@ import psutil
 import pytest
 from tiny import tiny_settings
 
-from legal_llm.calibration import Calibration
-from legal_llm.categories import CATEGORIES
 from legal_llm.cli import main
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.contracts.synthetic import write_contracts
 from legal_llm.eval import evaluate
-from legal_llm.evaluation import compare_runs
-from legal_llm.extract import Extractor, ExtractSettings, find_clauses, run_key
-from legal_llm.files import LegalLLMError
-from legal_llm.models import find_run
-from legal_llm.platform import trim_memory
-from legal_llm.report import export_results
-from legal_llm.review import Extraction, Review, rows_of, save_xlsx
-from legal_llm.scoring import check_adapter
-from legal_llm.sentences import split_sentences
-from legal_llm.synthetic import write_contracts
+from legal_llm.evaluation.evaluation import compare_runs
+from legal_llm.evaluation.report import export_results
+from legal_llm.evaluation.scoring import check_adapter
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.machine.platform import trim_memory
+from legal_llm.pipeline.calibration import Calibration
+from legal_llm.pipeline.extract import Extractor, ExtractSettings, find_clauses, run_key
+from legal_llm.pipeline.models import find_run
+from legal_llm.pipeline.review import Extraction, Review, rows_of, save_xlsx
+from legal_llm.pipeline.windows import encode_sentences
 from legal_llm.train import train
-from legal_llm.windows import encode_sentences
 
 
 @pytest.fixture(scope='module')
@@ -223,8 +223,8 @@ def test_a_folder_needs_a_place_and_documents(run, room, tmp_path, capsys):
 
 def test_a_model_that_cannot_be_loaded_is_no_document_s_fault(room, tmp_path):
     "Results of before stay, and no document is said to be at fault; what another model found does not count as done"
-    from legal_llm.documents import READERS, read_document
-    from legal_llm.folder import find_documents, review_documents
+    from legal_llm.documents.documents import READERS, read_document
+    from legal_llm.serving.folder import find_documents, review_documents
 
     out = tmp_path / 'reviews'
     good = [('a.txt', str(room / 'a.txt'))]
@@ -365,7 +365,7 @@ def test_names_that_differ_in_bytes_only_are_two_documents(tmp_path, capsys):
 def test_a_folder_that_may_not_be_opened_stops_nothing(tmp_path, monkeypatch):
     from fsspec.implementations.local import LocalFileSystem
 
-    from legal_llm.folder import find_documents
+    from legal_llm.serving.folder import find_documents
 
     for name in 'a', 'b', 'c':
         (tmp_path / 'room' / name).mkdir(parents=True)
@@ -460,7 +460,7 @@ def test_a_quick_look_is_no_calibration(run, tmp_path):
 
 def test_files_that_are_no_documents_are_named(tmp_path, capsys):
     "Whatever a folder holds is reviewed or named, but for hidden files and the results themselves"
-    from legal_llm.folder import find_documents
+    from legal_llm.serving.folder import find_documents
 
     room = tmp_path / 'room'
     (room / 'old').mkdir(parents=True)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from families import FAMILIES, make_family
 
-from legal_llm.asked import ask
-from legal_llm.categories import CATEGORIES
-from legal_llm.chat import DATE, answer_tokens, ask_prompt
-from legal_llm.models import check_base, load_base, load_tokenizer
-from legal_llm.sentences import split_sentences
-from legal_llm.synthetic import write_contracts
-from legal_llm.windows import cut_windows, start_token
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.chat import DATE, answer_tokens, ask_prompt
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.evaluation.asked import ask
+from legal_llm.pipeline.models import check_base, load_base, load_tokenizer
+from legal_llm.pipeline.windows import cut_windows, start_token
 
 START = {
     'Llama 3': '<|begin_of_text|>',

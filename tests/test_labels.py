@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from legal_llm.categories import CATEGORY
-from legal_llm.dataset import read_source
-from legal_llm.files import LegalLLMError
-from legal_llm.labels import load_labels, near_names
+from legal_llm.contracts.categories import CATEGORY
+from legal_llm.contracts.labels import load_labels, near_names
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.training.dataset import read_source
 
 LABELS = Path(__file__).parent / 'labels'
 OWN = LABELS / 'own_labels'

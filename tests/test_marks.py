@@ -19,15 +19,15 @@ from pypdf import PdfReader
 from test_documents import CASES, at, one_page, plain_docx, rezip, write_pdf
 
 from legal_llm.cli import main
-from legal_llm.diff import compare, diff_dict, diff_page, diff_text
-from legal_llm.documents import Document, _read
-from legal_llm.extract import Extractor
-from legal_llm.files import LegalLLMError
-from legal_llm.marks import mark_docx, mark_file, mark_pdf, new_docx
-from legal_llm.numbering import W
-from legal_llm.playbook import Flag
-from legal_llm.review import Extraction, Review
-from legal_llm.sentences import split_sentences
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.documents.documents import Document, _read
+from legal_llm.documents.numbering import W
+from legal_llm.faces.diff import compare, diff_dict, diff_page, diff_text
+from legal_llm.faces.marks import mark_docx, mark_file, mark_pdf, new_docx
+from legal_llm.faces.playbook import Flag
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.extract import Extractor
+from legal_llm.pipeline.review import Extraction, Review
 
 NUMBER = re.compile(r'(?:[\d.]+|\(?[a-z]\)|•)?')  # of a list; the file has none of its letters
 

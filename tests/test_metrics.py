@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.bootstrap import bootstrap, paired_bootstrap, without_nan
-from legal_llm.files import LegalLLMError
-from legal_llm.metrics import (
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.scores.bootstrap import bootstrap, paired_bootstrap, without_nan
+from legal_llm.scores.metrics import (
     average_precision,
     choose_threshold,
     coverage_scores,
@@ -32,7 +32,7 @@ from legal_llm.metrics import (
     verbatim_statistic,
     word_f1,
 )
-from legal_llm.official import (
+from legal_llm.scores.official import (
     THRESHOLDS,
     Statistic,
     by_contract,
@@ -42,7 +42,7 @@ from legal_llm.official import (
     plot_curves,
     split_id,
 )
-from legal_llm.tables import (
+from legal_llm.scores.tables import (
     ScoreTable,
     all_scores,
     always_empty,

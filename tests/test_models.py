@@ -8,11 +8,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel
 
-import legal_llm.compat as compat
-import legal_llm.models as models
-from legal_llm.extract import default_run
-from legal_llm.files import LegalLLMError
-from legal_llm.models import (
+import legal_llm.machine.compat as compat
+import legal_llm.pipeline.models as models
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.machine.platform import Hardware
+from legal_llm.machine.rules import HardwareContext
+from legal_llm.pipeline.extract import default_run
+from legal_llm.pipeline.models import (
     add_lora,
     choose_dtype,
     load_adapter,
@@ -21,9 +23,7 @@ from legal_llm.models import (
     resolve_base,
     tokenizer_hash,
 )
-from legal_llm.platform import Hardware
-from legal_llm.rules import HardwareContext
-from legal_llm.runs import open_run
+from legal_llm.training.runs import open_run
 
 
 def tiny():
@@ -254,7 +254,7 @@ DATED = (
 )
 def test_whether_a_base_model_will_do(tmp_path, tiny_folder, capsys, template, config, status, said):
     from legal_llm.cli import main
-    from legal_llm.models import check_base
+    from legal_llm.pipeline.models import check_base
 
     folder = tmp_path / 'base'
     shutil.copytree(tiny_folder, folder)
@@ -272,7 +272,7 @@ def test_whether_a_base_model_will_do(tmp_path, tiny_folder, capsys, template, c
 
 
 def test_a_base_model_that_is_not_there(tmp_path):
-    from legal_llm.models import check_base
+    from legal_llm.pipeline.models import check_base
 
     assert check_base(str(tmp_path))[0].status == check_base('nobody/nothing')[0].status == 'red'
 

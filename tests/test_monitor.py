@@ -12,10 +12,18 @@ import sys
 
 import pytest
 
-from legal_llm import views
-from legal_llm.files import LegalLLMError
-from legal_llm.monitor import KINDS, Divergence, Log, NoLearning, NonFinite, Slow, Stopped, read_log
-from legal_llm.views import NotebookView, TensorBoard, TerminalView, plot_run, seconds_left, try_to_draw, view_for
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.training import views
+from legal_llm.training.monitor import KINDS, Divergence, Log, NoLearning, NonFinite, Slow, Stopped, read_log
+from legal_llm.training.views import (
+    NotebookView,
+    TensorBoard,
+    TerminalView,
+    plot_run,
+    seconds_left,
+    try_to_draw,
+    view_for,
+)
 
 BEGIN, SCREEN = dict(present=1.4, absent=0.25), dict(present=1.6, absent=0.3)
 
@@ -420,7 +428,7 @@ def test_a_picture_that_fails_is_said(capsys):
 def test_light():
     "Whoever only reads a log waits for no other library"
     code = (
-        "import sys, legal_llm.monitor; print([m for m in ('torch', 'transformers', 'matplotlib', 'IPython') if m "
-        "in sys.modules])"
+        "import sys, legal_llm.training.monitor; print([m for m in ('torch', 'transformers', 'matplotlib', 'IPython') "
+        "if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

@@ -9,9 +9,9 @@ import zlib
 import pytest
 from test_documents import raw_pdf, refused, stream, write_pdf
 
-from legal_llm.documents import read_document
-from legal_llm.files import LegalLLMError
-from legal_llm.ocr import Recognised, draw_page, read_table, recognise, recognised_note
+from legal_llm.documents.documents import read_document
+from legal_llm.documents.ocr import Recognised, draw_page, read_table, recognise, recognised_note
+from legal_llm.machine.files import LegalLLMError
 
 needs_tesseract = pytest.mark.skipif(not shutil.which('tesseract'), reason='Tesseract is not installed')
 posix = pytest.mark.skipif(sys.platform == 'win32', reason='a script stands for Tesseract')

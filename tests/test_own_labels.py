@@ -4,16 +4,16 @@ import json
 
 import pytest
 
+from legal_llm.contracts.synthetic import write_contracts
 from legal_llm.data import prepare_data
-from legal_llm.dataset import DataSettings
 from legal_llm.eval import evaluate
-from legal_llm.extract import Extractor
-from legal_llm.page import table_html, table_rows
-from legal_llm.report import by_category
-from legal_llm.runs import open_run
-from legal_llm.settings import TrainSettings
-from legal_llm.synthetic import write_contracts
+from legal_llm.evaluation.report import by_category
+from legal_llm.faces.page import table_html, table_rows
+from legal_llm.pipeline.extract import Extractor
 from legal_llm.train import train
+from legal_llm.training.dataset import DataSettings
+from legal_llm.training.runs import open_run
+from legal_llm.training.settings import TrainSettings
 
 NAMES = ['Parties', 'Applicable law']
 

@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from legal_llm import __version__
-from legal_llm.packages import PACKAGES, PROFILES
+from legal_llm.machine.packages import PACKAGES, PROFILES
 
 
 @pytest.fixture(scope='module')
@@ -152,7 +152,7 @@ def test_the_first_cell_of_a_week_installs_the_library(built, tmp_path):
             cwd=tmp_path,
             env={'PATH': os.environ['PATH'], **variables},
         )
-        assert done.stdout.strip() == "legal_llm.doctor ['legal_llm']", done.stderr
+        assert done.stdout.strip() == "legal_llm.machine.doctor ['legal_llm']", done.stderr
         for wheel in inputs.glob('*.whl'):
             wheel.unlink()  # the second time, there is none
 

@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from development import find_dev_cuad
 
-from legal_llm.categories import CATEGORIES
-from legal_llm.models import add_lora, load_base, load_tokenizer
-from legal_llm.reader import (
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.readers import load_contracts
+from legal_llm.contracts.sentences import label_sentences, split_sentences
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.pipeline.models import add_lora, load_base, load_tokenizer
+from legal_llm.pipeline.reader import (
     LossWeights,
     Reader,
     check_pack,
@@ -22,10 +25,7 @@ from legal_llm.reader import (
     split_pack,
     step_gradients,
 )
-from legal_llm.readers import load_contracts
-from legal_llm.sentences import label_sentences, split_sentences
-from legal_llm.synthetic import write_contracts
-from legal_llm.windows import make_examples
+from legal_llm.pipeline.windows import make_examples
 
 
 @pytest.fixture(scope='module')
@@ -147,7 +147,7 @@ def test_the_check_holds_no_more_than_a_training(pack):
 
 
 def test_parts_hold_little_padding():
-    from legal_llm.reader import PADDING, computed, padded
+    from legal_llm.pipeline.reader import PADDING, computed, padded
 
     rng = np.random.default_rng(0)
     for _ in range(50):

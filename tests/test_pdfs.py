@@ -7,10 +7,10 @@ import pytest
 from damaged import damaged_pdfs, read_in_fork
 from test_documents import CASES, FONT, at, one_page, raw_pdf, read_pdf, stream, write_pdf
 
-from legal_llm import documents
-from legal_llm.documents import read_document
-from legal_llm.files import LegalLLMError
-from legal_llm.layout import Line, Word, drop_line_numbers, lay_out, to_lines
+from legal_llm.documents import documents
+from legal_llm.documents.documents import read_document
+from legal_llm.documents.layout import Line, Word, drop_line_numbers, lay_out, to_lines
+from legal_llm.machine.files import LegalLLMError
 
 LAW = 'laws of the State of Nebraska, without regard to its rules on conflicts of laws'
 
@@ -296,7 +296,7 @@ def test_the_limit_is_one_of_computing(tmp_path, monkeypatch):
     monkeypatch.setattr(documents, '_CHILD', child("""time.sleep(1.5); print('{"read": ["Words", []]}')"""))
     assert read_document(tmp_path / 'a.pdf', limit_s=1).text == 'Words'
     monkeypatch.setattr(documents, '_PATIENCE', 60)
-    limited = 'from legal_llm.documents import _limit_process; _limit_process(1); print(3, 7, flush=True)'
+    limited = 'from legal_llm.documents.documents import _limit_process; _limit_process(1); print(3, 7, flush=True)'
     monkeypatch.setattr(
         documents,
         '_CHILD',

@@ -11,12 +11,12 @@ import torch
 from tiny import make_examples
 from transformers import LlamaConfig, LlamaModel
 
-import legal_llm.plan as plan
-from legal_llm.categories import CATEGORIES
-from legal_llm.files import LegalLLMError
-from legal_llm.models import add_lora
-from legal_llm.plan import Measured, make_plan, preflight, run_gb
-from legal_llm.reader import LossWeights, Reader, padded, separate, step_gradients
+import legal_llm.training.plan as plan
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.models import add_lora
+from legal_llm.pipeline.reader import LossWeights, Reader, padded, separate, step_gradients
+from legal_llm.training.plan import Measured, make_plan, preflight, run_gb
 
 
 @pytest.fixture

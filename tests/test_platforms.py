@@ -21,12 +21,12 @@ import torch
 from development import find_dev_cuad
 from families import make_family
 
-from legal_llm.compat import older
-from legal_llm.models import resolve_base
-from legal_llm.readers import load_contracts
-from legal_llm.rules import BNB_CPU
-from legal_llm.squad import save_squad
-from legal_llm.synthetic import write_contracts
+from legal_llm.contracts.readers import load_contracts
+from legal_llm.contracts.squad import save_squad
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.machine.compat import older
+from legal_llm.machine.rules import BNB_CPU
+from legal_llm.pipeline.models import resolve_base
 
 # The outcome must not depend on whether this machine has internet.
 NOWHERE = dict(HF_HUB_OFFLINE='1', https_proxy='http://127.0.0.1:9', HTTPS_PROXY='http://127.0.0.1:9')

@@ -14,13 +14,13 @@ from development import find_dev_cuad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.categories import CATEGORIES
-from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers, validate
-from legal_llm.files import LegalLLMError
-from legal_llm.readers import load_contracts
-from legal_llm.splits import split_contracts, verify_no_leak
-from legal_llm.squad import from_squad, save_squad, to_squad
-from legal_llm.synthetic import write_contracts
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.contracts import Clause, Contract, corpus_stats, gold_answers, validate
+from legal_llm.contracts.readers import load_contracts
+from legal_llm.contracts.splits import split_contracts, verify_no_leak
+from legal_llm.contracts.squad import from_squad, save_squad, to_squad
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.machine.files import LegalLLMError
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 import legal_llm
-from legal_llm.synthetic import write_contracts
+from legal_llm.contracts.synthetic import write_contracts
 
 
 @pytest.fixture(scope='module')
@@ -71,7 +71,7 @@ NAMES = r"""SmolLM2 Llama\s3\.2\s3B H200 T4 P100 \b3B\b Python\s3\.11\sto\s3\.13
 
 def test_every_number_comes_from_a_results_file(readme, root):
     "The tables are what the results files give now, and beside them stands no number that somebody typed"
-    from legal_llm.report import STAGES_NOTE, compare_published, show_results, show_stages
+    from legal_llm.evaluation.report import STAGES_NOTE, compare_published, show_results, show_stages
 
     results = root / 'nbs/results'
     made = [show_results(results / f'{name}.json') for name in ('cuad', 'sample')]

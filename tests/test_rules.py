@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from legal_llm.files import LegalLLMError, read_record
-from legal_llm.platform import Gpu, Hardware
-from legal_llm.rules import (
+from legal_llm.machine.files import LegalLLMError, read_record
+from legal_llm.machine.platform import Gpu, Hardware
+from legal_llm.machine.rules import (
     CONFLICTS,
     RULES,
     SETTINGS,
@@ -45,7 +45,7 @@ def test_shapes_have_the_models_sizes(shape, parameters):
 def test_shape_and_adapter_are_those_of_the_real_model():
     from transformers import AutoConfig
 
-    from legal_llm.models import add_lora, load_base, resolve_base
+    from legal_llm.pipeline.models import add_lora, load_base, resolve_base
 
     shape = ModelShape.of(AutoConfig.from_pretrained(resolve_base('smollm2')))
     model = load_base('smollm2', 'float32')

@@ -14,13 +14,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from legal_llm import places
 from legal_llm.cli import main
-from legal_llm.files import LegalLLMError
-from legal_llm.folder import find_documents, review_documents
-from legal_llm.places import place, walk, write_whole
-from legal_llm.results import ExtractionTable
-from legal_llm.review import Extraction, Review
+from legal_llm.machine import places
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.machine.places import place, walk, write_whole
+from legal_llm.pipeline.review import Extraction, Review
+from legal_llm.serving.folder import find_documents, review_documents
+from legal_llm.serving.results import ExtractionTable
 
 pytestmark = pytest.mark.xdist_group('ray')
 TEXTS = (
@@ -91,7 +91,7 @@ def results(out) -> dict:
 def ray():
     "A cluster of this machine, whose workers know this file by its content"
     ray = pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
-    from legal_llm.scale import _ray
+    from legal_llm.serving.scale import _ray
 
     assert _ray() is ray
     os.environ |= S3
@@ -202,7 +202,7 @@ def test_what_cannot_be_reached_now_keeps_its_result(tmp_path, monkeypatch):
     def broken(path):
         raise OSError(errno.EIO, 'the cable is out')
 
-    monkeypatch.setattr('legal_llm.outcomes.sha256_of', broken)
+    monkeypatch.setattr('legal_llm.serving.outcomes.sha256_of', broken)
     report = review(room, tmp_path / 'out')
     assert len(report.failed) == len(TEXTS) and report.rows == len(TEXTS)
     monkeypatch.undo()
@@ -254,8 +254,8 @@ def test_documents_are_read_together_where_one_does_not_fill_a_gpu(tmp_path):
 
 
 def test_extract_all_says_what_extract_says():
-    from legal_llm.extract import Extractor
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.contracts.synthetic import write_contracts
+    from legal_llm.pipeline.extract import Extractor
 
     extractor = Extractor.load()
     texts = [c.text for c in write_contracts(2, seed=11, words=400)]
@@ -287,7 +287,7 @@ class MadeUp(AbstractFileSystem):
         return dict(name=path, type='directory', size=0)
 
 fsspec.register_implementation('madeup', MadeUp)
-from legal_llm.folder import find_documents
+from legal_llm.serving.folder import find_documents
 
 begun = time.perf_counter()
 documents = find_documents('madeup://room', ['.txt'])
@@ -351,7 +351,7 @@ def test_a_document_that_ends_processes_is_given_up(ray, tmp_path):
 
 @pytest.mark.slow
 def test_a_document_that_takes_for_ever_is_stopped(ray, tmp_path, monkeypatch):
-    monkeypatch.setattr('legal_llm.scale.START', 5)
+    monkeypatch.setattr('legal_llm.serving.scale.START', 5)
     room = fill(tmp_path / 'room', (*TEXTS, 'FOREVER and a day', 'ENDLESS reading'))
     report = review(room, tmp_path / 'out', workers=2, timeout=10)
     assert len(report.done) == len(TEXTS) and sorted(report.failed) == ['d0/c6.txt', 'd1/c7.txt']
@@ -363,7 +363,7 @@ def test_a_document_that_takes_for_ever_is_stopped(ray, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_slow_list_is_no_slow_document(ray, tmp_path, monkeypatch):
     "What was finished while nobody looked is not taken for overdue"
-    monkeypatch.setattr('legal_llm.scale.START', 1)
+    monkeypatch.setattr('legal_llm.serving.scale.START', 1)
     room = fill(tmp_path / 'room')
 
     def slowly():
@@ -385,7 +385,7 @@ def test_workers_write_where_the_call_stands(ray, tmp_path, monkeypatch):
 
 
 def test_shares_fit_the_nodes():
-    from legal_llm.scale import worker_share
+    from legal_llm.serving.scale import worker_share
 
     def nodes(*resources):
         return SimpleNamespace(nodes=lambda: [dict(Alive=True, Resources=r) for r in resources])
@@ -484,7 +484,7 @@ def command(room, out, *more) -> list:
 def test_a_killed_driver_is_gone_on_with(tmp_path):
     "kill -9 in the middle: no half file, and the same command does the rest"
     pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.contracts.synthetic import write_contracts
 
     room, out = tmp_path / 'room', tmp_path / 'out'
     for i, c in enumerate(write_contracts(30, seed=5, words=400)):
@@ -536,7 +536,7 @@ sys.exit(code)
 @pytest.mark.slow
 def test_a_node_that_leaves_loses_nothing(tmp_path):
     pytest.importorskip('ray', reason='the workers need Ray: pip install "legal_llm[scale]"')
-    from legal_llm.synthetic import write_contracts
+    from legal_llm.contracts.synthetic import write_contracts
 
     room, out = tmp_path / 'room', tmp_path / 'out'
     for i, c in enumerate(write_contracts(30, seed=6, words=400)):

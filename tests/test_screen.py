@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from legal_llm.categories import CATEGORIES, Category
-from legal_llm.contracts import Clause, Contract
-from legal_llm.files import LegalLLMError
-from legal_llm.screen import ScreenSettings, fit_screen, load_screen, save_screen, why
-from legal_llm.sentences import label_sentences, split_sentences
-from legal_llm.synthetic import write_contracts
+from legal_llm.contracts.categories import CATEGORIES, Category
+from legal_llm.contracts.contracts import Clause, Contract
+from legal_llm.contracts.sentences import label_sentences, split_sentences
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.screen import ScreenSettings, fit_screen, load_screen, save_screen, why
 
 NAMES = [c.name for c in CATEGORIES]
 
@@ -59,8 +59,8 @@ def test_what_is_stored_screens_alike_and_needs_neither_sklearn_nor_torch(fitted
     assert (tmp_path / 'some' / 'screen.npz').stat().st_size < (tmp_path / 'all' / 'screen.npz').stat().st_size
     (tmp_path / 'c.txt').write_text(c.text)
     code = (
-        "import sys; from pathlib import Path; from legal_llm.extract import Extractor; from legal_llm.screen import "
-        "load_screen\n"
+        "import sys; from pathlib import Path; from legal_llm.pipeline.extract import Extractor; "
+        "from legal_llm.pipeline.screen import load_screen\n"
         f"r = Extractor(load_screen(r'{tmp_path / 'all'}')).extract(Path(r'{tmp_path / 'c.txt'}').read_text()); "
         "assert r.extractions\n"
         "print(sorted({'torch', 'sklearn', 'scipy', 'transformers', 'joblib'} & set(sys.modules)))"
@@ -138,7 +138,7 @@ def test_a_sentence_without_a_known_word_is_no_fault(fitted):
 
 
 def test_a_review_is_the_same_again(fitted):
-    from legal_llm.extract import Extractor
+    from legal_llm.pipeline.extract import Extractor
 
     extractor, c = Extractor(fitted[0]), write_contracts(1, seed=79, words=500)[0]
     one, two = (extractor.extract(c.text, c.title) for _ in range(2))

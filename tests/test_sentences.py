@@ -10,18 +10,18 @@ from development import find_dev_cuad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.categories import CATEGORIES
-from legal_llm.contracts import Clause
-from legal_llm.extract import CLAUSES
-from legal_llm.files import LegalLLMError
-from legal_llm.grounding import ground, normalise
-from legal_llm.models import load_tokenizer
-from legal_llm.readers import load_contracts
-from legal_llm.sentences import label_sentences, report_sentences, split_sentences
-from legal_llm.synthetic import write_contracts
-from legal_llm.text import visible
-from legal_llm.windows import cut_windows, encode_sentences, in_doubt, make_examples
-from legal_llm.words import exact_words, party_words
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.contracts import Clause
+from legal_llm.contracts.grounding import ground, normalise
+from legal_llm.contracts.readers import load_contracts
+from legal_llm.contracts.sentences import label_sentences, report_sentences, split_sentences
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.documents.text import visible
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.extract import CLAUSES
+from legal_llm.pipeline.models import load_tokenizer
+from legal_llm.pipeline.windows import cut_windows, encode_sentences, in_doubt, make_examples
+from legal_llm.pipeline.words import exact_words, party_words
 
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 letters = st.characters(exclude_categories=['Cs'])
@@ -157,7 +157,7 @@ def test_sentences_carry_cuad():
     assert rows['all']['spans'] == 11_180 and rows['all']['inside'] > 0.85 and rows['all']['matched'] > 0.895
     found = {}
     for name in ('Document Name', 'Agreement Date', 'Effective Date'):  # what the rules cut out of the right sentence
-        from legal_llm.official import is_among, same_span, word_set
+        from legal_llm.scores.official import is_among, same_span, word_set
 
         hits = []
         for c in contracts:

@@ -15,21 +15,21 @@ import pytest
 from hub import Hub
 from tiny import tiny_settings
 
-from legal_llm.card import card, check_name, licence_of
 from legal_llm.cli import main
-from legal_llm.compat import older
-from legal_llm.extract import Extractor
-from legal_llm.files import LegalLLMError
-from legal_llm.merge import merge
-from legal_llm.metrics import TIERS
-from legal_llm.reader import load_reader, read_windows
-from legal_llm.runs import open_run
-from legal_llm.scoring import SYSTEMS
-from legal_llm.sentences import split_sentences
-from legal_llm.share import export, push, space
-from legal_llm.synthetic import write_contracts
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.evaluation.scoring import SYSTEMS
+from legal_llm.machine.compat import older
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.extract import Extractor
+from legal_llm.pipeline.reader import load_reader, read_windows
+from legal_llm.pipeline.windows import cut_windows
+from legal_llm.scores.metrics import TIERS
+from legal_llm.serving.card import card, check_name, licence_of
+from legal_llm.serving.merge import merge
+from legal_llm.serving.share import export, push, space
 from legal_llm.train import train
-from legal_llm.windows import cut_windows
+from legal_llm.training.runs import open_run
 
 TEXT = write_contracts(1, seed=4, words=400)[0].text
 OPTIONS = dict(dtype='float32', heard=True, min_probability=1e-6)  # every sentence is read
@@ -114,7 +114,7 @@ def test_a_merge_that_goes_wrong_leaves_nothing(run, merged, tmp_path, monkeypat
 
 def test_a_full_disk(run, tmp_path, monkeypatch):
     "A disk that is known to be too small, and one that turns out to be"
-    from legal_llm import checkpoints
+    from legal_llm.training import checkpoints
 
     monkeypatch.setattr(checkpoints, 'free_bytes', lambda _: 10_000)
     with pytest.raises(LegalLLMError, match=r'the merged model of 0\.\d+ GB does not fit on the disk'):
@@ -194,7 +194,7 @@ def test_the_card(run, tmp_path, monkeypatch):
     )
     assert str(tmp_path) not in text and 'secret title' not in text
     # that of Llama is not to be had here
-    monkeypatch.setattr('legal_llm.share.load_tokenizer', lambda _: Extractor.load(run, **OPTIONS).tokenizer)
+    monkeypatch.setattr('legal_llm.serving.share.load_tokenizer', lambda _: Extractor.load(run, **OPTIONS).tokenizer)
     assert (
         (export(path, tmp_path / 'out', 'me/Llama-contracts') / 'Notice')
         .read_text()
@@ -328,7 +328,7 @@ def test_on_zerogpu_the_call_gets_a_gpu(run, merged, tmp_path):
     )
     code = """
 import app, legal_llm, spaces
-from legal_llm.extract import Extractor
+from legal_llm.pipeline.extract import Extractor
 extract = app.on_gpu(Extractor.load('model').extract)
 review = extract('The laws of Ohio govern this Agreement.', 'a title', print)
 assert review.title == 'a title' and len(spaces.calls) == 1
@@ -359,7 +359,7 @@ def test_a_repository_without_further_chat_templates_is_loaded(hub, tiny, monkey
 
     monkeypatch.setattr(hub, 'answer', without_templates)
     # in a process of its own: huggingface_hub and transformers look at the environment once
-    program = 'from legal_llm.models import load_tokenizer; print(len(load_tokenizer("owner/tiny")))'
+    program = 'from legal_llm.pipeline.models import load_tokenizer; print(len(load_tokenizer("owner/tiny")))'
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert done.returncode == 0 and int(done.stdout.split()[-1]) == 49152, done.stderr[-2000:]
     assert refused or older('transformers', '4.52'), 'what is asked for has changed: this test shows nothing'

@@ -28,19 +28,19 @@ from huggingface_hub import constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm import sources
-from legal_llm.categories import CATEGORIES, CATEGORY, Category
-from legal_llm.chat import ask_prompt
-from legal_llm.clauses import _Finder, from_csv
-from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers, validate
-from legal_llm.download import download
-from legal_llm.files import LegalLLMError
-from legal_llm.labels import label_categories, load_labels
-from legal_llm.platform import environment
-from legal_llm.readers import fingerprint, load_contracts, save_quarantine
-from legal_llm.sources import Remote, find_source
-from legal_llm.squad import save_squad, to_squad
-from legal_llm.synthetic import write_contracts
+from legal_llm.contracts import sources
+from legal_llm.contracts.categories import CATEGORIES, CATEGORY, Category
+from legal_llm.contracts.chat import ask_prompt
+from legal_llm.contracts.clauses import _Finder, from_csv
+from legal_llm.contracts.contracts import Clause, Contract, corpus_stats, gold_answers, validate
+from legal_llm.contracts.labels import label_categories, load_labels
+from legal_llm.contracts.readers import fingerprint, load_contracts, save_quarantine
+from legal_llm.contracts.sources import Remote, find_source
+from legal_llm.contracts.squad import save_squad, to_squad
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.machine.download import download
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.machine.platform import environment
 
 SPECIAL = (
     'SCHEDULE “A”\n\n© 2020 — the “Licensee’s” fee: § 4.2(b)\u00a0… [***] per unit, ½ of €1 000; naïve café, '
@@ -908,7 +908,7 @@ def test_the_addresses_are_whole():
 
 HUB_SCRIPT = '''
 import json, sys
-from legal_llm import sources
+from legal_llm.contracts import sources
 sources.HUB_SIZE = int(sys.argv[1])
 try: found = sources.find_source('hub', progress=False); print(json.dumps([found.kind, str(found.path), found.places[-1].why]))
 except sources.LegalLLMError as e: print(json.dumps(['error', str(e)]))
@@ -1195,7 +1195,7 @@ def test_own_categories_go_all_the_way(tmp_path):
 
 
 def test_own_categories_can_be_asked():
-    from legal_llm.models import load_tokenizer
+    from legal_llm.pipeline.models import load_tokenizer
 
     (pets,) = (c for c in label_categories([Contract('a', 'x', [Clause('Pets', 0, 'x')])]))
     tokenizer = load_tokenizer('smollm2')

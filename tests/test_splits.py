@@ -12,13 +12,13 @@ from development import find_dev_cuad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legal_llm.categories import CATEGORIES
-from legal_llm.contracts import Clause, Contract
-from legal_llm.dataset import read_source
-from legal_llm.files import LegalLLMError
-from legal_llm.readers import load_contracts
-from legal_llm.splits import NEAR, SPLITS, families, near_duplicates, split_contracts, verify_no_leak
-from legal_llm.synthetic import write_contracts
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.contracts import Clause, Contract
+from legal_llm.contracts.readers import load_contracts
+from legal_llm.contracts.splits import NEAR, SPLITS, families, near_duplicates, split_contracts, verify_no_leak
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.training.dataset import read_source
 
 few = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 many = settings(max_examples=300, deadline=None, derandomize=True, database=None)

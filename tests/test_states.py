@@ -9,15 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legal_llm.calibration import Calibration
-from legal_llm.context import ContextSettings, ContextStage, fit_context, fit_quotes, load_context, save_context
-from legal_llm.documents import Document
-from legal_llm.extract import Extractor, find_clauses
-from legal_llm.files import LegalLLMError
-from legal_llm.page import contract_html, table_rows
-from legal_llm.review import STATUSES, Extraction, Review
-from legal_llm.scoring import MOST_CHECKS, PRECISION, choose_thresholds
-from legal_llm.sentences import split_sentences
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.documents.documents import Document
+from legal_llm.evaluation.scoring import MOST_CHECKS, PRECISION, choose_thresholds
+from legal_llm.faces.page import contract_html, table_rows
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.calibration import Calibration
+from legal_llm.pipeline.context import (
+    ContextSettings,
+    ContextStage,
+    fit_context,
+    fit_quotes,
+    load_context,
+    save_context,
+)
+from legal_llm.pipeline.extract import Extractor, find_clauses
+from legal_llm.pipeline.review import STATUSES, Extraction, Review
 
 TEXT = 'The supplier delivers. The buyer pays. Danish law applies.'
 NAMES = 'Parties', 'Insurance', 'Governing Law'
@@ -184,7 +191,7 @@ def test_arrays_say_what_the_trees_say():
     "Our evaluation of the trees against scikit-learn's own, missing values among them"
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from legal_llm.context import _as_arrays, _tree_sums
+    from legal_llm.pipeline.context import _as_arrays, _tree_sums
 
     rng = np.random.default_rng(2)
     x = rng.normal(size=(3000, 6)).astype(np.float32)

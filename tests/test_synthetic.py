@@ -13,13 +13,13 @@ from collections import Counter
 
 import pytest
 
-from legal_llm.answers import ANSWERED, parse_answer
-from legal_llm.categories import CATEGORIES
-from legal_llm.contracts import corpus_stats, validate
-from legal_llm.files import LegalLLMError
-from legal_llm.splits import split_contracts
-from legal_llm.squad import to_squad
-from legal_llm.synthetic import BOILERPLATE, DISTRACTORS, PATTERNS, SECTIONS, WORDINGS, write_contracts
+from legal_llm.contracts.answers import ANSWERED, parse_answer
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.contracts import corpus_stats, validate
+from legal_llm.contracts.splits import split_contracts
+from legal_llm.contracts.squad import to_squad
+from legal_llm.contracts.synthetic import BOILERPLATE, DISTRACTORS, PATTERNS, SECTIONS, WORDINGS, write_contracts
+from legal_llm.machine.files import LegalLLMError
 
 # SHA-256 of twenty contracts. A change of any wording changes it: then every score on synthetic contracts changes, too,
 # so say so in the change's description.
@@ -58,7 +58,7 @@ def test_a_contract_depends_on_its_number_and_settings_alone():
 @pytest.mark.parametrize('wordings', ['train', 'held_out'])
 def test_short_answers_stand_in_their_clauses(wordings):
     "And are in canonical form once they are read"
-    from legal_llm.writing import supported  # which needs torch, and the rest of these tests does not
+    from legal_llm.pipeline.writing import supported  # which needs torch, and the rest of these tests does not
 
     counts = Counter()
     for contract in write_contracts(60, seed=9, wordings=wordings):

@@ -19,23 +19,25 @@ import torch
 from safetensors.torch import load_file
 from tiny import tiny_settings
 
-from legal_llm import fit, launch, probe, report
-from legal_llm import job as job_module
-from legal_llm import reader as reader_module
-from legal_llm import trainer as trainer_module
-from legal_llm.compat import older
-from legal_llm.dataset import DataSettings, open_data
+from legal_llm import launch
 from legal_llm.eval import evaluate
-from legal_llm.files import ALIASES, LegalLLMError, save_json
-from legal_llm.job import in_time, lay_out, prepare_training
+from legal_llm.evaluation import report
 from legal_llm.launch import processes_in, train_on
-from legal_llm.models import add_lora, load_base, load_tokenizer
-from legal_llm.monitor import Stopped
-from legal_llm.platform import Gpu, Hardware, environment
-from legal_llm.reader import LossWeights, Reader, load_head, load_reader, padded, read_windows, step_gradients
-from legal_llm.runs import open_run, restore_run
-from legal_llm.settings import TrainSettings, preset, week2_settings
+from legal_llm.machine.compat import older
+from legal_llm.machine.files import ALIASES, LegalLLMError, save_json
+from legal_llm.machine.platform import Gpu, Hardware, environment
+from legal_llm.pipeline import reader as reader_module
+from legal_llm.pipeline.models import add_lora, load_base, load_tokenizer
+from legal_llm.pipeline.reader import LossWeights, Reader, load_head, load_reader, padded, read_windows, step_gradients
 from legal_llm.train import train
+from legal_llm.training import fit, probe
+from legal_llm.training import job as job_module
+from legal_llm.training import trainer as trainer_module
+from legal_llm.training.dataset import DataSettings, open_data
+from legal_llm.training.job import in_time, lay_out, prepare_training
+from legal_llm.training.monitor import Stopped
+from legal_llm.training.runs import open_run, restore_run
+from legal_llm.training.settings import TrainSettings, preset, week2_settings
 from legal_llm.weeks import recorded_settings, week1_data, week2_run
 
 
@@ -908,9 +910,9 @@ def test_what_run_all_would_train_on_cuad(gpus, speed, base, dtype, load_in_4bit
     """From the machine to the plan, for as many windows as CUAD's training contracts have: the base model, its number
     format and weights, one epoch, and minutes, well within the hours that the preset gives
     """
-    from legal_llm.plan import Measured, make_plan
-    from legal_llm.rules import SHAPES, HardwareContext, choose
-    from legal_llm.windows import Example, Window
+    from legal_llm.machine.rules import SHAPES, HardwareContext, choose
+    from legal_llm.pipeline.windows import Example, Window
+    from legal_llm.training.plan import Measured, make_plan
 
     machine = Hardware('', 4, 30.0, False, [GPUS[g] for g in gpus])
     s = week2_settings(from_cuad(tiny_data), machine)

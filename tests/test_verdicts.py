@@ -10,26 +10,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from legal_llm.calibration import Scores
-from legal_llm.categories import CATEGORIES, Category
-from legal_llm.context import ContextSettings, fit_context
-from legal_llm.contracts import Clause, Contract, corpus_stats, gold_answers
+from legal_llm.contracts.categories import CATEGORIES, Category
+from legal_llm.contracts.contracts import Clause, Contract, corpus_stats, gold_answers
+from legal_llm.contracts.readers import fingerprint, load_contracts
+from legal_llm.contracts.sentences import known_labels, label_sentences, split_sentences
+from legal_llm.contracts.squad import save_squad
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.contracts.verdicts import are_verdicts, guard, join_verdicts, load_verdicts, read_verdicts, unguard
 from legal_llm.data import prepare_data
-from legal_llm.dataset import DataSettings, read_source
-from legal_llm.documents import Document
-from legal_llm.extract import Extractor
-from legal_llm.files import LegalLLMError, json_text
-from legal_llm.metrics import average_precision
-from legal_llm.official import is_among, official_scores
-from legal_llm.readers import fingerprint, load_contracts
-from legal_llm.review import COLUMNS, Extraction, Review, csv_of, xlsx_of
-from legal_llm.screen import fit_screen
-from legal_llm.scoring import labels_of, predictions_of, states_statistic
-from legal_llm.sentences import known_labels, label_sentences, split_sentences
-from legal_llm.squad import save_squad
-from legal_llm.synthetic import write_contracts
-from legal_llm.tables import load_gold
-from legal_llm.verdicts import are_verdicts, guard, join_verdicts, load_verdicts, read_verdicts, unguard
+from legal_llm.documents.documents import Document
+from legal_llm.evaluation.scoring import labels_of, predictions_of, states_statistic
+from legal_llm.machine.files import LegalLLMError, json_text
+from legal_llm.pipeline.calibration import Scores
+from legal_llm.pipeline.context import ContextSettings, fit_context
+from legal_llm.pipeline.extract import Extractor
+from legal_llm.pipeline.review import COLUMNS, Extraction, Review, csv_of, xlsx_of
+from legal_llm.pipeline.screen import fit_screen
+from legal_llm.scores.metrics import average_precision
+from legal_llm.scores.official import is_among, official_scores
+from legal_llm.scores.tables import load_gold
+from legal_llm.training.dataset import DataSettings, read_source
 
 NAMES = [c.name for c in CATEGORIES]
 LEASE = (

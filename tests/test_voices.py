@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
-from legal_llm.categories import CATEGORIES
-from legal_llm.extract import Extractor
-from legal_llm.files import LegalLLMError
-from legal_llm.sentences import split_sentences
-from legal_llm.voices import VOICES, load_voice, plain_contracts, write_in_voices
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.sentences import split_sentences
+from legal_llm.contracts.voices import VOICES, load_voice, plain_contracts, write_in_voices
+from legal_llm.machine.files import LegalLLMError
+from legal_llm.pipeline.extract import Extractor
 
 OPENING = {'Document Name', 'Parties'}  # written by titles and openings
 ROLES = (

@@ -16,9 +16,9 @@ import torch
 from families import FAMILIES, make_family
 from safetensors.torch import load_file
 
-from legal_llm.answering import answer_contract
-from legal_llm.answers import ANSWERED, Date, parse_answer
-from legal_llm.chat import (
+from legal_llm.cli import main
+from legal_llm.contracts.answers import ANSWERED, Date, parse_answer
+from legal_llm.contracts.chat import (
     DATE,
     SYSTEM,
     ChatExample,
@@ -31,20 +31,20 @@ from legal_llm.chat import (
     save_chat,
     show_example,
 )
-from legal_llm.cli import main
-from legal_llm.contracts import Clause, Contract
-from legal_llm.exact import choose_categories, choose_on_dev, exact_answers, right_answers
-from legal_llm.extract import Extractor
-from legal_llm.files import LegalLLMError, save_json
-from legal_llm.instruct import collate_chat, lay_out_chat, score_chat, train_writer, writer_settings
-from legal_llm.models import add_lora, decoder_of, load_base, load_tokenizer
-from legal_llm.review import Extraction, Review
-from legal_llm.runs import existing_run
-from legal_llm.screen import load_screen
-from legal_llm.squad import save_squad
-from legal_llm.synthetic import write_contracts
-from legal_llm.writer import LONGEST, Written, find_writer, load_writer, stop_tokens, write
-from legal_llm.writing import supported, write_answers, write_in_reviews, written_answer
+from legal_llm.contracts.contracts import Clause, Contract
+from legal_llm.contracts.squad import save_squad
+from legal_llm.contracts.synthetic import write_contracts
+from legal_llm.evaluation.exact import choose_categories, choose_on_dev, exact_answers, right_answers
+from legal_llm.machine.files import LegalLLMError, save_json
+from legal_llm.pipeline.answering import answer_contract
+from legal_llm.pipeline.extract import Extractor
+from legal_llm.pipeline.models import add_lora, decoder_of, load_base, load_tokenizer
+from legal_llm.pipeline.review import Extraction, Review
+from legal_llm.pipeline.screen import load_screen
+from legal_llm.pipeline.writer import LONGEST, Written, find_writer, load_writer, stop_tokens, write
+from legal_llm.pipeline.writing import supported, write_answers, write_in_reviews, written_answer
+from legal_llm.training.instruct import collate_chat, lay_out_chat, score_chat, train_writer, writer_settings
+from legal_llm.training.runs import existing_run
 
 END = {
     'Llama 3': '<|eot_id|>',
@@ -257,8 +257,8 @@ def test_killed_and_resumed_is_as_uninterrupted(llama, laws, tmp_path, root):
     settings = quick(laws, llama, max_packs=10, lora_dropout=0.1)
     alone = train_writer(settings, tmp_path / 'alone', progress=False)
     code = (
-        'import sys, time; from legal_llm import instruct; from legal_llm.settings import TrainSettings; '
-        'import json; w = instruct.WriterTrainer; step = w.compute_loss; '
+        'import json, sys, time; from legal_llm.training import instruct; '
+        'from legal_llm.training.settings import TrainSettings; w = instruct.WriterTrainer; step = w.compute_loss; '
         'w.compute_loss = lambda *a, **k: time.sleep(0.3) or step(*a, **k); '
         'instruct.train_writer(TrainSettings(**json.loads(sys.argv[1])), sys.argv[2])'
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from legal_llm.models import load_tokenizer
+from legal_llm.pipeline.models import load_tokenizer
 
 
 def make_tiny(folder: Path) -> Path:
@@ -35,14 +35,14 @@ def make_tiny(folder: Path) -> Path:
 def make_data(folder: Path) -> Path:
     "A prepared data set of a few synthetic contracts"
     from legal_llm.data import prepare_data
-    from legal_llm.dataset import DataSettings
+    from legal_llm.training.dataset import DataSettings
 
     return prepare_data(DataSettings(n=21), folder, progress=False).path
 
 
 def tiny_settings(data, base, **settings):
     "Settings of a short training on the tiny model, without dev evaluations; `settings` differ, or are more"
-    from legal_llm.settings import TrainSettings
+    from legal_llm.training.settings import TrainSettings
 
     usual = dict(dtype='float32', window_tokens=96, probe_windows=40, eval_steps=0)
     return TrainSettings(data=str(data), base_model=str(base), **{**usual, **settings})
@@ -54,10 +54,10 @@ def make_examples(n: int = 3, window_tokens: int = 96, seed: int = 5):
     """
     import numpy as np
 
-    from legal_llm.categories import CATEGORIES
-    from legal_llm.sentences import label_sentences, split_sentences
-    from legal_llm.synthetic import write_contracts
-    from legal_llm.windows import Example, cut_windows
+    from legal_llm.contracts.categories import CATEGORIES
+    from legal_llm.contracts.sentences import label_sentences, split_sentences
+    from legal_llm.contracts.synthetic import write_contracts
+    from legal_llm.pipeline.windows import Example, cut_windows
 
     tokenizer, rng, out = load_tokenizer('smollm2'), np.random.default_rng(seed), []
     for contract in write_contracts(n, seed=seed):

@@ -48,7 +48,7 @@ if importlib.util.find_spec({cfg['lib_name']!r}) is None:
     wheels = sorted(map(str, pathlib.Path('/kaggle/input').rglob('{cfg['lib_name']}-*.whl')))
     source = wheels[-1] if wheels else 'git+https://github.com/{cfg['user']}/{cfg['repo']}@{cfg['branch']}'
     subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', source], check=True)
-from {cfg['lib_name']}.doctor import setup_session"""
+from {cfg['lib_name']}.machine.doctor import setup_session"""
 
 
 def renew(name: str, write: bool = True, cfg: dict[str, str] | None = None) -> bool:

@@ -12,8 +12,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from legal_llm.documents import READERS, read_document
-from legal_llm.files import LegalLLMError
+from legal_llm.documents.documents import READERS, read_document
+from legal_llm.machine.files import LegalLLMError
 
 STR = re.compile(r'Str\s+"((?:[^"\\]|\\.)*)"')
 

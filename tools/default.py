@@ -16,19 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from legal_llm.bootstrap import bootstrap
-from legal_llm.calibration import Calibration, fit_calibration
-from legal_llm.categories import CATEGORIES
-from legal_llm.context import save_context
-from legal_llm.contracts import gold_answers
-from legal_llm.dataset import fit_stages, open_data
-from legal_llm.evaluation import compare_predictions
-from legal_llm.extract import Extractor, default_run
-from legal_llm.files import save_json, save_npz, short_hash
-from legal_llm.official import official_statistic
-from legal_llm.reader import load_reader
-from legal_llm.report import STAGES, STAGES_NOTE, stages_markdown
-from legal_llm.scoring import (
+from legal_llm.contracts.categories import CATEGORIES
+from legal_llm.contracts.contracts import gold_answers
+from legal_llm.contracts.voices import VOICES, plain_contracts
+from legal_llm.evaluation.evaluation import compare_predictions
+from legal_llm.evaluation.report import STAGES, STAGES_NOTE, stages_markdown
+from legal_llm.evaluation.scoring import (
     SYSTEMS,
     labels_of,
     out_of_fold,
@@ -39,8 +32,15 @@ from legal_llm.scoring import (
     without_context,
     without_reader,
 )
-from legal_llm.screen import fit_screen, save_screen
-from legal_llm.voices import VOICES, plain_contracts
+from legal_llm.machine.files import save_json, save_npz, short_hash
+from legal_llm.pipeline.calibration import Calibration, fit_calibration
+from legal_llm.pipeline.context import save_context
+from legal_llm.pipeline.extract import Extractor, default_run
+from legal_llm.pipeline.reader import load_reader
+from legal_llm.pipeline.screen import fit_screen, save_screen
+from legal_llm.scores.bootstrap import bootstrap
+from legal_llm.scores.official import official_statistic
+from legal_llm.training.dataset import fit_stages, open_data
 
 CARD = """---
 license: cc-by-4.0

@@ -32,16 +32,18 @@ def process() -> Path:
     nbdev.doclinks._build_modidx()
     cache = proc_nbs(cfg.nbs_path, n_workers=0, force=True)
     # what the notebooks made when they were executed here: reports that quote contracts are no pages
-    for left in ('data', 'runs', 'review', 'share'):
-        shutil.rmtree(cache / left, ignore_errors=True)
+    for name in ('data', 'runs', 'review', 'share'):
+        for left in (cache / name, *cache.glob(f'*/{name}')):
+            shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(
         PICTURES, cache / 'images', ignore=lambda _, names: [n for n in names if n[-4:] not in ('.png', '.svg')]
     )
     # nbdev renames 01_x to x; our files keep their names, and smalldocs would miss them
-    for page in cache.glob('*.ipynb'):
+    for page in cache.rglob('*.ipynb'):
         text = page.read_text(encoding='utf-8')
         text = re.sub(r'^\s*"output-file: [^"]*\\n",\n', '', text, flags=re.M)
-        page.write_text(text.replace('](../legal_llm/assets/', '](images/'), encoding='utf-8')
+        text = text.replace('](../../legal_llm/assets/', '](../images/').replace('](../legal_llm/assets/', '](images/')
+        page.write_text(text, encoding='utf-8')
     return cache
 
 
@@ -76,7 +78,7 @@ def with_smalldocs(cache: Path) -> str:
 def readme(text: str) -> str:
     "The home page as README.md: without comments, with links to pages as links to their notebooks"
     text = re.sub(r'<!--.*?-->\s*', '', text, flags=re.S)
-    text = re.sub(r'\]\((?:\./)?([\w-]+)\.(?:llms\.md|html|ipynb)(#[\w-]+)?\)', r'](nbs/\1.ipynb\2)', text)
+    text = re.sub(r'\]\((?:\./)?([\w/-]+)\.(?:llms\.md|html|ipynb)(#[\w-]+)?\)', r'](nbs/\1.ipynb\2)', text)
     text = text.replace('](images/', '](legal_llm/assets/')
     return '<!-- Made from nbs/index.ipynb by `make docs`: edit that notebook. -->\n\n' + text.strip() + '\n'
 
@@ -91,7 +93,7 @@ def main() -> None:
         (ROOT / 'README.md').write_text(readme(text), encoding='utf-8')
         if (docs / 'index_files').is_dir():
             shutil.copytree(docs / 'index_files', ROOT / 'index_files', dirs_exist_ok=True)
-    pages = sorted(p.name for p in docs.glob('*.html'))
+    pages = sorted(p.relative_to(docs).as_posix() for p in docs.rglob('*.html'))
     print(f"{len(pages)} pages in _docs; open _docs/{'index.html' if 'index.html' in pages else pages[0]}")
 
 

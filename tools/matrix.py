@@ -5,8 +5,8 @@ python tools/matrix.py --venv V   the core tests in another virtual environment,
                                   (make VENV=V PYTHON=python3.12 venv)
 python tools/matrix.py --between  the core tests in .venv with transformers of between the two sets, such as that of
                                   Colab's image
-python tools/matrix.py --conflicts  bring about each pair of versions that legal_llm.packages.CONFLICTS names, and keep
-                                  what it says
+python tools/matrix.py --conflicts  bring about each pair of versions that CONFLICTS in legal_llm.machine.packages
+                                  names, and keep what it says
 python tools/matrix.py --core     print the names of the core tests, which continuous integration runs under 2024's
                                   versions (make old)
 """
@@ -45,8 +45,8 @@ TRIED = (  # a package of a clash, its version, and the set that it is put into
 )
 PROBE = """
 import json, sys, warnings; warnings.simplefilter('ignore')
-from legal_llm.doctor import Facts, check_packages
-from legal_llm.packages import versions
+from legal_llm.machine.doctor import Facts, check_packages
+from legal_llm.machine.packages import versions
 found = {f.name: f.status for f in check_packages(Facts(versions=versions()))}
 def attempt():
     import torch
@@ -65,7 +65,7 @@ print(json.dumps([said[:300], found]))
 
 def conflicts() -> list[dict]:
     "For each pair: what a training step and a 4-bit model say, and whether the doctor names the package"
-    from legal_llm.packages import CONFLICTS
+    from legal_llm.machine.packages import CONFLICTS
 
     out = []
     for package, version, profile in TRIED:
@@ -124,7 +124,7 @@ def run(profile: str, venv: str = '', path: str = '') -> dict:
         sys.exit(f'{python.parent.parent} is not there: make matrix')
     found = ask(
         python,
-        'import json, platform; from legal_llm.packages import profile, versions as v; '
+        'import json, platform; from legal_llm.machine.packages import profile, versions as v; '
         'print(json.dumps([platform.python_version(), profile(v()), v()]))',
         env,
     )

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / 'nbs'
 KEPT = ['tags']  # of a cell's metadata, as settings.ini says
 # As the site lists them
-ORDER = re.findall(r'^ *- (\w+)\.ipynb$', (ROOT / '_quarto.yml').read_text(encoding='utf-8'), re.M)
+ORDER = re.findall(r'^ *- ([\w/]+)\.ipynb$', (ROOT / '_quarto.yml').read_text(encoding='utf-8'), re.M)
 
 
 def with_parameters(nb, parameters: dict):
@@ -37,10 +37,18 @@ def with_parameters(nb, parameters: dict):
     return nb
 
 
+def page(path: Path) -> str:
+    "A notebook's path below nbs, without its ending: `week1_data`, `pipeline/screen`"
+    return f'{path.parent.name}/{path.stem}' if path.parent.parent == NBS else path.stem
+
+
 def notebooks() -> list[Path]:
-    "All notebooks, in the order in which they tell the story; ones that ORDER does not know come last"
+    """All notebooks, those of the wings included, in the order in which they tell the story; ones that ORDER does
+    not know come last
+    """
     rank = {name: i for i, name in enumerate(ORDER)}
-    return sorted(NBS.glob('*.ipynb'), key=lambda p: (rank.get(p.stem, len(rank)), p.stem))
+    found = [*NBS.glob('*.ipynb'), *NBS.glob('[a-z]*/*.ipynb')]
+    return sorted(found, key=lambda p: (rank.get(page(p), len(rank)), page(p)))
 
 
 def directives(source: str) -> dict[str, str]:
@@ -83,6 +91,12 @@ def skip_flags() -> set[str]:
     return set(ini['DEFAULT'].get('tst_flags', '').split())
 
 
+def _environment(path: Path) -> dict[str, str]:
+    "What a notebook's process sees: no trace of a test, and for one of a wing, the folders that the weeks made"
+    env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'MPLBACKEND')}
+    return {'LEGAL_LLM_WORKING': str(NBS), **env} if path.parent.parent == NBS else env
+
+
 def execute(path: Path, store: bool = False, **parameters) -> float:
     """Execute a notebook in a fresh process, in its own folder; store the outputs if asked to. Returns seconds; raises
     CellExecutionError.
@@ -100,8 +114,7 @@ def execute(path: Path, store: bool = False, **parameters) -> float:
         extra_arguments=['--IPKernelApp.log_level=40'],
     )
     client.flags = skip_flags()
-    env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'MPLBACKEND')}
-    client.execute(env=env)
+    client.execute(env=_environment(path))
     if store:
         from execnb.nbio import loads, write_nb
         from nbdev.clean import clean_nb
@@ -123,8 +136,7 @@ def run(path: Path, **parameters) -> None:
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(PRELOADED.split())
     ours, theirs = context.Pipe(duplex=False)
-    env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'MPLBACKEND')}
-    child = context.Process(target=_run_here, args=(path, parameters, env, theirs))
+    child = context.Process(target=_run_here, args=(path, parameters, _environment(path), theirs))
     child.start()
     theirs.close()
     try:
@@ -134,7 +146,7 @@ def run(path: Path, **parameters) -> None:
         failure = f'its process ended with exit code {child.exitcode}'
     child.join()
     if failure:
-        raise RuntimeError(f'{path.stem}: {failure}')
+        raise RuntimeError(f'{page(path)}: {failure}')
 
 
 def _run_here(path: Path, parameters: dict, env: dict, results) -> None:
@@ -153,6 +165,12 @@ def _run_here(path: Path, parameters: dict, env: dict, results) -> None:
             results.send(f'{cell.source}\n\n{done.stdout}\n{done.stderr}\n{done.exception!r}')
             return
     results.send('')
+
+
+def _from_nbs(text: str) -> str:
+    "Paths in the folder of the notebooks, as a notebook that lies there shows them"
+    home = f'~/{NBS.relative_to(Path.home())}' if NBS.is_relative_to(Path.home()) else str(NBS)
+    return re.sub(rf'(?:{re.escape(str(NBS))}|{re.escape(home)})(?![\w.-])', '.', text)
 
 
 def tidy_outputs(nb):
@@ -180,18 +198,21 @@ def tidy_outputs(nb):
         for out in joined:
             if out.output_type == 'stream':
                 out.text = '\n'.join(line.rstrip('\r').split('\r')[-1] for line in out.text.split('\n'))
+                out.text = _from_nbs(out.text)
             elif {'text/markdown', 'text/html'} & out.get('data', {}).keys():
                 out.data.pop('text/plain', None)
+            for kind in out.get('data', {}).keys() & {'text/plain', 'text/markdown', 'text/html'}:
+                out.data[kind] = _from_nbs(out.data[kind])
         cell.outputs = [o for o in joined if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {})]
     return nb
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description='Execute notebooks, each in a process of its own')
-    parser.add_argument('names', nargs='*', help='notebooks, without folder and ending; none: all')
+    parser.add_argument('names', nargs='*', help='notebooks, such as week1_data or pipeline/screen; none: all')
     parser.add_argument('--dry-run', action='store_true', help='store nothing')
     args = parser.parse_args()
-    known = {p.stem: p for p in notebooks()}
+    known = {page(p): p for p in notebooks()}
     unknown = [n for n in args.names if n not in known]
     if unknown:
         parser.error(f"no such notebook: {', '.join(unknown)}; there are {', '.join(known)}")

@@ -43,7 +43,7 @@ def take(browser, address: str, size: dict, example: str, path: Path) -> None:
 
 
 def main() -> int:
-    from legal_llm.app import example_contracts
+    from legal_llm.faces.app import example_contracts
 
     example = example_contracts()[0][0]
     with sync_playwright() as p, app() as address:

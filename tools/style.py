@@ -9,7 +9,7 @@ import statistics
 import tokenize
 
 import nbformat
-from notebooks import NBS, ROOT, directives
+from notebooks import ROOT, directives, notebooks, page
 
 WEEKS = 'week1_data', 'week2_train', 'week3_eval', 'week4_demo'
 WIDTH = 120
@@ -55,8 +55,8 @@ def code_lines(code: str) -> int:
 
 def numbers() -> dict:
     out, sizes, written = {}, [], []
-    for name in sorted(p.stem for p in NBS.glob('*.ipynb')):
-        nb = nbformat.read(NBS / f'{name}.ipynb', as_version=4)
+    for path in sorted(notebooks(), key=page):
+        name, nb = page(path), nbformat.read(path, as_version=4)
         cells, code = exported(nb), [c for c in nb.cells if c.cell_type == 'code']
         sizes += [len(c) for c in cells]
         written += [c.source for c in code]
@@ -69,7 +69,9 @@ def numbers() -> dict:
                 shown_per_exported=round(shown / max(len(cells), 1), 2),
             )
     modules = {
-        p.name: p.read_text(encoding='utf-8') for p in (ROOT / 'legal_llm').glob('*.py') if p.name != '_modidx.py'
+        p.relative_to(ROOT / 'legal_llm').as_posix(): p.read_text(encoding='utf-8')
+        for p in (ROOT / 'legal_llm').rglob('*.py')
+        if p.name != '_modidx.py'
     }
     size = {n: code_lines(c) for n, c in modules.items()}
     largest = max(size, key=size.get)

@@ -33,7 +33,7 @@ def scale_anywhere(accelerator):
 class Changed:
     "Finds the modules that are to be changed behind their import, each once."
 
-    changes = {'legal_llm.platform': see_gpus, 'accelerate.accelerator': scale_anywhere}
+    changes = {'legal_llm.machine.platform': see_gpus, 'accelerate.accelerator': scale_anywhere}
 
     def find_spec(self, name, path=None, target=None):
         change = self.changes.pop(name, None)
