@@ -15,7 +15,7 @@ from .synthetic import FACTS, _Dice, _fill, _HOME, _MONTHS, _number_styles, _Pag
 from ..machine.files import LegalLLMError
 
 # %% auto #0
-__all__ = ['VOICES', 'SHARE', 'load_voice', 'write_in_voices', 'plain_contracts']
+__all__ = ['VOICES', 'REPEATS', 'load_voice', 'write_in_voices', 'plain_contracts']
 
 # %% ../../nbs/contracts/voices.ipynb #a0e58171
 VOICES = tuple(sorted(f.name[:-4] for f in (files('legal_llm') / 'assets/voices').iterdir() if f.name.endswith('.yml')))
@@ -82,7 +82,7 @@ class _Decks:
         self.filler, self.near_misses = self.dice.deck(voice['filler']), self.dice.deck(voice['near_misses'])
 
 # %% ../../nbs/contracts/voices.ipynb #b163f851
-SHARE = 0.4  # of the categories that a contract has
+REPEATS = (1,) * 7 + (2, 2, 3, 4)  # clauses of a category that a contract has: CUAD has one in 66 of 100 cases
 _OPENING = {'Agreement Date', 'Effective Date'}  # stand at the front
 _FIRST = re.compile(r'[a-z]')
 
@@ -97,10 +97,11 @@ def _write_one(name: str, i: int, seed: int, decks: _Decks) -> Contract:
     page.add(gap)
     page.add(*_unmark(_fill(next(decks.openings), facts, dice)))
     page.add(gap)
-    sections = {s: [] for s in voice['headings']}
-    for category, deck in decks.wordings.items():
-        if dice.chance(SHARE):
-            words, others = _entry(next(deck))
+    sections, share = {s: [] for s in voice['headings']}, dice.number(15, 75) / 100
+    chosen = [c for c in decks.wordings if dice.chance(share)]
+    for category in chosen:
+        for _ in range(1 if category in _OPENING else dice.pick(REPEATS)):
+            words, others = _entry(next(decks.wordings[category]))
             text, spans = _unmark(_fill(words, facts, dice), (category, *others))
             if category in _OPENING:
                 page.add(text, spans)
@@ -108,7 +109,7 @@ def _write_one(name: str, i: int, seed: int, decks: _Decks) -> Contract:
             else:
                 sections[_HOME[category]].append((text, spans))
     names = dice.shuffled([s for s in sections if sections[s] or dice.chance(0.4)])
-    for deck, n in ((decks.filler, dice.number(12, 24)), (decks.near_misses, dice.number(6, 12))):
+    for deck, n in ((decks.filler, dice.number(6, 24)), (decks.near_misses, dice.number(0, 16))):
         for _ in range(n):
             sections[dice.pick(names)].append((_fill(next(deck), facts, dice), []))
     heading, paragraph = dice.pick(_number_styles())
