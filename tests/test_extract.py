@@ -154,7 +154,7 @@ def results(out):
     return sorted(p.relative_to(out).as_posix() for p in Path(out).rglob('*') if p.is_file() and p.suffix != '.parquet')
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_folder_is_reviewed_and_gone_on_with(run, room, tmp_path, capfd, workers):
     "Each document once, by one process or two; what fails is reported and passed over; a second call does what is new"
     if workers:

@@ -11,6 +11,7 @@ import pytest
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
+@pytest.mark.slow
 def test_killed_training_equals_uninterrupted(root, tmp_path):
     done = subprocess.run(
         [sys.executable, root / 'tests' / 'killed.py', tmp_path], capture_output=True, text=True, cwd=root

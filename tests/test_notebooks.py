@@ -177,8 +177,17 @@ CHANGES = dict(probe_windows=96, max_packs=4, eval_steps=2, eval_windows=32)
 LESS = {'week2_train': dict(writer_changes=dict(max_packs=2, eval_steps=0), questions=2), 'week3_eval': dict(limit=3)}
 
 
-# rooms that train with the real model
-SLOW = {'weeks', 'training/trainer', 'training/job', 'pipeline/reader', 'training/plan', 'serving/share'}
+# notebooks that take a minute or more: most of them train with the real model
+SLOW = {
+    'week3_eval',
+    'weeks',
+    'contracts/splits',
+    'pipeline/reader',
+    'training/job',
+    'training/plan',
+    'training/trainer',
+    'serving/share',
+}
 
 
 @pytest.mark.parametrize(

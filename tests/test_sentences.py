@@ -149,6 +149,7 @@ def test_a_clause_labels_the_sentences_it_is(text, data):
     assert not got[:, 0].any() and np.flatnonzero(got[:, 1]).tolist() == list(range(first, last + 1))
 
 
+@pytest.mark.slow
 def test_sentences_carry_cuad():
     if find_dev_cuad() is None:
         pytest.skip('CUAD is not here: set LEGAL_LLM_CUAD to its path')

@@ -235,6 +235,7 @@ def is_private(asked):
     older('huggingface_hub', '1'),
     reason='clients before 1.0 keep copies of the addresses that this process was started with',
 )
+@pytest.mark.slow
 def test_there_and_back(hub, run, merged, tiny, tmp_path, monkeypatch, capsys):
     """Sent with the hub's client, fetched by name, and used: by this library, and by peft and transformers alone, with
     the card's own code
