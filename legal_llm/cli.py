@@ -367,6 +367,9 @@ def _score_options(p):
 def _merge_options(p):
     "Options of `legal-llm merge`."
     p.add_argument('--run', required=True, help='run folder, or an adapter')
+    p.add_argument(
+        '--writer', action='store_true', help='the model that writes short answers, as a chat model for any server'
+    )
     p.add_argument('--out', required=True, type=_folder, help='folder to write')
     p.add_argument(
         '--dtype',

@@ -450,8 +450,15 @@ def cmd_demo(args):
 def cmd_merge(args):
     "Add the adapter of a run into its base model's weights, and check that the result answers as before."
     from legal_llm.serving.merge import merge
+    from legal_llm.serving.share import merge_writer
 
-    print(merge(args.run, args.out, args.dtype))
+    if args.writer:
+        same = merge_writer(args.run, args.out, args.dtype)
+        print(
+            f'written to {args.out}; it writes what the adapter writes to {same:.0%} of the questions it was tried on'
+        )
+    else:
+        print(merge(args.run, args.out, args.dtype))
 
 # %% ../nbs/commands.ipynb #28521d80
 def cmd_share(args):

@@ -20,8 +20,8 @@ from legal_llm.contracts.sentences import split_sentences
 from legal_llm.contracts.synthetic import write_contracts
 from legal_llm.evaluation.scoring import SYSTEMS
 from legal_llm.machine.compat import older
-from legal_llm.machine.files import LegalLLMError
-from legal_llm.pipeline.extract import Extractor
+from legal_llm.machine.files import LegalLLMError, save_json
+from legal_llm.pipeline.extract import Extractor, chosen_writer
 from legal_llm.pipeline.reader import load_reader, read_windows
 from legal_llm.pipeline.windows import cut_windows
 from legal_llm.scores.metrics import TIERS
@@ -224,6 +224,23 @@ def test_what_is_shared_names_no_path_and_no_contract(run, merged, tmp_path):
             hashlib.sha256(t.encode()).hexdigest()[:16] for t in titles
         ]
         shutil.rmtree(out)
+
+
+def test_a_writer_goes_with_its_run(run, tmp_path):
+    "Where it answers something; its record and configuration name the base model as others get it"
+    path = shutil.copytree(open_run(run).path, tmp_path / 'run')
+    writer, about = path / 'writer' / 'adapter', dict(kind='writer', settings=dict(base_model=str(tmp_path)))
+    writer.mkdir(parents=True)
+    (writer / 'adapter_model.safetensors').write_bytes(b'weights')
+    save_json(writer / 'adapter_config.json', dict(base_model_name_or_path=str(tmp_path)))
+    save_json(writer / 'legal_llm.json', about)
+    assert not (export(path, tmp_path / 'none', 'owner/model', base='owner/tiny') / 'writer').exists()
+    save_json(writer / 'legal_llm.json', dict(about, chosen=['Renewal Term']))
+    out = export(path, tmp_path / 'out', 'owner/model', base='owner/tiny') / 'writer'
+    assert (out / 'adapter_model.safetensors').read_bytes() == b'weights'
+    assert json.loads((out / 'adapter_config.json').read_text())['base_model_name_or_path'] == 'owner/tiny'
+    assert json.loads((out / 'legal_llm.json').read_text())['settings']['base_model'] == 'owner/tiny'
+    assert chosen_writer(out.parent) == out
 
 
 def is_private(asked):

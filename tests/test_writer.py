@@ -43,6 +43,7 @@ from legal_llm.pipeline.review import Extraction, Review
 from legal_llm.pipeline.screen import load_screen
 from legal_llm.pipeline.writer import LONGEST, Written, find_writer, load_writer, stop_tokens, write
 from legal_llm.pipeline.writing import supported, write_answers, write_in_reviews, written_answer
+from legal_llm.serving import share
 from legal_llm.training.instruct import collate_chat, lay_out_chat, score_chat, train_writer, writer_settings
 from legal_llm.training.runs import existing_run
 
@@ -309,6 +310,33 @@ def test_from_contracts_to_a_writer_on_the_command_line(llama, tmp_path, capsys)
     assert main([*train, '--eval-steps', '0']) in (None, 0)
     assert 'in reviews it answers' in capsys.readouterr().out
     assert 'chosen' in json.loads((tmp_path / 'run/writer/adapter/legal_llm.json').read_text())
+
+
+def test_merged_it_is_a_chat_model_that_writes_the_same(trained, tmp_path, capsys):
+    "transformers loads it and knows nothing of this library; it stops at the end of its turn"
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    out = tmp_path / 'Llama-writer'
+    assert main(['merge', '--writer', '--run', str(trained.path), '--out', str(out)]) in (None, 0)
+    assert '100% of the questions' in capsys.readouterr().out
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    question = law('Maine')
+    ids = tokenizer.apply_chat_template(
+        question.messages(), add_generation_prompt=True, date_string=DATE, return_tensors='pt', return_dict=True
+    )['input_ids']
+    written = model.generate(ids, max_new_tokens=20)[0, ids.shape[1] :]
+    (expected,) = load_writer(trained.path).write([question])
+    assert tokenizer.decode(written, skip_special_tokens=True).strip() == expected.text == 'Nevada'
+    card = (out / 'README.md').read_text(encoding='utf-8')
+    assert 'pipeline_tag: text-generation' in card and '/tmp' not in card
+
+
+def test_a_merged_writer_that_writes_something_else_is_not_kept(trained, llama, tmp_path, monkeypatch):
+    save, base = share.save_for_both, load_base(llama, 'float32', causal=True)
+    monkeypatch.setattr(share, 'save_for_both', lambda model, tokenizer, folder: save(base, tokenizer, folder))
+    with pytest.raises(LegalLLMError, match='nothing was kept: merge with --dtype float32'):
+        share.merge_writer(trained.path, tmp_path / 'out', 'float32')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_other_trainers_read_the_examples(laws):

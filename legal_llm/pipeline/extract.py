@@ -24,7 +24,8 @@ from .windows import cut_windows, in_doubt
 from .words import exact_words, party_words
 
 # %% auto #0
-__all__ = ['UNDATED', 'CLAUSES', 'ExtractSettings', 'find_clauses', 'candidates_of', 'default_run', 'Extractor', 'run_key']
+__all__ = ['UNDATED', 'CLAUSES', 'ExtractSettings', 'find_clauses', 'candidates_of', 'default_run', 'Extractor', 'chosen_writer',
+           'run_key']
 
 # %% ../../nbs/pipeline/extract.ipynb #931f5176
 @dataclass(frozen=True)
@@ -165,8 +166,10 @@ class Extractor:
         return f"Extractor({self.name!r}, {len(self.categories)} categories, {' + '.join(stages)})"
 
 # %% ../../nbs/pipeline/extract.ipynb #143b1c89
-def _writer_folder(folder: Path) -> Path | None:
-    "Where the writer of a run is that answers any category; None where there is none."
+def chosen_writer(
+    folder: Path,  # that holds the screen
+) -> Path | None:  # the folder of its adapter
+    "The writer of a run, where it answers any category."
     for place in (folder / 'writer', folder.parent / 'writer' / 'adapter'):
         about = place / 'legal_llm.json'
         if about.is_file() and json.loads(about.read_text(encoding='utf-8')).get('chosen'):
@@ -175,7 +178,7 @@ def _writer_folder(folder: Path) -> Path | None:
 
 def _load_models(folder: Path, dtype: str, with_reader: bool):  # reader, its tokenizer, writer; None: there is none
     "Reader and writer, on the same weights in memory where they have the same base model."
-    with_reader, writer_folder = with_reader and (folder / 'head.safetensors').exists(), _writer_folder(folder)
+    with_reader, writer_folder = with_reader and (folder / 'head.safetensors').exists(), chosen_writer(folder)
     base = decoder = reader = tokenizer = writer = None
     if with_reader and writer_folder:
         from legal_llm.pipeline.models import PORTABLE, decoder_of, load_base
@@ -430,6 +433,6 @@ def run_key(
     stored = [folder / n for n in ('screen.npz', 'context.npz', 'calibration.json')]
     if not fast:
         stored += [folder / 'adapter_model.safetensors', folder / 'head.safetensors']
-        stored += [f / 'adapter_model.safetensors' for f in [_writer_folder(folder)] if f]
+        stored += [f / 'adapter_model.safetensors' for f in [chosen_writer(folder)] if f]
     parts = [sha256_of(file) if file.exists() else '' for file in stored]
     return short_hash(json.dumps([*parts, fast, settings], sort_keys=True))

@@ -8,6 +8,7 @@ import json, re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..contracts.chat import ChatExample
 from ..machine.files import LegalLLMError
 from ..pipeline.models import BASES, PORTABLE, REPO
 from ..pipeline.reader import HEAD
@@ -17,7 +18,7 @@ from .merge import _passport
 from ..training.runs import open_run
 
 # %% auto #0
-__all__ = ['Licence', 'licence_of', 'check_name', 'hub_name', 'card']
+__all__ = ['Licence', 'licence_of', 'check_name', 'hub_name', 'writer_card', 'card']
 
 # %% ../../nbs/serving/card.ipynb #929d4f6d
 @dataclass(frozen=True)
@@ -233,6 +234,54 @@ def _trust(run) -> str:
     if fitted:
         return 'Its confidence was calibrated on contracts like those of its training, and means less on others.'
     return "Its confidence is the model's own: there were too few contracts to calibrate it on."
+
+# %% ../../nbs/serving/card.ipynb #f484159e
+def writer_card(
+    record: dict,  # of a writer
+    name: str,  # of the model
+    question: ChatExample,
+    answer: str,  # that the model writes to it
+) -> str:
+    "The model card of a writer that is merged into its base model."
+    from huggingface_hub import ModelCardData
+
+    base = record['settings']['base_model']
+    base, licence = _HUB_NAMES.get(base) or BASES.get(base, base), licence_of(base)
+    public = bool(REPO.fullmatch(base))  # else a folder of this machine, whose name says nothing to others
+    duties = _duties(base, licence) if public else ['The licence of its base model holds for this model too']
+    head = ModelCardData(
+        language='en',
+        license=licence.name,
+        license_link=licence.link or None,
+        base_model=base if public else None,
+        library_name='transformers',
+        pipeline_tag='text-generation',
+        tags=['legal', 'contracts', 'cuad', 'legal_llm'],
+    )
+    exact = record.get('dev_exact')
+    scores = f"{exact['before']:.1%} before its training, {exact['after']:.1%} after" if exact else 'not measured'
+    chosen = ', '.join(record.get('chosen', ())) or 'none'
+    credit = f'\n**{licence.credit}**\n' if licence.credit else ''
+    messages = json.dumps([*question.messages(), dict(role='assistant', content=answer)], indent=2, ensure_ascii=False)
+    return f"""---
+{head.to_yaml()}
+---
+
+# {name}
+{credit}
+Writes the short answer from the quotes of a contract's clause: a date, a duration, a jurisdiction, the parties, the
+title. Instruction tuning with legal_llm, {record['steps']:,} steps, merged into its base model.
+
+```json
+{messages}
+```
+
+- **Right to the letter on contracts of dev**: {scores}. In legal_llm's reviews it answers where it was better than
+  rules there: {chosen}.
+- **Check what it writes against the quotes**, as legal_llm does: nothing keeps a model from writing a date, a number or
+  a name that they do not have. It is no legal advice.
+{chr(10).join(f'- {d}.' if not d.endswith('.') else f'- {d}' for d in duties)}
+"""
 
 # %% ../../nbs/serving/card.ipynb #026239db
 def card(

@@ -17,6 +17,7 @@ from ..contracts.synthetic import write_contracts
 from ..machine.compat import save_for_both
 from ..machine.files import LegalLLMError, markdown_table, save_json, short_hash
 from ..machine.rules import ModelShape
+from ..pipeline.extract import chosen_writer
 from ..pipeline.models import PORTABLE, load_adapter, load_base, load_tokenizer, no_bars, resolve_base
 from ..pipeline.reader import HEAD, Reader, load_head, load_reader, read_windows
 from ..pipeline.windows import Window, cut_windows
@@ -24,7 +25,7 @@ from ..training.checkpoints import writing
 from ..training.runs import Run, open_run, portable
 
 # %% auto #0
-__all__ = ['Merged', 'merge']
+__all__ = ['Merged', 'merge', 'is_small']
 
 # %% ../../nbs/serving/merge.ipynb #5c6f3d4f
 @dataclass
@@ -105,7 +106,7 @@ def merge(
     tokenizer = load_tokenizer(s['base_model'])
     model = load_base(
         s['base_model'],
-        'float32' if dtype == 'auto' and _small(s['base_model']) else dtype,
+        'float32' if dtype == 'auto' and is_small(s['base_model']) else dtype,
         num_hidden_layers=s['num_hidden_layers'],
     )
     dtype = str(model.dtype).removeprefix('torch.')
@@ -153,7 +154,8 @@ def merge(
     return merged
 
 # %% ../../nbs/serving/merge.ipynb #6a0facaa
-def _small(base: str) -> bool:
+def is_small(base: str) -> bool:  # has fewer than a billion parameters
+    "Whether a model is merged in 32 bits where nothing else is asked."
     from transformers import AutoConfig
 
     return ModelShape.of(AutoConfig.from_pretrained(resolve_base(base))).parameters < 1e9
@@ -198,3 +200,7 @@ def _take_along(run: Run, folder: Path, base: str | None = None, **more):
     for name in ('screen.json', 'screen.npz', 'context.json', 'context.npz', HEAD, 'calibration.json'):
         if (run.adapter / name).exists():
             shutil.copy(run.adapter / name, folder)
+    if writer := chosen_writer(run.adapter):
+        (folder / 'writer').mkdir()
+        for name in ('adapter_config.json', 'adapter_model.safetensors', PORTABLE):
+            shutil.copy(writer / name, folder / 'writer')

@@ -12,18 +12,22 @@ from pathlib import Path
 from fastcore.basics import patch
 
 import legal_llm
+from ..contracts.chat import chat_examples
 from ..contracts.sources import offline
+from ..contracts.synthetic import write_contracts
+from ..machine.compat import save_for_both
 from ..machine.doctor import unreachable
-from ..machine.files import LegalLLMError, atomic_write, markdown_table, save_json
+from ..machine.files import LegalLLMError, atomic_write, markdown_table, read_record, save_json
 from ..machine.packages import PACKAGES, versions
-from ..pipeline.models import BASES, PORTABLE, load_tokenizer
-from .card import _HUB_NAMES, card, check_name, hub_name, licence_of
-from .merge import _megabytes, _take_along, merge
+from ..pipeline.models import BASES, PORTABLE, load_adapter, load_base, load_tokenizer, no_bars
+from ..pipeline.writer import GREEDY, Writer, find_writer, stop_tokens
+from .card import _HUB_NAMES, card, check_name, hub_name, licence_of, writer_card
+from .merge import _megabytes, _take_along, is_small, merge
 from ..training.checkpoints import SEAL, writing
 from ..training.runs import open_run
 
 # %% auto #0
-__all__ = ['export', 'Push', 'push', 'space']
+__all__ = ['ADAPTER', 'export', 'merge_writer', 'Push', 'push', 'space']
 
 # %% ../../nbs/serving/share.ipynb #191475ed
 def export(
@@ -48,17 +52,32 @@ def export(
                     shutil.copy(p, staged)
         else:
             if run.record['adapter']:
-                shutil.copy(weights / 'adapter_model.safetensors', staged)
-                config = json.loads((weights / 'adapter_config.json').read_text(encoding='utf-8'))
-                save_json(staged / 'adapter_config.json', dict(config, base_model_name_or_path=named))
+                for name in ADAPTER:
+                    shutil.copy(weights / name, staged)
+                _name_base(staged, named)
             load_tokenizer(short).save_pretrained(staged)
         _take_along(run, staged, base=None if short in BASES else named)
+        if (staged / 'writer').exists():
+            _name_base(staged / 'writer', named, None if short in BASES else named)
         atomic_write(staged / 'README.md', card(run, repo, named))
         if notice := licence_of(short).notice:
             atomic_write(staged / 'Notice', notice)
     return Path(out)
 
 # %% ../../nbs/serving/share.ipynb #b911a1e1
+ADAPTER = 'adapter_config.json', 'adapter_model.safetensors'
+
+
+def _name_base(folder: Path, named: str, in_record: str | None = None) -> None:
+    "Let an adapter say where others get its base model, and its record where that is no short name."
+    config = json.loads((folder / ADAPTER[0]).read_text(encoding='utf-8'))
+    save_json(folder / ADAPTER[0], dict(config, base_model_name_or_path=named))
+    if in_record:
+        about = read_record(folder / PORTABLE)
+        about['settings']['base_model'] = in_record
+        save_json(folder / PORTABLE, about)
+
+
 def _as_archive(
     out: Path,  # file to write
     export: Callable,  # called with a folder to write
@@ -71,6 +90,45 @@ def _as_archive(
         made = export(Path(folder) / out.stem)
         packed = shutil.make_archive(f'{folder}/packed', 'zip', made.parent, made.name)
         return Path(packed).replace(out)
+
+# %% ../../nbs/serving/share.ipynb #f35bf1bf
+def merge_writer(
+    run,  # as for `find_writer`
+    out,  # folder to write
+    dtype: str = 'auto',  # as for `merge`
+) -> float:  # share of questions that the merged model answers as the adapter does
+    """Add a writer's adapter into its base model: a causal model with a card. Raises LegalLLMError where the disk lacks
+    room, and where the result would not write what the adapter writes.
+    """
+    folder = find_writer(run)
+    record = read_record(folder / PORTABLE)
+    base = record['settings']['base_model']
+    model = load_base(base, 'float32' if dtype == 'auto' and is_small(base) else dtype, causal=True)
+    writer = Writer(load_adapter(model, folder), load_tokenizer(base), record, folder)
+    dtype = str(model.dtype).removeprefix('torch.')
+    contracts = write_contracts(3, seed=11, wordings='held_out', words=400)  # that no training has seen
+    questions = [e for c in contracts for e in chat_examples(c)]
+    want = [w.text for w in writer.write(questions)]
+    with writing(out, sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9, 'the writer') as staged:
+        model = writer.model.merge_and_unload(safe_merge=True)
+        stops, pad = stop_tokens(model, writer.tokenizer), writer.tokenizer.pad_token_id
+        model.generation_config.update(**GREEDY, eos_token_id=stops, pad_token_id=pad)
+        model.config.use_cache = True
+        with no_bars():
+            save_for_both(model, writer.tokenizer, staged)
+        del model, writer.model  # two at once may be more than the GPU holds
+        writer.model = load_base(str(staged), dtype, causal=True)
+        got = [w.text for w in writer.write(questions)]
+        same = sum(a == b for a, b in zip(want, got)) / len(questions)
+        if same < (1 if dtype == 'float32' else 0.9):
+            raise LegalLLMError(
+                f"the merged model writes the adapter's answer to {same:.0%} of {len(questions)} questions only; "
+                "nothing was kept: merge with --dtype float32"
+            )
+        atomic_write(staged / 'README.md', writer_card(record, Path(out).name, questions[0], want[0]))
+        if notice := licence_of(base).notice:
+            atomic_write(staged / 'Notice', notice)
+    return same
 
 # %% ../../nbs/serving/share.ipynb #7bd0fe06
 @dataclass
