@@ -35,8 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         '--data',
-        help='answers, pdfs: a folder that `legal-llm data` wrote from CUAD (default: for answers, what the package '
-        'ships; for pdfs, made anew)',
+        help='answers, writer, pdfs: a folder that `legal-llm data` wrote from CUAD (default: for pdfs, made anew; '
+        'else what the package ships)',
     )
     parser.add_argument('--sizes', type=int, nargs='+', help='scale: numbers of synthetic contracts')
     args = parser.parse_args(argv)
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         elif part == 'writer':
             if not args.run:
                 parser.error('writer: give --run, a run folder that has a writer')
-            writer.main(args.run)
+            writer.main(args.run, args.data)
         elif part == 'forms':
             forms.main()
         elif part == 'pdfs':

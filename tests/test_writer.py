@@ -4,6 +4,7 @@ five families.
 
 import html
 import json
+import math
 import re
 import subprocess
 import sys
@@ -34,9 +35,17 @@ from legal_llm.contracts.chat import (
 from legal_llm.contracts.contracts import Clause, Contract
 from legal_llm.contracts.squad import save_squad
 from legal_llm.contracts.synthetic import write_contracts
-from legal_llm.evaluation.exact import choose_categories, choose_on_dev, exact_answers, right_answers
+from legal_llm.evaluation.exact import (
+    answers_statistic,
+    choose_categories,
+    choose_on_dev,
+    exact_answers,
+    right_answers,
+    score_answers,
+    worked_examples,
+)
 from legal_llm.machine.files import LegalLLMError, save_json
-from legal_llm.pipeline.answering import answer_contract
+from legal_llm.pipeline.answering import Answer, answer_contract
 from legal_llm.pipeline.extract import Extractor
 from legal_llm.pipeline.models import add_lora, decoder_of, load_base, load_tokenizer
 from legal_llm.pipeline.review import Extraction, Review
@@ -310,6 +319,55 @@ def test_from_contracts_to_a_writer_on_the_command_line(llama, tmp_path, capsys)
     assert main([*train, '--eval-steps', '0']) in (None, 0)
     assert 'in reviews it answers' in capsys.readouterr().out
     assert 'chosen' in json.loads((tmp_path / 'run/writer/adapter/legal_llm.json').read_text())
+
+
+def contract_with(answers: dict[str, str], clauses=('Governing Law',)) -> Contract:
+    text = 'This lease is governed by the laws of Nevada. It was made on May 8, 2024.'
+    quotes = {'Governing Law': 'governed by the laws of Nevada', 'Agreement Date': 'May 8, 2024'}
+    return Contract('A', text, [Clause(k, text.index(quotes[k]), quotes[k]) for k in clauses], answers=answers)
+
+
+@pytest.mark.parametrize(
+    'answers, given, share',
+    [
+        ({'Governing Law': 'Nevada'}, {'Governing Law': 'Nevada'}, 1.0),
+        ({'Governing Law': 'Nevada'}, {'Governing Law': 'Utah'}, 0.0),
+        ({'Governing Law': 'Nevada'}, {}, 0.0),
+        ({'Governing Law': 'Nevada'}, {'Governing Law': 'Nevada', 'Agreement Date': '2024-05-08'}, 0.5),
+        ({}, {'Governing Law': 'Utah'}, None),
+    ],
+    ids=['right', 'wrong', 'missing', 'a clause that is not there', 'an answer that nobody knows'],
+)
+def test_shares_of_right_answers(answers, given, share):
+    given = {k: Answer(k, parse_answer(k, v), '', 'found') for k, v in given.items()}
+    value = answers_statistic([contract_with(answers)], [given]).value()['all']
+    assert math.isnan(value) if share is None else value == share
+
+
+def test_worked_examples_are_short_and_of_training():
+    contracts = write_contracts(12, seed=3, words=400)
+    shots = worked_examples(contracts)
+    assert shots == worked_examples(contracts)
+    assert all(e.category == k and len(e.question) < 400 for k, examples in shots.items() for e in examples)
+    assert {len(examples) for examples in shots.values()} == {0, 3}, 'the writer of contracts knows no renewals'
+
+
+def test_a_table_of_answers(trained):
+    "Rules, base model, writer and what reviews have, with intervals, and the writer beside the rules"
+    writer = load_writer(trained.path)
+    writer.record = dict(writer.record, chosen=['Governing Law'])
+    contract = contract_with({'Governing Law': 'Nevada'})
+    reviews = [
+        Review('A', contract.text, ['Governing Law'], [Extraction('Governing Law', contract.text[:45], 0, 45, 0.9)])
+    ]
+    scores = score_answers(writer, [contract], reviews, asked=1)
+    values = {system: shares['all'].value for system, shares in scores.exact.items()}
+    assert values.pop('base model') in (0, 1)
+    assert values == {'rules': 1, 'writer': 1, 'as chosen': 1, 'end to end, rules': 1, 'end to end, as chosen': 1}
+    text = scores._repr_markdown_()
+    assert '| Governing Law | 1 | 100.0 |' in text and 'in reviews, the writer answers: Governing Law' in text
+    assert 'writer against rules, all: 100.0 against 100.0' in text
+    assert json.loads(json.dumps(scores.to_dict()))['counts']['all'] == 1
 
 
 def test_merged_it_is_a_chat_model_that_writes_the_same(trained, tmp_path, capsys):

@@ -5,19 +5,29 @@
 # %% ../../nbs/evaluation/exact.ipynb #900a93a5
 from __future__ import annotations
 
+import random
 from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+from fastcore.basics import patch
 
 from ..contracts.answers import ANSWERED, parse_answer, same_answer
-from ..contracts.chat import ChatExample
+from ..contracts.chat import ChatExample, chat_examples
 from ..contracts.contracts import Contract
-from ..machine.files import save_json
+from ..machine.files import LegalLLMError, markdown_table, save_json
 from ..pipeline.answering import Answer, answer_contract, prefer_written
 from ..pipeline.models import PORTABLE
-from ..pipeline.writer import Writer
-from ..pipeline.writing import CHOSEN, write_answers
+from ..pipeline.review import Review
+from ..pipeline.writer import Writer, find_writer, load_writer, write
+from ..pipeline.writing import CHOSEN, write_answers, write_in_reviews
+from ..scores.bootstrap import Comparison, Interval, bootstrap, paired_bootstrap
+from ..scores.official import Statistic, from_counts, ratio
+from ..training.dataset import DataSet
 
 # %% auto #0
-__all__ = ['choose_categories', 'right_answers', 'choose_on_dev', 'exact_answers']
+__all__ = ['SHOTS', 'choose_categories', 'right_answers', 'choose_on_dev', 'exact_answers', 'answers_statistic', 'AnswerScores',
+           'worked_examples', 'score_answers', 'evaluate_answers']
 
 # %% ../../nbs/evaluation/exact.ipynb #1feac8dc
 def choose_categories(
@@ -65,3 +75,126 @@ def exact_answers(
         value = parse_answer(e.category, text)
         out.append(not isinstance(value, str) and same_answer(e.category, value, parse_answer(e.category, e.answer)))
     return out
+
+# %% ../../nbs/evaluation/exact.ipynb #e3a7b1d5
+def answers_statistic(
+    contracts: list[Contract],  # with clauses and `answers`
+    given: list[dict[str, Answer]],  # category -> answer, of each
+) -> Statistic:
+    "As a function of contracts: the share of right answers, by category and of `all`."
+    groups = [*ANSWERED, 'all']
+    counts = np.zeros((len(contracts), len(groups), 2))
+    for i, (contract, answers) in enumerate(zip(contracts, given)):
+        for k, category in enumerate(ANSWERED):
+            answer, text = answers.get(category), contract.answers.get(category)
+            if text is None and (answer is None or category in contract.categories):
+                continue  # a clause whose answer nobody knows
+            value = answer and answer.value
+            right = (
+                text is not None and value is not None and same_answer(category, value, parse_answer(category, text))
+            )
+            counts[i, [k, -1]] += right, 1
+    titles = [c.title for c in contracts]
+    return from_counts(titles, counts, lambda sums: {g: ratio(*sums[:, i].T) for i, g in enumerate(groups)})
+
+
+@dataclass
+class AnswerScores:
+    "Shares of right answers, with 95% bootstrap intervals over contracts."
+
+    exact: dict[str, dict[str, Interval]]  # system -> category, and `all` -> share
+    counts: dict[str, int]  # category, and `all` -> answers of the labels
+    against: list[tuple[str, Comparison]]  # the writer beside the rules
+    chosen: tuple[str, ...]  # the categories in which reviews have the writer's answer
+
+# %% ../../nbs/evaluation/exact.ipynb #b20dd990
+@patch
+def _repr_markdown_(self: AnswerScores):
+    rows = [
+        [k, n, *(str(shares[k]) if k == 'all' else f'{100 * shares[k].value:.1f}' for shares in self.exact.values())]
+        for k, n in self.counts.items()
+        if n
+    ]
+    lines = [markdown_table(('right answers, %', 'answers', *self.exact), rows), '']
+    lines += [f'- {name}, {comparison}' for name, comparison in self.against]
+    return '\n'.join([*lines, f"- in reviews, the writer answers: {', '.join(self.chosen) or 'nothing'}"])
+
+
+@patch
+def to_dict(self: AnswerScores) -> dict:
+    return dict(
+        exact={s: {k: i.to_dict() for k, i in shares.items()} for s, shares in self.exact.items()},
+        counts=self.counts,
+        against={name: str(comparison) for name, comparison in self.against},
+        chosen=list(self.chosen),
+    )
+
+# %% ../../nbs/evaluation/exact.ipynb #2aa2ec0e
+SHOTS, _SHORT = 3, (400, 80)  # worked examples of a category; characters of a question and an answer, at most
+
+
+def worked_examples(
+    contracts: list[Contract],  # of train, with clauses and `answers`
+    seed: int = 42,
+) -> dict[str, list[ChatExample]]:  # category -> examples
+    "What a base model is shown, so that it knows the form."
+    rng, found = random.Random(seed), {k: [] for k in ANSWERED}
+    for e in (e for c in contracts for e in chat_examples(c, c.answers)):
+        if len(e.question) < _SHORT[0] and len(e.answer) < _SHORT[1]:
+            found[e.category].append(e)
+    return {k: rng.sample(examples, min(SHOTS, len(examples))) for k, examples in found.items()}
+
+# %% ../../nbs/evaluation/exact.ipynb #cb33d4c3
+def score_answers(
+    writer: Writer,
+    contracts: list[Contract],  # with clauses and `answers`
+    reviews: list[Review] | None = None,  # of these contracts; None: from the quotes of the labels only
+    shots: dict[str, list[ChatExample]] | None = None,  # of `worked_examples`, for the base model
+    asked: int | None = None,  # contracts that the base model is asked about, the first ones; None: all
+) -> AnswerScores:
+    "Rules, base model and writer on the same quotes; and reviews' own answers, without the writer and with it."
+    chosen = tuple(writer.record.get(CHOSEN, ()))
+    given = {'rules': [answer_contract(c) for c in contracts]}
+    with writer.model.disable_adapter():
+        given['base model'] = write_answers(
+            contracts[:asked], lambda examples: write(writer.model, writer.tokenizer, examples, shots=shots)
+        )
+    given['writer'] = write_answers(contracts, writer.write)
+    given['as chosen'] = [
+        {k: prefer_written(w.get(k) if k in chosen else None, a) for k, a in r.items()}
+        for r, w in zip(given['rules'], given['writer'])
+    ]
+    if reviews is not None:
+        alone = [replace(r, written={}) for r in reviews]
+        given['end to end, rules'] = [r.answers for r in alone]
+        given['end to end, as chosen'] = [r.answers for r in write_in_reviews(alone, writer)]
+    statistics = {s: answers_statistic(contracts[: len(answers)], answers) for s, answers in given.items()}
+    pairs = [('writer', 'rules'), ('as chosen', 'rules'), ('end to end, as chosen', 'end to end, rules')]
+    return AnswerScores(
+        {s: bootstrap(statistic) for s, statistic in statistics.items()},
+        {k: sum(k in c.answers for c in contracts) for k in ANSWERED} | {'all': sum(len(c.answers) for c in contracts)},
+        [
+            (f'{a} against {b}', paired_bootstrap(statistics[a], statistics[b], 'all'))
+            for a, b in pairs
+            if a in statistics
+        ],
+        chosen,
+    )
+
+# %% ../../nbs/evaluation/exact.ipynb #9bebd3b7
+def evaluate_answers(
+    run,  # as for `find_writer`
+    data: DataSet,
+    reviews: dict[str, Review],  # title -> review, of test contracts
+    asked: int = 5,  # contracts that the base model is asked about
+) -> AnswerScores | None:  # None: the run has no writer, or nobody knows the answers of these contracts
+    "Score a run's writer on contracts that were reviewed."
+    contracts = [c for c in data.contracts('test') if c.title in reviews and c.answers]
+    try:
+        folder = find_writer(run)
+    except LegalLLMError:
+        return None
+    if not contracts:
+        return None
+    shots = worked_examples(data.contracts('train'))
+    return score_answers(load_writer(folder), contracts, [reviews[c.title] for c in contracts], shots, asked)
