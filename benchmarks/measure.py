@@ -22,12 +22,7 @@ def alone(function, **arguments) -> dict:
     """
     command = [sys.executable, '-c', CALL, function.__module__, function.__name__, json.dumps(arguments)]
     done = subprocess.run(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ, OMP_WAIT_POLICY='PASSIVE'),
+        command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ, OMP_WAIT_POLICY='PASSIVE')
     )
     if done.returncode:
         raise RuntimeError(f'{function.__name__}({arguments}) failed:\n{done.stderr[-4000:]}')

@@ -48,6 +48,7 @@ def read_all(folder: str, source: str, methods=('pdfium', 'ours'), most: int = 0
     computing, and the memory of this process. `pdfium` is its own text.
     """
     import gc
+
     from legal_llm.documents.pdf import read_pdf
 
     def ours(raw):

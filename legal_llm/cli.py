@@ -4,7 +4,11 @@
 
 # %% ../nbs/cli.ipynb #951b1238
 from __future__ import annotations
-import argparse, math, os, sys
+
+import argparse
+import math
+import os
+import sys
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from pathlib import Path

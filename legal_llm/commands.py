@@ -4,7 +4,14 @@
 
 # %% ../nbs/commands.ipynb #0d7d38f1
 from __future__ import annotations
-import hashlib, json, os, re, sys, tempfile, time
+
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
 from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
@@ -422,7 +429,7 @@ def _check_gpus(processes: int, use_cpu: bool):
     check_gpus(processes, bool(use_cpu))
 
 # %% ../nbs/commands.ipynb #cc30129c
-def print_review(review, flags={}):
+def print_review(review, flags=None):
     "The deal sheet and quotes of a review, and what a playbook says (category -> `Flag`), for a terminal."
     from legal_llm.pipeline.deal import deal_text
 

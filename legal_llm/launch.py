@@ -4,7 +4,13 @@
 
 # %% ../nbs/launch.ipynb #6957ff5d
 from __future__ import annotations
-import json, os, subprocess, sys, tempfile, time
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from .launch import train_on
 from .machine.files import LegalLLMError, read_record, short_path
 from .machine.platform import Environment, environment, folders_with
 from .training.dataset import DataSet, DataSettings, open_data
-from .training.runs import Run, restore_run, open_run
+from .training.runs import Run, open_run, restore_run
 from .training.settings import TrainSettings, week2_settings
 
 # %% ../nbs/weeks.ipynb #fa874ef3

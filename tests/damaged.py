@@ -170,7 +170,10 @@ def damaged_labels(count, folder):
             source = json.dumps(shaken_json(rng, json.loads(source)))
         else:
             lines = filter(None, source.split('\n'))
-            shake = lambda line: json.dumps(shaken_json(rng, json.loads(line))) if rng.random() < 0.2 else line
+
+            def shake(line):
+                return json.dumps(shaken_json(rng, json.loads(line))) if rng.random() < 0.2 else line
+
             source = '\n'.join(map(shake, lines))
         (here / path.name).write_text(source, encoding='utf-8', errors='replace', newline='')
         yield here / path.name

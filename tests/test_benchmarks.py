@@ -10,7 +10,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import answers, fuzz, gpu, measure, pdfs, review, scale, training  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
-
 from legal_llm.training.dataset import open_data  # noqa: E402
 
 

@@ -147,7 +147,7 @@ def test_pictures_in_a_word_file_are_noted(tmp_path):
 
 
 def test_contracts_in_other_languages_are_noted():
-    for name, share in (('german.txt', 1), ('spanish.txt', 1)):
+    for name, _share in (('german.txt', 1), ('spanish.txt', 1)):
         document = read_document(DOCUMENTS / 'docx_two_languages' / name)
         assert document.notes == (
             f'{name} is not in English, and nothing else is read: a clause that is not found may well be in it',
@@ -543,7 +543,7 @@ NAMES = ['Governing Law', 'Insurance', 'Anti-Assignment', 'Audit Rights']
 def marked(text):
     "(start, end, category) of four clauses."
     found = [
-        re.search(r'%s\. (.*?)\r?(?:\n|$)' % words, text)
+        re.search(rf'{words}\. (.*?)\r?(?:\n|$)', text)
         for words in ('Governing Law', 'Insurance', 'Assignment', 'Audit')
     ]
     return [(*m.span(1), name) for m, name in zip(found, NAMES)]
@@ -607,7 +607,10 @@ ROWS = [
 def test_the_same_row_is_the_same_label_in_every_table(tmp_path):
     openpyxl = pytest.importorskip('openpyxl')
     heads = ['contract', 'title', 'category', 'quote', 'start', 'end']
-    cell = lambda row, k: '' if (v := row.get(k)) is None or v != v else v
+
+    def cell(row, k):
+        return '' if (v := row.get(k)) is None or v != v else v
+
     for name, delimiter in (('a.csv', ','), ('b.csv', ';'), ('c.tsv', '\t')):
         with open(tmp_path / name, 'w', newline='', encoding='utf-8') as f:
             writer = csv.writer(f, delimiter=delimiter)

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ EXPECTED = {
     NOTICE: '60 days',
     'Governing Law': 'Nevada',
 }
-NOW = datetime(2026, 12, 1, 9, 30, tzinfo=timezone.utc)
+NOW = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
 
 
 def reviewed(text=TEXT, quotes=QUOTES, **confidence):
@@ -98,9 +98,15 @@ def test_no_answer_where_nothing_is_found():
 def test_found_quotes_come_first():
     "A quote to check does not change the answer of one that is found, and helps only where that has none"
     text = 'The laws of Nevada govern. The laws of Utah govern. As agreed.'
-    quote = lambda words, p: Extraction('Governing Law', words, text.index(words), text.index(words) + len(words), p)
+
+    def quote(words, p):
+        return Extraction('Governing Law', words, text.index(words), text.index(words) + len(words), p)
+
     nevada, utah, none = 'The laws of Nevada govern.', 'The laws of Utah govern.', 'As agreed.'
-    review = lambda *quotes: Review('t', text, list(quotes), ('Governing Law',))
+
+    def review(*quotes):
+        return Review('t', text, list(quotes), ('Governing Law',))
+
     assert answers(review(quote(nevada, 0.9), quote(utah, 0.3))) == {'Governing Law': ('Nevada', 'found')}
     assert answers(review(quote(none, 0.9), quote(utah, 0.3))) == {'Governing Law': ('Utah', 'check')}
     assert answers(review(quote(nevada, 0.9), quote(utah, 0.8))) == {'Governing Law': ('Nevada; Utah', 'check')}

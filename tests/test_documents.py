@@ -1210,13 +1210,13 @@ def test_struck_words_in_word(tmp_path):
     assert document.text.split() == 'The initial term is two (2) years.'.split()
     assert document.notes == ('manual_redline.docx has text that is struck through, which is left out',)
     body = (
-        f'<w:p>{run("a")}{run("b", "<w:rStyle w:val=%sHeir%s/>" % (chr(34), chr(34)))}{run("c")}</w:p>'
+        f'<w:p>{run("a")}{run("b", f"<w:rStyle w:val={chr(34)}Heir{chr(34)}/>")}{run("c")}</w:p>'
         '<w:p><w:pPr><w:pStyle '
-        f'w:val="Old"/></w:pPr>{run("d")}{run("e", "<w:dstrike w:val=%s0%s/>" % (chr(34), chr(34)))}</w:p>'
+        f'w:val="Old"/></w:pPr>{run("d")}{run("e", f"<w:dstrike w:val={chr(34)}0{chr(34)}/>")}</w:p>'
     )
     document = read_body(tmp_path, body, {'word/styles.xml': STYLES})
     assert document.text == 'ac\ne' and 'struck through' in document.notes[0]
-    document = read_body(tmp_path, f'<w:p>{run("kept", "<w:strike w:val=%sfalse%s/>" % (chr(34), chr(34)))}</w:p>')
+    document = read_body(tmp_path, f'<w:p>{run("kept", f"<w:strike w:val={chr(34)}false{chr(34)}/>")}</w:p>')
     assert (document.text, document.notes) == ('kept', ())
 
 

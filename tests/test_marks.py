@@ -132,7 +132,10 @@ def test_comments_change_nothing_else(contract):
     for name in before.namelist():
         if name.startswith('word/header') or name in ('word/styles.xml', 'word/numbering.xml'):
             assert before.read(name) == after.read(name)
-    count = lambda z, tag: z.read('word/document.xml').count(tag)
+
+    def count(z, tag):
+        return z.read('word/document.xml').count(tag)
+
     for tag in (b'<w:ins ', b'<w:del ', b'<w:vanish', b'<w:fldChar ', b'<w:hyperlink '):
         assert count(before, tag) == count(after, tag) > 0
     comments = [c.text for c in docx.Document(io.BytesIO(content)).comments]
@@ -204,7 +207,10 @@ def test_files_that_only_word_opens_take_comments(tmp_path, name):
     assert set(counts) == {'words'}
     (tmp_path / 'a.docx').write_bytes(content)
     assert read_here(tmp_path / 'a.docx').text == document.text
-    modes = lambda raw: zipfile.ZipFile(io.BytesIO(raw)).read('word/_rels/document.xml.rels').count(b'External')
+
+    def modes(raw):
+        return zipfile.ZipFile(io.BytesIO(raw)).read('word/_rels/document.xml.rels').count(b'External')
+
     assert modes(content) == modes(path.read_bytes())
 
 
@@ -278,7 +284,10 @@ def test_highlights_cover_the_letters_of_their_quotes(name, tmp_path):
     assert counts == {'words': len(review.extractions)}
     assert content.startswith(raw)
     found, colours = highlighted(content)
-    letters = lambda text: Counter(c for c in text if c.isalnum())
+
+    def letters(text):
+        return Counter(c for c in text if c.isalnum())
+
     assert all(letters(found[q.category]) == letters(q.quote) for q in review.extractions)
     assert len({tuple(c) for c in colours.values()}) == 2
     (tmp_path / 'a.pdf').write_bytes(content)
@@ -385,7 +394,9 @@ def letter(tmp_path, monkeypatch, extractor):
 
 
 def test_extract_marks_the_contract_itself(letter, tmp_path, capsys):
-    call = lambda file, *options: main(['extract', str(file), '--fast', *map(str, options)])
+    def call(file, *options):
+        return main(['extract', str(file), '--fast', *map(str, options)])
+
     assert call(letter, '--out', tmp_path / 'a.docx', '--playbook', tmp_path / 'mine.yml') == 0
     comments = [c.text for c in docx.Document(tmp_path / 'a.docx').comments]
     assert comments[0] == 'Playbook:\nInsurance: required, not found (high). Proposed: Insure it.'
@@ -403,7 +414,9 @@ def test_extract_marks_the_contract_itself(letter, tmp_path, capsys):
 
 
 def test_playbooks_in_every_form(letter, tmp_path, capsys):
-    call = lambda *options: main(['extract', str(letter), '--fast', *map(str, options)])
+    def call(*options):
+        return main(['extract', str(letter), '--fast', *map(str, options)])
+
     playbook = '--playbook', tmp_path / 'mine.yml'
     assert call(*playbook, '--out', tmp_path / 'a.csv') == 0
     assert re.search(r'flag +Insurance +required, not found \(high\): Insure it\.', capsys.readouterr().out)
@@ -429,7 +442,10 @@ def test_playbooks_in_every_form(letter, tmp_path, capsys):
 
 def test_diff_on_the_command_line(letter, tmp_path, capsys):
     (tmp_path / 'b.txt').write_text(letter.read_text(encoding='utf-8').replace('Ohio', 'Texas'), encoding='utf-8')
-    call = lambda *options: main(['diff', str(letter), str(tmp_path / 'b.txt'), '--fast', *map(str, options)])
+
+    def call(*options):
+        return main(['diff', str(letter), str(tmp_path / 'b.txt'), '--fast', *map(str, options)])
+
     assert call('--out', tmp_path / 'd.html') == 0
     assert re.search(r'changed +Governing Law .*\[-Ohio-\]\{\+Texas\+\}', capsys.readouterr().out)
     assert '<del>Ohio</del><ins>Texas</ins>' in (tmp_path / 'd.html').read_text(encoding='utf-8')

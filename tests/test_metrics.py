@@ -233,9 +233,12 @@ def test_span_scores_equal_the_reference(case, threshold):
 def invent(contracts, rng, categories=("Parties", "Insurance", "Governing Law", "Audit Rights"), skill=0.7):
     "A larger random case: gold spans of word salad and predictions that are cut copies, junk and duplicates."
     words = "seller buyer goods notice, term; law court: claim party/ies fee. audit year".split()
-    text = lambda: rng.choice([" ", " ", "  "]).join(
-        rng.choice(words) + str(rng.randrange(9)) for _ in range(rng.randint(1, 12))
-    )
+
+    def text():
+        return rng.choice([" ", " ", "  "]).join(
+            rng.choice(words) + str(rng.randrange(9)) for _ in range(rng.randint(1, 12))
+        )
+
     gold = {
         f"Contract {k}__{c}": [text() for _ in range(rng.choice([0, 0, 1, 1, 3]))]
         for k in range(contracts)
@@ -325,11 +328,13 @@ def test_no_gold_makes_every_find_false():
 
 
 def test_strictly_above_and_zero_never_counts():
-    at = lambda p: (
-        official_curve({"A__T": [{"text": "x", "probability": p}]}, {"A__T": ["x"]}).recall.tolist().index(1)
-        if p
-        else None
-    )
+    def at(p):
+        return (
+            official_curve({"A__T": [{"text": "x", "probability": p}]}, {"A__T": ["x"]}).recall.tolist().index(1)
+            if p
+            else None
+        )
+
     assert at(0.99) == 2 and at(0.991) == 1  # point 1 is threshold .99, point 2 is .98
     assert at(0.98) == 3 and at(0.93) == 7  # .98 is exact, but the threshold called .93 is .9299999999999999
     assert at(0.001) == 101 and at(0.0011) == 100
@@ -561,9 +566,12 @@ def test_verbatim_by_hand():
 @given(cases(st.one_of(st.sampled_from([0.0, 0.2, 0.2, 0.7, 1.0]), st.floats(0, 1))))
 def test_chosen_threshold_has_the_best_span_f1(case):
     predictions, gold = case
-    f1 = lambda c: (lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn) if tp else 0)(
-        *reference_counts(predictions, gold, c, parties=False)
-    )
+
+    def f1(c):
+        return (lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn) if tp else 0)(
+            *reference_counts(predictions, gold, c, parties=False)
+        )
+
     # between two probabilities nothing changes
     tried = [0.0, *(a["probability"] for v in predictions.values() for a in v)]
     best, chosen = max(map(f1, tried)), choose_threshold(predictions, gold)
@@ -616,9 +624,10 @@ def test_a_resample_equals_scoring_the_drawn_contracts(family):
     statistic = FAMILIES[family](predictions, gold)
     for _ in range(5):
         drawn = [rng.choice(statistic.contracts) for _ in statistic.contracts]
-        copy = lambda side: {
-            f"{k} {i}": side[i] for k, title in enumerate(drawn) for i in gold if split_id(i)[0] == title
-        }
+
+        def copy(side):
+            return {f"{k} {i}": side[i] for k, title in enumerate(drawn) for i in gold if split_id(i)[0] == title}
+
         weights = np.array([[float(drawn.count(t)) for t in statistic.contracts]])
         again = {name: float(x[0]) for name, x in statistic.scores(weights).items()}
         agree(again, FAMILIES[family](copy(predictions), copy(gold)).value())

@@ -159,7 +159,7 @@ def test_no_held_out_sentence_is_a_training_sentence():
 def test_distractors_and_boilerplate_are_never_labelled():
     "Words that a lazy reader would take for a clause stand in the text without a label"
     contracts = write_contracts(150, words=1500)
-    for cue, category in (
+    for cue, _category in (
         ('customs charges are shown', 'Insurance'),
         ('are audited every year', 'Audit Rights'),
         ('is not a party to it', 'Third Party Beneficiary'),

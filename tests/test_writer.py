@@ -170,7 +170,10 @@ def test_contract_text_is_never_a_special_token(family):
         for text in ('', trap)
     )
     special = {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-    count = lambda ids: sum(i in special for i in ids)
+
+    def count(ids):
+        return sum(i in special for i in ids)
+
     assert count(odd.prompt) == count(plain.prompt) and count(odd.answer) == count(plain.answer) == 1
     assert trap in tokenizer.decode(odd.prompt).replace(' ', '')
 

@@ -42,7 +42,10 @@ def install_cell(cfg: dict[str, str] | None = None) -> str:
     """
     cfg = cfg or settings()
     return f"""{INSTALL}, from a wheel among the inputs or from its repository
-import importlib.util, pathlib, subprocess, sys
+import importlib.util
+import pathlib
+import subprocess
+import sys
 
 if importlib.util.find_spec({cfg['lib_name']!r}) is None:
     wheels = sorted(map(str, pathlib.Path('/kaggle/input').rglob('{cfg['lib_name']}-*.whl')))

@@ -94,6 +94,7 @@ def skip_flags() -> set[str]:
 def _environment(path: Path) -> dict[str, str]:
     "What a notebook's process sees: no trace of a test, and for one of a wing, the folders that the weeks made"
     env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'MPLBACKEND')}
+    env.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # tqdm's, where a notebook has no widgets
     return {'LEGAL_LLM_WORKING': str(NBS), **env} if path.parent.parent == NBS else env
 
 

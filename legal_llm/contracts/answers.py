@@ -9,7 +9,8 @@ __all__ = ['DATES', 'ANSWERED', 'read_number', 'Found', 'Date', 'Perpetual', 'fi
            'same_answer', 'load_answers', 'find_answers', 'join_answers', 'unreadable']
 
 # %% ../../nbs/contracts/answers.ipynb #2b98910b
-import re, warnings
+import re
+import warnings
 from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import date
@@ -669,7 +670,7 @@ def join_answers(
     except LegalLLMError as e:
         if strict:
             raise
-        warnings.warn(f"{e}; the contracts go without short answers")
+        warnings.warn(f"{e}; the contracts go without short answers", stacklevel=2)
         return contracts
     if strict and not any(c.title in answers for c in contracts):
         raise LegalLLMError(

@@ -4,7 +4,10 @@
 
 # %% ../../nbs/contracts/chat.ipynb #aeac2560
 from __future__ import annotations
-import html, json, re
+
+import html
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -7,13 +7,16 @@ __all__ = ['LENGTHS', 'Clause', 'hue', 'highlight', 'Contract', 'example_contrac
            'CorpusStats', 'corpus_stats']
 
 # %% ../../nbs/contracts/contracts.ipynb #029b46f1
-import colorsys, html, warnings, zlib
+import colorsys
+import html
+import warnings
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 
 from fastcore.basics import patch
 
-from .categories import CATEGORIES, CATEGORY, _ORDER, Category
+from .categories import _ORDER, CATEGORIES, CATEGORY, Category
 from ..machine.files import LegalLLMError, markdown_table
 
 # %% ../../nbs/contracts/contracts.ipynb #37a50eb2
@@ -199,7 +202,8 @@ def _warn_of_lost_characters(contracts, file):
         warnings.warn(
             f"{file or 'contracts'}: {len(bad)} of {len(contracts)} contracts have replacement characters (U+FFFD), "
             f"{sum(c.text.count(chr(0xFFFD)) for c in bad)} in all, first {bad[0].title!r}: they were damaged before "
-            "they came here"
+            "they came here",
+            stacklevel=2,
         )
 
 # %% ../../nbs/contracts/contracts.ipynb #484c2856

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/contracts/grounding.ipynb #6a61076a
 from __future__ import annotations
+
 import re
 from bisect import bisect_left
 from collections.abc import Sequence

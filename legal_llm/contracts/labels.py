@@ -4,7 +4,12 @@
 
 # %% ../../nbs/contracts/labels.ipynb #9bdc09b3
 from __future__ import annotations
-import ast, itertools, json, re, warnings
+
+import ast
+import itertools
+import json
+import re
+import warnings
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -141,14 +146,16 @@ def _sheet(path):
     if filled := [s.title for s in others if any(any(row) for row in s.iter_rows(values_only=True))]:
         warnings.warn(
             f"{path}: only the first sheet, {first.title!r}, is read, and {filled[0]!r} is not empty: put all rows "
-            "into the first"
+            "into the first",
+            stacklevel=2,
         )
     rows = [(i, r) for i, r in rows if any(r)]
     cut = [i for i, r in rows if any(len(v) >= 32_767 for v in r)]
     if cut:
         warnings.warn(
             f"{path}: row {cut[0]} has a cell of 32,767 characters, the most that Excel keeps, so its contract may be "
-            "cut off: put contracts into .txt files and name those"
+            "cut off: put contracts into .txt files and name those",
+            stacklevel=2,
         )
     return rows
 
@@ -623,18 +630,23 @@ def load_labels(
     lost = labels.set_unknown()
     found = _without_absurd(labels.contracts.values(), path, problems)
     if near := labels.near:
-        warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}")
+        warnings.warn(f"{path}: {len(near)} quotes were located approximately, first in line {near[0]}", stacklevel=2)
     if lost:
         warnings.warn(
             f"{path}: {len(lost)} contracts and categories have no quote but such as could not be located, first in "
-            f"line {lost[0]}; they count as unknown, neither present nor absent, so correct these lines"
+            f"line {lost[0]}; they count as unknown, neither present nor absent, so correct these lines",
+            stacklevel=2,
         )
     for a, b in near_names(k for c in found for k in c.categories):
-        warnings.warn(f"{path}: the categories {a!r} and {b!r} are learned apart: give both one name if they are one")
+        warnings.warn(
+            f"{path}: the categories {a!r} and {b!r} are learned apart: give both one name if they are one",
+            stacklevel=2,
+        )
     if twice := labels.twice:
         warnings.warn(
             f"{path}: {len(twice)} quotes occur more than once in their contracts, first in line {twice[0]}; the "
-            "first place is taken, so quote more words where it is another"
+            "first place is taken, so quote more words where it is another",
+            stacklevel=2,
         )
     if not problems and not any(c.clauses for c in found):
         raise LegalLLMError(

@@ -6,7 +6,14 @@
 __all__ = ['WHOLE', 'SEPARATE', 'TITLES', 'load_contracts', 'fingerprint', 'Quarantine', 'save_quarantine']
 
 # %% ../../nbs/contracts/readers.ipynb #7810e6f7
-import gzip, hashlib, json, re, unicodedata, warnings, zipfile, zlib
+import gzip
+import hashlib
+import json
+import re
+import unicodedata
+import warnings
+import zipfile
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -36,7 +43,7 @@ def _table_text(raw, label):
     "Bytes of a table as text: Excel saves in UTF-16 or in Windows-1252 too."
     text, notes = decode_text(raw, label) if raw else ('', ())
     for note in notes:
-        warnings.warn(note)
+        warnings.warn(note, stacklevel=2)
     return text
 
 # %% ../../nbs/contracts/readers.ipynb #4766ab82
@@ -181,7 +188,8 @@ def _read(path, categories, named):
     "Role -> (label, contracts, problems) of a file, folder or zip; the role 'titles' -> titles."
 
     def roles(picked, read, names):
-        label = lambda n: f'{path.parent if path.is_file() and not zipped else path}/{n}'
+        def label(n):
+            return f'{path.parent if path.is_file() and not zipped else path}/{n}'
 
         def contracts(ns):
             if ns[0].lower().endswith('.parquet'):
@@ -241,7 +249,10 @@ def _titles(raw, label):
 # %% ../../nbs/contracts/readers.ipynb #7557d64a
 def _mark_test(contracts, titles, file):
     "Set `split` by a list of titles."
-    key = lambda t: unicodedata.normalize('NFC', t).strip()
+
+    def key(t):
+        return unicodedata.normalize('NFC', t).strip()
+
     wanted = {key(t): t for t in titles}
     missing = sorted(wanted.keys() - {key(c.title) for c in contracts})
     if len(missing) == len(wanted):
@@ -252,7 +263,8 @@ def _mark_test(contracts, titles, file):
     if missing:
         warnings.warn(
             f"{file}: {len(missing)} of {len(wanted)} test titles are not among the contracts, {wanted[missing[0]]!r} "
-            "for one"
+            "for one",
+            stacklevel=2,
         )
     for c in contracts:
         c.split = 'test' if key(c.title) in wanted else 'train'
@@ -277,7 +289,10 @@ def _join(parts, problems):
     if 'titles' in parts:
         _mark_test(contracts, parts['titles'], file)
     elif titles and not titles <= {c.title for c in contracts}:
-        warnings.warn(f"{file}: the test.json beside it has other contracts, so it is not read as the official split")
+        warnings.warn(
+            f"{file}: the test.json beside it has other contracts, so it is not read as the official split",
+            stacklevel=2,
+        )
     elif titles:
         for c in contracts:
             c.split = 'test' if c.title in titles else 'train'

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/contracts/sentences.ipynb #812d0107
 from __future__ import annotations
+
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter

@@ -4,7 +4,13 @@
 
 # %% ../../nbs/contracts/sources.ipynb #ca8f1fea
 from __future__ import annotations
-import heapq, itertools, os, time, warnings, zipfile
+
+import heapq
+import itertools
+import os
+import time
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +98,10 @@ def _search(
 ) -> tuple[Path | None, str]:  # what `load_contracts` reads, None where there is nothing; a word on the search
     "Look for CUAD in a folder and those in it."
     start, seen, best, damaged, stopped = time.monotonic(), 0, None, [], False
-    other = lambda f: 'cuad' not in f.relative_to(folder).as_posix().lower()
+
+    def other(f):
+        return 'cuad' not in f.relative_to(folder).as_posix().lower()
+
     order = itertools.count()
     queue = [(True, 0, next(order), folder)]
     while queue and not (best and best[0] == 0) and not stopped:
@@ -309,7 +318,7 @@ def find_source(
         if found:
             break
     if source == 'auto' and kind == 'sample':
-        warnings.warn(f'CUAD was found in no place. {SAMPLE}')
+        warnings.warn(f'CUAD was found in no place. {SAMPLE}', stacklevel=2)
     return Source(kind, path, tuple(places))
 
 # %% ../../nbs/contracts/sources.ipynb #2fd1e0f4

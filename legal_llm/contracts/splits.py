@@ -7,7 +7,9 @@ __all__ = ['SHINGLE', 'NEAR', 'SPLITS', 'Pair', 'Pairs', 'near_duplicates', 'fam
            'same_text_key', 'split_contracts']
 
 # %% ../../nbs/contracts/splits.ipynb #5176141d
-import hashlib, re, warnings
+import hashlib
+import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -424,7 +426,8 @@ def _deal(contracts, edges, shares):
             warnings.warn(
                 f"{s} has {len(out[s])} contracts instead of {want:.0f}, since near-duplicates stay together and the "
                 f"largest family has {largest} "
-                f"of {len(contracts)} contracts; where contracts share a form, raise near_duplicate_threshold"
+                f"of {len(contracts)} contracts; where contracts share a form, raise near_duplicate_threshold",
+                stacklevel=2,
             )
     return out
 
@@ -461,9 +464,10 @@ def split_contracts(
     Warns where a family is too large for the shares. Raises `LegalLLMError` where the shares make no sense."""
     if not (0 <= dev < 1 and 0 <= test < 1 and dev + test < 1):
         raise LegalLLMError(f"dev={dev}, test={test}: give shares of at least 0 that leave something to train on")
-    mix = lambda c: hashlib.sha256(
-        f'{seed}/{c.title}/{same_text_key(c.text)}'.encode('utf-8', 'surrogatepass')
-    ).digest()
+
+    def mix(c):
+        return hashlib.sha256(f'{seed}/{c.title}/{same_text_key(c.text)}'.encode('utf-8', 'surrogatepass')).digest()
+
     contracts = sorted(contracts, key=mix)
     pairs = near_duplicates(contracts, near_duplicate_threshold)
     official = [c for c in contracts if c.split == 'test']

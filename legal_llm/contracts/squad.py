@@ -146,7 +146,10 @@ def from_squad(
         raise LegalLLMError(f"{file}: not in CUAD's layout: {why} (found {_found(data)}). Expected {LAYOUT}")
     categories = categories or _own_categories(data, file)
     problems, contracts, all_asked = [], {}, {}
-    report = lambda record, reason: problems.append(_problem(file, record, reason))
+
+    def report(record, reason):
+        return problems.append(_problem(file, record, reason))
+
     for entry in data['data']:
         new, asked = _read_contract(entry, report, categories)
         if new is None:
@@ -173,7 +176,8 @@ def from_squad(
     if partial:
         warnings.warn(
             f"{file}: {partial} of {len(contracts)} contracts lack some of the {len(names)} questions; what is not "
-            "asked counts as absent"
+            "asked counts as absent",
+            stacklevel=2,
         )
     return list(contracts.values()), problems
 

@@ -7,7 +7,9 @@ __all__ = ['WORDINGS', 'PREAMBLES', 'DISTRACTORS', 'BOILERPLATE', 'PATTERNS', 'R
            'PREVALENCE', 'CLAUSE_SHARE', 'write_contracts']
 
 # %% ../../nbs/contracts/synthetic.ipynb #27800774
-import hashlib, random, re
+import hashlib
+import random
+import re
 
 from fastcore.basics import patch
 
@@ -252,7 +254,10 @@ class _Page:
 # %% ../../nbs/contracts/synthetic.ipynb #c219fed3
 def _number_styles():
     roman = ['', 'I', 'II', 'III', 'IV', 'V', 'VI', 'VII', 'VIII', 'IX', 'X']
-    romans = lambda n: 'X' * (n // 10) + roman[n % 10]
+
+    def romans(n):
+        return 'X' * (n // 10) + roman[n % 10]
+
     return [  # heading, paragraph
         (lambda n, h: f'{n}. {h}', lambda n, k: f'{n}.{k} '),
         (lambda n, h: f'ARTICLE {romans(n)}\n{h.upper()}', lambda n, k: f'Section {n}.{k:02} '),

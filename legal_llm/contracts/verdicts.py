@@ -4,7 +4,11 @@
 
 # %% ../../nbs/contracts/verdicts.ipynb #c45d806d
 from __future__ import annotations
-import hashlib, json, re, warnings
+
+import hashlib
+import json
+import re
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,12 +249,14 @@ def _add_contract(
     if other := [v for mine in rows.values() for v in mine if v.text_sha256 not in ('', text_sha256(text))]:
         warnings.warn(
             f"{file.name} is not the text that was reviewed ({other[0].place}): its quotes are located by their words, "
-            "so look whether it is the right file"
+            "so look whether it is the right file",
+            stacklevel=2,
         )
     for category, verdicts in rows.items():
         settled, odd = _together(verdicts)
         if odd:
-            warnings.warn(f"{odd[0].place} and {odd[-1].place} contradict each other: {category!r} stays unknown")
+            places = f'{odd[0].place} and {odd[-1].place}'
+            warnings.warn(f"{places} contradict each other: {category!r} stays unknown", stacklevel=2)
             continue
         if all(v.judged for v in settled):
             known.add(category)
@@ -292,7 +298,10 @@ def load_verdicts(
         c.clauses = _ordered(c.clauses)
     found = _without_absurd(labels.contracts.values(), path, problems)
     for a, b in near_names(k for c in found for k in c.categories):
-        warnings.warn(f"{path}: the categories {a!r} and {b!r} are learned apart: give both one name if they are one")
+        warnings.warn(
+            f"{path}: the categories {a!r} and {b!r} are learned apart: give both one name if they are one",
+            stacklevel=2,
+        )
     if not problems and not found:
         raise LegalLLMError(
             f"{path}: no verdicts in it: write {ACCEPT} or {REJECT} under `verdict`, or the right words under "

@@ -5,13 +5,14 @@
 # %% ../../nbs/contracts/voices.ipynb #848dca00
 from __future__ import annotations
 
-import json, re
+import json
+import re
 from functools import lru_cache
 from importlib.resources import files
 
 from .contracts import Clause, Contract
 from .squad import _ordered
-from .synthetic import FACTS, _Dice, _fill, _HOME, _MONTHS, _number_styles, _Page, _unmark, _wrap
+from .synthetic import _HOME, _MONTHS, FACTS, _Dice, _fill, _number_styles, _Page, _unmark, _wrap
 from ..machine.files import LegalLLMError
 
 # %% auto #0

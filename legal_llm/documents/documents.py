@@ -4,8 +4,21 @@
 
 # %% ../../nbs/documents/documents.ipynb #46b04354
 from __future__ import annotations
-import gc, io, json, math, os, re, stat, subprocess, sys, threading, time, zipfile
+
+import gc
+import io
+import json
+import math
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+import time
+import zipfile
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -152,10 +165,8 @@ def _limit_process(seconds, used=0.0):
         (resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, resource.RLIM_INFINITY)),
     )
     for kind, most in limits:
-        try:
+        with suppress(ValueError, OSError):  # macOS does not limit memory
             resource.setrlimit(kind, most)
-        except (ValueError, OSError):
-            pass  # macOS does not limit memory
 
 # %% ../../nbs/documents/documents.ipynb #762d6b3a
 def _read(ending, raw, name, **options):

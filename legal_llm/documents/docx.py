@@ -4,13 +4,18 @@
 
 # %% ../../nbs/documents/docx.ipynb #142386b5
 from __future__ import annotations
-import email, io, posixpath, re, zipfile
+
+import email
+import io
+import posixpath
+import re
+import zipfile
 from collections import Counter, defaultdict
 
 from fastcore.basics import patch
 
 from .html import read_html
-from .numbering import GLYPHS, W, Numbering, find_element, font_of, is_on, symbols_of, value_of
+from .numbering import GLYPHS, Numbering, W, find_element, font_of, is_on, symbols_of, value_of
 from legal_llm.documents.text import (
     MAX_CHARACTERS,
     STRUCK,
@@ -104,7 +109,7 @@ def words(
         return symbols_of(element.text or '', font_of(element.getparent()))
     if tag == W + 'sym':
         return self.symbol(element)
-    if tag == _BOX or tag == _ART or tag in _REFERENCES:
+    if tag in (_BOX, _ART) or tag in _REFERENCES:
         behind.append(element)
         return ''
     if tag == W + 'r' and (why := self.unseen(element)):
@@ -372,7 +377,10 @@ def _open_words(raw, name, depth=0, kind=_Word):
             notes += more
         except Exception:  # of another kind, or damaged, which can fail anywhere in a parser
             notes.append(_INCLUDES.format(name))
-    first = lambda kind: next(iter(roots[kind]), None)
+
+    def first(kind):
+        return next(iter(roots[kind]), None)
+
     footnotes = {
         (kind, e.get(W + 'id')): e
         for kind in ('Footnote', 'Endnote')
@@ -397,7 +405,10 @@ def read_docx(raw, name, depth=0):
             line for line in edges if re.search(r'[^\W\d_]{2}', re.sub(r'\b(?:page|of)\b', '', line, flags=re.I))
         )
     )
-    has = lambda *tags: next(body.iter(*(W + tag for tag in tags)), None) is not None
+
+    def has(*tags):
+        return next(body.iter(*(W + tag for tag in tags)), None) is not None
+
     if has('ins', 'del', 'moveFrom', 'cellDel'):
         notes.append(f'{name} has tracked changes; the text is read as if they were all accepted')
     if word.struck:

@@ -4,7 +4,10 @@
 
 # %% ../../nbs/documents/html.ipynb #758cc1cf
 from __future__ import annotations
-import codecs, html, re
+
+import codecs
+import html
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache

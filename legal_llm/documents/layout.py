@@ -4,6 +4,7 @@
 
 # %% ../../nbs/documents/layout.ipynb #b2097d9b
 from __future__ import annotations
+
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/documents/numbering.ipynb #ea6af994
 from __future__ import annotations
+
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -193,7 +194,9 @@ class Numbering:
         numbering,  # root of numbering.xml, or None
         styles,  # root of styles.xml, or None
     ):
-        every = lambda root, tag: [] if root is None else root.findall(W + tag)
+        def every(root, tag):
+            return [] if root is None else root.findall(W + tag)
+
         self.styles = {s.get(W + 'styleId'): s for s in every(styles, 'style')}
         self.default = next(
             (

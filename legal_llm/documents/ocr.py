@@ -4,7 +4,12 @@
 
 # %% ../../nbs/documents/ocr.ipynb #bde5c099
 from __future__ import annotations
-import csv, math, os, shutil, subprocess
+
+import csv
+import math
+import os
+import shutil
+import subprocess
 from dataclasses import dataclass
 
 from ..machine.files import LegalLLMError

@@ -4,7 +4,10 @@
 
 # %% ../../nbs/documents/pdf.ipynb #ff2e9ca2
 from __future__ import annotations
-import html, io, re
+
+import html
+import io
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -316,7 +319,7 @@ def _annotations(R, page, i, pypdf, out: _Read) -> list[Word]:
         if kind == R.FPDF_ANNOT_STRIKEOUT or says and kind in {getattr(R, f'FPDF_ANNOT_{n}') for n in _NOTES}:
             out.remarks.add(kind)
         if kind == R.FPDF_ANNOT_FILEATTACHMENT:
-            out.attached.append('a file on page %d' % (i + 1))
+            out.attached.append(f'a file on page {i + 1}')
         R.FPDFPage_CloseAnnot(annotation)
     try:
         return _fields(pypdf.page(i)) if fields else []
@@ -389,8 +392,12 @@ def _no_text(read: _Read, unread) -> str:
 
 
 def _notes(name, read: _Read, pages, blank, left_out, numbers) -> list[str]:
-    at = lambda test: [i for i, w in enumerate(read.words, 1) if test(w)]
-    words = lambda kind: [text for w in read.words for text in getattr(w, kind)]
+    def at(test):
+        return [i for i, w in enumerate(read.words, 1) if test(w)]
+
+    def words(kind):
+        return [text for w in read.words for text in getattr(w, kind)]
+
     unread = at(lambda w: w.unread)
     notes = []
     if scans := [i for i in blank if i not in unread and i not in read.failed]:

@@ -4,10 +4,23 @@
 
 # %% ../../nbs/documents/pdfium.ipynb #ff1f53d5
 from __future__ import annotations
-import math, re
+
+import math
+import re
 from bisect import bisect_left, bisect_right
-from ctypes import PYFUNCTYPE, addressof, byref, c_double, c_float, c_int, c_uint, c_ushort, c_void_p, cast
-from ctypes import create_string_buffer
+from ctypes import (
+    PYFUNCTYPE,
+    addressof,
+    byref,
+    c_double,
+    c_float,
+    c_int,
+    c_uint,
+    c_ushort,
+    c_void_p,
+    cast,
+    create_string_buffer,
+)
 from dataclasses import dataclass, field
 
 from .layout import BLANK, Word

@@ -4,7 +4,10 @@
 
 # %% ../../nbs/documents/text.ipynb #7f91645a
 from __future__ import annotations
-import codecs, re, unicodedata
+
+import codecs
+import re
+import unicodedata
 from collections.abc import Sequence
 
 from ..machine.files import LegalLLMError

@@ -4,7 +4,9 @@
 
 # %% ../../nbs/evaluation/evaluation.ipynb #1409e44f
 from __future__ import annotations
-import json, random
+
+import json
+import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from ..contracts.contracts import Contract, gold_answers
 from .scoring import SYSTEMS, check_unseen, labels_of, predictions_of, reviews_of
 from ..machine.files import LegalLLMError
 from ..pipeline.calibration import Calibration, Scores
-from ..pipeline.extract import ExtractSettings, Extractor
+from ..pipeline.extract import Extractor, ExtractSettings
 from ..pipeline.review import Review
 from ..pipeline.screen import expit
 from ..scores.bootstrap import Comparison, paired_bootstrap

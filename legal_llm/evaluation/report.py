@@ -4,7 +4,9 @@
 
 # %% ../../nbs/evaluation/report.ipynb #1bd9a5b8
 from __future__ import annotations
-import html, json
+
+import html
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 

@@ -5,9 +5,9 @@
 # %% ../../nbs/evaluation/scoring.ipynb #93f9d0e0
 from __future__ import annotations
 
-# first, since it silences a warning of tqdm in notebooks without widgets
-from ..machine.files import LegalLLMError, save_json, save_npz, sha256_of, short_hash
-import contextlib, json, warnings
+import contextlib
+import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from ..contracts.contracts import Contract, gold_answers
 from ..contracts.sentences import known_labels, label_sentences
 from .asked import NEVER, ask_contract
+from ..machine.files import LegalLLMError, save_json, save_npz, sha256_of, short_hash
 from ..pipeline.calibration import LEAST, Calibration, Scores, fit_calibration
 from ..pipeline.extract import Extractor
 from ..pipeline.models import load_base
@@ -342,7 +343,8 @@ def calibrate(
     if few:
         warnings.warn(
             f"{len(contracts)} dev contracts are too few to calibrate on ({LEAST} at least): weights and thresholds "
-            "stay as they were"
+            "stay as they were",
+            stacklevel=2,
         )
     for system, of_system in scores.items():
         known = extractor.calibrations.get(system, Calibration())

@@ -4,7 +4,11 @@
 
 # %% ../../nbs/faces/app.ipynb #ad027b44
 from __future__ import annotations
-import base64, html, json, os
+
+import base64
+import html
+import json
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

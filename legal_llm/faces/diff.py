@@ -4,7 +4,9 @@
 
 # %% ../../nbs/faces/diff.ipynb #882c62d0
 from __future__ import annotations
-import html, re
+
+import html
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 

@@ -4,14 +4,18 @@
 
 # %% ../../nbs/faces/marks.ipynb #2eb97f99
 from __future__ import annotations
-import copy, io, re, zipfile
+
+import copy
+import io
+import re
+import zipfile
 from bisect import bisect_left
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 
-from ..documents.docx import _BOX, _Package, _Word, _open_words
+from ..documents.docx import _BOX, _open_words, _Package, _Word
 from ..documents.layout import Word, drop_line_numbers, reading_order, to_lines
 from ..documents.numbering import W
 from ..documents.pdf import _LIGATURES, _attached, _open, _read_pages
@@ -29,11 +33,11 @@ AUTHOR = 'legal_llm'
 def remark(
     review: Review,
     quote: Extraction,
-    flags: dict[str, Flag] = {},  # category -> what the playbook says about it
+    flags: dict[str, Flag] | None = None,  # category -> what the playbook says about it
 ) -> str:  # a line for each thing
     "What is said about a quote in the margin."
     lines = [f'{quote.category}: {review.status(quote)}, confidence {quote.confidence:.0%}']
-    if flag := flags.get(quote.category):
+    if flag := (flags or {}).get(quote.category):
         lines.append(f'Playbook: {flag}')
         if flag.fallback:
             lines.append(f'Proposed: {flag.fallback}')
@@ -42,12 +46,12 @@ def remark(
 # %% ../../nbs/faces/marks.ipynb #e51acca0
 def missing(
     review: Review,
-    flags: dict[str, Flag] = {},  # category -> what the playbook says about it
+    flags: dict[str, Flag] | None = None,  # category -> what the playbook says about it
 ) -> str:  # '' where nothing is missing
     "What a playbook says about categories that have no quote."
     quoted = {f.category for f in review.shown()}
     lines = []
-    for category, flag in flags.items():
+    for category, flag in (flags or {}).items():
         if category not in quoted:
             lines.append(f'{category}: {flag}' + (f'. Proposed: {flag.fallback}' if flag.fallback else ''))
     return '\n'.join(['Playbook:', *lines]) if lines else ''
@@ -263,7 +267,7 @@ def mark_docx(
     raw: bytes,  # the Word file that was reviewed
     review: Review,
     name: str = 'contract.docx',  # for messages
-    flags: dict[str, Flag] = {},  # category -> what a playbook says about it
+    flags: dict[str, Flag] | None = None,  # category -> what a playbook says about it
 ) -> tuple[bytes, Counter]:  # the file; how many comments stand at the 'words', the 'paragraph', the 'start'
     "A Word file with a comment at each quote that is shown. Raises LegalLLMError for one whose words take none."
     from docx.text.run import Run
@@ -401,7 +405,7 @@ def _note(annotation, words: str):
     from pypdf.generic import NameObject, TextStringObject
 
     annotation[NameObject('/Contents')] = TextStringObject(words)
-    now = datetime.now(timezone.utc).strftime('D:%Y%m%d%H%M%SZ')
+    now = datetime.now(UTC).strftime('D:%Y%m%d%H%M%SZ')
     annotation[NameObject('/M')] = TextStringObject(now)
     return annotation
 
@@ -461,7 +465,7 @@ def mark_pdf(
     raw: bytes,  # the PDF that was reviewed
     review: Review,
     name: str = 'contract.pdf',  # for messages
-    flags: dict[str, Flag] = {},  # category -> what a playbook says about it
+    flags: dict[str, Flag] | None = None,  # category -> what a playbook says about it
 ) -> tuple[bytes, Counter]:  # the file; how many quotes are marked at the 'words', or with a note on the 'page' alone
     """A PDF with a highlight at each quote that is shown, and a note that pops up. Raises LegalLLMError for one that
     takes none.
@@ -506,7 +510,7 @@ _WHERE = {
 }
 
 
-def _try(mark, raw: bytes, review: Review, name: str, flags: dict[str, Flag]) -> tuple[bytes, Counter]:
+def _try(mark, raw: bytes, review: Review, name: str, flags: dict[str, Flag] | None) -> tuple[bytes, Counter]:
     "What `mark_docx` or `mark_pdf` gives. Raises LegalLLMError for whatever is wrong in the file."
     try:
         return mark(raw, review, name, flags)
@@ -523,7 +527,7 @@ def mark_file(
     raw: bytes | None,  # the file that was reviewed, of this form; None: it is of another
     review: Review,
     name: str,  # of the file, for messages
-    flags: dict[str, Flag] = {},  # category -> what a playbook says about it
+    flags: dict[str, Flag] | None = None,  # category -> what a playbook says about it
 ) -> tuple[bytes, str]:  # the marked file; where the marks stand
     "A review in the contract's own file. Raises LegalLLMError where a PDF takes no highlights."
     why = ''

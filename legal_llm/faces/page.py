@@ -4,7 +4,9 @@
 
 # %% ../../nbs/faces/page.ipynb #a1f66e54
 from __future__ import annotations
-import html, json
+
+import html
+import json
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/faces/playbook.ipynb #aad19035
 from __future__ import annotations
+
 import json
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches

@@ -9,7 +9,15 @@ __all__ = ['ASIDE', 'CHOOSE_GPU', 'WHEELS', 'TRIED', 'Finding', 'Report', 'try_p
            'check_hub', 'doctor', 'setup_session']
 
 # %% ../../nbs/machine/doctor.ipynb #d78ae6d0
-import http.client, json, os, socket, subprocess, sys, urllib.error, urllib.request
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -514,6 +522,7 @@ def setup_session(
     here: Environment | None = None,  # None: auto-detected
 ) -> Report:  # the doctor's table
     "Make this session fit for a week's notebook. Raises LegalLLMError when a run could not work, with what to fix."
+    warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm's bars are text then
     before_torch()
     for line in install(here):
         print(line)

@@ -4,7 +4,15 @@
 
 # %% ../../nbs/machine/download.ipynb #862b3a10
 from __future__ import annotations
-import errno, hashlib, http.client, os, shutil, time, urllib.error, urllib.request
+
+import errno
+import hashlib
+import http.client
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 

@@ -7,14 +7,17 @@ __all__ = ['ALIASES', 'ASSETS', 'LegalLLMError', 'atomic_write', 'json_text', 's
            'short_hash', 'markdown_table', 'short_path', 'asset', 'sha256_of', 'free_bytes']
 
 # %% ../../nbs/machine/files.ipynb #2cc94adf
-import hashlib, importlib.util, json, os, shutil, tempfile, warnings
-from collections.abc import Iterable
-from pathlib import Path
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 # %% ../../nbs/machine/files.ipynb #d3c3ebfd
-# tqdm.auto where a notebook has no widgets: its bars are text then
-warnings.filterwarnings('ignore', message='IProgress not found')
+#| export
 
 # %% ../../nbs/machine/files.ipynb #a4bdc3ff
 class LegalLLMError(Exception):

@@ -4,7 +4,11 @@
 
 # %% ../../nbs/machine/places.ipynb #113dacbb
 from __future__ import annotations
-import contextlib, errno, os, tempfile
+
+import contextlib
+import errno
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +30,7 @@ def place(
         from upath import UPath
 
         made = UPath(path)
-        made.fs  # which imports the package behind it
+        _ = made.fs  # which imports the package behind it
         return made
     except ImportError as e:
         raise LegalLLMError(

@@ -7,7 +7,17 @@ __all__ = ['KAGGLE_GB', 'Environment', 'folders_with', 'environment', 'hours_lef
            'grow_segments', 'before_torch', 'trim_memory', 'set_seed', 'Gpu', 'Hardware', 'hardware', 'tpu']
 
 # %% ../../nbs/machine/platform.ipynb #98f6f886
-import ctypes, fnmatch, importlib.metadata, importlib.util, math, os, platform, random, sys, time
+import ctypes
+import fnmatch
+import importlib.metadata
+import importlib.util
+import math
+import os
+import platform
+import random
+import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -263,10 +273,8 @@ def trim_memory() -> None:
     """
     if sys.platform != 'linux':
         return
-    try:
+    with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        pass  # another C library
 
 # %% ../../nbs/machine/platform.ipynb #5df492d6
 def set_seed(

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/machine/rules.ipynb #1fc1fb2d
 from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches

@@ -153,7 +153,10 @@ def effective_date(
     "The date that something begins on, else the contract's own date where the quote refers to it."
     found = [x for x in _dates(quotes) if not is_end(x[0].text, x[1])]
     if found:
-        begins = lambda x: bool(_IN_EFFECT.search(x[0].text[: x[1].start]))
+
+        def begins(x):
+            return bool(_IN_EFFECT.search(x[0].text[: x[1].start]))
+
         return _found_date('Effective Date', *max(found, key=lambda x: (_known(x[1].value), begins(x))))
     own = dates.get('Agreement Date')
     quote = next((q for q in quotes if _OWN_DATE.search(q.text)), None)
@@ -379,7 +382,7 @@ _ROLES = set(
     'fund trust talent network advertiser publisher user member principal operator trustee guarantor issuer investor '
     'advisor adviser administrator custodian subscriber depositor co sub'.split()
 )
-_LABEL = re.compile(r'(?:party \w|%s) ?(?:\([^()]*\))? ?: ?' % '|'.join(_ROLES), re.I)
+_LABEL = re.compile(r'(?:party \w|{}) ?(?:\([^()]*\))? ?: ?'.format('|'.join(_ROLES)), re.I)
 _OPEN = '"“”„‟‘`\'?'
 _CALLED = re.compile(r'\b(?:called|named|referred\s+to\s+as|known\s+as)\s*$', re.I)
 _DEFINES = re.compile(
@@ -494,7 +497,10 @@ def _leading_name(text) -> str:
 # %% ../../nbs/pipeline/answering.ipynb #c1d91b2b
 def _names_before(text, first) -> list[str]:
     "The names in what stands before a definition; behind an earlier one it may begin with words on that party."
-    ended = lambda name: bool(re.search(rf'\b{_SUFFIX}$', name, re.I))
+
+    def ended(name):
+        return bool(re.search(rf'\b{_SUFFIX}$', name, re.I))
+
     lead, text = _leading_name(text), text[-1000:]
     behind = [n for n in (_leading_name(text[m.end() :]) for m in _NEXT_NAME.finditer(text)) if _is_name(n)]
     if _is_name(lead) and (first or re.match(r'\s*[,;.]?\s*(?:and\b|;)', text, re.I)):
@@ -568,13 +574,18 @@ def parties(quotes: list[Quote], text: str | None = None) -> Answer | None:
         name = (words[: mark.start()] if mark else words).strip(' ,;(')
         if re.fullmatch(r'[\W_]+', q.text):
             names = ['[]']
-        elif not name or (_NO_NAME.match(name) and not name.split()[0].isupper()) or name.lower() == 'the':
-            continue
-        elif words[0] in _OPEN or (mark and not re.search(r'\w', words[mark.end() :])):
-            continue
-        elif text is not None and q.start is not None and _OTHER_NAME.search(text[max(q.start - 40, 0) : q.start]):
-            continue
-        elif not mark and _is_term(q, text, [x.text for x in candidates]):
+        elif (
+            not name
+            or (_NO_NAME.match(name) and not name.split()[0].isupper())
+            or name.lower() == 'the'
+            or words[0] in _OPEN
+            or (mark and not re.search(r'\w', words[mark.end() :]))
+            or text is not None
+            and q.start is not None
+            and _OTHER_NAME.search(text[max(q.start - 40, 0) : q.start])
+            or not mark
+            and _is_term(q, text, [x.text for x in candidates])
+        ):
             continue
         else:
             names = split_names(name)

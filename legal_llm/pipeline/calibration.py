@@ -4,6 +4,7 @@
 
 # %% ../../nbs/pipeline/calibration.ipynb #d7c08d9c
 from __future__ import annotations
+
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -5,7 +5,9 @@
 # %% ../../nbs/pipeline/context.ipynb #8cf99e0a
 from __future__ import annotations
 
-import hashlib, io, json
+import hashlib
+import io
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

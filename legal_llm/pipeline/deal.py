@@ -4,10 +4,12 @@
 
 # %% ../../nbs/pipeline/deal.ipynb #f5edfc47
 from __future__ import annotations
-import re, warnings
+
+import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from ..contracts.answers import ANSWERED, DATES, Date, Duration, Perpetual, parse_answer
 from ..machine.files import short_hash
@@ -89,7 +91,7 @@ def shown_answers(
         try:
             answer = _answer(category, shown[category], text, dates, written or {})
         except Exception as e:  # a review is worth more than one line of it
-            warnings.warn(f"{category}: no short answer, since its rule failed ({type(e).__name__}: {e})")
+            warnings.warn(f"{category}: no short answer, since its rule failed ({type(e).__name__}: {e})", stacklevel=2)
             continue
         if answer is None:
             continue
@@ -269,7 +271,7 @@ def calendar_of(
     now: datetime | None = None,  # when the file is made, in UTC; None: now
 ) -> str:  # RFC 5545; without events where no date is known to the day
     "The dates of contracts as the text of an .ics file."
-    now = now or datetime.now(timezone.utc)
+    now = now or datetime.now(UTC)
     lines = ['BEGIN:VCALENDAR', 'VERSION:2.0', 'PRODID:-//legal_llm//deal sheets//EN', 'CALSCALE:GREGORIAN']
     for rows in contracts:
         for line in deal_lines(rows):

@@ -4,7 +4,11 @@
 
 # %% ../../nbs/pipeline/extract.ipynb #1e67afdb
 from __future__ import annotations
-import json, os, re, time
+
+import json
+import os
+import re
+import time
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path

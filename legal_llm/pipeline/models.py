@@ -4,7 +4,19 @@
 
 # %% ../../nbs/pipeline/models.ipynb #a52e6862
 from __future__ import annotations
-import contextlib, copy, functools, gc, inspect, json, logging, os, re, shutil, tempfile, warnings
+
+import contextlib
+import copy
+import functools
+import gc
+import inspect
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import warnings
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.util import find_spec

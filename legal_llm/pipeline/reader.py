@@ -4,7 +4,10 @@
 
 # %% ../../nbs/pipeline/reader.ipynb #cad3ca7f
 from __future__ import annotations
-import contextlib, math, os
+
+import contextlib
+import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 

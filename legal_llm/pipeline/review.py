@@ -4,7 +4,10 @@
 
 # %% ../../nbs/pipeline/review.ipynb #e6da8d04
 from __future__ import annotations
-import csv, html, io
+
+import csv
+import html
+import io
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -423,7 +426,7 @@ _WRAPPED = {
 def xlsx_of(
     rows: list[dict],  # of one review, or of several
     columns: list[str] = COLUMNS,  # keys of the rows
-    about: dict[str, str] = {},  # what a second sheet says, line by line; none where it is empty
+    about: dict[str, str] | None = None,  # what a second sheet says, line by line; none where there is nothing
 ) -> bytes:
     """The rows as an Excel workbook, with a second sheet of the contracts' deal sheets. Raises LegalLLMError where
     openpyxl is not installed.

@@ -4,7 +4,11 @@
 
 # %% ../../nbs/pipeline/screen.ipynb #ac21d528
 from __future__ import annotations
-import hashlib, json, re, warnings
+
+import hashlib
+import json
+import re
+import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@
 # %% ../../nbs/pipeline/writer.ipynb #89afebd6
 from __future__ import annotations
 
-# first, since it silences a warning of tqdm in notebooks without widgets
-from ..machine.files import LegalLLMError, read_record
 import itertools
 import math
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import torch
 
 from ..contracts.answers import DATES
 from ..contracts.chat import ChatExample, answer_frame, encode_example
+from ..machine.files import LegalLLMError, read_record
 from .models import PORTABLE, find_run, load_adapter, load_base, load_tokenizer, tokenizer_hash
 
 # %% auto #0

@@ -62,7 +62,10 @@ NAMES = [
 def invent_gold(contracts=60, seed=1, categories=NAMES, spans=(1, 1, 2), words=(4, 30)):
     "Question id -> gold texts of invented word salad; about a third of the pairs have a clause."
     rng = random.Random(seed)
-    text = lambda: " ".join(rng.choice(WORDS) + str(rng.randrange(40)) for _ in range(rng.randint(*words)))
+
+    def text():
+        return " ".join(rng.choice(WORDS) + str(rng.randrange(40)) for _ in range(rng.randint(*words)))
+
     return {
         f"Contract {k:03}__{c}": [text() for _ in range(rng.choice(spans))] if rng.random() < 0.33 else []
         for k in range(contracts)
@@ -75,8 +78,13 @@ def simulate(gold, skill=0.8, guesses=3, seed=2, words=(4, 30)):
     informative, not perfect.
     """
     rng, out = random.Random(seed), {}
-    junk = lambda: " ".join(rng.choice(WORDS) + str(rng.randrange(40)) for _ in range(rng.randint(*words)))
-    cut = lambda words: " ".join(words[: max(1, round(len(words) * rng.uniform(0.4, 1)))])
+
+    def junk():
+        return " ".join(rng.choice(WORDS) + str(rng.randrange(40)) for _ in range(rng.randint(*words)))
+
+    def cut(words):
+        return " ".join(words[: max(1, round(len(words) * rng.uniform(0.4, 1)))])
+
     for i, texts in gold.items():
         out[i] = [
             {"text": cut(t.split(" ")), "probability": rng.betavariate(4, 2)} for t in texts if rng.random() < skill

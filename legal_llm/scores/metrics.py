@@ -9,7 +9,8 @@ __all__ = ['TIERS', 'span_statistic', 'span_scores', 'average_precision', 'detec
            'verbatim_statistic', 'verbatim_rate', 'choose_threshold']
 
 # %% ../../nbs/scores/metrics.ipynb #12e5e709
-import re, string
+import re
+import string
 from collections import Counter
 from difflib import SequenceMatcher
 

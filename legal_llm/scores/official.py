@@ -66,7 +66,10 @@ def check_questions(
             raise LegalLLMError(f"{name}: a dictionary keyed by question id is needed, found {type(side).__name__}")
     if not gold:
         raise LegalLLMError("gold: there are no questions, so there is nothing to score")
-    few = lambda ids: ", ".join(map(repr, ids[:3])) + (", …" if len(ids) > 3 else "")
+
+    def few(ids):
+        return ", ".join(map(repr, ids[:3])) + (", …" if len(ids) > 3 else "")
+
     missing = [i for i in gold if i not in predictions]
     extra = [i for i in predictions if i not in gold]
     if missing or extra:

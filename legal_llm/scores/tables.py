@@ -7,7 +7,9 @@ __all__ = ['CategoryScores', 'official_by_category', 'read_json', 'load_predicti
            'all_scores', 'ScoreTable', 'score_table']
 
 # %% ../../nbs/scores/tables.ipynb #b79ff054
-import gzip, json, math
+import gzip
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +55,9 @@ def to_dict(self: CategoryScores) -> dict:
 # %% ../../nbs/scores/tables.ipynb #91bc4452
 @patch
 def _repr_markdown_(self: CategoryScores) -> str:
-    one = lambda s, key: percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
+    def one(s, key):
+        return percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
+
     lines = [
         [c, str(s["own"]["spans"]), *(one(s, k) for k in ("aupr", "precision", "recall", "f1"))]
         for c, s in self.rows.items()
@@ -215,7 +219,10 @@ class ScoreTable:
 @patch
 def cells(self: ScoreTable) -> list[list[str]]:  # one row per system
     "What the table shows, in percent."
-    show = lambda i, interval: str(i) if interval else percent(i.value)
+
+    def show(i, interval):
+        return str(i) if interval else percent(i.value)
+
     return [
         [name, *(show(r[family][key], interval) for _, family, key, interval in self.COLUMNS)]
         for name, r in self.rows.items()
@@ -252,7 +259,10 @@ def _repr_markdown_(self: ScoreTable) -> str:
 def __str__(self: ScoreTable) -> str:
     lines = [["system", *(c[0] for c in self.COLUMNS)], *self.cells()]
     wide = [max(len(r[k]) for r in lines) for k in range(len(lines[0]))]
-    align = lambda row: "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))).rstrip()
+
+    def align(row):
+        return "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))).rstrip()
+
     return "\n".join([*map(align, lines), self.note()])
 
 # %% ../../nbs/scores/tables.ipynb #6634493d
@@ -270,7 +280,10 @@ def to_dict(self: ScoreTable) -> dict:  # ready for JSON, fractions, None where 
 @patch(cls_method=True)
 def from_dict(cls: ScoreTable, kept: dict) -> "ScoreTable":
     "The table that `to_dict` gave."
-    number = lambda x: math.nan if x is None else x
+
+    def number(x):
+        return math.nan if x is None else x
+
     rows = {
         n: {f: {k: Interval(**{name: number(x) for name, x in i.items()}) for k, i in s.items()} for f, s in r.items()}
         for n, r in kept["systems"].items()

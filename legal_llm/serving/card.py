@@ -4,7 +4,9 @@
 
 # %% ../../nbs/serving/card.ipynb #b3273a63
 from __future__ import annotations
-import json, re
+
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 

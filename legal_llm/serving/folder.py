@@ -4,7 +4,11 @@
 
 # %% ../../nbs/serving/folder.ipynb #ebb7dd07
 from __future__ import annotations
-import contextlib, itertools, os, time
+
+import contextlib
+import itertools
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

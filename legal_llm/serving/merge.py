@@ -4,7 +4,10 @@
 
 # %% ../../nbs/serving/merge.ipynb #a5cadc32
 from __future__ import annotations
-import json, shutil, time
+
+import json
+import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path

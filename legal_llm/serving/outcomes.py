@@ -4,7 +4,10 @@
 
 # %% ../../nbs/serving/outcomes.ipynb #5b1e0c13
 from __future__ import annotations
-import json, os, tempfile
+
+import json
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

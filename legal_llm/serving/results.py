@@ -4,6 +4,7 @@
 
 # %% ../../nbs/serving/results.ipynb #c7bcf826
 from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import groupby
 

@@ -4,7 +4,13 @@
 
 # %% ../../nbs/serving/scale.ipynb #64535cc8
 from __future__ import annotations
-import contextlib, math, os, re, socket, time
+
+import contextlib
+import math
+import os
+import re
+import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -340,7 +346,7 @@ def score_on_ray(
     systems: Iterable[str],  # of `score_contracts`
     workers: int,
     dtype: str = 'auto',  # number format of the base weights
-    settings: dict = {},  # of `ExtractSettings`
+    settings: dict | None = None,  # of `ExtractSettings`
     at_once: int = 4,  # contracts that a worker is given
 ) -> int:  # scores that are there now
     "Score contracts on workers here. Raises LegalLLMError where Ray is not there, or no model can be loaded."
@@ -350,7 +356,7 @@ def score_on_ray(
         share = worker_share(ray, workers)
         start_worker = ray.remote(**share)(ScoreWorker)
         staff = [
-            start_worker.remote(str(anywhere(run)), dtype, settings, max(int(share['num_cpus']), 1))
+            start_worker.remote(str(anywhere(run)), dtype, settings or {}, max(int(share['num_cpus']), 1))
             for _ in range(workers)
         ]
         order = sorted(contracts, key=lambda c: -len(c.text))

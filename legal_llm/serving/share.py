@@ -4,7 +4,11 @@
 
 # %% ../../nbs/serving/share.ipynb #d352ca8e
 from __future__ import annotations
-import json, shutil, sys, tempfile
+
+import json
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

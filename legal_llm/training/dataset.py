@@ -4,7 +4,12 @@
 
 # %% ../../nbs/training/dataset.ipynb #1a396fe5
 from __future__ import annotations
-import json, os, re, shutil, tempfile
+
+import json
+import os
+import re
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,7 +95,10 @@ def _form(path):
 # %% ../../nbs/training/dataset.ipynb #52df0b5c
 def _is_task(raw):
     "Whether a JSON object is a single annotated text, of Label Studio or Doccano."
-    named = lambda *keys: all(f'"{key}"'.encode() in raw for key in keys)
+
+    def named(*keys):
+        return all(f'"{key}"'.encode() in raw for key in keys)
+
     return not named('paragraphs') and (named('annotations', 'result') or named('text', 'entities'))
 
 # %% ../../nbs/training/dataset.ipynb #dbaf93d4

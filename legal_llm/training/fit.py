@@ -4,7 +4,9 @@
 
 # %% ../../nbs/training/fit.ipynb #4cc6d75e
 from __future__ import annotations
-import shutil, time
+
+import shutil
+import time
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path

@@ -5,8 +5,6 @@
 # %% ../../nbs/training/instruct.ipynb #89afebd5
 from __future__ import annotations
 
-# first, since it silences a warning of tqdm in notebooks without widgets
-from ..machine.files import LegalLLMError, save_json
 import itertools
 import shutil
 import time
@@ -19,6 +17,7 @@ import torch
 from ..contracts.answers import parse_answer
 from ..contracts.chat import CHAT, Encoded, chat_fingerprint, encode_example, load_chat
 from ..machine.compat import keep_logits
+from ..machine.files import LegalLLMError, save_json
 from ..machine.packages import versions
 from ..machine.platform import Hardware, cores, hardware, limit_threads, set_seed
 from ..machine.rules import Choices, choose, hardware_context
@@ -257,7 +256,10 @@ def prepare_writer(
     config = AutoConfig.from_pretrained(resolve_base(s.base_model))
     wanted = dict(dtype=s.dtype, load_in_4bit=s.load_in_4bit, gradient_checkpointing=s.gradient_checkpointing)
     choices = choose(hardware_context(config, s.window_tokens, s.pack_windows, s.lora_r), **{**wanted, **(asked or {})})
-    readable = lambda e: not isinstance(parse_answer(e.category, e.answer), str)
+
+    def readable(e):
+        return not isinstance(parse_answer(e.category, e.answer), str)
+
     train, dev = ([e for e in load_chat(Path(s.data) / CHAT, split) if e.answer] for split in ('train', 'dev'))
     encoded = [encode_example(tokenizer, e, s.window_tokens) for e in train if readable(e)]
     dev = [dev[i] for i in np.sort(np.random.default_rng(s.seed).permutation(len(dev))[: s.eval_windows])]

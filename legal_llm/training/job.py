@@ -4,7 +4,9 @@
 
 # %% ../../nbs/training/job.ipynb #9bd85a82
 from __future__ import annotations
-import math, os
+
+import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,7 +133,7 @@ def packs_each(settings: TrainSettings, processes: int) -> int:
 def prepare_training(
     settings: TrainSettings,
     out,  # run folder to be
-    asked: dict = {},  # choices that are settled already, by name
+    asked: dict | None = None,  # choices that are settled already, by name
     verify_packing: bool = False,  # hold the first pack against separate sequences
     limit: int | None = None,  # tokens computed at once, at most, where memory has run out before
     processes: int | None = None,  # that will train side by side; None: as many as were started with this one
@@ -177,7 +179,7 @@ def prepare_training(
             gradient_checkpointing=s.gradient_checkpointing,
             max_pack_tokens=s.max_pack_tokens,
         ),
-        **asked,
+        **(asked or {}),
     }
     choices = choose(hardware_context(config, s.window_tokens, s.pack_windows, s.lora_r, shards), **asked)
     packs = lay_out(examples, s, processes)

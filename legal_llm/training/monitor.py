@@ -4,7 +4,10 @@
 
 # %% ../../nbs/training/monitor.ipynb #1dc942b3
 from __future__ import annotations
-import json, math, os
+
+import json
+import math
+import os
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +136,7 @@ class Log:
         path = Path(run) / 'log.jsonl'
         self.lines = [l for l in read_log(path) if l['step'] <= step] if path.exists() else []  # the lines so far
         atomic_write(path, ''.join(json.dumps(l) + '\n' for l in self.lines))
-        self.file = open(path, 'a', encoding='utf-8')
+        self.file = path.open('a', encoding='utf-8')
 
 # %% ../../nbs/training/monitor.ipynb #755aac5b
 @patch

@@ -4,7 +4,12 @@
 
 # %% ../../nbs/training/plan.ipynb #7b2bcd58
 from __future__ import annotations
-import contextlib, math, random, threading, time
+
+import contextlib
+import math
+import random
+import threading
+import time
 from dataclasses import dataclass
 
 import numpy as np

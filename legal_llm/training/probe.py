@@ -4,7 +4,12 @@
 
 # %% ../../nbs/training/probe.ipynb #70cc6b75
 from __future__ import annotations
-import hashlib, json, os, shutil, time
+
+import hashlib
+import json
+import os
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np

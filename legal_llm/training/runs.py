@@ -4,7 +4,10 @@
 
 # %% ../../nbs/training/runs.ipynb #3c3d4b59
 from __future__ import annotations
-import functools, json, shutil
+
+import functools
+import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -176,7 +179,7 @@ def existing_run(
     if other:
         run.record.setdefault('changes', []).append({k: [old.get(k), new[k]] for k in other})
     if run.record['finished']:
-        run.adapter
+        _ = run.adapter  # whole, or it says what is missing
     return run
 
 # %% ../../nbs/training/runs.ipynb #20f58664

@@ -4,7 +4,10 @@
 
 # %% ../../nbs/training/settings.ipynb #d175d283
 from __future__ import annotations
-import inspect, math, re
+
+import inspect
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec

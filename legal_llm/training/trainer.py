@@ -5,9 +5,12 @@
 # %% ../../nbs/training/trainer.ipynb #fd5ef859
 from __future__ import annotations
 
-# first, since it silences a warning of tqdm in notebooks without widgets
-from ..machine.files import LegalLLMError
-import contextlib, gc, itertools, math, random, time
+import contextlib
+import gc
+import itertools
+import math
+import random
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -18,6 +21,7 @@ from fastcore.basics import patch
 from transformers import Trainer, TrainerCallback
 
 from ..machine.compat import readable_checkpoints
+from ..machine.files import LegalLLMError
 from ..machine.platform import trim_memory
 from ..pipeline.models import sharded
 from legal_llm.pipeline.reader import (

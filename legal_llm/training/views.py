@@ -4,7 +4,11 @@
 
 # %% ../../nbs/training/views.ipynb #b9df89cd
 from __future__ import annotations
-import html, math, sys, time
+
+import html
+import math
+import sys
+import time
 from collections import deque
 from pathlib import Path
 
