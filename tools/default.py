@@ -1,10 +1,11 @@
 """Make the model that ships with the package, legal_llm/default, out of data that `legal-llm data` prepared from CUAD.
 
-python tools/default.py --data DATA --reader FOLDER
+python tools/default.py --data DATA --reader FOLDER --writer RUN
 
 Scores on the test part, and on ten contracts in plain drafting, are those of stages fitted on the training part; then
 the screen and the context stage are fitted again on all contracts. Thresholds are chosen on the training contracts out
-of fold and on dev. A reader (the adapter folder of a run on CUAD's training part) is shipped where it helps on dev.
+of fold and on dev. A reader (the adapter folder of a run on CUAD's training part) is shipped where it helps on dev; so
+is a writer, whose categories `python -m benchmarks writer` has chosen on dev.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from safetensors.torch import load_file, save_file
 
 from legal_llm.contracts.categories import CATEGORIES
 from legal_llm.contracts.contracts import gold_answers
@@ -36,10 +38,14 @@ from legal_llm.machine.files import save_json, save_npz, short_hash
 from legal_llm.pipeline.calibration import Calibration, fit_calibration
 from legal_llm.pipeline.context import save_context
 from legal_llm.pipeline.extract import Extractor, default_run
+from legal_llm.pipeline.models import PORTABLE
 from legal_llm.pipeline.reader import load_reader
 from legal_llm.pipeline.screen import fit_screen, save_screen
+from legal_llm.pipeline.writer import find_writer
+from legal_llm.pipeline.writing import CHOSEN
 from legal_llm.scores.bootstrap import bootstrap
 from legal_llm.scores.official import official_statistic
+from legal_llm.serving.card import hub_name
 from legal_llm.training.dataset import fit_stages, open_data
 
 CARD = """---
@@ -109,7 +115,7 @@ def score(extractor, contracts, calibrations, cache) -> dict:
     return dict(contracts=len(contracts), systems=systems, against=against)
 
 
-def main(data, results, reader=None, scores_only=False):
+def main(data, results, reader=None, writer=None, scores_only=False):
     data, out = open_data(data), default_run()
     cache = data.path / 'margins'
     train, dev, test = (data.contracts(s) for s in ('train', 'dev', 'test'))
@@ -147,7 +153,24 @@ def main(data, results, reader=None, scores_only=False):
                 shutil.copy(Path(reader) / name, out)
         about = json.loads((Path(reader) / 'legal_llm.json').read_text(encoding='utf-8')) | about
     save_json(out / 'legal_llm.json', about)
+    if writer:
+        take_writer(find_writer(writer), out / 'writer')
     write_card(out, scored, len(own), len(every) - len(own), 'fine-tuned' in calibrations)
+
+
+def take_writer(folder, out) -> None:
+    "A writer's adapter in 16 bits, where it answers any category."
+    about = json.loads((folder / PORTABLE).read_text(encoding='utf-8'))
+    if not about.get(CHOSEN):
+        return
+    out.mkdir(exist_ok=True)
+    weights = load_file(folder / 'adapter_model.safetensors')
+    save_file({k: w.half().contiguous() for k, w in weights.items()}, out / 'adapter_model.safetensors')
+    config = json.loads((folder / 'adapter_config.json').read_text(encoding='utf-8'))
+    save_json(
+        out / 'adapter_config.json', dict(config, base_model_name_or_path=hub_name(about['settings']['base_model']))
+    )
+    save_json(out / PORTABLE, about)
 
 
 def write_card(out, scored: dict, contracts: int, written: int, reader: bool) -> None:
@@ -191,5 +214,6 @@ if __name__ == '__main__':
     parser.add_argument(
         '--reader', help='adapter folder of a run that was trained on the training part of the same data'
     )
+    parser.add_argument('--writer', help='run folder that has a writer')
     args = parser.parse_args()
-    main(args.data, args.results, args.reader, args.scores_only)
+    main(args.data, args.results, args.reader, args.writer, args.scores_only)

@@ -7,6 +7,7 @@ import ast
 import io
 import statistics
 import tokenize
+from collections import Counter
 
 import nbformat
 from notebooks import ROOT, directives, notebooks, page
@@ -53,13 +54,66 @@ def code_lines(code: str) -> int:
     return len(lines - {k for n in owners for k in range(n.body[0].lineno, n.body[0].end_lineno + 1)})
 
 
+def typed(tree: ast.Module) -> tuple[int, int]:
+    """Public arguments and results with a type, and all of them: of functions at module level and of methods. `Any` and
+    what a decorator gives count as untyped; `self`, `cls` and results of `__init__` do not count.
+    """
+    have = of = 0
+    owners = [tree, *(n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith('_'))]
+    for function in (n for owner in owners for n in owner.body if isinstance(n, ast.FunctionDef)):
+        if function.name.startswith('_') and function.name != '__init__':
+            continue
+        a = function.args
+        types = [x.annotation for x in (*a.posonlyargs, *a.args, *a.kwonlyargs) if x.arg not in ('self', 'cls')]
+        types += [function.returns] if function.name != '__init__' else []
+        of += len(types)
+        have += sum(t is not None and ast.unparse(t) != 'Any' for t in types)
+    return have, of
+
+
+def module_level_names(tree: ast.Module) -> list[str]:
+    "What a module defines for others."
+    out = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    patches = [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and is_patch(n)]
+    targets = [t for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
+    out += [x.id for t in targets for x in (t.elts if isinstance(t, ast.Tuple) else [t]) if isinstance(x, ast.Name)]
+    return [name for name in out if name not in patches and name != '__all__']
+
+
+def is_patch(function: ast.FunctionDef) -> bool:
+    return any('patch' in ast.unparse(d).split('(')[0].split('.') for d in function.decorator_list)
+
+
+def structure(modules: dict[str, str]) -> dict:
+    "Counts that need the syntax tree."
+    trees = [ast.parse(code) for code in modules.values()]
+    nodes = [n for tree in trees for n in ast.walk(tree)]
+    functions = [n for n in nodes if isinstance(n, ast.FunctionDef)]
+    assignments = [n for n in nodes if isinstance(n, ast.Assign)]
+    several = sum(isinstance(t, ast.Tuple) for n in assignments for t in n.targets[:1])
+    longest = max(functions, key=lambda f: f.end_lineno - f.lineno)
+    names = Counter(name for tree in trees for name in set(module_level_names(tree)))
+    have, of = map(sum, zip(*map(typed, trees)))
+    return {
+        'patches': sum(map(is_patch, functions)),
+        'several targets in one assignment': f'{several / len(assignments):.1%}',
+        'names at module level twice': ', '.join(sorted(n for n, k in names.items() if k > 1)) or 0,
+        'longest function': f'{longest.name}, {longest.end_lineno - longest.lineno + 1} lines',
+        'typed public arguments and results': f'{have / of:.0%}',
+    }
+
+
 def numbers() -> dict:
-    out, sizes, written = {}, [], []
+    out, sizes, written, silent = {}, [], [], []
     for path in sorted(notebooks(), key=page):
         name, nb = page(path), nbformat.read(path, as_version=4)
         cells, code = exported(nb), [c for c in nb.cells if c.cell_type == 'code']
         sizes += [len(c) for c in cells]
         written += [c.source for c in code]
+        if cells and not any(
+            c.outputs for c in code if not {'export', 'exports', 'hide'} & directives(c.source).keys()
+        ):
+            silent.append(name)
         if name in WEEKS:
             lines = sum(len([x for x in c.source.splitlines() if x.strip()]) for c in code)
             shown = sum(bool(c.outputs) for c in code)
@@ -81,6 +135,8 @@ def numbers() -> dict:
     out['statements joined by a semicolon'] = sum(map(joined, modules.values()))
     out['largest module'] = f'{largest}, {size[largest]} lines of code'
     out['lines of code'] = sum(size.values())
+    out |= structure(modules)
+    out['notebooks that show nothing'] = ', '.join(silent) or 0
     return out
 
 
