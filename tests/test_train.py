@@ -24,7 +24,7 @@ from legal_llm.eval import evaluate
 from legal_llm.evaluation import report
 from legal_llm.launch import processes_in, train_on
 from legal_llm.machine.compat import older
-from legal_llm.machine.files import ALIASES, LegalLLMError, save_json
+from legal_llm.machine.files import LegalLLMError
 from legal_llm.machine.platform import Gpu, Hardware, environment
 from legal_llm.pipeline import reader as reader_module
 from legal_llm.pipeline.models import add_lora, load_base, load_tokenizer
@@ -33,7 +33,7 @@ from legal_llm.train import train
 from legal_llm.training import fit, probe
 from legal_llm.training import job as job_module
 from legal_llm.training import trainer as trainer_module
-from legal_llm.training.dataset import DataSettings, open_data
+from legal_llm.training.dataset import open_data
 from legal_llm.training.job import in_time, lay_out, prepare_training
 from legal_llm.training.monitor import Stopped
 from legal_llm.training.runs import open_run, restore_run
@@ -1027,23 +1027,3 @@ def test_a_run_on_other_data_is_not_taken_for_this_one(settings, whole, tmp_path
     (tmp_path / 'kaggle/input/w1/data/data.json').write_text(json.dumps({**data.info, 'fingerprint': 'another'}))
     with pytest.raises(LegalLLMError, match="was trained on other contracts .*attach week 1's output"):
         week2_run(week1_data(here), here)
-
-
-OLD = dict(
-    base='smollm2', four_bit=True, checkpointing=False, r=8, alpha=16, dropout=0.1, lora={}, lr=1e-3, head_lr=1e-5,
-    epochs=2.0, accumulation=4, warmup=3, clip=0.5, present=2.0, absent=1.0, budget=2048, dev_every=7, dev_windows=9,
-    patience=1, save_every=11, keep=3,
-)  # fmt: skip
-
-
-def test_a_record_with_earlier_names_is_read_under_todays(tmp_path):
-    "An old run folder opens, and gives the settings that it was trained with; what is stored stays as it was"
-    record = dict(settings=dict(OLD, data='x', seed=5), four_bit=True, budget=2048, lr=1e-3, finished=True)
-    path = save_json(tmp_path / 'run/record.json', dict(record, data_settings=dict(least=0.4, keep_relatives=True)))
-    stored = path.read_bytes()
-    read = open_run(path.parent).record
-    known = TrainSettings(**read['settings'])
-    assert [getattr(known, ALIASES[k]) for k in OLD] == list(OLD.values()) and known.seed == 5
-    assert (read['load_in_4bit'], read['max_pack_tokens'], read['learning_rate']) == (True, 2048, 1e-3)
-    assert DataSettings(**read['data_settings']).near_duplicate_threshold == 0.4 and path.read_bytes() == stored
-    assert set(ALIASES.values()) >= {ALIASES[k] for k in OLD} and not set(ALIASES) & set(ALIASES.values())

@@ -318,7 +318,6 @@ class Plan:
     present: int  # of them, those that are so
     tokens: int  # that the model reads
     computed: int  # the same, padding included
-    separate: int  # tokens that a sequence for each pair would need
     gradient_accumulation_steps: int  # packs in a step, in each process
     processes: int  # that train side by side, a GPU each
     probe: int  # windows that the head is fitted on before
@@ -402,11 +401,7 @@ def _rows(self: Plan):
             f'{self.packs:,}, {self.windows:,} windows, {self.pairs:,} pairs of sentence and category in doubt, '
             f'{self.present:,} of them clauses',
         ),
-        (
-            'tokens',
-            f'{self.tokens:,}; separate sequences would need {self.separate:,}, '
-            f'{self.separate / max(self.tokens, 1):.1f} times as many',
-        ),
+        ('tokens', f'{self.tokens:,}'),
         (
             'steps',
             f'{self.steps:,}, each of {shape}, {self.pairs / n:.0f} pairs, {self.tokens / n:,.0f} tokens on average',
@@ -440,7 +435,6 @@ def make_plan(
     pairs, present = (
         sum(int(x.sum()) for x in xs) for xs in ([e.doubt for e in examples], [e.doubt & e.label for e in examples])
     )
-    separate = sum(int(e.doubt.sum(1) @ e.window.spans[:, 1]) for e in examples)
     return Plan(
         len(packs),
         len(examples),
@@ -448,7 +442,6 @@ def make_plan(
         present,
         sum(map(len, examples)),
         sum(computed(p, max_pack_tokens) for p in packs),
-        separate,
         gradient_accumulation_steps,
         processes,
         len(probe),
