@@ -16,15 +16,16 @@ from ..machine.files import LegalLLMError
 from ..machine.platform import cores, limit_threads, set_seed
 from ..machine.rules import Choices, choose, hardware_context
 from ..pipeline.models import add_lora, load_base, load_tokenizer, resolve_base, sharded
-from ..pipeline.reader import computed
+from ..pipeline.reader import LossWeights, Reader, check_pack, computed
 from ..pipeline.windows import Example
-from .dataset import open_data
+from .dataset import DataSet, open_data
 from .plan import Measured, Plan, as_trained, make_plan, preflight, some_head
 from .settings import TrainSettings, default_lr
 from .views import clock
 
 # %% auto #0
-__all__ = ['lay_out', 'TrainingJob', 'in_time', 'packs_each', 'prepare_training', 'is_first', 'agreed', 'leave_together']
+__all__ = ['lay_out', 'TrainingJob', 'in_time', 'packs_each', 'start_process', 'training_examples', 'make_choices',
+           'build_reader', 'prepare_training', 'is_first', 'agreed', 'leave_together']
 
 # %% ../../nbs/training/job.ipynb #d833e3db
 def lay_out(
@@ -130,6 +131,54 @@ def packs_each(settings: TrainSettings, processes: int) -> int:
     return packs // processes
 
 # %% ../../nbs/training/job.ipynb #91216d65
+def start_process(settings: TrainSettings) -> None:
+    "Set this process's GPU, threads and random seed, the same for each of several that train side by side."
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
+    limit_threads(max(1, cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))))
+    set_seed(settings.seed)
+
+
+def training_examples(data: DataSet, tokenizer, settings: TrainSettings) -> list[Example]:
+    "The sentences of the training contracts that are in doubt. Raises LegalLLMError where none is."
+    examples = data.examples('train', tokenizer, settings.window_tokens, settings.min_probability)
+    if not examples:
+        raise LegalLLMError(
+            "the screen leaves nothing in doubt, so there is nothing to learn: lower --min-probability, or prepare "
+            "more contracts"
+        )
+    return examples
+
+
+def make_choices(
+    settings: TrainSettings,
+    asked: dict | None = None,  # choices that are settled already, by name
+    shards: int = 1,  # processes that share the weights
+) -> Choices:
+    "What the hardware rules choose where the settings leave it to them."
+    from transformers import AutoConfig
+
+    s = settings
+    config = AutoConfig.from_pretrained(resolve_base(s.base_model))
+    config.num_hidden_layers = s.num_hidden_layers or config.num_hidden_layers
+    names = 'dtype', 'load_in_4bit', 'gradient_checkpointing', 'max_pack_tokens'
+    context = hardware_context(config, s.window_tokens, s.pack_windows, s.lora_r, shards)
+    return choose(context, **{name: getattr(s, name) for name in names} | (asked or {}))
+
+
+def build_reader(
+    settings: TrainSettings, choices: Choices, categories: int, shards: int = 1
+) -> tuple[Reader, int]:  # with a fresh adapter; parameters of its base model
+    "Load the base model and add LoRA and a head."
+    s = settings
+    base = load_base(s.base_model, choices['dtype'], choices['load_in_4bit'], shards, s.num_hidden_layers)
+    parameters, checkpointing = base.num_parameters(), choices['gradient_checkpointing']
+    model = add_lora(base, s.lora_r, s.lora_alpha, s.lora_dropout, s.seed, checkpointing, **s.lora_options)
+    return Reader(model, categories), parameters
+
+# %% ../../nbs/training/job.ipynb #66af87b9
 def prepare_training(
     settings: TrainSettings,
     out,  # run folder to be
@@ -144,80 +193,39 @@ def prepare_training(
     """Load, choose, check and measure; train nothing, write nothing. Raises LegalLLMError for a training that could not
     work.
     """
-    import torch
-    from transformers import AutoConfig
-
-    from legal_llm.pipeline.reader import LossWeights, Reader
-
-    s = settings
-    data = open_data(settings.data)
-    processes = processes or int(os.environ.get('WORLD_SIZE', 1))
-    shards = shards or sharded()
+    s, data = settings, open_data(settings.data)
+    processes, shards = processes or int(os.environ.get('WORLD_SIZE', 1)), shards or sharded()
     each = packs_each(s, processes)
     if shards > 1 and s.probe_windows is None:
         raise LegalLLMError(
             "the head is fitted before the model is shared, in main memory, which is slow: "
             "give --probe-windows, a few hundred at most, or 0 for a head that begins with zeros"
         )
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)))
-    limit_threads(max(1, cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))))
-    set_seed(s.seed)
+    start_process(s)
     tokenizer = load_tokenizer(s.base_model)
-    config = AutoConfig.from_pretrained(resolve_base(s.base_model))
-    config.num_hidden_layers = s.num_hidden_layers or config.num_hidden_layers
-    examples = data.examples('train', tokenizer, s.window_tokens, s.min_probability)
-    if not examples:
-        raise LegalLLMError(
-            "the screen leaves nothing in doubt, so there is nothing to learn: lower --min-probability, or prepare "
-            "more contracts"
-        )
-    asked = {
-        **dict(
-            dtype=s.dtype,
-            load_in_4bit=s.load_in_4bit,
-            gradient_checkpointing=s.gradient_checkpointing,
-            max_pack_tokens=s.max_pack_tokens,
-        ),
-        **(asked or {}),
-    }
-    choices = choose(hardware_context(config, s.window_tokens, s.pack_windows, s.lora_r, shards), **asked)
+    examples = training_examples(data, tokenizer, s)
+    choices = make_choices(s, asked, shards)
     packs = lay_out(examples, s, processes)
     some = np.random.default_rng(s.seed).permutation(len(examples))[: s.probe_windows]
     if size:
         some, packs = some[: size[0]], packs[: size[1]]
-    base = load_base(s.base_model, choices['dtype'], choices['load_in_4bit'], shards, s.num_hidden_layers)
-    parameters, weights = base.num_parameters(), LossWeights(s.loss_weight_present, s.loss_weight_absent)
-    reader = Reader(
-        add_lora(
-            base, s.lora_r, s.lora_alpha, s.lora_dropout, s.seed, choices['gradient_checkpointing'], **s.lora_options
-        ),
-        len(data.categories),
-    )
-    tried = packs or [examples[: s.pack_windows]]
+    reader, parameters = build_reader(s, choices, len(data.categories), shards)
+    weights, tried = LossWeights(s.loss_weight_present, s.loss_weight_absent), packs or [examples[: s.pack_windows]]
     if verify_packing:
         _verify_packing(reader, tried[0], weights, choices)
     max_tokens = limit or choices['max_pack_tokens']
     measured = preflight(reader, tried, weights, out, s.save_total_limit, choices['dtype'], shards == 1, max_tokens)
     if s.hours and not size:
+        probe = [examples[i] for i in some]
         heads, n = agreed(
-            in_time(
-                s.hours,
-                [examples[i] for i in some],
-                packs,
-                s.gradient_accumulation_steps,
-                measured,
-                processes,
-                max_tokens,
-            )
+            in_time(s.hours, probe, packs, s.gradient_accumulation_steps, measured, processes, max_tokens)
         )
         some, packs = some[:heads], packs[:n]
     probe = [examples[i] for i in np.sort(some)]
     plan = make_plan(packs, probe, each, processes, measured, max_tokens)
     warmup = min(50, plan.steps // 10) if s.warmup_steps is None else s.warmup_steps
-    return TrainingJob(
-        reader, tokenizer, probe, packs, choices, plan, s.learning_rate or default_lr(parameters), warmup, processes
-    )
+    lr = s.learning_rate or default_lr(parameters)
+    return TrainingJob(reader, tokenizer, probe, packs, choices, plan, lr, warmup, processes)
 
 # %% ../../nbs/training/job.ipynb #c7696aa2
 def is_first() -> bool:
@@ -248,8 +256,6 @@ def leave_together() -> None:
 # %% ../../nbs/training/job.ipynb #7106774b
 def _verify_packing(reader, pack, weights, choices):
     "Hold a pack against separate sequences. Raises LegalLLMError where they differ."
-    from legal_llm.pipeline.reader import check_pack
-
     tolerance = 1e-3 if choices['dtype'] == 'float32' and not choices['load_in_4bit'] else 0.1
     cast, scale = as_trained(reader.head.weight.device, choices['dtype'])
     with cast, some_head(reader):
