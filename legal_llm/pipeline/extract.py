@@ -11,6 +11,7 @@ import re
 import time
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ class ExtractSettings:
 
 # %% ../../nbs/pipeline/extract.ipynb #9ad6edab
 _BULLET = re.compile(r'[-–—•*·▪]\s')
+_WORD = re.compile('[A-Za-z]{2,}')
 _ROW = re.compile(r'[^\n:|]{2,60}[:|][ \t]*\S')  # "Term: 3 years"
 UNDATED = 0.2  # share of its confidence that a sentence keeps which should have a date in it and has none
 # of CUAD's, whose clauses hardly ever have three words or fewer, but for rows
@@ -104,7 +106,7 @@ def find_clauses(
     return [
         Extraction(category, text[a:b], a, b, c, None if by_screen is None else float(by_screen[i].max()), part)
         for a, b, c, i, part in sorted(found, key=lambda x: x[:2])
-        if category not in CLAUSES or _ROW.match(text, a, b) or len(re.findall('[A-Za-z]{2,}', text[a:b])) > 3
+        if category not in CLAUSES or _ROW.match(text, a, b) or len([*islice(_WORD.finditer(text, a, b), 4)]) > 3
     ]
 
 # %% ../../nbs/pipeline/extract.ipynb #c4bd6e1b
