@@ -442,7 +442,7 @@ def print_review(review, flags=None):
         quote = ' '.join(f.quote.split())
         quote = quote if len(quote) <= 100 else quote[:97] + '...'
         print(f"  {review.status(f):<5}  {f.category:<34} {f.confidence:.2f}  [{where}] {quote}")
-    for category, flag in flags.items():
+    for category, flag in (flags or {}).items():
         proposed = f': {flag.fallback}' if flag.fallback else ''
         print(f"  flag   {category:<34} {flag}{proposed}")
 

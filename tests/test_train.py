@@ -27,6 +27,7 @@ from legal_llm.machine.compat import older
 from legal_llm.machine.files import LegalLLMError
 from legal_llm.machine.platform import Gpu, Hardware, environment
 from legal_llm.pipeline import reader as reader_module
+from legal_llm.pipeline.extract import default_run
 from legal_llm.pipeline.models import add_lora, load_base, load_tokenizer
 from legal_llm.pipeline.reader import LossWeights, Reader, load_head, load_reader, padded, read_windows, step_gradients
 from legal_llm.train import train
@@ -1027,3 +1028,7 @@ def test_a_run_on_other_data_is_not_taken_for_this_one(settings, whole, tmp_path
     (tmp_path / 'kaggle/input/w1/data/data.json').write_text(json.dumps({**data.info, 'fingerprint': 'another'}))
     with pytest.raises(LegalLLMError, match="was trained on other contracts .*attach week 1's output"):
         week2_run(week1_data(here), here)
+
+
+def test_the_shipped_model_shows_itself():
+    assert 'best on dev' in open_run(default_run())._repr_markdown_()

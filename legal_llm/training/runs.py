@@ -104,7 +104,7 @@ def _repr_markdown_(self: Run):
             else []
         )
     elif b := r.get('best'):
-        early = ' (stopped early)' if r['stopped_early'] else ''
+        early = ' (stopped early)' if r.get('stopped_early') else ''
         rows.append(('best on dev', f"gain {b['score']:.3f} after step {b['step']:,}, which is kept{early}"))
     return markdown_table(('', ''), rows, ())
 
