@@ -338,6 +338,7 @@ def test_a_gpu_on_which_nothing_was_run_is_told_so(root):
         assert found.status == 'green' and (f'has been run on an {TRIED}, on no other GPU yet' in found.found) is told
 
 
+@pytest.mark.slow
 def test_doctor_here():
     "On this very machine, whatever it is: it answers, and what it says of Python and the packages is true"
     report = doctor()
@@ -787,11 +788,12 @@ def test_has_kernels(capability, arch_list, expected):
     'package, version, code, said',
     [
         ('torchao', '0.10.0', "__version__ = '0.10.0'", 'pip uninstall -y torchao '),
-        (
+        pytest.param(
             'torchvision',
             '0.20.0',
             "raise RuntimeError('operator torchvision::nms does not exist')",
             'pip uninstall -y torchvision torchaudio',
+            marks=pytest.mark.slow,
         ),
     ],
 )

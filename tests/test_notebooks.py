@@ -177,8 +177,9 @@ CHANGES = dict(probe_windows=96, max_packs=4, eval_steps=2, eval_windows=32)
 LESS = {'week2_train': dict(writer_changes=dict(max_packs=2, eval_steps=0), questions=2), 'week3_eval': dict(limit=3)}
 
 
-# notebooks that take a minute or more: most of them train with the real model
+# they take a minute or more: most of them train with the real model
 SLOW = {
+    'week2_train',
     'week3_eval',
     'weeks',
     'contracts/splits',

@@ -41,7 +41,7 @@ def reader():
     return reader
 
 
-@pytest.fixture(scope='module', params=['written', 'cuad'])
+@pytest.fixture(scope='module', params=['written', pytest.param('cuad', marks=pytest.mark.slow)])
 def pack(request):
     "Windows of unlike length with several clauses; a few pairs of each in doubt, for the sake of time"
     if request.param == 'cuad' and find_dev_cuad() is None:

@@ -330,6 +330,7 @@ def test_the_space_runs_by_itself(run, merged, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_on_zerogpu_the_call_gets_a_gpu(run, merged, tmp_path):
     """With the package `spaces`, the model is called in a function of its own, whose arguments and result can be sent
     to another process
@@ -363,7 +364,9 @@ print(legal_llm.__file__)
     assert done.stdout.splitlines()[-1].startswith(str(bundle))
 
 
-@pytest.mark.parametrize('code', ['', 'EntryNotFound'], ids=['a bare 404', 'a 404 of the hub'])
+@pytest.mark.parametrize(
+    'code', ['', pytest.param('EntryNotFound', marks=pytest.mark.slow)], ids=['a bare 404', 'a 404 of the hub']
+)
 def test_a_repository_without_further_chat_templates_is_loaded(hub, tiny, monkeypatch, code):
     "Challenge 13.3: the hub answers 404 for `additional_chat_templates`, and the tokenizer is loaded all the same"
     hub.repos['owner/tiny'] = {p.name: p.read_bytes() for p in tiny.iterdir()}

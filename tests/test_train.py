@@ -213,7 +213,7 @@ def test_the_head_has_a_rate_of_its_own(settings, tmp_path):
     )
 
 
-@pytest.mark.parametrize('where', ['forward', 'backward'])
+@pytest.mark.parametrize('where', ['forward', pytest.param('backward', marks=pytest.mark.slow)])
 def test_memory_that_runs_out_halves_the_pack_and_keeps_the_step(settings, tmp_path, monkeypatch, where):
     s = replace(settings, lora_dropout=0.0, max_grad_norm=1e9, pack_windows=4)
     data = open_data(settings.data)
@@ -590,6 +590,7 @@ def test_a_session_that_holds_the_gpu_is_told_so(monkeypatch):
     free_gpu()
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_said_once(settings, tmp_path):
     with pytest.raises(LegalLLMError, match='is not known'):
         train_on(2, replace(settings, dtype='float64'), tmp_path / 'run', progress=False)
