@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items):
     if os.environ.get('CI'):
         for item in items:
             if item.get_closest_marker('slow'):
-                item.add_marker(pytest.mark.skip(reason='a minute or more on two slow cores: make test runs it'))
+                item.add_marker(pytest.mark.skip(reason='slow: make test runs it'))
     for item in items:
         group = item.path.stem
         if item.originalname == 'test_notebook':
