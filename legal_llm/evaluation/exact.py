@@ -5,9 +5,12 @@
 # %% ../../nbs/evaluation/exact.ipynb #900a93a5
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
@@ -27,7 +30,7 @@ from ..training.dataset import DataSet
 
 # %% auto #0
 __all__ = ['SHOTS', 'choose_categories', 'right_answers', 'choose_on_dev', 'exact_answers', 'answers_statistic', 'AnswerScores',
-           'worked_examples', 'score_answers', 'evaluate_answers']
+           'answers_markdown', 'show_answers', 'worked_examples', 'score_answers', 'evaluate_answers']
 
 # %% ../../nbs/evaluation/exact.ipynb #1feac8dc
 def choose_categories(
@@ -109,18 +112,6 @@ class AnswerScores:
 
 # %% ../../nbs/evaluation/exact.ipynb #b20dd990
 @patch
-def _repr_markdown_(self: AnswerScores):
-    rows = [
-        [k, n, *(str(shares[k]) if k == 'all' else f'{100 * shares[k].value:.1f}' for shares in self.exact.values())]
-        for k, n in self.counts.items()
-        if n
-    ]
-    lines = [markdown_table(('right answers, %', 'answers', *self.exact), rows), '']
-    lines += [f'- {name}, {comparison}' for name, comparison in self.against]
-    return '\n'.join([*lines, f"- in reviews, the writer answers: {', '.join(self.chosen) or 'nothing'}"])
-
-
-@patch
 def to_dict(self: AnswerScores) -> dict:
     return dict(
         exact={s: {k: i.to_dict() for k, i in shares.items()} for s, shares in self.exact.items()},
@@ -128,6 +119,41 @@ def to_dict(self: AnswerScores) -> dict:
         against={name: str(comparison) for name, comparison in self.against},
         chosen=list(self.chosen),
     )
+
+
+def answers_markdown(
+    scores: dict,  # of `AnswerScores.to_dict`
+    title: str = 'right answers, %',
+) -> str:
+    "Right answers by category and system, and the comparisons."
+
+    def cell(category, interval):
+        value, low, high = (
+            100 * (interval[k] if interval[k] is not None else math.nan) for k in ('value', 'low', 'high')
+        )
+        return f'{value:.1f} [{low:.1f}, {high:.1f}]' if category == 'all' else f'{value:.1f}'
+
+    rows = [
+        [k, n, *(cell(k, shares[k]) for shares in scores['exact'].values())] for k, n in scores['counts'].items() if n
+    ]
+    lines = [markdown_table((title, 'answers', *scores['exact']), rows), '']
+    lines += [f'- {name}, {comparison}' for name, comparison in scores['against'].items()]
+    return '\n'.join([*lines, f"- in reviews, the writer answers: {', '.join(scores['chosen']) or 'nothing'}"])
+
+
+@patch
+def _repr_markdown_(self: AnswerScores):
+    return answers_markdown(self.to_dict())
+
+
+def show_answers(
+    file,  # of `python -m benchmarks writer`
+):  # shows itself as a table
+    "Shares of right short answers, on dev and test."
+    from IPython.display import Markdown
+
+    splits = json.loads(Path(file).read_text(encoding='utf-8'))['splits']
+    return Markdown('\n\n'.join(answers_markdown(scores, f'{split}, right %') for split, scores in splits.items()))
 
 # %% ../../nbs/evaluation/exact.ipynb #2aa2ec0e
 SHOTS, _SHORT = 3, (400, 80)  # worked examples of a category; characters of a question and an answer, at most

@@ -25,7 +25,8 @@ from ..training.views import try_to_draw
 
 # %% auto #0
 __all__ = ['STAGES', 'STAGES_NOTE', 'plot_evaluation', 'by_category', 'plot_categories', 'Errors', 'errors', 'write_report',
-           'save_evaluation', 'export_results', 'stages_markdown', 'show_stages', 'show_results', 'compare_published']
+           'save_evaluation', 'export_results', 'stages_markdown', 'show_stages', 'show_summary', 'show_results',
+           'compare_published']
 
 # %% ../../nbs/evaluation/report.ipynb #ab50a8ff
 def plot_evaluation(evaluation: Evaluation):  # matplotlib figure
@@ -352,6 +353,42 @@ def show_stages(
     from IPython.display import Markdown
 
     return Markdown(stages_markdown(json.loads(Path(file).read_text(encoding='utf-8'))[kind]))
+
+# %% ../../nbs/evaluation/report.ipynb #970ed2df
+def show_summary(
+    file,  # of `tools/default.py`
+    published,  # JSON: rows of system, aupr, precision_at_80_recall, source, url, and a note
+):  # shows itself as a table
+    "The stages of the model that ships, on both kinds of contracts, beside what others have published."
+    from IPython.display import Markdown
+
+    scored, others = (json.loads(Path(f).read_text(encoding='utf-8')) for f in (file, published))
+
+    def cells(system, kind, columns):
+        row = scored[kind]['systems'][system]
+        return [f"{100 * row[c]['value']:.1f}" for c in columns]
+
+    def interval(system, column):
+        return '{value:.1f} [{low:.1f}, {high:.1f}]'.format(
+            **{k: 100 * v for k, v in scored['cuad']['systems'][system][column].items()}
+        )
+
+    shares = 'found', 'quotes right'
+    rows = [
+        [s, interval(s, 'AUPR'), interval(s, 'P@80R'), *cells(s, 'cuad', shares), *cells(s, 'plain', ('AUPR', *shares))]
+        for s in scored['cuad']['systems']
+    ]
+    rows += [
+        [f"{o['system']} ([{o['source']}]({o['url']}))", f"{o['aupr']:.1f}", f"{o['precision_at_80_recall']:.1f}"]
+        + 5 * ['']
+        for o in others['rows']
+    ]
+    header = 'system', 'AUPR', 'P@80R', *shares, 'plain: AUPR', 'plain: found', 'plain: quotes right'
+    return Markdown(
+        f"{markdown_table(header, rows)}\n\nPercent, with 95% intervals over contracts. AUPR, and precision where 80% "
+        "of the clauses are found: official scorer. Found: clauses with a quote above the threshold; quotes right: "
+        f"share of these quotes. {others['note']}"
+    )
 
 # %% ../../nbs/evaluation/report.ipynb #d26ecbef
 def show_results(
