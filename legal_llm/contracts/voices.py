@@ -16,7 +16,7 @@ from .synthetic import _HOME, _MONTHS, FACTS, _Dice, _fill, _number_styles, _Pag
 from ..machine.files import LegalLLMError
 
 # %% auto #0
-__all__ = ['VOICES', 'REPEATS', 'load_voice', 'write_in_voices', 'plain_contracts']
+__all__ = ['VOICES', 'SHARE', 'load_voice', 'write_in_voices', 'plain_contracts']
 
 # %% ../../nbs/contracts/voices.ipynb #a0e58171
 VOICES = tuple(sorted(f.name[:-4] for f in (files('legal_llm') / 'assets/voices').iterdir() if f.name.endswith('.yml')))
@@ -83,7 +83,7 @@ class _Decks:
         self.filler, self.near_misses = self.dice.deck(voice['filler']), self.dice.deck(voice['near_misses'])
 
 # %% ../../nbs/contracts/voices.ipynb #b163f851
-REPEATS = (1,) * 7 + (2, 2, 3, 4)  # clauses of a category that a contract has: CUAD has one in 66 of 100 cases
+SHARE = 0.4  # of the categories that a contract has
 _OPENING = {'Agreement Date', 'Effective Date'}  # stand at the front
 _FIRST = re.compile(r'[a-z]')
 
@@ -98,11 +98,10 @@ def _write_one(name: str, i: int, seed: int, decks: _Decks) -> Contract:
     page.add(gap)
     page.add(*_unmark(_fill(next(decks.openings), facts, dice)))
     page.add(gap)
-    sections, share = {s: [] for s in voice['headings']}, dice.number(15, 75) / 100
-    chosen = [c for c in decks.wordings if dice.chance(share)]
-    for category in chosen:
-        for _ in range(1 if category in _OPENING else dice.pick(REPEATS)):
-            words, others = _entry(next(decks.wordings[category]))
+    sections = {s: [] for s in voice['headings']}
+    for category, deck in decks.wordings.items():
+        if dice.chance(SHARE):
+            words, others = _entry(next(deck))
             text, spans = _unmark(_fill(words, facts, dice), (category, *others))
             if category in _OPENING:
                 page.add(text, spans)
@@ -110,7 +109,7 @@ def _write_one(name: str, i: int, seed: int, decks: _Decks) -> Contract:
             else:
                 sections[_HOME[category]].append((text, spans))
     names = dice.shuffled([s for s in sections if sections[s] or dice.chance(0.4)])
-    for deck, n in ((decks.filler, dice.number(6, 24)), (decks.near_misses, dice.number(0, 16))):
+    for deck, n in ((decks.filler, dice.number(12, 24)), (decks.near_misses, dice.number(6, 12))):
         for _ in range(n):
             sections[dice.pick(names)].append((_fill(next(deck), facts, dice), []))
     heading, paragraph = dice.pick(_number_styles())
