@@ -14,7 +14,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from .evaluation import Evaluation, run_with_data
-from .scoring import PRECISION, SYSTEMS, predictions_of
+from .scoring import SYSTEMS, predictions_of
 from ..machine.files import LegalLLMError, atomic_write, markdown_table, read_record, save_json
 from ..pipeline.calibration import calibration_error, plot_reliability
 from ..scores.bootstrap import without_nan
@@ -170,7 +170,7 @@ def write_report(evaluation: Evaluation) -> Path:  # the HTML page
             'weights',
             f"without reader {weights.base:.2f}, reader {weights.reader:.2f}, "
             + (
-                f"fitted on {weights.contracts} dev contracts; {PRECISION:.0%} of the quotes found should be right"
+                f"fitted on {weights.contracts} dev contracts; a quote is found where F1 was highest"
                 if weights.contracts
                 else "not fitted, for want of dev contracts; threshold 0.5"
             ),

@@ -28,7 +28,7 @@ from ..training.dataset import DataSet
 from ..training.runs import Run
 
 # %% auto #0
-__all__ = ['SYSTEMS', 'PRECISION', 'RECALL', 'MOST_CHECKS', 'LEAST_LIKELY', 'check_adapter', 'check_unseen', 'score_contracts',
+__all__ = ['SYSTEMS', 'RECALL', 'MOST_CHECKS', 'LEAST_LIKELY', 'check_adapter', 'check_unseen', 'score_contracts',
            'without_reader', 'without_context', 'without_screen', 'score_systems', 'predictions_of', 'states_statistic',
            'choose_thresholds', 'reviews_of', 'labels_of', 'out_of_fold', 'with_thresholds', 'calibrate']
 
@@ -251,21 +251,25 @@ def states_statistic(
     return from_counts(titles, np.array(counts), scores)
 
 # %% ../../nbs/evaluation/scoring.ipynb #fdf8ae14
-PRECISION = 0.82  # share of the quotes that are found which are to be right
 RECALL = 0.95  # share of the clauses which are to be found or to be checked,
 MOST_CHECKS = 12  # with so many quotes to check in a contract at most
 LEAST_LIKELY = 0.02  # confidence from which a quote may be worth a look
 
 
-def _lowest(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:
-    "The lowest confidence above which that share of quotes is right; .9 where there is none."
+def _best_f1(
+    confidence: np.ndarray,  # float [quotes]
+    right: np.ndarray,  # bool [quotes]
+    reached: np.ndarray,  # float [clauses]: the confidence of the likeliest quote that is right; -1 where none is
+) -> float:
+    "The confidence above which F1, of the share of quotes that are right and that of clauses, is highest."
+    if not right.any():
+        return 0.9
     order = np.argsort(-confidence, kind='stable')
     p, hits = confidence[order], right[order].cumsum()
     ends = np.append(np.flatnonzero(np.diff(p)), len(p) - 1)  # all or none of a tie is above a threshold
-    enough = np.flatnonzero(hits[ends] >= precision * (ends + 1)) if len(p) else []
-    if not len(enough):
-        return 0.9
-    last = ends[enough[-1]]
+    precision = hits[ends] / (ends + 1)
+    recall = 1 - np.searchsorted(np.sort(reached), p[ends]) / len(reached)
+    last = ends[np.argmax(2 * precision * recall / np.maximum(precision + recall, 1e-9))]
     return float((p[last] + (p[last + 1] if last + 1 < len(p) else 0.0)) / 2)
 
 
@@ -274,17 +278,17 @@ def choose_thresholds(
     gold: dict[str, list[str]],  # question id -> clauses
     within: tuple[float, float] = (0.1, 0.9),  # lowest and highest threshold
 ) -> tuple[float, float]:  # confidence above which a quote is found; above which it is to be checked
-    """Thresholds for the three states. Found: the lowest with `PRECISION`. Check: the highest with `RECALL`, as far as
+    """Thresholds for the three states. Found: where F1 is highest. Check: the highest with `RECALL`, as far as
     `MOST_CHECKS` allow.
     """
     everything = {t: r.at(LEAST_LIKELY, LEAST_LIKELY) for t, r in reviews.items()}
     predictions = predictions_of(everything, found=True)
     quotes = [(x['probability'], is_among(x['text'], gold[q])) for q in gold for x in predictions[q]]
     confidence, right = map(np.array, zip(*quotes)) if quotes else (np.array([]),) * 2
-    found = float(np.clip(_lowest(confidence, right, PRECISION), *within))
-    reached = match_predictions(predictions, gold, parties=False).found.clip(0)
+    reached = match_predictions(predictions, gold, parties=False).found
+    found = float(np.clip(_best_f1(confidence, right, reached), *within))
     few = np.sort([f.confidence for r in everything.values() for f in r.found() if f.confidence <= found])[::-1]
-    lost = np.quantile(reached, 1 - RECALL) if len(reached) else 0.0
+    lost = np.quantile(reached.clip(0), 1 - RECALL) if len(reached) else 0.0
     check = max(lost, *few[MOST_CHECKS * len(reviews) :][:1], 0.0)
     return round(found, 4), round(float(min(check, found)), 4)
 
