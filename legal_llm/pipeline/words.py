@@ -141,8 +141,14 @@ _COMPANY = (
 _CAPITAL = r"[A-ZÀ-Ý0-9][\w.&'’®™/+-]*|&|\([A-Z][\w. ]*\)"
 _INNER = r'of|and|for|the|de|du|et|und|y'
 _NAMED = re.compile(rf'(?<![\w@])(?:{_CAPITAL})(?:,?\s+(?:{_CAPITAL}|{_INNER}))*?,?\s+{_COMPANY}(?:,?\s+{_COMPANY})*')
+_ON_A_DAY = (  # On April 7, 2015; as of the 7th day of April 2015; dated 07/04/2015
+    r'(?:(?:as\s+of|on|dated|effective|this)\s+)*(?:the\s+)?(?:'
+    rf'(?:\d{{1,2}}(?:st|nd|rd|th)?\s+(?:day\s+)?(?:of\s+)?)?{_MONTH},?\s+(?:\d{{1,2}}(?:st|nd|rd|th)?,?\s+)?\d{{4}}'
+    r'|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|\d{4}-\d\d-\d\d)\b'
+)
 _LEAD = re.compile(
-    r'(?:(?:each|either|both|and|of|for|the|by|between|among|to|from|with|\(?\d+\)|\(?[a-z]\)|[A-Z]\.|\(?[ivx]+\)|party\s+[AB1-9]\b'
+    rf'(?:(?:{_ON_A_DAY}|'
+    r'each|either|both|and|of|for|the|by|between|among|to|from|with|\(?\d+\)|\(?[a-z]\)|[A-Z]\.|\(?[ivx]+\)|party\s+[AB1-9]\b'
     r'|[-–—:,.])\s*)+',
     re.I,
 )
