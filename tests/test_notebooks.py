@@ -129,6 +129,14 @@ def test_badges_follow_the_settings(root):
     )
 
 
+def test_without_an_owner_no_badge_leads_nowhere(root):
+    import badges
+
+    cfg = dict(badges.settings(), user=badges.UNSET)
+    assert 'settings.ini' in badges.badges('index', cfg) and badges.badges('week2_train', cfg) == ''
+    assert badges.settings()['user'] != badges.UNSET or 'colab-badge' not in (root / 'README.md').read_text('utf-8')
+
+
 def test_run_all_starts_nothing_that_the_tests_pass_over():
     "Kaggle and Colab know no `eval: false`: in a week, such a cell opens the app, where somebody is there to look"
     passed_over = [

@@ -15,6 +15,8 @@ from notebooks import NBS, ROOT
 WEEKS = 'week1_data', 'week2_train', 'week3_eval', 'week4_demo'
 NAMES = 'index', *WEEKS
 START = '[![Open in Colab]'
+UNSET = 'OWNER'  # `user` in settings.ini until somebody has put a name there: badges would lead nowhere
+NOTE = '*No owner yet*'
 INSTALL = '# Install legal_llm where it is missing'
 
 
@@ -26,8 +28,14 @@ def settings() -> dict[str, str]:
 
 
 def badges(name: str, cfg: dict[str, str] | None = None) -> str:
-    "Markdown that opens notebook `name` (without folder and ending) on Colab and on Kaggle"
+    """Markdown that opens notebook `name` (without folder and ending) on Colab and on Kaggle. Without an owner: a
+    sentence on the home page, and nothing elsewhere.
+    """
     cfg = cfg or settings()
+    if cfg['user'] == UNSET:
+        what = 'put one into `settings.ini`, and `python tools/badges.py` writes the badges for Colab and Kaggle.'
+        return f'{NOTE}: {what}' if name == 'index' else ''
+    name = 'week1_data' if name == 'index' else name  # the home page opens the first week
     path = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{cfg['nbs_path']}/{name}.ipynb"
     return (
         f'{START}(https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{path})\n'
@@ -60,19 +68,21 @@ def renew(name: str, write: bool = True, cfg: dict[str, str] | None = None) -> b
     """
     path = NBS / f'{name}.ipynb'
     nb = nbformat.read(path, as_version=4)
-    # the home page opens the first week
-    text, cells = badges('week1_data' if name == 'index' else name, cfg), nb.cells
-    at = next((i for i, c in enumerate(cells) if c.cell_type == 'markdown' and c.source.startswith(START)), None)
+    text, cells = badges(name, cfg), nb.cells
+    known = [c.cell_type == 'markdown' and c.source.startswith((START, NOTE)) for c in cells]
+    at = known.index(True) if True in known else None
     install = next((c for c in cells if c.cell_type == 'code' and c.source.startswith(INSTALL)), None)
     right = name not in WEEKS or (install is not None and install.source == install_cell(cfg))
-    if at is not None and cells[at].source == text and right:
+    if right and (cells[at].source if at is not None else '') == text:
         return True
     if not write:
         return False
-    if at is None:
-        cells.insert(1, nbformat.v4.new_markdown_cell(text))
-    else:
+    if at is not None and text:
         cells[at].source = text
+    elif at is not None:
+        del cells[at]
+    elif text:
+        cells.insert(1, nbformat.v4.new_markdown_cell(text))
     if install is not None:
         install.source = install_cell(cfg)
     from execnb.nbio import loads, write_nb
