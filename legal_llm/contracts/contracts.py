@@ -14,8 +14,6 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-from fastcore.basics import patch
-
 from .categories import _ORDER, CATEGORIES, CATEGORY, Category
 from ..machine.files import LegalLLMError, markdown_table
 
@@ -78,50 +76,41 @@ class Contract:
     # categories of which nobody has said whether the contract has them: its clauses count, their absence does not
     unknown: frozenset[str] = frozenset()
 
-# %% ../../nbs/contracts/contracts.ipynb #f9e17adc
-@patch
-def spans(
-    self: Contract,
-    category: str | Category,  # one of the 41 by its name, or any `Category`
-) -> list[Clause]:  # in order of appearance; empty where the contract has none
-    """The clauses of one category. A name that is neither one of the 41 nor in the contract is refused: it is
-    probably misspelt.
-    """
-    name = getattr(category, 'name', category)
-    found = [c for c in self.clauses if c.category == name]
-    if found or name is not category or name in CATEGORY:
-        return found
-    raise LegalLLMError(
-        f"{name!r} is not one of the 41 categories (legal_llm.contracts.categories.CATEGORIES); "
-        "pass a Category of your own"
-    )
+    def spans(
+        self,
+        category: str | Category,  # one of the 41 by its name, or any `Category`
+    ) -> list[Clause]:  # in order of appearance; empty where the contract has none
+        """The clauses of one category. A name that is neither one of the 41 nor in the contract is refused: it is
+        probably misspelt.
+        """
+        name = getattr(category, 'name', category)
+        found = [c for c in self.clauses if c.category == name]
+        if found or name is not category or name in CATEGORY:
+            return found
+        raise LegalLLMError(
+            f"{name!r} is not one of the 41 categories (legal_llm.contracts.categories.CATEGORIES); "
+            "pass a Category of your own"
+        )
 
-# %% ../../nbs/contracts/contracts.ipynb #e9568eaf
-@patch(as_prop=True)
-def categories(self: Contract) -> set[str]:
-    "Names of the categories that the contract has."
-    return {c.category for c in self.clauses}
+    @property
+    def categories(self) -> set[str]:
+        "Names of the categories that the contract has."
+        return {c.category for c in self.clauses}
 
-# %% ../../nbs/contracts/contracts.ipynb #167682e8
-@patch
-def question_id(self: Contract, category: str) -> str:
-    "The id of a question about this contract, as CUAD forms it."
-    return f'{self.title}__{category}'
+    def question_id(self, category: str) -> str:
+        "The id of a question about this contract, as CUAD forms it."
+        return f'{self.title}__{category}'
 
-# %% ../../nbs/contracts/contracts.ipynb #3f3cff27
-@patch
-def __repr__(self: Contract):
-    return f'Contract({self.title!r}, {len(self.text):,} characters, {len(self.clauses)} clauses)'
+    def __repr__(self):
+        return f'Contract({self.title!r}, {len(self.text):,} characters, {len(self.clauses)} clauses)'
 
-# %% ../../nbs/contracts/contracts.ipynb #d1ef22ed
-@patch
-def _repr_html_(self: Contract):
-    head = f'{len(self.text):,} characters, {len(self.clauses)} clauses in {len(self.categories)} categories'
-    style = 'white-space:pre-wrap;max-height:30em;overflow:auto;border:1px solid #8888;padding:.6em'
-    return (
-        f'<div><b>{html.escape(self.title)}</b>: {head}<div '
-        f'style="{style}">{highlight(self.text, self.clauses)}</div></div>'
-    )
+    def _repr_html_(self):
+        head = f'{len(self.text):,} characters, {len(self.clauses)} clauses in {len(self.categories)} categories'
+        style = 'white-space:pre-wrap;max-height:30em;overflow:auto;border:1px solid #8888;padding:.6em'
+        return (
+            f'<div><b>{html.escape(self.title)}</b>: {head}<div '
+            f'style="{style}">{highlight(self.text, self.clauses)}</div></div>'
+        )
 
 # %% ../../nbs/contracts/contracts.ipynb #c7f713df
 def example_contract() -> Contract:

@@ -30,19 +30,17 @@ class Normalised:
     text: str  # without line breaks; no leading or trailing white space
     offsets: np.ndarray  # [len(text)] int32: index in `source` of each character of `text`
 
-# %% ../../nbs/contracts/grounding.ipynb #f69ce1e2
-@patch
-def to_source(
-    self: Normalised,
-    start: int,  # first character in `text`
-    end: int,  # one past the last character in `text`
-) -> tuple[int, int]:  # the same span in `source`, so that `source[a:b]` is what stands there
-    "Map a span of the normalised text to the source."
-    if not 0 <= start < end <= len(self.text):
-        raise LegalLLMError(
-            f"span {start}:{end} lies outside the text of {len(self.text)} characters; give 0 <= start < end"
-        )
-    return int(self.offsets[start]), int(self.offsets[end - 1]) + 1
+    def to_source(
+        self,
+        start: int,  # first character in `text`
+        end: int,  # one past the last character in `text`
+    ) -> tuple[int, int]:  # the same span in `source`, so that `source[a:b]` is what stands there
+        "Map a span of the normalised text to the source."
+        if not 0 <= start < end <= len(self.text):
+            raise LegalLLMError(
+                f"span {start}:{end} lies outside the text of {len(self.text)} characters; give 0 <= start < end"
+            )
+        return int(self.offsets[start]), int(self.offsets[end - 1]) + 1
 
 # %% ../../nbs/contracts/grounding.ipynb #5e8e3081
 @patch

@@ -18,8 +18,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fastcore.basics import patch
-
 from .categories import CATEGORIES
 from .clauses import _stem, from_csv, from_parquet
 from .contracts import Contract, _absurd_answer, _absurd_contract, _problem, _warn_of_lost_characters
@@ -389,31 +387,26 @@ class Quarantine:
     problems: list[dict]  # each with `file`, `record` and `reason`
     path: Path | None = None  # the file that holds them
 
-# %% ../../nbs/contracts/readers.ipynb #f338cb76
-@patch(as_prop=True)
-def by_reason(self: Quarantine) -> dict[str, int]:  # the commonest first
-    "How many problems there are of each kind."
+    @property
+    def by_reason(self) -> dict[str, int]:  # the commonest first
+        "How many problems there are of each kind."
 
-    def kind(reason):
-        return re.sub(r"""\d[\d,.]*%?|(?<!\w)(['"]).*?\1(?!\w)""", '…', reason)
+        def kind(reason):
+            return re.sub(r"""\d[\d,.]*%?|(?<!\w)(['"]).*?\1(?!\w)""", '…', reason)
 
-    return dict(Counter(kind(p['reason']) for p in self.problems).most_common())
+        return dict(Counter(kind(p['reason']) for p in self.problems).most_common())
 
-# %% ../../nbs/contracts/readers.ipynb #5b80d058
-@patch
-def __str__(self: Quarantine):
-    return '\n'.join(
-        [
-            f"{len(self.problems):,} records set aside" + (f" in {short_path(self.path)}" if self.path else ''),
-            *(f'{n:7,}  {reason}' for reason, n in self.by_reason.items()),
-        ]
-    )
+    def __str__(self):
+        return '\n'.join(
+            [
+                f"{len(self.problems):,} records set aside" + (f" in {short_path(self.path)}" if self.path else ''),
+                *(f'{n:7,}  {reason}' for reason, n in self.by_reason.items()),
+            ]
+        )
 
-# %% ../../nbs/contracts/readers.ipynb #267742f2
-@patch
-def _repr_markdown_(self: Quarantine):
-    rows = [(reason, f'{n:,}') for reason, n in self.by_reason.items()]
-    return markdown_table(('reason', 'records'), [*rows, ('**all**', f'{len(self.problems):,}')])
+    def _repr_markdown_(self):
+        rows = [(reason, f'{n:,}') for reason, n in self.by_reason.items()]
+        return markdown_table(('reason', 'records'), [*rows, ('**all**', f'{len(self.problems):,}')])
 
 # %% ../../nbs/contracts/readers.ipynb #da6c1914
 def save_quarantine(

@@ -14,8 +14,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastcore.basics import patch
-
 from .readers import SEPARATE, WHOLE, _base
 from ..machine.doctor import unreachable
 from ..machine.download import _differs, download
@@ -153,32 +151,34 @@ class Source:
     path: Path | None  # what `load_contracts` reads; None for the sample
     places: tuple[Place, ...]  # in the order in which they were looked at; the last one is it
 
-# %% ../../nbs/contracts/sources.ipynb #7780af49
-@patch(as_prop=True)
-def verdict(self: Source):
-    return SAMPLE if self.kind == 'sample' else f'CUAD: {self.places[-1].where}'
+    @property
+    def verdict(self):
+        return SAMPLE if self.kind == 'sample' else f'CUAD: {self.places[-1].where}'
 
-# %% ../../nbs/contracts/sources.ipynb #03a0f804
-@patch
-def __str__(self: Source):
-    rows = [('place', 'path or address', 'result', ''), *((p.name, p.where, p.status, p.why) for p in self.places)]
-    widths = [max(len(r[i]) for r in rows) for i in range(3)]
-    return '\n'.join(
-        [*('  '.join([*(x.ljust(w) for x, w in zip(r, widths)), r[3]]).rstrip() for r in rows), self.verdict]
-    )
+    def __str__(self):
+        rows = [('place', 'path or address', 'result', ''), *((p.name, p.where, p.status, p.why) for p in self.places)]
+        widths = [max(len(r[i]) for r in rows) for i in range(3)]
+        return '\n'.join(
+            [*('  '.join([*(x.ljust(w) for x, w in zip(r, widths)), r[3]]).rstrip() for r in rows), self.verdict]
+        )
 
-# %% ../../nbs/contracts/sources.ipynb #c17ab1c7
-@patch
-def _repr_markdown_(self: Source):
-    def cell(text):
-        return text.replace('|', '\\|')
+    def _repr_markdown_(self):
+        def cell(text):
+            return text.replace('|', '\\|')
 
-    rows = [
-        f"| {p.name} | {f'`{cell(p.where)}`' if p.where else ''} | {p.status} | {cell(p.why)} |" for p in self.places
-    ]
-    return '\n'.join(
-        ['| place | path or address | result | |', '| :--- | :--- | :--- | :--- |', *rows, '', f'**{self.verdict}**']
-    )
+        rows = [
+            f"| {p.name} | {f'`{cell(p.where)}`' if p.where else ''} | {p.status} | {cell(p.why)} |"
+            for p in self.places
+        ]
+        return '\n'.join(
+            [
+                '| place | path or address | result | |',
+                '| :--- | :--- | :--- | :--- |',
+                *rows,
+                '',
+                f'**{self.verdict}**',
+            ]
+        )
 
 # %% ../../nbs/contracts/sources.ipynb #498ded19
 _SKIPPED = 'skipped: '

@@ -108,45 +108,33 @@ class Pairs:
             and self[:] == other[:]
         )
 
-# %% ../../nbs/contracts/splits.ipynb #fa5cec00
-@patch
-def __len__(self: Pairs):
-    return len(self.i)
+    def __len__(self):
+        return len(self.i)
 
-# %% ../../nbs/contracts/splits.ipynb #1653067e
-@patch
-def __getitem__(self: Pairs, n):
-    if isinstance(n, slice):
-        return [self[k] for k in range(*n.indices(len(self)))]
-    return Pair(self.titles[self.i[n]], self.titles[self.j[n]], float(self.containment[n]))
+    def __getitem__(self, n):
+        if isinstance(n, slice):
+            return [self[k] for k in range(*n.indices(len(self)))]
+        return Pair(self.titles[self.i[n]], self.titles[self.j[n]], float(self.containment[n]))
 
-# %% ../../nbs/contracts/splits.ipynb #77243ff3
-@patch
-def _head(self: Pairs):
-    counts = [
-        f'{(self.containment >= x).sum():,} at {x} or more' for x in (0.5, 0.8) if x > self.near_duplicate_threshold
-    ]
-    return (
-        f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of '
-        f'{self.near_duplicate_threshold:g} or more' + ''.join(', ' + c for c in counts)
-    )
+    def _head(self):
+        counts = [
+            f'{(self.containment >= x).sum():,} at {x} or more' for x in (0.5, 0.8) if x > self.near_duplicate_threshold
+        ]
+        return (
+            f'{len(self):,} pairs among {len(self.titles):,} contracts at a containment of '
+            f'{self.near_duplicate_threshold:g} or more' + ''.join(', ' + c for c in counts)
+        )
 
-# %% ../../nbs/contracts/splits.ipynb #80503680
-@patch
-def __str__(self: Pairs):
-    return '\n'.join([self._head(), *(f'{p.containment:.2f}  {p.a}  |  {p.b}' for p in self[:20])])
+    def __str__(self):
+        return '\n'.join([self._head(), *(f'{p.containment:.2f}  {p.a}  |  {p.b}' for p in self[:20])])
 
-# %% ../../nbs/contracts/splits.ipynb #ccdd1923
-@patch
-def __repr__(self: Pairs):
-    return f'Pairs({self._head()})'
+    def __repr__(self):
+        return f'Pairs({self._head()})'
 
-# %% ../../nbs/contracts/splits.ipynb #7e6eb52d
-@patch
-def _repr_markdown_(self: Pairs):
-    rows = [(f'{p.containment:.2f}', p.a, p.b) for p in self[:20]]
-    table = markdown_table(('containment', 'contract', 'contract'), rows, (0,))
-    return f'{self._head()}\n\n{table if rows else ""}'
+    def _repr_markdown_(self):
+        rows = [(f'{p.containment:.2f}', p.a, p.b) for p in self[:20]]
+        table = markdown_table(('containment', 'contract', 'contract'), rows, (0,))
+        return f'{self._head()}\n\n{table if rows else ""}'
 
 # %% ../../nbs/contracts/splits.ipynb #4e34fe9c
 def near_duplicates(
@@ -245,36 +233,31 @@ class SplitReport:
     left_out: list[Pair] = field(default_factory=list)
     asked: dict[str, float] = field(default_factory=dict)  # split -> share that was asked for
 
-# %% ../../nbs/contracts/splits.ipynb #14166e20
-@patch(as_prop=True)
-def near_duplicate_threshold(self: SplitReport) -> float:
-    return self.found.near_duplicate_threshold
+    @property
+    def near_duplicate_threshold(self) -> float:
+        return self.found.near_duplicate_threshold
 
-# %% ../../nbs/contracts/splits.ipynb #aad002c9
-@patch(as_prop=True)
-def pairs(self: SplitReport) -> dict[float, int]:  # containment -> pairs at or above it
-    return {
-        x: int((self.found.containment >= x).sum())
-        for x in (self.near_duplicate_threshold, 0.5, 0.8)
-        if x >= self.near_duplicate_threshold
-    }
+    @property
+    def pairs(self) -> dict[float, int]:  # containment -> pairs at or above it
+        return {
+            x: int((self.found.containment >= x).sum())
+            for x in (self.near_duplicate_threshold, 0.5, 0.8)
+            if x >= self.near_duplicate_threshold
+        }
 
-# %% ../../nbs/contracts/splits.ipynb #0903ee79
-@patch
-def deviation(self: SplitReport, category: str, split: str) -> float:
-    "Contracts with the category in the split, less what the split's share of all contracts would give it."
-    n = self.positives[category]
-    return n[split] - sum(n.values()) * self.contracts[split] / max(sum(self.contracts.values()), 1)
+    def deviation(self, category: str, split: str) -> float:
+        "Contracts with the category in the split, less what the split's share of all contracts would give it."
+        n = self.positives[category]
+        return n[split] - sum(n.values()) * self.contracts[split] / max(sum(self.contracts.values()), 1)
 
-# %% ../../nbs/contracts/splits.ipynb #34e946cc
-@patch(as_prop=True)
-def worst(self: SplitReport) -> tuple[float, str, str]:  # contracts, category, split
-    "The largest deviation."
-    return max(
-        ((self.deviation(k, s), k, s) for k in self.positives for s in self.contracts),
-        key=lambda d: abs(d[0]),
-        default=(0.0, '', ''),
-    )
+    @property
+    def worst(self) -> tuple[float, str, str]:  # contracts, category, split
+        "The largest deviation."
+        return max(
+            ((self.deviation(k, s), k, s) for k in self.positives for s in self.contracts),
+            key=lambda d: abs(d[0]),
+            default=(0.0, '', ''),
+        )
 
 # %% ../../nbs/contracts/splits.ipynb #0ce4ba10
 @patch

@@ -11,8 +11,6 @@ import hashlib
 import random
 import re
 
-from fastcore.basics import patch
-
 from .categories import CATEGORY
 from .contracts import Clause, Contract
 from .squad import _ordered
@@ -56,39 +54,29 @@ class _Dice:
     def __init__(self, *key):
         self.random = random.Random(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], 'big')).random
 
-# %% ../../nbs/contracts/synthetic.ipynb #0df9bfb5
-@patch
-def chance(self: _Dice, p):
-    return self.random() < p
+    def chance(self, p):
+        return self.random() < p
 
-# %% ../../nbs/contracts/synthetic.ipynb #c155dfb0
-@patch
-def pick(self: _Dice, seq):
-    return seq[int(self.random() * len(seq))]
+    def pick(self, seq):
+        return seq[int(self.random() * len(seq))]
 
-# %% ../../nbs/contracts/synthetic.ipynb #c874ea99
-@patch
-def number(self: _Dice, low, high):
-    return low + int(self.random() * (high + 1 - low))
+    def number(self, low, high):
+        return low + int(self.random() * (high + 1 - low))
 
-# %% ../../nbs/contracts/synthetic.ipynb #33009f6d
-@patch
-def shuffled(self: _Dice, seq):
-    "A shuffled copy (Fisher-Yates)."
-    out = list(seq)
-    for i in range(len(out) - 1, 0, -1):
-        j = int(self.random() * (i + 1))
-        out[i], out[j] = out[j], out[i]
-    return out
+    def shuffled(self, seq):
+        "A shuffled copy (Fisher-Yates)."
+        out = list(seq)
+        for i in range(len(out) - 1, 0, -1):
+            j = int(self.random() * (i + 1))
+            out[i], out[j] = out[j], out[i]
+        return out
 
-# %% ../../nbs/contracts/synthetic.ipynb #e1479734
-@patch
-def deck(self: _Dice, cards, then=None):
-    "Yield all cards in random order, and then for ever: shuffled again, or picked from `then`."
-    while True:
-        yield from self.shuffled(cards)
-        while then:
-            yield self.pick(then)
+    def deck(self, cards, then=None):
+        "Yield all cards in random order, and then for ever: shuffled again, or picked from `then`."
+        while True:
+            yield from self.shuffled(cards)
+            while then:
+                yield self.pick(then)
 
 # %% ../../nbs/contracts/synthetic.ipynb #17e7dac9
 def _facts(dice, wordings):

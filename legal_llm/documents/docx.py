@@ -90,70 +90,62 @@ class _Word:
         # of the paragraph being read: its style; for each open field, whether its choice was read already
         self.style, self.fields = None, []
 
-# %% ../../nbs/documents/docx.ipynb #fca517a3
-@patch
-def words(
-    self: _Word,
-    element,
-    behind,  # list that gets the text boxes and the references to footnotes
-):
-    "The text of a paragraph or of a part of one."
-    tag = element.tag
-    if tag in _LEFT_OUT:
-        return ''
-    if tag == W + 'fldChar':
-        return self.field(element)
-    if any(self.fields):
-        return ''.join(self.words(e, []) for e in _parts(element)) if tag not in _TEXT else ''
-    if tag in _TEXT:
-        return symbols_of(element.text or '', font_of(element.getparent()))
-    if tag == W + 'sym':
-        return self.symbol(element)
-    if tag in (_BOX, _ART) or tag in _REFERENCES:
-        behind.append(element)
-        return ''
-    if tag == W + 'r' and (why := self.unseen(element)):
-        text = ''.join(self.words(e, []) for e in _parts(element))
-        if text.strip() or why == 'hidden':
-            setattr(self, why, True)
-        return '\f' * text.count('\f')
-    page_break = tag == W + 'br' and element.get(W + 'type') == 'page'
-    text = _MARKUP.get(tag, '') + '\f' * page_break + ''.join(self.words(e, behind) for e in _parts(element))
-    return text if text or tag != W + 'sdt' else _choice(element) or ''
+    def words(
+        self,
+        element,
+        behind,  # list that gets the text boxes and the references to footnotes
+    ):
+        "The text of a paragraph or of a part of one."
+        tag = element.tag
+        if tag in _LEFT_OUT:
+            return ''
+        if tag == W + 'fldChar':
+            return self.field(element)
+        if any(self.fields):
+            return ''.join(self.words(e, []) for e in _parts(element)) if tag not in _TEXT else ''
+        if tag in _TEXT:
+            return symbols_of(element.text or '', font_of(element.getparent()))
+        if tag == W + 'sym':
+            return self.symbol(element)
+        if tag in (_BOX, _ART) or tag in _REFERENCES:
+            behind.append(element)
+            return ''
+        if tag == W + 'r' and (why := self.unseen(element)):
+            text = ''.join(self.words(e, []) for e in _parts(element))
+            if text.strip() or why == 'hidden':
+                setattr(self, why, True)
+            return '\f' * text.count('\f')
+        page_break = tag == W + 'br' and element.get(W + 'type') == 'page'
+        text = _MARKUP.get(tag, '') + '\f' * page_break + ''.join(self.words(e, behind) for e in _parts(element))
+        return text if text or tag != W + 'sdt' else _choice(element) or ''
 
-# %% ../../nbs/documents/docx.ipynb #befbe337
-@patch
-def field(self: _Word, element):
-    "The choice that a field begins with; what is shown in its place is not read again."
-    kind = element.get(W + 'fldCharType')
-    if kind == 'end' and self.fields:
-        self.fields.pop()
-    if kind != 'begin':
-        return ''
-    choice, inside = _choice(element), any(self.fields)
-    self.fields.append(choice is not None)
-    return '' if inside else choice or ''
+    def field(self, element):
+        "The choice that a field begins with; what is shown in its place is not read again."
+        kind = element.get(W + 'fldCharType')
+        if kind == 'end' and self.fields:
+            self.fields.pop()
+        if kind != 'begin':
+            return ''
+        choice, inside = _choice(element), any(self.fields)
+        self.fields.append(choice is not None)
+        return '' if inside else choice or ''
 
-# %% ../../nbs/documents/docx.ipynb #b0adecb5
-@patch
-def symbol(self: _Word, element):
-    code = int(element.get(W + 'char') or '0', 16)
-    font = (element.get(W + 'font') or '').lower()
-    if font in GLYPHS:
-        return (
-            symbols_of(chr(code if code >= 0xF000 else code + 0xF000), font)
-            if code < 0x100 or 0xF020 <= code <= 0xF0FF
-            else chr(code)
-        )
-    return '\ufffd' if 0xE000 <= code <= 0xF8FF or code < 32 or code > 0xFFFF else chr(code)
+    def symbol(self, element):
+        code = int(element.get(W + 'char') or '0', 16)
+        font = (element.get(W + 'font') or '').lower()
+        if font in GLYPHS:
+            return (
+                symbols_of(chr(code if code >= 0xF000 else code + 0xF000), font)
+                if code < 0x100 or 0xF020 <= code <= 0xF0FF
+                else chr(code)
+            )
+        return '\ufffd' if 0xE000 <= code <= 0xF8FF or code < 32 or code > 0xFFFF else chr(code)
 
-# %% ../../nbs/documents/docx.ipynb #eeaf791a
-@patch
-def unseen(self: _Word, run):
-    "Why a run is left out: 'hidden', 'struck', or ''."
-    if self.numbering.is_on(run, self.style, 'vanish'):
-        return 'hidden'
-    return 'struck' if any(self.numbering.is_on(run, self.style, tag) for tag in ('strike', 'dstrike')) else ''
+    def unseen(self, run):
+        "Why a run is left out: 'hidden', 'struck', or ''."
+        if self.numbering.is_on(run, self.style, 'vanish'):
+            return 'hidden'
+        return 'struck' if any(self.numbering.is_on(run, self.style, tag) for tag in ('strike', 'dstrike')) else ''
 
 # %% ../../nbs/documents/docx.ipynb #d73749cb
 @patch
@@ -295,33 +287,29 @@ class _Package:
         self.zip = zipfile.ZipFile(io.BytesIO(raw))
         self.names = {n.replace('\\', '/').lstrip('/').lower(): n for n in self.zip.namelist()}
 
-# %% ../../nbs/documents/docx.ipynb #8d7d2328
-@patch
-def xml(self: _Package, name):
-    "The root of a part, with the names of the strict form of the format put into the usual ones."
-    from docx.oxml import parse_xml
-    from lxml import etree
+    def xml(self, name):
+        "The root of a part, with the names of the strict form of the format put into the usual ones."
+        from docx.oxml import parse_xml
+        from lxml import etree
 
-    content = self.zip.read(self.names[name])
-    root = parse_xml(content)
-    if b'purl.oclc.org/ooxml' not in content.replace(b'\0', b''):
-        return root
-    content = etree.tostring(root, encoding='utf-8')
-    for strict, usual in _STRICT:
-        content = content.replace(strict, usual)
-    return parse_xml(content)
+        content = self.zip.read(self.names[name])
+        root = parse_xml(content)
+        if b'purl.oclc.org/ooxml' not in content.replace(b'\0', b''):
+            return root
+        content = etree.tostring(root, encoding='utf-8')
+        for strict, usual in _STRICT:
+            content = content.replace(strict, usual)
+        return parse_xml(content)
 
-# %% ../../nbs/documents/docx.ipynb #7baa2b39
-@patch
-def related(self: _Package, name):
-    "Kind, name and id of each part that a part refers to; the part '' is the file itself."
-    folder, _, last = name.rpartition('/')
-    rels = posixpath.join(folder, '_rels', f'{last}.rels')
-    for rel in self.xml(rels) if rels in self.names else ():
-        target = rel.get('Target') or ''
-        part = posixpath.normpath(posixpath.join('/', folder, target)).lstrip('/').lower()
-        if rel.get('TargetMode') != 'External' and part in self.names:
-            yield (rel.get('Type') or '').rpartition('/')[2], part, rel.get('Id')
+    def related(self, name):
+        "Kind, name and id of each part that a part refers to; the part '' is the file itself."
+        folder, _, last = name.rpartition('/')
+        rels = posixpath.join(folder, '_rels', f'{last}.rels')
+        for rel in self.xml(rels) if rels in self.names else ():
+            target = rel.get('Target') or ''
+            part = posixpath.normpath(posixpath.join('/', folder, target)).lstrip('/').lower()
+            if rel.get('TargetMode') != 'External' and part in self.names:
+                yield (rel.get('Type') or '').rpartition('/')[2], part, rel.get('Id')
 
 # %% ../../nbs/documents/docx.ipynb #8877b94d
 def _open_docx(raw):

@@ -150,11 +150,9 @@ class _Page(HTMLParser):
         # pieces of a style sheet; all sheets; counters that no element has begun
         self.sheet, self.sheets, self.counters = [], _Sheets(), {}
 
-# %% ../../nbs/documents/html.ipynb #44f9d1cf
-@patch
-def add_line(self: _Page, text: str):
-    "Behind a blank line where a paragraph begins; not in a cell, whose row is one line."
-    self.lines[-1].append(after_gap(text) if self.gap and len(self.lines) == 1 else text)
+    def add_line(self, text: str):
+        "Behind a blank line where a paragraph begins; not in a cell, whose row is one line."
+        self.lines[-1].append(after_gap(text) if self.gap and len(self.lines) == 1 else text)
 
 # %% ../../nbs/documents/html.ipynb #8441b1fd
 _NUMBERED_TWICE = re.compile(

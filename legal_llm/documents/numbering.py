@@ -213,53 +213,47 @@ class Numbering:
         self.counts = defaultdict(dict)  # key of a definition -> level -> the last number
         self.begun = set()  # (list, level) that were used
 
-# %% ../../nbs/documents/numbering.ipynb #df9f3a08
-@patch
-def _list(self: Numbering, num, nums, definitions):
-    key = value_of(num, 'abstractNumId')
-    if style := value_of(definitions.get(key), 'numStyleLink'):  # its levels are those of a list style
-        linked = nums.get(value_of(self.styles.get(style), 'pPr/numPr/numId'))
-        key = value_of(linked, 'abstractNumId') or key
-    levels = {int(l.get(W + 'ilvl')): l for l in definitions[key].findall(W + 'lvl')} if key in definitions else {}
-    anew = {}
-    for override in num.findall(W + 'lvlOverride'):
-        i = int(override.get(W + 'ilvl'))
-        if (level := find_element(override, 'lvl')) is not None:
-            levels[i] = level
-        if (start := value_of(override, 'startOverride')) is not None:
-            anew[i] = int(start)
-    return _List(key, levels, {i: int(value_of(l, 'start') or 0) for i, l in levels.items()} | anew, set(anew))
+    def _list(self, num, nums, definitions):
+        key = value_of(num, 'abstractNumId')
+        if style := value_of(definitions.get(key), 'numStyleLink'):  # its levels are those of a list style
+            linked = nums.get(value_of(self.styles.get(style), 'pPr/numPr/numId'))
+            key = value_of(linked, 'abstractNumId') or key
+        levels = {int(l.get(W + 'ilvl')): l for l in definitions[key].findall(W + 'lvl')} if key in definitions else {}
+        anew = {}
+        for override in num.findall(W + 'lvlOverride'):
+            i = int(override.get(W + 'ilvl'))
+            if (level := find_element(override, 'lvl')) is not None:
+                levels[i] = level
+            if (start := value_of(override, 'startOverride')) is not None:
+                anew[i] = int(start)
+        return _List(key, levels, {i: int(value_of(l, 'start') or 0) for i, l in levels.items()} | anew, set(anew))
 
-# %% ../../nbs/documents/numbering.ipynb #7c8cc6e0
-@patch
-def _place(self: Numbering, paragraph):
-    "List and level of a paragraph, from itself or from its style; (None, 0) where it has none."
-    num_id, level = (value_of(paragraph, f'pPr/numPr/{tag}') for tag in ('numId', 'ilvl'))
-    style = value_of(paragraph, 'pPr/pStyle') or self.default
-    for _ in range(20):  # styles may inherit in a circle
-        if num_id is not None or style not in self.styles:
-            break
-        num_id = value_of(self.styles[style], 'pPr/numPr/numId')
-        if num_id in self.lists and level is None:
-            level = next(
-                (i for i, l in self.lists[num_id].levels.items() if value_of(l, 'pStyle') == style),
-                value_of(self.styles[style], 'pPr/numPr/ilvl'),
-            )
-        style = value_of(self.styles[style], 'basedOn')
-    return (num_id, int(level or 0)) if num_id in self.lists else (None, 0)
-
-# %% ../../nbs/documents/numbering.ipynb #c251ef95
-@patch
-def style_is_on(self: Numbering, style, tag):
-    "Whether a style, or the first that it is based on and that says so, turns on a switch of its words."
-    if (style, tag) not in self.switches:
-        at = style
+    def _place(self, paragraph):
+        "List and level of a paragraph, from itself or from its style; (None, 0) where it has none."
+        num_id, level = (value_of(paragraph, f'pPr/numPr/{tag}') for tag in ('numId', 'ilvl'))
+        style = value_of(paragraph, 'pPr/pStyle') or self.default
         for _ in range(20):  # styles may inherit in a circle
-            if at not in self.styles or find_element(self.styles[at], f'rPr/{tag}') is not None:
+            if num_id is not None or style not in self.styles:
                 break
-            at = value_of(self.styles[at], 'basedOn')
-        self.switches[style, tag] = at in self.styles and is_on(self.styles[at], f'rPr/{tag}')
-    return self.switches[style, tag]
+            num_id = value_of(self.styles[style], 'pPr/numPr/numId')
+            if num_id in self.lists and level is None:
+                level = next(
+                    (i for i, l in self.lists[num_id].levels.items() if value_of(l, 'pStyle') == style),
+                    value_of(self.styles[style], 'pPr/numPr/ilvl'),
+                )
+            style = value_of(self.styles[style], 'basedOn')
+        return (num_id, int(level or 0)) if num_id in self.lists else (None, 0)
+
+    def style_is_on(self, style, tag):
+        "Whether a style, or the first that it is based on and that says so, turns on a switch of its words."
+        if (style, tag) not in self.switches:
+            at = style
+            for _ in range(20):  # styles may inherit in a circle
+                if at not in self.styles or find_element(self.styles[at], f'rPr/{tag}') is not None:
+                    break
+                at = value_of(self.styles[at], 'basedOn')
+            self.switches[style, tag] = at in self.styles and is_on(self.styles[at], f'rPr/{tag}')
+        return self.switches[style, tag]
 
 # %% ../../nbs/documents/numbering.ipynb #96a67630
 @patch

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..contracts.contracts import Contract, gold_answers
 from .scoring import SYSTEMS, check_unseen, labels_of, predictions_of, reviews_of
@@ -48,42 +47,33 @@ class Evaluation:
     against: dict[str, list[Comparison]]
     moved: float | None = None  # by how much the adapter changes a decision's log odds, at most
 
-# %% ../../nbs/evaluation/evaluation.ipynb #012ce67e
-@patch(as_prop=True)
-def best(self: Evaluation) -> str:
-    return next(reversed(self.reviews))  # the system with the run's reader
+    @property
+    def best(self) -> str:
+        return next(reversed(self.reviews))  # the system with the run's reader
 
-# %% ../../nbs/evaluation/evaluation.ipynb #a06dd60f
-@patch(as_prop=True)
-def report(self: Evaluation) -> Path:
-    return self.run.path / f'report_{self.split}.html'
+    @property
+    def report(self) -> Path:
+        return self.run.path / f'report_{self.split}.html'
 
-# %% ../../nbs/evaluation/evaluation.ipynb #ea65213e
-@patch(as_prop=True)
-def seconds(self: Evaluation) -> float:  # that the reader's review of a contract took, on average
-    reviews = self.reviews[self.best].values()
-    return sum(sum(r.seconds.values()) for r in reviews) / len(reviews)
+    @property
+    def seconds(self) -> float:  # that the reader's review of a contract took, on average
+        reviews = self.reviews[self.best].values()
+        return sum(sum(r.seconds.values()) for r in reviews) / len(reviews)
 
-# %% ../../nbs/evaluation/evaluation.ipynb #b5547986
-@patch
-def verdict(self: Evaluation) -> str:  # a sentence
-    "What the reader adds to the screen."
-    aupr = self.against[self.best][0]
-    weight = self.calibrations['fine-tuned'].reader
-    if not weight:
-        return "The reader did not help on dev: it has weight 0, and reviews are the screen's."
-    better = 'adds to' if aupr.p_value < 0.05 and aupr.difference.value > 0 else 'is not shown to add to'
-    return f"The reader {better} the screen: {aupr}."
+    def verdict(self) -> str:  # a sentence
+        "What the reader adds to the screen."
+        aupr = self.against[self.best][0]
+        weight = self.calibrations['fine-tuned'].reader
+        if not weight:
+            return "The reader did not help on dev: it has weight 0, and reviews are the screen's."
+        better = 'adds to' if aupr.p_value < 0.05 and aupr.difference.value > 0 else 'is not shown to add to'
+        return f"The reader {better} the screen: {aupr}."
 
-# %% ../../nbs/evaluation/evaluation.ipynb #87157e95
-@patch
-def __str__(self: Evaluation):
-    return f'{self.table}\n{self.verdict()}'
+    def __str__(self):
+        return f'{self.table}\n{self.verdict()}'
 
-# %% ../../nbs/evaluation/evaluation.ipynb #1d0e31d2
-@patch
-def _repr_markdown_(self: Evaluation):
-    return f'{self.table._repr_markdown_()}\n\n{self.verdict()}'
+    def _repr_markdown_(self):
+        return f'{self.table._repr_markdown_()}\n\n{self.verdict()}'
 
 # %% ../../nbs/evaluation/evaluation.ipynb #549bb815
 def run_with_data(path, data) -> tuple[Run, DataSet]:

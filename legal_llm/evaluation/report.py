@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from fastcore.basics import patch
 
 from .evaluation import Evaluation, run_with_data
 from .scoring import SYSTEMS, predictions_of
@@ -84,35 +83,31 @@ class Errors:
         false='quotes of what is no clause',
     )
 
-# %% ../../nbs/evaluation/report.ipynb #34647706
-@patch
-def count(self: Errors) -> dict[str, int]:
-    return {k: sum(r['kind'] == k for r in self.rows) for k in self.KINDS}
+    def count(self) -> dict[str, int]:
+        return {k: sum(r['kind'] == k for r in self.rows) for k in self.KINDS}
 
-# %% ../../nbs/evaluation/report.ipynb #b0b2c81a
-@patch
-def _repr_html_(self: Errors):
-    def cell(text):
-        return f'<td>{html.escape(" ".join(text.split())[:400])}</td>'
+    def _repr_html_(self):
+        def cell(text):
+            return f'<td>{html.escape(" ".join(text.split())[:400])}</td>'
 
-    body = ''.join(
-        f"<tr data-kind='{r['kind']}'><td>{r['kind']}</td>{cell(r['category'])}<td>{r['confidence']:.2f}</td>"
-        f"{cell(r['gold'])}{cell(r['said'])}{cell(r['contract'])}</tr>"
-        for r in self.rows
-    )
-    columns = 'kind', 'category', 'confidence', 'the contract says', 'was answered', 'contract'
-    head = ''.join(f'<th>{h}</th>' for h in columns)
-    legend = '; '.join(f'<b>{k}</b>: {n}, {self.KINDS[k]}' for k, n in self.count().items())
-    search = (
-        "const t = this.value.toLowerCase(); this.closest('.ll-errors').querySelectorAll('tbody "
-        "tr').forEach(r => r.style.display = r.textContent.toLowerCase().includes(t) ? '' : 'none')"
-    )
-    return (
-        f'<div class="ll-errors"><p>{legend}</p><input type="search" placeholder="filter: a category, a kind, a '
-        f'word" aria-label="filter" oninput="{html.escape(search)}" style="width:22em">'
-        f'<div style="max-height:28em;overflow:auto"><table><thead><tr>{head}</tr></thead>'
-        f'<tbody>{body}</tbody></table></div></div>'
-    )
+        body = ''.join(
+            f"<tr data-kind='{r['kind']}'><td>{r['kind']}</td>{cell(r['category'])}<td>{r['confidence']:.2f}</td>"
+            f"{cell(r['gold'])}{cell(r['said'])}{cell(r['contract'])}</tr>"
+            for r in self.rows
+        )
+        columns = 'kind', 'category', 'confidence', 'the contract says', 'was answered', 'contract'
+        head = ''.join(f'<th>{h}</th>' for h in columns)
+        legend = '; '.join(f'<b>{k}</b>: {n}, {self.KINDS[k]}' for k, n in self.count().items())
+        search = (
+            "const t = this.value.toLowerCase(); this.closest('.ll-errors').querySelectorAll('tbody "
+            "tr').forEach(r => r.style.display = r.textContent.toLowerCase().includes(t) ? '' : 'none')"
+        )
+        return (
+            f'<div class="ll-errors"><p>{legend}</p><input type="search" placeholder="filter: a category, a kind, a '
+            f'word" aria-label="filter" oninput="{html.escape(search)}" style="width:22em">'
+            f'<div style="max-height:28em;overflow:auto"><table><thead><tr>{head}</tr></thead>'
+            f'<tbody>{body}</tbody></table></div></div>'
+        )
 
 # %% ../../nbs/evaluation/report.ipynb #65d36ccf
 def errors(evaluation: Evaluation) -> Errors:

@@ -143,21 +143,19 @@ class Answers:
     def __init__(self, extractor, model: str, texts: dict[str, Document], playbooks: dict[str, Playbook]):
         self.extractor, self.model, self.texts, self.playbooks = extractor, model, texts, playbooks
 
-# %% ../../nbs/faces/app.ipynb #f92bfa23
-@patch
-def read(self: Answers, text: str, title: str, pages, tell=None) -> Review:
-    "A review, or a sentence that says why there is none."
-    import gradio as gr
+    def read(self, text: str, title: str, pages, tell=None) -> Review:
+        "A review, or a sentence that says why there is none."
+        import gradio as gr
 
-    try:
-        check_text(text)
-        return self.extractor.extract(Document(text, title, pages), progress=tell)
-    except LegalLLMError as e:
-        raise gr.Error(str(e), print_exception=False) from e
-    except Exception as e:  # of the model; the terminal shows where
-        raise gr.Error(
-            f'The model failed on this contract ({type(e).__name__}): try again, or give it in parts.'
-        ) from e
+        try:
+            check_text(text)
+            return self.extractor.extract(Document(text, title, pages), progress=tell)
+        except LegalLLMError as e:
+            raise gr.Error(str(e), print_exception=False) from e
+        except Exception as e:  # of the model; the terminal shows where
+            raise gr.Error(
+                f'The model failed on this contract ({type(e).__name__}): try again, or give it in parts.'
+            ) from e
 
 # %% ../../nbs/faces/app.ipynb #b48b8049
 def _hide():  # results and summary

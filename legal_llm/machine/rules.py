@@ -88,15 +88,13 @@ class HardwareContext:
     platform: str = 'local'  # as `Environment.platform`
     shards: int = 1  # processes that share the weights (FSDP)
 
-# %% ../../nbs/machine/rules.ipynb #6cd1a5f5
-@patch(as_prop=True)
-def gpu(self: HardwareContext) -> str:  # the weakest GPU's name; '' without one
-    return min(self.hardware.gpus, key=lambda g: g.capability).name if self.hardware.gpus else ''
+    @property
+    def gpu(self) -> str:  # the weakest GPU's name; '' without one
+        return min(self.hardware.gpus, key=lambda g: g.capability).name if self.hardware.gpus else ''
 
-# %% ../../nbs/machine/rules.ipynb #0bc64782
-@patch(as_prop=True)
-def capability(self: HardwareContext) -> tuple[int, int]:  # of the weakest GPU, as (7, 5)
-    return min((g.capability for g in self.hardware.gpus), default=(0, 0))
+    @property
+    def capability(self) -> tuple[int, int]:  # of the weakest GPU, as (7, 5)
+        return min((g.capability for g in self.hardware.gpus), default=(0, 0))
 
 # %% ../../nbs/machine/rules.ipynb #35b4dfdd
 # GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory
@@ -413,38 +411,26 @@ class Choices:
     values: dict  # setting to value
     reasons: dict  # setting to sentence
 
-# %% ../../nbs/machine/rules.ipynb #4fd1fb37
-@patch
-def __getitem__(self: Choices, name):
-    return self.values[name]
+    def __getitem__(self, name):
+        return self.values[name]
 
-# %% ../../nbs/machine/rules.ipynb #1663d9dd
-@patch
-def keys(self: Choices):
-    return self.values.keys()
+    def keys(self):
+        return self.values.keys()
 
-# %% ../../nbs/machine/rules.ipynb #a563f49e
-@patch
-def to_dict(self: Choices) -> dict:
-    return dict(self.values)
+    def to_dict(self) -> dict:
+        return dict(self.values)
 
-# %% ../../nbs/machine/rules.ipynb #a979ad6a
-@patch
-def _rows(self: Choices):
-    return [
-        (n, f'{v:,}' if type(v) is int else {True: 'yes', False: 'no'}.get(v, v), self.reasons[n])
-        for n, v in self.values.items()
-    ]
+    def _rows(self):
+        return [
+            (n, f'{v:,}' if type(v) is int else {True: 'yes', False: 'no'}.get(v, v), self.reasons[n])
+            for n, v in self.values.items()
+        ]
 
-# %% ../../nbs/machine/rules.ipynb #2867dab5
-@patch
-def __str__(self: Choices):
-    return '\n'.join(f'{name:13}  {value:>8}  {why}' for name, value, why in self._rows())
+    def __str__(self):
+        return '\n'.join(f'{name:13}  {value:>8}  {why}' for name, value, why in self._rows())
 
-# %% ../../nbs/machine/rules.ipynb #f45262b2
-@patch
-def _repr_markdown_(self: Choices):
-    return markdown_table(('setting', '', 'why'), [(n, f'**{v}**', why) for n, v, why in self._rows()], ())
+    def _repr_markdown_(self):
+        return markdown_table(('setting', '', 'why'), [(n, f'**{v}**', why) for n, v, why in self._rows()], ())
 
 # %% ../../nbs/machine/rules.ipynb #56393b6a
 def choose(

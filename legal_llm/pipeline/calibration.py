@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..machine.files import LegalLLMError
 from .context import QuoteStage
@@ -53,17 +52,13 @@ class Calibration:
     # average precision over that without the reader on those contracts, cross-fitted; None where there was no reader
     gain: float | None = None
 
-# %% ../../nbs/pipeline/calibration.ipynb #b9279698
-@patch
-def log_odds(self: Calibration, scores: Scores) -> np.ndarray:  # float64 [sentences, categories]
-    "All opinions as one. Where a reader was not asked about a pair, that of the other stages stands."
-    both = self.base * scores.base + self.reader * np.nan_to_num(scores.reader) + self.bias
-    return np.where(np.isnan(scores.reader), scores.base, both).astype(np.float64)
+    def log_odds(self, scores: Scores) -> np.ndarray:  # float64 [sentences, categories]
+        "All opinions as one. Where a reader was not asked about a pair, that of the other stages stands."
+        both = self.base * scores.base + self.reader * np.nan_to_num(scores.reader) + self.bias
+        return np.where(np.isnan(scores.reader), scores.base, both).astype(np.float64)
 
-# %% ../../nbs/pipeline/calibration.ipynb #710227be
-@patch
-def to_dict(self: Calibration) -> dict:
-    return asdict(self)
+    def to_dict(self) -> dict:
+        return asdict(self)
 
 # %% ../../nbs/pipeline/calibration.ipynb #c11e42b9
 def load_calibrations(

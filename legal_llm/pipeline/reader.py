@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastcore.basics import patch
 
 from ..machine.files import LegalLLMError, read_record, save_json
 from legal_llm.pipeline.models import (
@@ -115,49 +114,41 @@ class Reader(torch.nn.Module):
             # of the others, accelerate expects that FSDP divides them
             self.register_buffer(name, value.to(device), persistent=False)
 
-# %% ../../nbs/pipeline/reader.ipynb #f95999c0
-@patch(as_prop=True)
-def config(self: Reader):
-    return self.model.config
+    @property
+    def config(self):
+        return self.model.config
 
-# %% ../../nbs/pipeline/reader.ipynb #00933481
-@patch(as_prop=True)
-def _no_split_modules(self: Reader):
-    return self.model._no_split_modules  # what FSDP divides the model into
+    @property
+    def _no_split_modules(self):
+        return self.model._no_split_modules  # what FSDP divides the model into
 
-# %% ../../nbs/pipeline/reader.ipynb #1d5598bf
-@patch
-def head_tensors(self: Reader) -> dict:  # name to tensor
-    "The head, how it scales the states, and the weight of the screen's log odds that it was fitted beside."
-    return {
-        'weight': self.head.weight,
-        'bias': self.head.bias,
-        'center': self.center,
-        'scale': self.scale,
-        'slope': self.slope,
-    }
+    def head_tensors(self) -> dict:  # name to tensor
+        "The head, how it scales the states, and the weight of the screen's log odds that it was fitted beside."
+        return {
+            'weight': self.head.weight,
+            'bias': self.head.bias,
+            'center': self.center,
+            'scale': self.scale,
+            'slope': self.slope,
+        }
 
-# %% ../../nbs/pipeline/reader.ipynb #334b007a
-@patch
-def states(self: Reader, input_ids, mean):  # float32 [asked, layers * hidden]
-    "The mean states of the sentences that are asked about."
-    outputs = self.model(
-        input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,)
-    )
-    layers = [
-        outputs.last_hidden_state if k == self.config.num_hidden_layers else outputs.hidden_states[k]
-        for k in self.layers
-    ]
-    with torch.autocast(input_ids.device.type, enabled=False):  # sums in 32 bits, whatever the layers are in
-        return torch.cat([mean @ s.float().flatten(0, 1) for s in layers], -1)
+    def states(self, input_ids, mean):  # float32 [asked, layers * hidden]
+        "The mean states of the sentences that are asked about."
+        outputs = self.model(
+            input_ids=input_ids, use_cache=False, output_hidden_states=self.layers != (self.config.num_hidden_layers,)
+        )
+        layers = [
+            outputs.last_hidden_state if k == self.config.num_hidden_layers else outputs.hidden_states[k]
+            for k in self.layers
+        ]
+        with torch.autocast(input_ids.device.type, enabled=False):  # sums in 32 bits, whatever the layers are in
+            return torch.cat([mean @ s.float().flatten(0, 1) for s in layers], -1)
 
-# %% ../../nbs/pipeline/reader.ipynb #ee246d8c
-@patch
-def forward(self: Reader, input_ids, mean):  # float32 [asked, categories]
-    "What the reader adds to the screen's log odds."
-    states = self.states(input_ids, mean)
-    with torch.autocast(input_ids.device.type, enabled=False):
-        return self.head((states - self.center) / self.scale)
+    def forward(self, input_ids, mean):  # float32 [asked, categories]
+        "What the reader adds to the screen's log odds."
+        states = self.states(input_ids, mean)
+        with torch.autocast(input_ids.device.type, enabled=False):
+            return self.head((states - self.center) / self.scale)
 
 # %% ../../nbs/pipeline/reader.ipynb #a3725b11
 def read_windows(

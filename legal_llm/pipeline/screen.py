@@ -137,30 +137,26 @@ class Screen:
         self.platt = platt
         self.settings = settings
 
-# %% ../../nbs/pipeline/screen.ipynb #021dcd4e
-@patch
-def sums(self: Screen, text: str, sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, categories]
-    "The classifiers' sums, before they are made log odds."
-    texts = [text[a:b] for a, b in sentences]
-    n = len(self.own.terms)
-    m = len(self.beside.terms)
-    s = self.settings
-    out = _sums(self.own.rows(texts), self.weights[:n])
-    near = self.beside.rows(texts)
-    out[1:] += s.before * _sums(near, self.weights[n : n + m])[:-1]
-    out[:-1] += s.after * _sums(near, self.weights[n + m : n + 2 * m])[1:]
-    return out + _places(texts) @ self.weights[n + 2 * m :] + self.bias
+    def sums(self, text: str, sentences: np.ndarray) -> np.ndarray:  # float32 [sentences, categories]
+        "The classifiers' sums, before they are made log odds."
+        texts = [text[a:b] for a, b in sentences]
+        n = len(self.own.terms)
+        m = len(self.beside.terms)
+        s = self.settings
+        out = _sums(self.own.rows(texts), self.weights[:n])
+        near = self.beside.rows(texts)
+        out[1:] += s.before * _sums(near, self.weights[n : n + m])[:-1]
+        out[:-1] += s.after * _sums(near, self.weights[n + m : n + 2 * m])[1:]
+        return out + _places(texts) @ self.weights[n + 2 * m :] + self.bias
 
-# %% ../../nbs/pipeline/screen.ipynb #4f515a11
-@patch
-def log_odds(
-    self: Screen,
-    text: str,  # a contract
-    sentences: np.ndarray,  # [sentences, 2], as `split_sentences` gives them
-) -> np.ndarray:  # float32 [sentences, categories]
-    "Screen a contract."
-    slope, shift = self.platt
-    return (slope * self.sums(text, sentences) + shift).astype(np.float32)
+    def log_odds(
+        self,
+        text: str,  # a contract
+        sentences: np.ndarray,  # [sentences, 2], as `split_sentences` gives them
+    ) -> np.ndarray:  # float32 [sentences, categories]
+        "Screen a contract."
+        slope, shift = self.platt
+        return (slope * self.sums(text, sentences) + shift).astype(np.float32)
 
 # %% ../../nbs/pipeline/screen.ipynb #66ab5cc3
 class _Counts:

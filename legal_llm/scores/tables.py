@@ -47,22 +47,18 @@ class CategoryScores:
     # category -> {"official": scores, "own": scores, "differs": bool}; scores also hold "questions" and "spans"
     rows: dict[str, dict]
 
-# %% ../../nbs/scores/tables.ipynb #4ccc6b87
-@patch
-def to_dict(self: CategoryScores) -> dict:
-    return without_nan(self.rows)
+    def to_dict(self) -> dict:
+        return without_nan(self.rows)
 
-# %% ../../nbs/scores/tables.ipynb #91bc4452
-@patch
-def _repr_markdown_(self: CategoryScores) -> str:
-    def one(s, key):
-        return percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
+    def _repr_markdown_(self) -> str:
+        def one(s, key):
+            return percent(s["own"][key]) + (f" ({percent(s['official'][key])} official)" if s["differs"] else "")
 
-    lines = [
-        [c, str(s["own"]["spans"]), *(one(s, k) for k in ("aupr", "precision", "recall", "f1"))]
-        for c, s in self.rows.items()
-    ]
-    return markdown_table(["category", "gold spans", "AUPR", "precision", "recall", "F1"], lines)
+        lines = [
+            [c, str(s["own"]["spans"]), *(one(s, k) for k in ("aupr", "precision", "recall", "f1"))]
+            for c, s in self.rows.items()
+        ]
+        return markdown_table(["category", "gold spans", "AUPR", "precision", "recall", "F1"], lines)
 
 # %% ../../nbs/scores/tables.ipynb #b200acbe
 def official_by_category(
@@ -215,66 +211,58 @@ class ScoreTable:
         *((f"> {tier}", "similarity", f"above_{tier}", False) for tier in TIERS),
     )
 
-# %% ../../nbs/scores/tables.ipynb #013ee97f
-@patch
-def cells(self: ScoreTable) -> list[list[str]]:  # one row per system
-    "What the table shows, in percent."
+    def cells(self) -> list[list[str]]:  # one row per system
+        "What the table shows, in percent."
 
-    def show(i, interval):
-        return str(i) if interval else percent(i.value)
+        def show(i, interval):
+            return str(i) if interval else percent(i.value)
 
-    return [
-        [name, *(show(r[family][key], interval) for _, family, key, interval in self.COLUMNS)]
-        for name, r in self.rows.items()
-    ]
+        return [
+            [name, *(show(r[family][key], interval) for _, family, key, interval in self.COLUMNS)]
+            for name, r in self.rows.items()
+        ]
 
-# %% ../../nbs/scores/tables.ipynb #a15a5d1c
-@patch
-def note(self: ScoreTable) -> str:
-    "What the numbers rest on."
-    cuts = sorted(set((self.thresholds or {}).values()))
-    at = (
-        "each category's threshold, chosen on dev"
-        if self.thresholds is None
-        else f"threshold {cuts[0]:.3g}"
-        if len(cuts) == 1
-        else "threshold 0.5, since none was chosen on dev"
-        if not cuts
-        else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items())
-    )
-    return (
-        f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
-        f"{self.questions:,} questions, {self.positives:,} with a clause. "
-        f"Span, detection and similarity scores at {at}; the official scores need none. "
-        f"> {TIERS[0]}: share of the questions with a clause whose likeliest extraction is that similar to it."
-    )
+    def note(self) -> str:
+        "What the numbers rest on."
+        cuts = sorted(set((self.thresholds or {}).values()))
+        at = (
+            "each category's threshold, chosen on dev"
+            if self.thresholds is None
+            else f"threshold {cuts[0]:.3g}"
+            if len(cuts) == 1
+            else "threshold 0.5, since none was chosen on dev"
+            if not cuts
+            else "threshold " + ", ".join(f"{n} {t:.3g}" for n, t in self.thresholds.items())
+        )
+        return (
+            f"Percent, with 95% bootstrap intervals over {self.contracts} contracts. "
+            f"{self.questions:,} questions, {self.positives:,} with a clause. "
+            f"Span, detection and similarity scores at {at}; the official scores need none. "
+            f"> {TIERS[0]}: share of the questions with a clause whose likeliest extraction is that similar to it."
+        )
 
-# %% ../../nbs/scores/tables.ipynb #885a606b
-@patch
-def _repr_markdown_(self: ScoreTable) -> str:
-    return f"{self.markdown()}\n\n{self.note()}"
+    def _repr_markdown_(self) -> str:
+        return f"{self.markdown()}\n\n{self.note()}"
 
-# %% ../../nbs/scores/tables.ipynb #e5a984a1
-@patch
-def __str__(self: ScoreTable) -> str:
-    lines = [["system", *(c[0] for c in self.COLUMNS)], *self.cells()]
-    wide = [max(len(r[k]) for r in lines) for k in range(len(lines[0]))]
+    def __str__(self) -> str:
+        lines = [["system", *(c[0] for c in self.COLUMNS)], *self.cells()]
+        wide = [max(len(r[k]) for r in lines) for k in range(len(lines[0]))]
 
-    def align(row):
-        return "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))).rstrip()
+        def align(row):
+            return "  ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, wide))).rstrip()
 
-    return "\n".join([*map(align, lines), self.note()])
+        return "\n".join([*map(align, lines), self.note()])
 
-# %% ../../nbs/scores/tables.ipynb #6634493d
-@patch
-def to_dict(self: ScoreTable) -> dict:  # ready for JSON, fractions, None where undefined
-    return {
-        "contracts": self.contracts,
-        "questions": self.questions,
-        "positives": self.positives,
-        "thresholds": self.thresholds,
-        "systems": {n: {f: {k: i.to_dict() for k, i in s.items()} for f, s in r.items()} for n, r in self.rows.items()},
-    }
+    def to_dict(self) -> dict:  # ready for JSON, fractions, None where undefined
+        return {
+            "contracts": self.contracts,
+            "questions": self.questions,
+            "positives": self.positives,
+            "thresholds": self.thresholds,
+            "systems": {
+                n: {f: {k: i.to_dict() for k, i in s.items()} for f, s in r.items()} for n, r in self.rows.items()
+            },
+        }
 
 # %% ../../nbs/scores/tables.ipynb #3142770c
 @patch(cls_method=True)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastcore.basics import patch
-
 from ..machine.files import LegalLLMError, json_text, markdown_table, short_path
 from ..machine.packages import versions
 from ..machine.places import anywhere, is_remote, place, reaching, remove, walk, write_whole
@@ -97,33 +95,25 @@ class FolderReport:
     rows: int = 0  # in the table of all extractions
     seconds: float = 0.0
 
-# %% ../../nbs/serving/folder.ipynb #3fa586bd
-@patch
-def _rows(self: FolderReport):
-    rows = [
-        ('reviewed', len(self.done) + len(self.reused)),
-        ('could not be reviewed', len(self.failed)),
-        ('results', str(self.out) if is_remote(self.out) else short_path(self.out)),
-    ]
-    return rows[:2] + [('left out', len(self.left_out))] * bool(self.left_out) + rows[2:]
+    def _rows(self):
+        rows = [
+            ('reviewed', len(self.done) + len(self.reused)),
+            ('could not be reviewed', len(self.failed)),
+            ('results', str(self.out) if is_remote(self.out) else short_path(self.out)),
+        ]
+        return rows[:2] + [('left out', len(self.left_out))] * bool(self.left_out) + rows[2:]
 
-# %% ../../nbs/serving/folder.ipynb #300d5c3e
-@patch
-def _reasons(self: FolderReport):
-    left_out = [(name, f'left out: {_left_out(name)}') for name in self.left_out]
-    return [(plain_text(name), plain_text(why)) for name, why in [*self.failed.items(), *left_out]]
+    def _reasons(self):
+        left_out = [(name, f'left out: {_left_out(name)}') for name in self.left_out]
+        return [(plain_text(name), plain_text(why)) for name, why in [*self.failed.items(), *left_out]]
 
-# %% ../../nbs/serving/folder.ipynb #b22319e8
-@patch
-def __str__(self: FolderReport):
-    return '\n'.join(
-        [*(f'{k:22} {v}' for k, v in self._rows()), *(f'  {name}: {why}' for name, why in self._reasons())]
-    )
+    def __str__(self):
+        return '\n'.join(
+            [*(f'{k:22} {v}' for k, v in self._rows()), *(f'  {name}: {why}' for name, why in self._reasons())]
+        )
 
-# %% ../../nbs/serving/folder.ipynb #a0235cf1
-@patch
-def _repr_markdown_(self: FolderReport):
-    return markdown_table(('', ''), [*self._rows(), *((f'`{name}`', why) for name, why in self._reasons())], ())
+    def _repr_markdown_(self):
+        return markdown_table(('', ''), [*self._rows(), *((f'`{name}`', why) for name, why in self._reasons())], ())
 
 # %% ../../nbs/serving/folder.ipynb #4d8242d8
 def _left_out(name):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..contracts.sentences import split_sentences
 from ..contracts.synthetic import write_contracts
@@ -43,28 +42,23 @@ class Merged:
     megabytes: dict[str, float]  # of the files: adapter, merged
     seconds: dict[str, float]  # for a sentence, the median: adapter, merged
 
-# %% ../../nbs/serving/merge.ipynb #74b2050c
-@patch
-def rows(self: Merged) -> list[tuple[str, str]]:
-    change = (
-        f'{self.pairs:,} compared, {self.flips} came out the other way; log odds change by {self.change:.2g} at most'
-    )
-    return [
-        ('merged model', f'{self.path.name}, {self.dtype}'),
-        ('decisions', change),
-        ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
-        ('a sentence', f"{self.seconds['merged']:.3f} s; with the adapter beside it {self.seconds['adapter']:.3f} s"),
-    ]
+    def rows(self) -> list[tuple[str, str]]:
+        change = f'{self.flips} came out the other way; log odds change by {self.change:.2g} at most'
+        return [
+            ('merged model', f'{self.path.name}, {self.dtype}'),
+            ('decisions', f'{self.pairs:,} compared, {change}'),
+            ('files', f"{self.megabytes['merged']:,.0f} MB; the adapter alone {self.megabytes['adapter']:,.0f} MB"),
+            (
+                'a sentence',
+                f"{self.seconds['merged']:.3f} s; with the adapter beside it {self.seconds['adapter']:.3f} s",
+            ),
+        ]
 
-# %% ../../nbs/serving/merge.ipynb #66ff9335
-@patch
-def __str__(self: Merged):
-    return '\n'.join(f'{k:14} {v}' for k, v in self.rows())
+    def __str__(self):
+        return '\n'.join(f'{k:14} {v}' for k, v in self.rows())
 
-# %% ../../nbs/serving/merge.ipynb #d8a8c3be
-@patch
-def _repr_markdown_(self: Merged):
-    return markdown_table(('', ''), self.rows(), ())
+    def _repr_markdown_(self):
+        return markdown_table(('', ''), self.rows(), ())
 
 # %% ../../nbs/serving/merge.ipynb #5ff47c7c
 # and the screen's log odds of their sentences, [sentences, categories]

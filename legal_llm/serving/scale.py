@@ -145,70 +145,58 @@ class Office:
         self.coming, self.loading = {}, {}  # workers that have been asked for, and that have begun
         self.ended, self.lost, self.at_once, self.worked, self.doubted = False, 0, 1, time.monotonic(), False
 
-# %% ../../nbs/serving/scale.ipynb #70e0b2ee
-@patch
-def open(self: Office) -> bool:
-    return bool(not self.ended or self.reading or self.waiting or self.busy)
+    def open(self) -> bool:
+        return bool(not self.ended or self.reading or self.waiting or self.busy)
 
-# %% ../../nbs/serving/scale.ipynb #9bf09d83
-@patch
-def start_reading(self: Office, job: Job):
-    job.begun = time.monotonic()
-    ref, job.document = self.read.remote(job.name, job.path, *self.arguments)
-    self.reading[ref] = job
+    def start_reading(self, job: Job):
+        job.begun = time.monotonic()
+        ref, job.document = self.read.remote(job.name, job.path, *self.arguments)
+        self.reading[ref] = job
 
-# %% ../../nbs/serving/scale.ipynb #94e251eb
-@patch
-def ahead(self: Office) -> int:  # documents that are read, or being read
-    return len(self.reading) + len(self.waiting)
+    def ahead(self) -> int:  # documents that are read, or being read
+        return len(self.reading) + len(self.waiting)
 
+    def answers(self, worker) -> bool:
+        try:
+            return self.ray.get(worker.ping.remote(), timeout=10)
+        except self.ray.exceptions.RayError:
+            return False
 
-@patch
-def answers(self: Office, worker) -> bool:
-    try:
-        return self.ray.get(worker.ping.remote(), timeout=10)
-    except self.ray.exceptions.RayError:
-        return False
+    def hand_out(self):
+        "Read ahead, take on workers, and give them what was read."
+        while not self.ended and len(self.reading) < self.readers and self.ahead() < 2 * self.workers * self.at_once:
+            if (found := next(self.source, None)) is None:
+                self.ended = True
+            else:
+                self.start_reading(Job(*found))
+        if self.doubted:  # a process has ended, and perhaps its neighbours
+            self.idle, self.doubted = [w for w in self.idle if self.answers(w)], False
+        on_the_way = len(self.coming) + len(self.loading)
+        staff = on_the_way + len(self.idle) + len(self.busy)
+        for _ in range(max(0, min(self.workers - staff, len(self.waiting) - len(self.idle) - on_the_way))):
+            worker = self.start_worker.remote(self.extractor, self.out, max(int(self.cpus), 1))
+            self.coming[worker.ping.remote()] = worker
+        while self.idle and self.waiting:
+            worker, jobs = self.idle.pop(), [self.waiting.popleft()]
+            while self.waiting and len(jobs) < self.at_once and not (jobs[0].alone or self.waiting[0].alone):
+                jobs.append(self.waiting.popleft())
+            for j in jobs:
+                j.reviewed = True
+            self.busy[worker.review.remote([j.document for j in jobs])] = worker, jobs, time.monotonic()
 
-# %% ../../nbs/serving/scale.ipynb #43603631
-@patch
-def hand_out(self: Office):
-    "Read ahead, take on workers, and give them what was read."
-    while not self.ended and len(self.reading) < self.readers and self.ahead() < 2 * self.workers * self.at_once:
-        if (found := next(self.source, None)) is None:
-            self.ended = True
-        else:
-            self.start_reading(Job(*found))
-    if self.doubted:  # a process has ended, and perhaps its neighbours
-        self.idle, self.doubted = [w for w in self.idle if self.answers(w)], False
-    on_the_way = len(self.coming) + len(self.loading)
-    staff = on_the_way + len(self.idle) + len(self.busy)
-    for _ in range(max(0, min(self.workers - staff, len(self.waiting) - len(self.idle) - on_the_way))):
-        worker = self.start_worker.remote(self.extractor, self.out, max(int(self.cpus), 1))
-        self.coming[worker.ping.remote()] = worker
-    while self.idle and self.waiting:
-        worker, jobs = self.idle.pop(), [self.waiting.popleft()]
-        while self.waiting and len(jobs) < self.at_once and not (jobs[0].alone or self.waiting[0].alone):
-            jobs.append(self.waiting.popleft())
+    def try_again(self, jobs: list[Job], guilty: bool = True) -> Iterator[Outcome]:
+        "Documents whose process has ended, or whose text is lost with a node."
         for j in jobs:
-            j.reviewed = True
-        self.busy[worker.review.remote([j.document for j in jobs])] = worker, jobs, time.monotonic()
-
-# %% ../../nbs/serving/scale.ipynb #7deb356c
-@patch
-def try_again(self: Office, jobs: list[Job], guilty: bool = True) -> Iterator[Outcome]:
-    "Documents whose process has ended, or whose text is lost with a node."
-    for j in jobs:
-        j.attempts, j.lost, j.alone = j.attempts + guilty, j.lost + (not guilty), True
-        if j.attempts < ATTEMPTS and j.lost < LOST:
-            self.start_reading(j)
-        else:
-            why = (
-                f"{ATTEMPTS} processes ended while they were at it: it may need more memory than there is"
-                if j.attempts >= ATTEMPTS
-                else f"what was read of it was lost {LOST} times: see whether the nodes have the same packages"
-            )
-            yield failed(j.name, self.out, why, changed=j.reviewed)
+            j.attempts, j.lost, j.alone = j.attempts + guilty, j.lost + (not guilty), True
+            if j.attempts < ATTEMPTS and j.lost < LOST:
+                self.start_reading(j)
+            else:
+                why = (
+                    f"{ATTEMPTS} processes ended while they were at it: it may need more memory than there is"
+                    if j.attempts >= ATTEMPTS
+                    else f"what was read of it was lost {LOST} times: see whether the nodes have the same packages"
+                )
+                yield failed(j.name, self.out, why, changed=j.reviewed)
 
 # %% ../../nbs/serving/scale.ipynb #827007c9
 @patch

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastcore.basics import patch
-
 import legal_llm
 from ..contracts.chat import chat_examples
 from ..contracts.sources import offline
@@ -145,22 +143,16 @@ class Push:
     private: bool
     sent: str = ''  # the address; empty on a dry run
 
-# %% ../../nbs/serving/share.ipynb #c93da7ab
-@patch
-def _head(self: Push):
-    what = f"{'private' if self.private else 'public'} {self.kind} {self.repo}"
-    return f"{self.sent or 'not sent'}: {what}, {len(self.files)} files, {sum(self.files.values()) / 1e6:.1f} MB"
+    def _head(self):
+        what = f"{'private' if self.private else 'public'} {self.kind} {self.repo}"
+        return f"{self.sent or 'not sent'}: {what}, {len(self.files)} files, {sum(self.files.values()) / 1e6:.1f} MB"
 
-# %% ../../nbs/serving/share.ipynb #fb8e6ed2
-@patch
-def __str__(self: Push):
-    return '\n'.join([self._head(), *(f'{n:>14,} bytes  {f}' for f, n in self.files.items())])
+    def __str__(self):
+        return '\n'.join([self._head(), *(f'{n:>14,} bytes  {f}' for f, n in self.files.items())])
 
-# %% ../../nbs/serving/share.ipynb #4035921c
-@patch
-def _repr_markdown_(self: Push):
-    rows = [(f'`{f}`', f'{n:,}') for f, n in self.files.items()]
-    return f"{self._head()}\n\n{markdown_table(('file', 'bytes'), rows)}"
+    def _repr_markdown_(self):
+        rows = [(f'`{f}`', f'{n:,}') for f, n in self.files.items()]
+        return f"{self._head()}\n\n{markdown_table(('file', 'bytes'), rows)}"
 
 # %% ../../nbs/serving/share.ipynb #776dde7a
 def push(

@@ -190,68 +190,57 @@ class DataSet:
     info: dict  # the content of data.json
     reused: bool = False  # whether it was there already
 
-# %% ../../nbs/training/dataset.ipynb #041cea77
-@patch(as_prop=True)
-def categories(self: DataSet) -> tuple[Category, ...]:  # in the order in which they are numbered
-    return tuple(Category(**c) for c in self.info['categories'])
+    @property
+    def categories(self) -> tuple[Category, ...]:  # in the order in which they are numbered
+        return tuple(Category(**c) for c in self.info['categories'])
 
-# %% ../../nbs/training/dataset.ipynb #49b63cd4
-@patch
-def contracts(
-    self: DataSet,
-    split: str,  # train, dev or test
-) -> list[Contract]:
-    if split not in ('train', 'dev', 'test'):
-        raise LegalLLMError(f"there is no split {split!r}: choose train, dev or test")
-    return load_contracts(self.path / f'{split}.json')
+    def contracts(
+        self,
+        split: str,  # train, dev or test
+    ) -> list[Contract]:
+        if split not in ('train', 'dev', 'test'):
+            raise LegalLLMError(f"there is no split {split!r}: choose train, dev or test")
+        return load_contracts(self.path / f'{split}.json')
 
-# %% ../../nbs/training/dataset.ipynb #f12fe684
-@patch
-def screen(self: DataSet) -> Screen:  # fitted on the training contracts
-    return load_screen(self.path / 'screen')
+    def screen(self) -> Screen:  # fitted on the training contracts
+        return load_screen(self.path / 'screen')
 
-# %% ../../nbs/training/dataset.ipynb #83fc1ae6
-@patch
-def context(self: DataSet) -> ContextStage | None:  # fitted on the training contracts; None where it did not help
-    return load_context(self.path / 'screen')
+    def context(self) -> ContextStage | None:  # fitted on the training contracts; None where it did not help
+        return load_context(self.path / 'screen')
 
-# %% ../../nbs/training/dataset.ipynb #7da7a0b8
-@patch
-def sentences(self: DataSet):
-    """The training contracts' sentences: an Arrow table with title, start, end, label (numbers of categories) and
-    odds (the screen's log odds, out of fold).
-    """
-    from datasets import load_from_disk
+    def sentences(self):
+        """The training contracts' sentences: an Arrow table with title, start, end, label (numbers of categories) and
+        odds (the screen's log odds, out of fold).
+        """
+        from datasets import load_from_disk
 
-    return load_from_disk(str(self.path / 'sentences'))
+        return load_from_disk(str(self.path / 'sentences'))
 
-# %% ../../nbs/training/dataset.ipynb #692511f1
-@patch
-def examples(
-    self: DataSet,
-    split: str,  # train, with odds out of fold; dev or test, with those of the screen
-    tokenizer,
-    window_tokens: int = 177,
-    min_probability: float = MIN_PROBABILITY,  # of the screen, below which a category of a sentence is not in doubt
-    limit: int | None = None,  # contracts, at most
-) -> list[Example]:  # in the contracts' order
-    "The windows of a split, with what is known of their sentences."
-    contracts, names = self.contracts(split)[:limit], [c.name for c in self.categories]
-    if split == 'train':
-        known = _known(self.sentences(), contracts, len(self.categories))
-    else:
-        screen = self.screen()
-        known = (
-            (s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names))
-            for c in contracts
-            for s in [split_sentences(c.text)]
-        )
-    return [
-        e
-        for c, (s, odds, label) in zip(contracts, known)
-        for asked in [known_labels(label, c.unknown, names)]
-        for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability, asked)
-    ]
+    def examples(
+        self,
+        split: str,  # train, with odds out of fold; dev or test, with those of the screen
+        tokenizer,
+        window_tokens: int = 177,
+        min_probability: float = MIN_PROBABILITY,  # of the screen, below which a category of a sentence is not in doubt
+        limit: int | None = None,  # contracts, at most
+    ) -> list[Example]:  # in the contracts' order
+        "The windows of a split, with what is known of their sentences."
+        contracts, names = self.contracts(split)[:limit], [c.name for c in self.categories]
+        if split == 'train':
+            known = _known(self.sentences(), contracts, len(self.categories))
+        else:
+            screen = self.screen()
+            known = (
+                (s, screen.log_odds(c.text, s), label_sentences(s, c.clauses, names))
+                for c in contracts
+                for s in [split_sentences(c.text)]
+            )
+        return [
+            e
+            for c, (s, odds, label) in zip(contracts, known)
+            for asked in [known_labels(label, c.unknown, names)]
+            for e in make_examples(c.text, s, odds, label, tokenizer, window_tokens, min_probability, asked)
+        ]
 
 # %% ../../nbs/training/dataset.ipynb #a04ce81f
 @patch

@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..machine.files import LegalLLMError
 from ..machine.platform import cores, limit_threads, set_seed
@@ -73,15 +72,11 @@ class TrainingJob:
     warmup_steps: int  # steps
     processes: int
 
-# %% ../../nbs/training/job.ipynb #d8f1ec3d
-@patch
-def _repr_markdown_(self: TrainingJob):
-    return self.choices._repr_markdown_() + '\n\n' + self.plan._repr_markdown_()
+    def _repr_markdown_(self):
+        return self.choices._repr_markdown_() + '\n\n' + self.plan._repr_markdown_()
 
-# %% ../../nbs/training/job.ipynb #a560a8ac
-@patch
-def __str__(self: TrainingJob):
-    return f'{self.choices}\n\n{self.plan}'
+    def __str__(self):
+        return f'{self.choices}\n\n{self.plan}'
 
 # %% ../../nbs/training/job.ipynb #a0867730
 def in_time(

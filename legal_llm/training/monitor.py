@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..machine.files import LegalLLMError, atomic_write
 
@@ -138,23 +137,17 @@ class Log:
         atomic_write(path, ''.join(json.dumps(l) + '\n' for l in self.lines))
         self.file = path.open('a', encoding='utf-8')
 
-# %% ../../nbs/training/monitor.ipynb #755aac5b
-@patch
-def write(self: Log, line: dict):
-    "Append a line. Numbers keep six digits; what is not finite becomes null, since JSON has no NaN."
-    self.lines.append({k: storable(v) for k, v in line.items()})
-    self.file.write(json.dumps(self.lines[-1]) + '\n')
-    self.file.flush()
+    def write(self, line: dict):
+        "Append a line. Numbers keep six digits; what is not finite becomes null, since JSON has no NaN."
+        self.lines.append({k: storable(v) for k, v in line.items()})
+        self.file.write(json.dumps(self.lines[-1]) + '\n')
+        self.file.flush()
 
-# %% ../../nbs/training/monitor.ipynb #67449cde
-@patch
-def sync(self: Log):
-    os.fsync(self.file.fileno())  # before a checkpoint, which must not be newer than the log
+    def sync(self):
+        os.fsync(self.file.fileno())  # before a checkpoint, which must not be newer than the log
 
-# %% ../../nbs/training/monitor.ipynb #b1a50542
-@patch
-def close(self: Log):
-    self.file.close()
+    def close(self):
+        self.file.close()
 
 # %% ../../nbs/training/monitor.ipynb #bc8a49dc
 class Stopped(LegalLLMError):

@@ -324,10 +324,9 @@ class Plan:
     probe_tokens: int  # in them
     measured: Measured
 
-# %% ../../nbs/training/plan.ipynb #5a3b20d9
-@patch(as_prop=True)
-def steps(self: Plan) -> int:
-    return -(-self.packs // (self.gradient_accumulation_steps * self.processes))
+    @property
+    def steps(self) -> int:
+        return -(-self.packs // (self.gradient_accumulation_steps * self.processes))
 
 # %% ../../nbs/training/plan.ipynb #61ed51ca
 # to read the windows that the head is fitted on; None where no step was timed

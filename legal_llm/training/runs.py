@@ -33,17 +33,15 @@ class Run:
     path: Path
     record: dict
 
-# %% ../../nbs/training/runs.ipynb #cd9b3a40
-@patch(as_prop=True)
-def adapter(self: Run) -> Path:  # the folder that holds it; of a merged model, all of it
-    if self.record.get('kind') == 'writer':
-        return self.path / 'adapter'  # without a head
-    return self.path if self.merged else find_adapter(self.path)
+    @property
+    def adapter(self) -> Path:  # the folder that holds it; of a merged model, all of it
+        if self.record.get('kind') == 'writer':
+            return self.path / 'adapter'  # without a head
+        return self.path if self.merged else find_adapter(self.path)
 
-# %% ../../nbs/training/runs.ipynb #d6c640a0
-@patch(as_prop=True)
-def merged(self: Run) -> bool:  # whether this is a model that holds its adapter in its own weights
-    return 'merged' in self.record
+    @property
+    def merged(self) -> bool:  # whether this is a model that holds its adapter in its own weights
+        return 'merged' in self.record
 
 # %% ../../nbs/training/runs.ipynb #1d6e806f
 # an evaluation asks for it with every contract, and an adapter of a 3B model has 98 MB

@@ -213,16 +213,14 @@ class PackTrainer(CheckpointTrainer):
                 raise
             self.sums = sums
 
-# %% ../../nbs/training/trainer.ipynb #9bff2cd0
-@patch
-def create_optimizer(self: PackTrainer, model=None):  # transformers 4.46 does not name the model
-    named = [(n, p) for n, p in (model or self.model).named_parameters() if p.requires_grad]
-    head = [p for n, p in named if n in ('head.weight', 'head.bias')]
-    rest = [p for _, p in named if not any(p is h for h in head)]
-    self.optimizer = torch.optim.AdamW(
-        [dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.0
-    )
-    return self.optimizer
+    def create_optimizer(self, model=None):  # transformers 4.46 does not name the model
+        named = [(n, p) for n, p in (model or self.model).named_parameters() if p.requires_grad]
+        head = [p for n, p in named if n in ('head.weight', 'head.bias')]
+        rest = [p for _, p in named if not any(p is h for h in head)]
+        self.optimizer = torch.optim.AdamW(
+            [dict(params=ps, lr=lr) for ps, lr in zip((rest, head), self.rates)], weight_decay=0.0
+        )
+        return self.optimizer
 
 # %% ../../nbs/training/trainer.ipynb #0c39b87b
 @patch
@@ -414,15 +412,13 @@ class Watch(TrainerCallback):
         # on the monotonic clock: the training is to be over then, in any case
         self.deadline, self.out_of_time = None, False
 
-# %% ../../nbs/training/trainer.ipynb #aa42897b
-@patch
-def agree(self: Watch, obj):
-    "What the main process says, in all of them."
-    if self.trainer.args.world_size == 1:
-        return obj
-    box = [obj]
-    torch.distributed.broadcast_object_list(box)
-    return box[0]
+    def agree(self, obj):
+        "What the main process says, in all of them."
+        if self.trainer.args.world_size == 1:
+            return obj
+        box = [obj]
+        torch.distributed.broadcast_object_list(box)
+        return box[0]
 
 # %% ../../nbs/training/trainer.ipynb #43e23815
 @patch

@@ -103,63 +103,53 @@ class TerminalView:
     ):
         self.every, self.file, self.bar = every, file, None
 
-# %% ../../nbs/training/views.ipynb #78ca6c42
-@patch
-def begin(
-    self: TerminalView,
-    steps: int,  # in all
-    step: int = 0,  # done already
-    title: str = 'training',
-    lines=(),  # the log of the steps done already
-):
-    self.file = self.file or sys.stdout
-    self.lines, self.shown = deque((l for l in lines if 'loss' in l), maxlen=200), -math.inf
-    if self.file.isatty():
-        from tqdm import tqdm
+    def begin(
+        self,
+        steps: int,  # in all
+        step: int = 0,  # done already
+        title: str = 'training',
+        lines=(),  # the log of the steps done already
+    ):
+        self.file = self.file or sys.stdout
+        self.lines, self.shown = deque((l for l in lines if 'loss' in l), maxlen=200), -math.inf
+        if self.file.isatty():
+            from tqdm import tqdm
 
-        self.bar = tqdm(
-            total=steps, initial=step, desc=title, unit='step', file=self.file, mininterval=0.5, dynamic_ncols=True
-        )
-    else:
-        self.note(f'{title}: {steps - step:,} of {steps:,} steps to do')
+            self.bar = tqdm(
+                total=steps, initial=step, desc=title, unit='step', file=self.file, mininterval=0.5, dynamic_ncols=True
+            )
+        else:
+            self.note(f'{title}: {steps - step:,} of {steps:,} steps to do')
 
-# %% ../../nbs/training/views.ipynb #385a120b
-@patch
-def step(self: TerminalView, line: dict):
-    self.lines.append(line)
-    if self.bar is not None:
-        self.bar.update()
-        due = self.every / 10
-    else:
-        due = self.every
-    if time.monotonic() - self.shown < due and line['step'] < line['steps']:
-        return
-    self.shown = time.monotonic()
-    if self.bar is None:
-        self.note(_told(self.lines))
-    else:
-        self.bar.set_postfix_str(_told(self.lines).split(' · ', 1)[1], refresh=False)
+    def step(self, line: dict):
+        self.lines.append(line)
+        if self.bar is not None:
+            self.bar.update()
+            due = self.every / 10
+        else:
+            due = self.every
+        if time.monotonic() - self.shown < due and line['step'] < line['steps']:
+            return
+        self.shown = time.monotonic()
+        if self.bar is None:
+            self.note(_told(self.lines))
+        else:
+            self.bar.set_postfix_str(_told(self.lines).split(' · ', 1)[1], refresh=False)
 
-# %% ../../nbs/training/views.ipynb #eec5bc27
-@patch
-def dev(self: TerminalView, line: dict):
-    self.note(_told_dev(line))
+    def dev(self, line: dict):
+        self.note(_told_dev(line))
 
-# %% ../../nbs/training/views.ipynb #1f27793c
-@patch
-def note(self: TerminalView, text: str):
-    if self.bar is None:
-        print(text, file=self.file, flush=True)
-    else:
-        self.bar.write(text, file=self.file)
+    def note(self, text: str):
+        if self.bar is None:
+            print(text, file=self.file, flush=True)
+        else:
+            self.bar.write(text, file=self.file)
 
-# %% ../../nbs/training/views.ipynb #8b14984b
-@patch
-def end(self: TerminalView, message: str = 'done'):
-    if self.bar is not None:
-        self.bar.close()
-        self.bar = None
-    self.note(message)
+    def end(self, message: str = 'done'):
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        self.note(message)
 
 # %% ../../nbs/training/views.ipynb #f0375564
 def _polyline(
@@ -249,43 +239,33 @@ class NotebookView:
     ):
         self.every = every
 
-# %% ../../nbs/training/views.ipynb #e0c869f9
-@patch
-def begin(self: NotebookView, steps: int, step: int = 0, title: str = 'training', lines=()):
-    from IPython.display import display
+    def begin(self, steps: int, step: int = 0, title: str = 'training', lines=()):
+        from IPython.display import display
 
-    self.steps = steps
-    self.title = title
-    self.lines = list(lines)
-    self.message = ''
-    self.ended = False
-    self.due = time.monotonic() + self.every
-    self.handle = display(self._bundle(), raw=True, display_id=True)
+        self.steps = steps
+        self.title = title
+        self.lines = list(lines)
+        self.message = ''
+        self.ended = False
+        self.due = time.monotonic() + self.every
+        self.handle = display(self._bundle(), raw=True, display_id=True)
 
-# %% ../../nbs/training/views.ipynb #6860c26e
-@patch
-def step(self: NotebookView, line: dict):
-    self.lines.append(line)
-    if time.monotonic() >= self.due:
+    def step(self, line: dict):
+        self.lines.append(line)
+        if time.monotonic() >= self.due:
+            self._draw()
+
+    def dev(self, line: dict):
+        self.lines.append(line)
         self._draw()
 
-# %% ../../nbs/training/views.ipynb #e310cec5
-@patch
-def dev(self: NotebookView, line: dict):
-    self.lines.append(line)
-    self._draw()
+    def note(self, text: str):
+        self.message = text
+        self._draw()
 
-# %% ../../nbs/training/views.ipynb #a2b79aa9
-@patch
-def note(self: NotebookView, text: str):
-    self.message = text
-    self._draw()
-
-# %% ../../nbs/training/views.ipynb #2716e233
-@patch
-def end(self: NotebookView, message: str = 'done'):
-    self.message, self.ended = message, True
-    self._draw()
+    def end(self, message: str = 'done'):
+        self.message, self.ended = message, True
+        self._draw()
 
 # %% ../../nbs/training/views.ipynb #d6d59f4a
 @patch
