@@ -384,3 +384,11 @@ def test_the_benchmark_judges_reviews():
     assert [c for c, r in rows.items() if not r['there']] == ['Renewal Term']
     sheet = benchmark.judge_sheet(review, contract, written)
     assert sheet == {'right': 2, 'wrong': 3, 'wrong and found': 3, 'not judged': 3, 'missing': 1}
+
+
+def test_business_days_are_not_counted_as_days():
+    "The last day is earlier by weekends and holidays, which nobody here knows: it is to check"
+    text = TEXT.replace('sixty (60) days', 'sixty (60) business days')
+    quotes = QUOTES | {NOTICE: QUOTES[NOTICE].replace('sixty (60) days', 'sixty (60) business days')}
+    line = next(line for line in deal_lines(reviewed(text, quotes).rows()) if line.name == 'Last day for notice')
+    assert line.status == 'check' and 'business days' in line.steps

@@ -147,8 +147,10 @@ def _computed(rows) -> dict[str, tuple]:  # name of a line -> answer, status, st
     period = parse_answer(notice['category'], notice['answer']) if notice and notice['answer'] else None
     last = deadlines(date, period) if isinstance(date, Date) and isinstance(period, Duration) else []
     if last:
-        both = {end['answer_status'], notice['answer_status']}
-        out['Last day for notice'] = str(last[0].day), 'found' if both == {'found'} else 'check', last[0].steps[-1]
+        sure, step = {end['answer_status'], notice['answer_status']} == {'found'}, last[0].steps[-1]
+        if re.search(r'\b(?:business|working)\s+days?\b', notice['quote'], re.I):
+            sure, step = False, f'{step}, which are business days: earlier by weekends and holidays'
+        out['Last day for notice'] = str(last[0].day), 'found' if sure else 'check', step
     return out
 
 # %% ../../nbs/pipeline/deal.ipynb #458227fc
