@@ -305,8 +305,7 @@ def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # to
         rendered = tokenizer.apply_chat_template(
             [dict(role='user', content=text)], tokenize=False, add_generation_prompt=True, date_string=DATE
         )
-    # a template is a program
-    except Exception as e:
+    except Exception as e:  # a template is a program, and may raise anything
         raise LegalLLMError(
             f"the chat template of {tokenizer.name_or_path} refuses a user's turn ({str(e).splitlines()[0][:200]}): "
             "choose another base model"
@@ -314,8 +313,7 @@ def ask_prompt(tokenizer, sentence: str, category: Category) -> list[int]:  # to
     return tokenizer(rendered, add_special_tokens=False)['input_ids']
 
 # %% ../../nbs/contracts/chat.ipynb #a7fe9059
-# token ids of `Yes` and `No`, of their beginnings where they are several
-def answer_tokens(tokenizer) -> tuple[int, int]:
+def answer_tokens(tokenizer) -> tuple[int, int]:  # the first token id of `Yes` and of `No`
     "What the answers begin with. Raises LegalLLMError where both begin with the same token."
     yes, no = (tokenizer(w, add_special_tokens=False)['input_ids'] for w in ('Yes', 'No'))
     if not yes or not no or yes[0] == no[0]:

@@ -19,8 +19,7 @@ def _table(text, label):
     has no name.
     """
     first, _, rest = text.partition('\n')
-    # Excel reads this line, and does not show it
-    if marked := re.fullmatch(r'"?sep=(.)"?\r?', first):
+    if marked := re.fullmatch(r'"?sep=(.)"?\r?', first):  # Excel reads such a line, and does not show it
         text, delimiter = rest, marked[1]
     else:
         delimiter = max(',;\t|', key=re.split('[\r\n]', text, maxsplit=1)[0].count)

@@ -48,8 +48,7 @@ def from_source(
     self: Normalised,
     start: int,  # first character in `source`
     end: int,  # one past the last character in `source`
-    # the same span in `text`, without white space at its ends; empty if there is nothing but white space
-) -> tuple[int, int]:
+) -> tuple[int, int]:  # the same span in `text`, without white space at its ends; empty if nothing else is in it
     "Map a span of the source to the normalised text."
     a, b = (int(i) for i in np.searchsorted(self.offsets, (start, end)))
     while a < b and self.text[a] == ' ':

@@ -235,8 +235,7 @@ def _hub(*_):
             return where, None, why
         try:
             path = Path(hf_hub_download(**at))
-        # the client has a dozen kinds of its own, and lets those of its HTTP library pass
-        except Exception as e:
+        except Exception as e:  # the client has a dozen kinds of its own, and lets those of its HTTP library pass
             return where, None, ' '.join(f'{type(e).__name__}: {e}'.split())[:160]
     size = path.stat().st_size
     if size != HUB_SIZE:

@@ -60,9 +60,8 @@ def numeral(n, kind):
     "A number as Word and HTML show it."
     if kind == 'none':
         return ''
-    # …, z, aa, bb
     if kind in ('lowerLetter', 'upperLetter') and 0 < n <= 780:
-        text = chr(97 + (n - 1) % 26) * ((n + 25) // 26)
+        text = chr(97 + (n - 1) % 26) * ((n + 25) // 26)  # …, z, aa, bb
     elif kind in ('lowerRoman', 'upperRoman') and 0 < n < 4000:
         text = roman_numeral(n)
     else:

@@ -51,9 +51,8 @@ def _running(edges):
             seen[form].append(i)
 
     def repeats(form, at):
-        # an exhibit may count anew
         if _PAGE_NUMBER.fullmatch(form):
-            return len(at) >= 2 and len(at) * 2 > at[-1] - at[0]
+            return len(at) >= 2 and len(at) * 2 > at[-1] - at[0]  # an exhibit may count anew
         if '\0' in form and not re.search(r'[^\W\d_]', form):
             return False  # prices and numbers of paragraphs
         # what reads as a clause is one, unless it is on many pages: each page may be an order of its own
@@ -73,7 +72,7 @@ def without_running_lines(pages):
         running = _running([[line for line in lines if line.strip()][:_EDGE] for lines in pages])
         for i, lines in enumerate(pages):
             kept, seen = [], 0
-            # of a page of its own words, that is; what a program has stamped on a scan is nothing to read
+            # only where the page has words of its own: what a program has stamped on a scan is no title
             title = edge == 'top' and not i and any(x.strip() and not running.intersection(_forms(x, i)) for x in lines)
             for line in lines:
                 seen += bool(line.strip())
@@ -88,9 +87,9 @@ def without_running_lines(pages):
 
 # %% ../../nbs/documents/pdf.ipynb #a1645417
 _DIVIDED = re.compile(r'(?<=\w)([-\u2010\xad]) *\n(\f?) *(\w\S*)[ \n]?')  # behind the first half of a word
-# that keep their hyphen in most English contracts
+# prefixes that keep their hyphen in most English contracts
 _PREFIXES = set('non self twenty thirty forty fifty sixty seventy eighty ninety'.split())
-# their compounds have no hyphen: thereof, within
+# words whose compounds have no hyphen: thereof, within
 _CLOSED = set('here there where with under any some every not'.split())
 
 # %% ../../nbs/documents/pdf.ipynb #c5a9dc57

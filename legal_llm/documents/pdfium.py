@@ -239,7 +239,7 @@ class _PageText:
             self.text = ''
         if len(self.text) != count:  # a character of two units, or one that the text leaves out
             self.text = ''.join(chr(R.FPDFText_GetUnicode(handle, i)) for i in range(count))
-        # a hyphen at the end of a line, and a code without a letter
+        # U+FFFE stands for a hyphen at the end of a line, and for a code without a letter
         self.text = re.sub('\ufffe', lambda m: chr(R.FPDFText_GetUnicode(handle, m.start())), self.text)
         if not _CALLS:
             _CALLS.append(_Calls(R))

@@ -29,10 +29,9 @@ def ask(
 
     yes, no = answer_tokens(tokenizer)
     weight = model.get_output_embeddings().weight
-    # as `split_pack` gives them
     device = weight.device
     margins = []
-    order = np.argsort([len(p) for p in prompts], kind='stable')
+    order = np.argsort([len(p) for p in prompts], kind='stable')  # as `split_pack` gives them
     with torch.inference_mode():
         for part in split_pack(prompts, max_pack_tokens):
             longest = max(map(len, part))

@@ -92,7 +92,7 @@ def launch_options() -> dict:
         for state in ('', '_hover')
         for mode in ('', '_dark')
     }
-    # the login page knows nothing else
+    # the theme is all that the login page gets
     theme = gr.themes.Default().set(**blue, block_title_text_color='#1f2933', block_title_text_color_dark='#e6ebf0')
     return dict(
         run_history=False, footer_links=[], max_file_size='20mb', theme=theme, head=STYLE + _PAGE_STYLE + _SCRIPT
@@ -210,9 +210,9 @@ def move(self: Answers, review, own, *rest):  # own, contract, summary, table
     return False, *self.show(review, False, *rest)
 
 # %% ../../nbs/faces/app.ipynb #69985e4f
-# review, document, category, words, status, results, contract, summary, table
 @patch
 def run(self: Answers, text, document, own, threshold, kind, progress):
+    "What a review makes of review, document, category, words, status, results, contract, summary and table."
     import gradio as gr
 
     if document is None or text != document.text:

@@ -109,8 +109,7 @@ def try_four_bit(
         y.float().square().sum().backward()
         expected = x.detach().cpu().float() @ dense.float().T
         error = float((y.detach().cpu().float() - expected).norm() / expected.norm())
-        # about .1 for nf4
-        if not error < 0.3:
+        if not error < 0.3:  # about 0.1 for NF4
             return f'wrong result: {error:.2f} relative error against full precision'
         return '' if x.grad is not None and bool(x.grad.isfinite().all()) else 'no finite gradient came back'
     except Exception as e:
@@ -156,9 +155,8 @@ def probe_torch() -> dict:  # ready for JSON; 'gpus' holds one dict for each GPU
         return found | dict(cpu_four_bit=try_four_bit('cpu'))
     for i in range(torch.cuda.device_count()):
         p, device = torch.cuda.get_device_properties(i), f'cuda:{i}'
-        # a T4 emulates it, slowly
         with torch.cuda.device(i):
-            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)  # a T4 emulates it, slowly
         found['gpus'].append(
             dict(
                 name=p.name,

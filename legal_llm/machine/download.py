@@ -61,9 +61,8 @@ def _fetch(url, part, size, timeout, bar):
     )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
-            # the server ignores ranges
             if answer.status != 206 or not answer.headers.get('Content-Range', '').startswith(f'bytes {have}-'):
-                have = 0
+                have = 0  # the server ignores ranges
             length = answer.headers.get('Content-Length', '')
             whole = have + int(length) if length.isdigit() else size
             if size and whole != size:

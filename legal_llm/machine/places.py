@@ -161,11 +161,10 @@ def _wanted(name: str) -> bool:  # of a file or folder: not hidden, no lock file
 # %% ../../nbs/machine/places.ipynb #97b1d124
 def walk(
     folder,  # a place
-    # name below the folder, with /, and path or address; a name that ends in / is a link to a folder, a folder that
-    # may not be opened, or no file
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:  # name below the folder, with /, and path or address
     """The files in a folder and in the folders in it, in order, one folder at a time; without what is hidden. Links to
-    folders, which may lead in circles, are named and not followed.
+    folders, which may lead in circles, are named and not followed. A name that ends in / is a link to a folder, a
+    folder that may not be opened, or no file.
     """
     import fsspec
 

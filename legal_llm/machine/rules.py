@@ -97,9 +97,9 @@ class HardwareContext:
         return min((g.capability for g in self.hardware.gpus), default=(0, 0))
 
 # %% ../../nbs/machine/rules.ipynb #35b4dfdd
-# GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory
 @patch(as_prop=True)
 def memory_gb(self: HardwareContext) -> float:
+    "GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory."
     return min((g.memory_gb for g in self.hardware.gpus), default=self.hardware.memory_gb)
 
 # %% ../../nbs/machine/rules.ipynb #5c395f42

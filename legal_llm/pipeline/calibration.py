@@ -112,9 +112,8 @@ def fit_calibration(
         return Calibration(reader=0.0, contracts=len(scores))
     with_reader = bool(x[:, 1].any())
     gain = _gain(x, y, contract) if with_reader else None
-    # the screen was calibrated out of fold
     if not with_reader or gain <= 0:
-        return Calibration(reader=0.0, contracts=len(scores), gain=gain)
+        return Calibration(reader=0.0, contracts=len(scores), gain=gain)  # the screen was calibrated out of fold
     return Calibration(*map(float, fit_logistic(x, y)), contracts=len(scores), gain=gain)
 
 # %% ../../nbs/pipeline/calibration.ipynb #8bd4419a

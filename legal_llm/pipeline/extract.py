@@ -45,8 +45,7 @@ class ExtractSettings:
     join_open: float = 0.2
     join_within: float = 0.3  # where both are likelier than this and a comma does,
     join_across: float = 0.7  # or than this, and a full stop does
-    # confidence of a part, as a share of its own, where it was joined with its neighbours
-    part: float = 0.2
+    part: float = 0.2  # confidence of a part, as a share of its own, where it was joined with its neighbours
 
     def __post_init__(self):
         for name in ('min_probability', 'min_confidence', 'join_open', 'join_within', 'join_across', 'part'):
@@ -58,7 +57,7 @@ _BULLET = re.compile(r'[-–—•*·▪]\s')
 _WORD = re.compile('[A-Za-z]{2,}')
 _ROW = re.compile(r'[^\n:|]{2,60}[:|][ \t]*\S')  # "Term: 3 years"
 UNDATED = 0.2  # share of its confidence that a sentence keeps which should have a date in it and has none
-# of CUAD's, whose clauses hardly ever have three words or fewer, but for rows
+# categories of CUAD whose clauses hardly ever have three words or fewer, but for rows
 CLAUSES = {c.name for c in CATEGORIES} - {'Document Name', 'Parties', 'Agreement Date', 'Effective Date'}
 
 

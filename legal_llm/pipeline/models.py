@@ -83,8 +83,8 @@ def _logged_in() -> bool:
 
 # %% ../../nbs/pipeline/models.ipynb #d6c894e8
 @functools.cache
-# why the hub does not give a gated model to those who are logged in; '' where it does, or cannot be asked
 def _refused(name: str) -> str:
+    "Why the hub does not give a gated model to those who are logged in; '' where it does, or cannot be asked."
     if offline():
         return ''
     try:
@@ -187,8 +187,7 @@ def load_base(
     name: str = 'smollm2',  # as for `resolve_base`
     dtype: str = 'auto',  # number format of the weights
     load_in_4bit: bool = False,  # NF4 with double quantisation (Dettmers et al. 2023, QLoRA), through bitsandbytes
-    # processes that will share the weights; with several, the model stays in main memory until then
-    shards: int = 1,
+    shards: int = 1,  # processes that will share the weights; with several, the model stays in main memory until then
     num_hidden_layers: int | None = None,  # layers to load, the first ones; None: all
     causal: bool = False,  # with the output layer that predicts words
 ):
@@ -206,8 +205,7 @@ def load_base(
         kwargs['quantization_config'] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
-    # else accelerate moves each process's part
-    if torch.cuda.is_available() and shards == 1:
+    if torch.cuda.is_available() and shards == 1:  # else accelerate moves each process's part
         kwargs['device_map'] = {'': torch.cuda.current_device()}
     path = resolve_base(name)
     if torch.cuda.is_available():  # a 4-bit model that was deleted holds itself in a circle until then
@@ -351,8 +349,8 @@ def add_lora(
     for p in model.parameters():
         if p.requires_grad:
             p.data = p.data.float()
-    # the reentrant kind would need gradients of the inputs
     if gradient_checkpointing:
+        # the reentrant kind would need gradients of the inputs
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     return model
 
@@ -367,7 +365,7 @@ def _in_layers(model, layers_to_transform, target_modules=None, **options) -> di
     if target_modules in (None, 'all-linear'):
         target_modules = '.*'
 
-    # as peft takes them
+    # as peft reads `target_modules`
     def named(n):
         return (
             re.fullmatch(target_modules, n)
@@ -507,7 +505,7 @@ def load_adapter(
     for name in ('adapter_config.json', 'adapter_model.safetensors'):
         if not (folder / name).exists():
             raise LegalLLMError(f"can't find {name} in {folder}: copy the whole `adapter` folder of the run")
-    # settings of a newer peft that this one does not know: peft itself leaves them out since 0.14
+    # settings of a newer peft that this one does not know are left out, as peft itself does since 0.14
     known = {f.name for f in fields(LoraConfig)}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -520,8 +518,8 @@ def load_adapter(
                 f"the adapter in {folder} does not fit this base model: {str(e).splitlines()[0]}"
             ) from e
     saved = load_file(folder / 'adapter_model.safetensors')
-    # 'auto' would ask the hub
     want = set(
+        # save_embedding_layers='auto' would ask the hub
         get_peft_model_state_dict(model, save_embedding_layers=any('embed' in k or 'lm_head' in k for k in saved))
     )
     if want != set(saved):

@@ -75,8 +75,7 @@ def computed(
 def collate(
     pack: list[Window],
     device=None,  # where the tensors go
-    # input_ids [windows, tokens], mean [asked in all windows, windows * tokens]: weights of each sentence's tokens
-) -> dict:
+) -> dict:  # input_ids [windows, tokens]; mean [asked in all windows, windows * tokens]: weights of their tokens
     "Turn windows into the tensors of one forward pass."
     longest = max(map(len, pack))
     ids = torch.zeros(len(pack), longest, dtype=torch.long)
@@ -111,7 +110,7 @@ class Reader(torch.nn.Module):
         if hasattr(body, 'norm'):
             body.norm = torch.nn.Identity()
         for name, value in (('center', torch.zeros(n)), ('scale', torch.ones(n)), ('slope', torch.ones(()))):
-            # of the others, accelerate expects that FSDP divides them
+            # accelerate expects FSDP to divide persistent buffers
             self.register_buffer(name, value.to(device), persistent=False)
 
     @property
@@ -159,10 +158,9 @@ def read_windows(
     progress=None,  # called with the number of windows that were read
 ) -> np.ndarray:  # float32 [asked in all windows, categories, or layers * hidden], in the windows' order
     "Read windows in packs of like length."
-    # as `split_pack` gives them
     device = reader.head.weight.device
     read = []
-    order = np.argsort([len(w) for w in windows], kind='stable')
+    order = np.argsort([len(w) for w in windows], kind='stable')  # as `split_pack` gives them
     training, compute = reader.training, reader.states if states else reader
     reader.eval()
     with torch.no_grad():  # not inference_mode, in which FSDP would gather weights that cannot be trained on afterwards

@@ -230,9 +230,8 @@ def to_json(self: Review) -> str:
     return json_text(self.to_dict())
 
 # %% ../../nbs/pipeline/review.ipynb #3f4c0c48
-# a row for each quote, and one for each category that was not found
 @patch
-def rows(self: Review) -> list[dict]:
+def rows(self: Review) -> list[dict]:  # a row for each quote, and one for each category that was not found
     return rows_of(self.to_dict())
 
 # %% ../../nbs/pipeline/review.ipynb #5e1dd3e4
@@ -263,9 +262,8 @@ NAMED = 0.2  # share of its confidence that a name has for the official scorer, 
 def predictions(
     self: Review,
     found: bool = False,  # only what counts as found
-    # `<title>__<category>` -> [{"text", "probability"}]; all candidates, parts of longer ones among them
-) -> dict[str, list[dict]]:
-    "The layout of CUAD's nbest_predictions_.json."
+) -> dict[str, list[dict]]:  # `<title>__<category>` -> [{"text", "probability"}]
+    "The layout of CUAD's nbest_predictions_.json: by default all candidates, parts of longer ones among them."
     out = {f'{self.title}__{c}': [] for c in self.categories if c not in self.unknown}
     around = {(f.category, f.start, f.end) for f in self.extractions if f.part and f.category == 'Parties'}
     ranked = []
@@ -450,8 +448,7 @@ def xlsx_of(
                 cell = sheet.cell(n, m)
                 value = row[name]
                 if isinstance(value, str):
-                    # Excel's limit
-                    cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'
+                    cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub(' ', value)[:32767], 's'  # Excel's limit
                 else:
                     cell.value = value
                 cell.alignment = Alignment(vertical='top', wrap_text=name in _WRAPPED)

@@ -179,9 +179,9 @@ class _Counts:
         )
 
 # %% ../../nbs/pipeline/screen.ipynb #c0c817a4
-# and which terms of all it holds
 @patch
 def vocabulary(self: _Counts, rows: np.ndarray, min_df: int) -> tuple[Vocabulary, np.ndarray]:
+    "The vocabulary of some rows, and which of all terms it holds."
     df = np.bincount(self.matrix[rows].indices, minlength=len(self.terms))
     kept = np.flatnonzero(df >= min_df)
     kept = kept[np.argsort(self.terms[kept], kind='stable')]  # the same, in whatever order the contracts come
@@ -348,8 +348,7 @@ def fit_screen(
     categories: tuple[Category, ...],
     settings: ScreenSettings = ScreenSettings(),
     progress=None,  # called with (fits done, fits in all)
-    # the screen, and log odds [sentences, categories] of each contract by screens that have not seen it
-) -> tuple[Screen, list[np.ndarray]]:
+) -> tuple[Screen, list[np.ndarray]]:  # the screen; log odds [sentences, categories] of each contract, out of fold
     """Fit a screen; what is unknown of a contract is left out. Raises LegalLLMError where no contract has a clause of
     any category, and for a single contract.
     """

@@ -17,8 +17,7 @@ from ..machine.files import LegalLLMError
 __all__ = ['encode_sentences', 'Window', 'start_token', 'cut_windows', 'Example', 'in_doubt', 'make_examples']
 
 # %% ../../nbs/pipeline/windows.ipynb #68316300
-# runs of white space as one line break, where a blank line is among them, or one space
-def _collapse(text: str) -> str:
+def _collapse(text: str) -> str:  # runs of white space as a line break where a blank line is among them, else a space
     text = INVISIBLE.sub('', text).encode('utf-8', 'replace').decode()
     return re.sub(r'\s+', lambda m: '\n' if m[0].count('\n') > 1 else ' ', text)
 

@@ -61,9 +61,8 @@ class Merged:
         return markdown_table(('', ''), self.rows(), ())
 
 # %% ../../nbs/serving/merge.ipynb #5ff47c7c
-# and the screen's log odds of their sentences, [sentences, categories]
 def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]:
-    "Sentences that no training has seen."
+    "Sentences that no training has seen, and the screen's log odds of them [sentences, categories]."
     screen, windows, odds = run.screen(), [], []
     for c in write_contracts(2, seed=11, wordings='held_out', words=400):
         sentences = split_sentences(c.text)
@@ -72,8 +71,8 @@ def _probe_windows(run: Run, tokenizer) -> tuple[list[Window], np.ndarray]:
     return windows, np.concatenate(odds)
 
 # %% ../../nbs/serving/merge.ipynb #c29a7419
-# what the reader adds [sentences, categories], seconds for a sentence
 def _margins(reader, windows) -> tuple[np.ndarray, float]:
+    "What the reader adds [sentences, categories], and seconds for a sentence."
     margins, seconds = [], []
     for w in windows:
         start = time.perf_counter()

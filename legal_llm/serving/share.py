@@ -235,7 +235,7 @@ if __name__ == "__main__":
 # %% ../../nbs/serving/share.ipynb #e82e5cd5
 def _requirements(load_in_4bit: bool) -> str:
     "What the app imports, exactly as it is installed here."
-    # unpacking the embedded model, fitting a screen, and 4-bit weights
+    # these unpack the embedded model, fit a screen, and load 4-bit weights
     left_out = {'gguf', 'scikit-learn'} | (set() if load_in_4bit else {'bitsandbytes'})
     found = versions()
     return ''.join(

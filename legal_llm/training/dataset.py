@@ -112,12 +112,10 @@ def read_source(
     # `sample`, `auto`, `hub`, `release`, `zenodo`, a path of CUAD, or a table of labels
     source: str | Path | Source = 'sample',
     seed: int = 42,  # of the sample
-    # contracts to write, for the sample: six out of seven for training and dev, one for test
-    n: int = 160,
+    n: int = 160,  # contracts to write, for the sample: six out of seven for training and dev, one for test
     quarantine: list | None = None,  # bad records are appended here; None: the first one is an error
-    # the contracts, with their split where the source has one, and the categories that are asked
 ) -> tuple[list[Contract], tuple[Category, ...]]:
-    "The contracts of a source."
+    "The contracts of a source, with their split where it has one, and the categories that are asked."
     path = (source if isinstance(source, Source) else find_source(source)).path
     if path is None:
         n_test = max(n // 7, 1)
@@ -155,9 +153,8 @@ class DataSettings:
     test: float = 0.1  # share for test, where the source has no test split of its own
     seed: int = 42
     n: int = 160  # contracts to write, for the sample
-    near_duplicate_threshold: float = (
-        0.3  # containment from which two contracts are near-duplicates, and stay on one side
-    )
+    # containment from which two contracts are near-duplicates, and stay on one side
+    near_duplicate_threshold: float = 0.3
     keep_near_duplicates: bool = False  # keep training contracts that are near-duplicates of an official test contract
     # contracts in other voices that are mixed into the training contracts; None: 360 beside a hundred or more that are
     # labelled with the 41 categories, else none
@@ -402,11 +399,10 @@ def _known(table, contracts, categories):
 
 # %% ../../nbs/training/dataset.ipynb #cb3284b8
 @patch
-def out_of_fold(
-    self: DataSet, contracts: list[Contract]
-):  # yields int32 [sentences, 2], float32 [sentences, categories] twice: log odds of screen and of context stage; and
-    # the quote stage, or None
-    "What is said of training contracts by stages that have not seen them."
+def out_of_fold(self: DataSet, contracts: list[Contract]):
+    """What is said of training contracts by stages that have not seen them. Yields int32 [sentences, 2], float32
+    [sentences, categories] twice: log odds of screen and of context stage; and the quote stage, or None.
+    """
     table, n, settings = self.sentences(), len(self.categories), ContextSettings()
     train = self.contracts('train')
     fold = dict(zip((c.title for c in train), folds_of(train, settings.folds, settings.seed).tolist()))
@@ -501,9 +497,10 @@ def fit_stages(
     categories: tuple[Category, ...],
     odds: list[np.ndarray],  # float32 [sentences, categories] of each: the screen's log odds, out of fold
     settings: ContextSettings = ContextSettings(),
-    # the stage, its log odds out of fold, and for each fold the quote stage of the other contracts
 ) -> tuple[ContextStage, list[np.ndarray], dict[int, QuoteStage]]:
-    "Fit the context stage on sentences, then on the quotes cut out of them. Raises LegalLLMError as they do."
+    """Fit the context stage on sentences, then on the quotes cut out of them: the stage, its log odds out of fold, and
+    for each fold the quote stage of the other contracts. Raises LegalLLMError as they do.
+    """
     names, sentences = [c.name for c in categories], [split_sentences(c.text) for c in contracts]
     labels = [label_sentences(a, c.clauses, names) for a, c in zip(sentences, contracts)]
     known = [known_labels(y, c.unknown, names) for y, c in zip(labels, contracts)]
@@ -596,13 +593,11 @@ def write_data(
     return DataSet(out, info)
 
 # %% ../../nbs/training/dataset.ipynb #5acbcee6
-def doubt_by_category(
-    data: DataSet,
-    min_probability: float = MIN_PROBABILITY,
-    # a row for each category that occurs: category, clauses (sentences), kept (share in doubt), read (sentences in
-    # doubt for each clause)
-) -> list[dict]:
-    "What the screen passes on of the training contracts, which it has not seen in this (out of fold)."
+def doubt_by_category(data: DataSet, min_probability: float = MIN_PROBABILITY) -> list[dict]:
+    """What the screen passes on of the training contracts, which it has not seen in this (out of fold). A row for each
+    category that occurs: category, clauses (sentences), kept (share in doubt), read (sentences in doubt for each
+    clause).
+    """
     table = data.sentences()
     doubt = in_doubt(_matrix(table, 'odds'), min_probability)
     label = table['label']

@@ -28,9 +28,8 @@ from .views import TensorBoard, plot_run, try_to_draw, view_for
 __all__ = ['Deadline', 'settled', 'begin_run', 'training_arguments', 'fit_run']
 
 # %% ../../nbs/training/fit.ipynb #44f5d39b
-# False where the time was not enough
 def _run(job: TrainingJob, s: TrainSettings, out: Path, record: dict, trainer, watcher, progress: bool) -> bool:
-    "Fit the head and fine-tune, from where an earlier call was."
+    "Fit the head and fine-tune, from where an earlier call was; False where the time was not enough."
     checkpoint = watcher.agree(latest_valid(out / 'checkpoints') if watcher.main else None)
     if checkpoint and watcher.main:
         print(f"resuming from {checkpoint.name} of {record['steps']} steps", flush=True)

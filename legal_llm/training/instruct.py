@@ -169,8 +169,7 @@ def score_chat(
     pad: int,
     dtype: str | None = None,  # number format of autocast on a GPU, as in training
     batch_size: int = 16,
-    # dev_exact, and the same as dev_score: share of the answers that the model writes to the letter; dev_loss: nats
-) -> dict:
+) -> dict:  # dev_exact, and the same as dev_score: share of the answers written to the letter; dev_loss: nats
     "How many answers the model would write to the letter."
     cast, _ = as_trained(next(model.parameters()).device, dtype)
     order, right, losses, training = sorted(encoded, key=len), 0, [], model.training

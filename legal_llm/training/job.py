@@ -46,8 +46,8 @@ def lay_out(
             f"{wanted} windows fill no step of {s.gradient_accumulation_steps} x {s.pack_windows}: raise "
             "--num-train-epochs, or lower --gradient-accumulation-steps or --pack-windows"
         )
-    # backwards: the head is fitted on the first of the same permutation, and these are new to it
     while len(order) < wanted:
+        # backwards: the head is fitted on the first of the same permutation, and these are new to it
         order += rng.permutation(len(examples))[::-1].tolist()
     packs, turns = [], range(processes)
     for k in range(0, wanted - per_step + 1, per_step):

@@ -329,9 +329,9 @@ class Plan:
         return -(-self.packs // (self.gradient_accumulation_steps * self.processes))
 
 # %% ../../nbs/training/plan.ipynb #61ed51ca
-# to read the windows that the head is fitted on; None where no step was timed
 @patch(as_prop=True)
 def probe_seconds(self: Plan) -> float | None:
+    "Seconds to read the windows that the head is fitted on; None where no step was timed."
     return (
         None
         if self.measured.reading is None

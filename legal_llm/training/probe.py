@@ -64,10 +64,10 @@ def fit_start(
     trainer,  # whose processes take part
     deadline: float | None = None,  # on the monotonic clock
     progress: bool = True,  # show how far the reading is
-    # windows, loss, and loss of the screen alone, in nats; {} where the head begins with zeros; None where the time was
-    # not enough
-) -> dict | None:
-    "Fit the head on the frozen model, or take what was fitted before, into the job's reader."
+) -> dict | None:  # windows, loss, and loss of the screen alone, in nats
+    """Fit the head on the frozen model, or take what was fitted before, into the job's reader. Gives {} where the head
+    begins with zeros, and None where the time was not enough.
+    """
     from legal_llm.pipeline.reader import fit_head, head_bytes, load_head
 
     s, file, windows = settings, out / START, [e.window for e in job.probe]

@@ -44,8 +44,7 @@ class Run:
         return 'merged' in self.record
 
 # %% ../../nbs/training/runs.ipynb #1d6e806f
-# an evaluation asks for it with every contract, and an adapter of a 3B model has 98 MB
-@functools.lru_cache(64)
+@functools.lru_cache(64)  # an evaluation asks for it with every contract, and an adapter of a 3B model has 98 MB
 def _hashed(path: str, size: int, changed: int) -> str:
     return sha256_of(path)
 

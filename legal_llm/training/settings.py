@@ -176,7 +176,7 @@ class Preset:
 
 # %% ../../nbs/training/settings.ipynb #f19fbee4
 SMALL = dict(num_hidden_layers=20, lora_dropout=0.0)  # a pass or less needs no dropout
-# by time: 0.3 GB each, and what is deleted on a mounted Drive goes to its trash
+# checkpoints by time: 0.3 GB each, and what is deleted on a mounted Drive goes to its trash
 LARGE = dict(base_model='llama3.2-3b', lora_dropout=0.05, save_steps=10, save_minutes=10.0)
 PRESETS = (  # the first one that fits the machine
     Preset(

@@ -148,10 +148,9 @@ class CheckpointTrainer(Trainer):
         self.staged = None
 
 # %% ../../nbs/training/trainer.ipynb #7ab71355
-# looked up each time: FSDP replaces them
 @patch(as_prop=True)
 def trainable(self: CheckpointTrainer):
-    return [p for p in self.model.parameters() if p.requires_grad]
+    return [p for p in self.model.parameters() if p.requires_grad]  # looked up each time: FSDP replaces them
 
 # %% ../../nbs/training/trainer.ipynb #f1f99f75
 def _no_shards_of_the_model():
@@ -182,8 +181,7 @@ class PackTrainer(CheckpointTrainer):
         self,
         reader: Reader,
         args,
-        # in training order; with several processes, each takes its share of every step
-        packs: list[list[Example]],
+        packs: list[list[Example]],  # in training order; with several processes, each takes its share of every step
         weights: LossWeights = LossWeights(),
         budget: int = 10**9,  # tokens computed at once, padding included; halves when memory runs out
         head_learning_rate: float | None = None,  # learning rate of the head; None: that of the adapter
@@ -225,8 +223,11 @@ class PackTrainer(CheckpointTrainer):
 # %% ../../nbs/training/trainer.ipynb #0c39b87b
 @patch
 def get_batch_samples(
-    self: PackTrainer, epoch_iterator, num_batches, device=None
-):  # transformers 4.46 does not name the device
+    self: PackTrainer,
+    epoch_iterator,
+    num_batches,
+    device=None,  # transformers 4.46 does not name it
+):
     batches = list(itertools.islice(epoch_iterator, num_batches))
     examples = [e for b in batches for e in b['pack']]
     counts = torch.cat([count_kinds(examples), torch.tensor([float(sum(map(len, examples)))])]).to(self.args.device)
@@ -316,11 +317,11 @@ def compute_loss(self: PackTrainer, model, inputs, return_outputs=False, num_ite
     return weigh(losses, kinds, num_items_in_batch, self.weights) * self.args.world_size
 
 # %% ../../nbs/training/trainer.ipynb #b66ba18f
-# loss: the step's; screen: without the reader; present, absent: the mean of each kind, NaN where there is none;
-# tokens
 @patch
 def means(self: PackTrainer) -> dict:
-    "The losses of the step that was just computed, in nats, over all processes."
+    """The losses of the step that was just computed, in nats, over all processes, and its tokens. loss: the step's;
+    screen: without the reader; present, absent: the mean of each kind, NaN where there is none.
+    """
     sums = self.accelerator.reduce(self.sums, 'sum').double().cpu()
     counts = self.counts.double().cpu()
     weights = torch.tensor([self.weights.absent, self.weights.present], dtype=torch.double)
@@ -329,9 +330,9 @@ def means(self: PackTrainer) -> dict:
     return dict(present=kinds[PRESENT], absent=kinds[ABSENT], loss=loss, screen=screen, tokens=int(self.tokens))
 
 # %% ../../nbs/training/trainer.ipynb #f180bdcf
-# what is saved of the model, and restored: adapter and head, and never the base
 @patch
 def save_model(self: PackTrainer, output_dir=None, _internal_call=False):
+    # what is saved of the model, and restored: adapter and head, and never the base
     save_reader(self.accelerator.unwrap_model(self.model), output_dir, self.args.should_save)
 
 # %% ../../nbs/training/trainer.ipynb #04f766f5
@@ -362,8 +363,7 @@ def score_examples(
     examples: list[Example],
     max_pack_tokens: int = 2048,
     dtype: str | None = None,  # number format of autocast on a GPU, as in training
-    # dev_score = dev_ap - screen_ap; dev_loss, dev_present, dev_absent: mean losses of the pairs in doubt, in nats
-) -> dict:
+) -> dict:  # dev_score = dev_ap - screen_ap; dev_loss, dev_present, dev_absent: mean losses of pairs in doubt, in nats
     "What the reader makes of windows, by one forward pass over each."
     cast, _ = as_trained(reader.head.weight.device, dtype)
     with cast:

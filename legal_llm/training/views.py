@@ -21,12 +21,10 @@ __all__ = ['series', 'seconds_left', 'clock', 'TerminalView', 'NotebookView', 'i
            'plot_run', 'try_to_draw']
 
 # %% ../../nbs/training/views.ipynb #70ac9771
-def series(
-    lines: list[dict],
-    key: str,
-    # steps, values, and values smoothed over a twentieth of the lines; only where the value is finite
-) -> tuple[list, list, list]:
-    "One quantity over the steps. Lines that lack it are passed over."
+def series(lines: list[dict], key: str) -> tuple[list, list, list]:
+    """One quantity over the steps: steps, values, and values smoothed over a twentieth of the lines. Lines that lack
+    it, or where it is not finite, are passed over.
+    """
     found = [(l['step'], l[key]) for l in lines if _finite(l.get(key))]
     decay, smooth = 1 - 2 / (1 + max(len(lines) / 20, 1)), []
     for _, v in found:
@@ -360,8 +358,7 @@ def begin(self: TensorBoard, steps: int, step: int = 0, title: str = 'training',
         self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
     except ImportError:
         self.say('no files for TensorBoard are written: it is not installed (pip install tensorboard)')
-    # it loads TensorFlow, where that is installed; a training is worth more
-    except Exception as e:
+    except Exception as e:  # it loads TensorFlow, where that is installed; a training is worth more
         self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})')
 
 # %% ../../nbs/training/views.ipynb #09bd898f
