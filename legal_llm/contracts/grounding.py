@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-from fastcore.basics import patch
 from rapidfuzz import fuzz
 
 from ..documents.text import INVISIBLE, visible
@@ -42,20 +41,18 @@ class Normalised:
             )
         return int(self.offsets[start]), int(self.offsets[end - 1]) + 1
 
-# %% ../../nbs/contracts/grounding.ipynb #5e8e3081
-@patch
-def from_source(
-    self: Normalised,
-    start: int,  # first character in `source`
-    end: int,  # one past the last character in `source`
-) -> tuple[int, int]:  # the same span in `text`, without white space at its ends; empty if nothing else is in it
-    "Map a span of the source to the normalised text."
-    a, b = (int(i) for i in np.searchsorted(self.offsets, (start, end)))
-    while a < b and self.text[a] == ' ':
-        a += 1
-    while a < b and self.text[b - 1] == ' ':
-        b -= 1
-    return a, b
+    def from_source(
+        self,
+        start: int,  # first character in `source`
+        end: int,  # one past the last character in `source`
+    ) -> tuple[int, int]:  # the same span in `text`, without white space at its ends; empty if nothing else is in it
+        "Map a span of the source to the normalised text."
+        a, b = (int(i) for i in np.searchsorted(self.offsets, (start, end)))
+        while a < b and self.text[a] == ' ':
+            a += 1
+        while a < b and self.text[b - 1] == ' ':
+            b -= 1
+        return a, b
 
 # %% ../../nbs/contracts/grounding.ipynb #c2142b9e
 _SPACES = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint32)

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from fastcore.basics import patch
-
 from .files import LegalLLMError, markdown_table
 from .packages import PACKAGES, versions
 from .platform import Hardware, environment, hardware
@@ -96,16 +94,14 @@ class HardwareContext:
     def capability(self) -> tuple[int, int]:  # of the weakest GPU, as (7, 5)
         return min((g.capability for g in self.hardware.gpus), default=(0, 0))
 
-# %% ../../nbs/machine/rules.ipynb #35b4dfdd
-@patch(as_prop=True)
-def memory_gb(self: HardwareContext) -> float:
-    "GiB that one training process has: the smallest GPU's, since each GPU holds the whole model, or the main memory."
-    return min((g.memory_gb for g in self.hardware.gpus), default=self.hardware.memory_gb)
+    @property
+    def memory_gb(self) -> float:
+        "GiB of one training process: the smallest GPU's, since each GPU holds the whole model, or the main memory."
+        return min((g.memory_gb for g in self.hardware.gpus), default=self.hardware.memory_gb)
 
-# %% ../../nbs/machine/rules.ipynb #5c395f42
-@patch(as_prop=True)
-def most(self: HardwareContext) -> int:  # tokens of a pack
-    return self.window * self.windows
+    @property
+    def most(self) -> int:  # tokens of a pack
+        return self.window * self.windows
 
 # %% ../../nbs/machine/rules.ipynb #1eeee7cc
 def hardware_context(

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..contracts.categories import Category
 from ..contracts.contracts import Contract
@@ -178,28 +177,24 @@ class _Counts:
             (np.array(counts), np.array(terms), np.array(starts)), (len(texts), len(number))
         )
 
-# %% ../../nbs/pipeline/screen.ipynb #c0c817a4
-@patch
-def vocabulary(self: _Counts, rows: np.ndarray, min_df: int) -> tuple[Vocabulary, np.ndarray]:
-    "The vocabulary of some rows, and which of all terms it holds."
-    df = np.bincount(self.matrix[rows].indices, minlength=len(self.terms))
-    kept = np.flatnonzero(df >= min_df)
-    kept = kept[np.argsort(self.terms[kept], kind='stable')]  # the same, in whatever order the contracts come
-    return Vocabulary(
-        self.terms[kept].tolist(), (np.log((1 + len(rows)) / (1 + df[kept])) + 1).astype(np.float32), self.pairs
-    ), kept
+    def vocabulary(self, rows: np.ndarray, min_df: int) -> tuple[Vocabulary, np.ndarray]:
+        "The vocabulary of some rows, and which of all terms it holds."
+        df = np.bincount(self.matrix[rows].indices, minlength=len(self.terms))
+        kept = np.flatnonzero(df >= min_df)
+        kept = kept[np.argsort(self.terms[kept], kind='stable')]  # the same, in whatever order the contracts come
+        return Vocabulary(
+            self.terms[kept].tolist(), (np.log((1 + len(rows)) / (1 + df[kept])) + 1).astype(np.float32), self.pairs
+        ), kept
 
-# %% ../../nbs/pipeline/screen.ipynb #1daa141f
-@patch
-def tf_idf(self: _Counts, vocabulary: Vocabulary, kept: np.ndarray):
-    "What `Vocabulary.rows` gives, for all sentences."
-    from scipy import sparse
+    def tf_idf(self, vocabulary: Vocabulary, kept: np.ndarray):
+        "What `Vocabulary.rows` gives, for all sentences."
+        from scipy import sparse
 
-    x = self.matrix[:, kept]
-    x.data = 1 + np.log(x.data)
-    x = x @ sparse.diags(vocabulary.idf)
-    norm = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
-    return (sparse.diags(1 / np.maximum(norm, 1e-9)) @ x).tocsr()
+        x = self.matrix[:, kept]
+        x.data = 1 + np.log(x.data)
+        x = x @ sparse.diags(vocabulary.idf)
+        norm = np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel())
+        return (sparse.diags(1 / np.maximum(norm, 1e-9)) @ x).tocsr()
 
 # %% ../../nbs/pipeline/screen.ipynb #17a2e911
 def _neighbours(x, first: np.ndarray, offset: int):
@@ -246,45 +241,41 @@ class _Fitting:
         texts = [t for mine in texts for t in mine]
         self.own, self.beside = _Counts(texts, True), _Counts(texts, False)
 
-# %% ../../nbs/pipeline/screen.ipynb #0cca3182
-@patch
-def fit(self: _Fitting, which: np.ndarray) -> Screen:  # without Platt's slope and shift
-    "A screen of some contracts."
-    from joblib import Parallel, delayed
-    from scipy import sparse
+    def fit(self, which: np.ndarray) -> Screen:  # without Platt's slope and shift
+        "A screen of some contracts."
+        from joblib import Parallel, delayed
+        from scipy import sparse
 
-    s, rows = self.s, np.flatnonzero(np.isin(self.contract, which))
-    first = np.r_[True, np.diff(self.contract) != 0]
-    (own, k), (beside, m) = self.own.vocabulary(rows, s.min_df), self.beside.vocabulary(rows, s.min_df_beside)
-    x = self.own.tf_idf(own, k)
-    near = self.beside.tf_idf(beside, m)
-    places = sparse.csr_matrix(self.places)
-    x = sparse.hstack(
-        [x, _neighbours(near, first, -1) * s.before, _neighbours(near, first, 1) * s.after, places],
-        'csr',
-        dtype=np.float64,
-    )[rows]
-    y, known = np.concatenate(self.labels)[rows], np.concatenate(self.known)[rows]
-    known &= (known & ~y).any(0)  # of clauses alone nothing is learned: any sentence would be one
-    # in processes: threads share liblinear's random numbers
-    with Parallel(min(cores(), 8) if len(y) > 20000 else 1) as parallel:
-        weights, bias = zip(
-            *parallel(delayed(_fit_category)(x, y[:, c], known[:, c], s) for c in range(len(self.categories)))
+        s, rows = self.s, np.flatnonzero(np.isin(self.contract, which))
+        first = np.r_[True, np.diff(self.contract) != 0]
+        (own, k), (beside, m) = self.own.vocabulary(rows, s.min_df), self.beside.vocabulary(rows, s.min_df_beside)
+        x = self.own.tf_idf(own, k)
+        near = self.beside.tf_idf(beside, m)
+        places = sparse.csr_matrix(self.places)
+        x = sparse.hstack(
+            [x, _neighbours(near, first, -1) * s.before, _neighbours(near, first, 1) * s.after, places],
+            'csr',
+            dtype=np.float64,
+        )[rows]
+        y, known = np.concatenate(self.labels)[rows], np.concatenate(self.known)[rows]
+        known &= (known & ~y).any(0)  # of clauses alone nothing is learned: any sentence would be one
+        # in processes: threads share liblinear's random numbers
+        with Parallel(min(cores(), 8) if len(y) > 20000 else 1) as parallel:
+            weights, bias = zip(
+                *parallel(delayed(_fit_category)(x, y[:, c], known[:, c], s) for c in range(len(self.categories)))
+            )
+        return Screen(
+            self.categories,
+            own,
+            beside,
+            np.stack(weights, 1),
+            np.array(bias, np.float32),
+            np.array([[1.0], [0.0]], np.float32).repeat(len(bias), 1),
+            s,
         )
-    return Screen(
-        self.categories,
-        own,
-        beside,
-        np.stack(weights, 1),
-        np.array(bias, np.float32),
-        np.array([[1.0], [0.0]], np.float32).repeat(len(bias), 1),
-        s,
-    )
 
-# %% ../../nbs/pipeline/screen.ipynb #d1eb56ab
-@patch
-def sums(self: _Fitting, screen: Screen, i: int):
-    return screen.sums(self.contracts[i].text, self.sentences[i])
+    def sums(self, screen: Screen, i: int):
+        return screen.sums(self.contracts[i].text, self.sentences[i])
 
 # %% ../../nbs/pipeline/screen.ipynb #c9953b03
 def expit(

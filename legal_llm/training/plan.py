@@ -328,39 +328,34 @@ class Plan:
     def steps(self) -> int:
         return -(-self.packs // (self.gradient_accumulation_steps * self.processes))
 
-# %% ../../nbs/training/plan.ipynb #61ed51ca
-@patch(as_prop=True)
-def probe_seconds(self: Plan) -> float | None:
-    "Seconds to read the windows that the head is fitted on; None where no step was timed."
-    return (
-        None
-        if self.measured.reading is None
-        else self.probe_tokens * self.measured.reading / self.measured.tokens / self.processes
-    )
+    @property
+    def probe_seconds(self) -> float | None:
+        "Seconds to read the windows that the head is fitted on; None where no step was timed."
+        return (
+            None
+            if self.measured.reading is None
+            else self.probe_tokens * self.measured.reading / self.measured.tokens / self.processes
+        )
 
-# %% ../../nbs/training/plan.ipynb #60ebab56
-@patch(as_prop=True)
-def seconds(self: Plan) -> float | None:  # of the steps; None where none was timed
-    return (
-        None
-        if self.measured.seconds is None
-        else self.computed * self.measured.seconds / self.measured.tokens / self.processes
-    )
+    @property
+    def seconds(self) -> float | None:  # of the steps; None where none was timed
+        return (
+            None
+            if self.measured.seconds is None
+            else self.computed * self.measured.seconds / self.measured.tokens / self.processes
+        )
 
-# %% ../../nbs/training/plan.ipynb #c2fa5626
-@patch(as_prop=True)
-def adapter_gb(self: Plan) -> float:  # GiB: weights and gradients, and Adam's two moments
-    return 16 * self.measured.trainable / 2**30
+    @property
+    def adapter_gb(self) -> float:  # GiB: weights and gradients, and Adam's two moments
+        return 16 * self.measured.trainable / 2**30
 
-# %% ../../nbs/training/plan.ipynb #21543502
-@patch(as_prop=True)
-def need_gb(self: Plan) -> float | None:  # GiB: Adam's moments come after the first step, on top of what was measured
-    return None if self.measured.peak_gb is None else self.measured.peak_gb + self.adapter_gb / 2
+    @property
+    def need_gb(self) -> float | None:  # GiB: Adam's moments come after the first step, on top of what was measured
+        return None if self.measured.peak_gb is None else self.measured.peak_gb + self.adapter_gb / 2
 
-# %% ../../nbs/training/plan.ipynb #60aed1c1
-@patch(as_prop=True)
-def fits(self: Plan) -> bool | None:
-    return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
+    @property
+    def fits(self) -> bool | None:
+        return None if self.need_gb is None else self.need_gb <= self.measured.memory_gb
 
 # %% ../../nbs/training/plan.ipynb #e779f222
 @patch

@@ -220,34 +220,30 @@ class PackTrainer(CheckpointTrainer):
         )
         return self.optimizer
 
-# %% ../../nbs/training/trainer.ipynb #0c39b87b
-@patch
-def get_batch_samples(
-    self: PackTrainer,
-    epoch_iterator,
-    num_batches,
-    device=None,  # transformers 4.46 does not name it
-):
-    batches = list(itertools.islice(epoch_iterator, num_batches))
-    examples = [e for b in batches for e in b['pack']]
-    counts = torch.cat([count_kinds(examples), torch.tensor([float(sum(map(len, examples)))])]).to(self.args.device)
-    self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([2, 1])
-    # [reader, screen alone] x kind: sums of losses in this step
-    self.sums = torch.zeros(2, 2, device=self.args.device)
-    return batches, self.counts
+    def get_batch_samples(
+        self,
+        epoch_iterator,
+        num_batches,
+        device=None,  # transformers 4.46 does not name it
+    ):
+        batches = list(itertools.islice(epoch_iterator, num_batches))
+        examples = [e for b in batches for e in b['pack']]
+        counts = torch.cat([count_kinds(examples), torch.tensor([float(sum(map(len, examples)))])]).to(self.args.device)
+        self.counts, self.tokens = self.accelerator.reduce(counts, 'sum').split([2, 1])
+        # [reader, screen alone] x kind: sums of losses in this step
+        self.sums = torch.zeros(2, 2, device=self.args.device)
+        return batches, self.counts
 
-# %% ../../nbs/training/trainer.ipynb #41acb872
-@patch
-def parts(self: PackTrainer, pack) -> list[list[Example]]:
-    "What is computed at once. Processes that share a model need equally many parts: as many as the largest pack has."
-    if sharded() == 1:
-        return split_pack(pack, self.budget)
-    parts = split_pack(pack, self.budget, math.inf)
-    while len(parts) < self.most_parts:
-        longest = max(parts, key=len)
-        i, half = parts.index(longest), len(longest) // 2
-        parts[i : i + 1] = [longest[:half], longest[half:]]
-    return parts
+    def parts(self, pack) -> list[list[Example]]:
+        "What is computed at once. Processes that share a model need equally many parts: those of the largest pack."
+        if sharded() == 1:
+            return split_pack(pack, self.budget)
+        parts = split_pack(pack, self.budget, math.inf)
+        while len(parts) < self.most_parts:
+            longest = max(parts, key=len)
+            i, half = parts.index(longest), len(longest) // 2
+            parts[i : i + 1] = [longest[:half], longest[half:]]
+        return parts
 
 # %% ../../nbs/training/trainer.ipynb #fe9bbe9f
 @patch

@@ -265,23 +265,19 @@ class NotebookView:
         self.message, self.ended = message, True
         self._draw()
 
-# %% ../../nbs/training/views.ipynb #d6d59f4a
-@patch
-def _draw(self: NotebookView):
-    start = time.monotonic()
-    self.handle.update(self._bundle(), raw=True)
-    now = time.monotonic()
-    # long trainings take longer to draw: two percent of the time, at most
-    self.due = now + max(self.every, 50 * (now - start))
+    def _draw(self):
+        start = time.monotonic()
+        self.handle.update(self._bundle(), raw=True)
+        now = time.monotonic()
+        # long trainings take longer to draw: two percent of the time, at most
+        self.due = now + max(self.every, 50 * (now - start))
 
-# %% ../../nbs/training/views.ipynb #b5af8fee
-@patch
-def _bundle(self: NotebookView):  # text for viewers that show no HTML
-    taken = [l for l in self.lines if 'loss' in l]
-    return {
-        'text/html': self._html(taken),
-        'text/plain': '\n'.join([self.title, *([_told(taken)] if taken else []), self.message]).strip(),
-    }
+    def _bundle(self):  # text for viewers that show no HTML
+        taken = [l for l in self.lines if 'loss' in l]
+        return {
+            'text/html': self._html(taken),
+            'text/plain': '\n'.join([self.title, *([_told(taken)] if taken else []), self.message]).strip(),
+        }
 
 # %% ../../nbs/training/views.ipynb #a54fb0d8
 @patch
@@ -349,58 +345,48 @@ class TensorBoard:
     ):
         self.folder, self.say, self.writer = Path(run) / 'tensorboard', say, None
 
-# %% ../../nbs/training/views.ipynb #8127136f
-@patch
-def begin(self: TensorBoard, steps: int, step: int = 0, title: str = 'training', lines=()):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
+    def begin(self, steps: int, step: int = 0, title: str = 'training', lines=()):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
-    except ImportError:
-        self.say('no files for TensorBoard are written: it is not installed (pip install tensorboard)')
-    except Exception as e:  # it loads TensorFlow, where that is installed; a training is worth more
-        self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})')
+            self.writer = SummaryWriter(str(self.folder), purge_step=step + 1)
+        except ImportError:
+            self.say('no files for TensorBoard are written: it is not installed (pip install tensorboard)')
+        except Exception as e:  # it loads TensorFlow, where that is installed; a training is worth more
+            self.say(f'no files for TensorBoard are written: it does not start ({type(e).__name__}: {e})')
 
-# %% ../../nbs/training/views.ipynb #09bd898f
-@patch
-def step(self: TensorBoard, line: dict):
-    groups = dict(
-        loss='train',
-        screen='train',
-        grad_norm='train',
-        lr='train',
-        tokens_per_second='machine',
-        memory_gb='machine',
-        **{k: 'loss' for k in KINDS},
-    )
-    if self.writer:
-        self._add({f'{groups[k]}/{k}': v for k, v in line.items() if k in groups}, line['step'])
+    def step(self, line: dict):
+        groups = dict(
+            loss='train',
+            screen='train',
+            grad_norm='train',
+            lr='train',
+            tokens_per_second='machine',
+            memory_gb='machine',
+            **{k: 'loss' for k in KINDS},
+        )
+        if self.writer:
+            self._add({f'{groups[k]}/{k}': v for k, v in line.items() if k in groups}, line['step'])
 
-# %% ../../nbs/training/views.ipynb #04ea9ded
-@patch
-def dev(self: TensorBoard, line: dict):
-    if self.writer:
-        self._add({f"dev/{k.removeprefix('dev_')}": v for k, v in line.items() if k.startswith('dev_')}, line['step'])
-        self.writer.flush()
+    def dev(self, line: dict):
+        if self.writer:
+            self._add(
+                {f"dev/{k.removeprefix('dev_')}": v for k, v in line.items() if k.startswith('dev_')}, line['step']
+            )
+            self.writer.flush()
 
-# %% ../../nbs/training/views.ipynb #dcd054f4
-@patch
-def _add(self: TensorBoard, values, step):
-    for k, v in values.items():
-        if _finite(v):
-            self.writer.add_scalar(k, v, step)
+    def _add(self, values, step):
+        for k, v in values.items():
+            if _finite(v):
+                self.writer.add_scalar(k, v, step)
 
-# %% ../../nbs/training/views.ipynb #68473206
-@patch
-def note(self: TensorBoard, text: str):
-    pass
+    def note(self, text: str):
+        pass
 
-# %% ../../nbs/training/views.ipynb #6d4a90e9
-@patch
-def end(self: TensorBoard, message: str = 'done'):
-    if self.writer:
-        self.writer.close()
-        self.writer = None
+    def end(self, message: str = 'done'):
+        if self.writer:
+            self.writer.close()
+            self.writer = None
 
 # %% ../../nbs/training/views.ipynb #b130340c
 def plot_run(
