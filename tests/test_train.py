@@ -620,11 +620,8 @@ def test_the_plan_is_made_and_nothing_is_written(settings, tmp_path, capsys):
         == 0
     )
     said = capsys.readouterr().out
-    assert (
-        'check: batched gradients match unbatched ones' in said
-        and 'separate sequences would need' in said
-        and 'steps   6' in said
-    )
+    assert 'check: batched gradients match unbatched ones' in said
+    assert 'steps   6' in said
     assert not (tmp_path / 'run').exists()
 
 
