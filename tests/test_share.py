@@ -229,7 +229,8 @@ def test_what_is_shared_names_no_path_and_no_contract(run, merged, tmp_path):
 def test_a_writer_goes_with_its_run(run, tmp_path):
     "Where it answers something; its record and configuration name the base model as others get it"
     path = shutil.copytree(open_run(run).path, tmp_path / 'run')
-    writer, about = path / 'writer' / 'adapter', dict(kind='writer', settings=dict(base_model=str(tmp_path)))
+    settings = dict(base_model=open_run(run).record['settings']['base_model'])
+    writer, about = path / 'writer' / 'adapter', dict(kind='writer', settings=settings)
     writer.mkdir(parents=True)
     (writer / 'adapter_model.safetensors').write_bytes(b'weights')
     save_json(writer / 'adapter_config.json', dict(base_model_name_or_path=str(tmp_path)))
@@ -241,6 +242,9 @@ def test_a_writer_goes_with_its_run(run, tmp_path):
     assert json.loads((out / 'adapter_config.json').read_text())['base_model_name_or_path'] == 'owner/tiny'
     assert json.loads((out / 'legal_llm.json').read_text())['settings']['base_model'] == 'owner/tiny'
     assert chosen_writer(out.parent) == out
+    save_json(writer / 'legal_llm.json', dict(about, chosen=['Renewal Term'], settings=dict(base_model='smollm2')))
+    other = export(path, tmp_path / 'other', 'owner/model', base='owner/tiny') / 'writer'
+    assert 'SmolLM2' in json.loads((other / 'adapter_config.json').read_text())['base_model_name_or_path']
 
 
 def is_private(asked):

@@ -5,15 +5,11 @@
 # %% ../../nbs/evaluation/exact.ipynb #900a93a5
 from __future__ import annotations
 
-import json
-import math
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from fastcore.basics import patch
 
 from ..contracts.answers import ANSWERED, parse_answer, same_answer
 from ..contracts.chat import ChatExample, chat_examples
@@ -24,13 +20,13 @@ from ..pipeline.models import PORTABLE
 from ..pipeline.review import Review
 from ..pipeline.writer import Writer, find_writer, load_writer, write
 from ..pipeline.writing import CHOSEN, write_answers, write_in_reviews
-from ..scores.bootstrap import Comparison, Interval, bootstrap, paired_bootstrap
+from ..scores.bootstrap import Comparison, Interval, bootstrap, paired_bootstrap, percent
 from ..scores.official import Statistic, from_counts, ratio
 from ..training.dataset import DataSet
 
 # %% auto #0
 __all__ = ['SHOTS', 'choose_categories', 'right_answers', 'choose_on_dev', 'exact_answers', 'answers_statistic', 'AnswerScores',
-           'answers_markdown', 'show_answers', 'worked_examples', 'score_answers', 'evaluate_answers']
+           'worked_examples', 'score_answers', 'evaluate_answers']
 
 # %% ../../nbs/evaluation/exact.ipynb #1feac8dc
 def choose_categories(
@@ -41,6 +37,12 @@ def choose_categories(
     return tuple(k for k in ANSWERED if by_writer.get(k, 0) > by_rule.get(k, 0))
 
 # %% ../../nbs/evaluation/exact.ipynb #5fb094ec
+def _is_right(category: str, answer: Answer | None, text: str | None) -> bool:  # text: of the label
+    if answer is None or answer.value is None or text is None:
+        return False
+    return same_answer(category, answer.value, parse_answer(category, text))
+
+
 def right_answers(
     contracts: list[Contract],  # with clauses and `answers`
     given: list[dict[str, Answer]],  # category -> answer, of each
@@ -49,8 +51,7 @@ def right_answers(
     right = Counter()
     for contract, answers in zip(contracts, given):
         for category, text in contract.answers.items():
-            value = answers[category].value if category in answers else None
-            right[category] += value is not None and same_answer(category, value, parse_answer(category, text))
+            right[category] += _is_right(category, answers.get(category), text)
     return right
 
 
@@ -92,11 +93,7 @@ def answers_statistic(
             answer, text = answers.get(category), contract.answers.get(category)
             if text is None and (answer is None or category in contract.categories):
                 continue  # a clause whose answer nobody knows
-            value = answer and answer.value
-            right = (
-                text is not None and value is not None and same_answer(category, value, parse_answer(category, text))
-            )
-            counts[i, [k, -1]] += right, 1
+            counts[i, [k, -1]] += _is_right(category, answer, text), 1
     titles = [c.title for c in contracts]
     return from_counts(titles, counts, lambda sums: {g: ratio(*sums[:, i].T) for i, g in enumerate(groups)})
 
@@ -107,53 +104,25 @@ class AnswerScores:
 
     exact: dict[str, dict[str, Interval]]  # system -> category, and `all` -> share
     counts: dict[str, int]  # category, and `all` -> answers of the labels
-    against: list[tuple[str, Comparison]]  # the writer beside the rules
+    against: dict[str, Comparison]  # names of two systems -> the first beside the second
     chosen: tuple[str, ...]  # the categories in which reviews have the writer's answer
 
-# %% ../../nbs/evaluation/exact.ipynb #b20dd990
-@patch
-def to_dict(self: AnswerScores) -> dict:
-    return dict(
-        exact={s: {k: i.to_dict() for k, i in shares.items()} for s, shares in self.exact.items()},
-        counts=self.counts,
-        against={name: str(comparison) for name, comparison in self.against},
-        chosen=list(self.chosen),
-    )
-
-
-def answers_markdown(
-    scores: dict,  # of `AnswerScores.to_dict`
-    title: str = 'right answers, %',
-) -> str:
-    "Right answers by category and system, and the comparisons."
-
-    def cell(category, interval):
-        value, low, high = (
-            100 * (interval[k] if interval[k] is not None else math.nan) for k in ('value', 'low', 'high')
+    def to_dict(self) -> dict:
+        return dict(
+            exact={s: {k: i.to_dict() for k, i in shares.items()} for s, shares in self.exact.items()},
+            counts=self.counts,
+            against={name: str(comparison) for name, comparison in self.against.items()},
+            chosen=list(self.chosen),
         )
-        return f'{value:.1f} [{low:.1f}, {high:.1f}]' if category == 'all' else f'{value:.1f}'
 
-    rows = [
-        [k, n, *(cell(k, shares[k]) for shares in scores['exact'].values())] for k, n in scores['counts'].items() if n
-    ]
-    lines = [markdown_table((title, 'answers', *scores['exact']), rows), '']
-    lines += [f'- {name}, {comparison}' for name, comparison in scores['against'].items()]
-    return '\n'.join([*lines, f"- in reviews, the writer answers: {', '.join(scores['chosen']) or 'nothing'}"])
+    def _repr_markdown_(self) -> str:
+        def cell(category, interval):
+            return str(interval) if category == 'all' else percent(interval.value)
 
-
-@patch
-def _repr_markdown_(self: AnswerScores):
-    return answers_markdown(self.to_dict())
-
-
-def show_answers(
-    file,  # of `python -m benchmarks writer`
-):  # shows itself as a table
-    "Shares of right short answers, on dev and test."
-    from IPython.display import Markdown
-
-    splits = json.loads(Path(file).read_text(encoding='utf-8'))['splits']
-    return Markdown('\n\n'.join(answers_markdown(scores, f'{split}, right %') for split, scores in splits.items()))
+        rows = [[k, n, *(cell(k, shares[k]) for shares in self.exact.values())] for k, n in self.counts.items() if n]
+        lines = [markdown_table(('right answers, %', 'answers', *self.exact), rows), '']
+        lines += [f'- {name}, {comparison}' for name, comparison in self.against.items()]
+        return '\n'.join([*lines, f"- in reviews, the writer answers: {', '.join(self.chosen) or 'nothing'}"])
 
 # %% ../../nbs/evaluation/exact.ipynb #2aa2ec0e
 SHOTS, _SHORT = 3, (400, 80)  # worked examples of a category; characters of a question and an answer, at most
@@ -199,11 +168,11 @@ def score_answers(
     return AnswerScores(
         {s: bootstrap(statistic) for s, statistic in statistics.items()},
         {k: sum(k in c.answers for c in contracts) for k in ANSWERED} | {'all': sum(len(c.answers) for c in contracts)},
-        [
-            (f'{a} against {b}', paired_bootstrap(statistics[a], statistics[b], 'all'))
+        {
+            f'{a} against {b}': paired_bootstrap(statistics[a], statistics[b], 'all')
             for a, b in pairs
             if a in statistics
-        ],
+        },
         chosen,
     )
 

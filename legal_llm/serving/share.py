@@ -60,7 +60,9 @@ def export(
             load_tokenizer(short).save_pretrained(staged)
         _take_along(run, staged, base=None if short in BASES else named)
         if (staged / 'writer').exists():
-            _name_base(staged / 'writer', named, None if short in BASES else named)
+            own = read_record(staged / 'writer' / PORTABLE)['settings']['base_model']
+            theirs = named if own == short else hub_name(own)
+            _name_base(staged / 'writer', theirs, None if own in BASES else theirs)
         atomic_write(staged / 'README.md', card(run, repo, named))
         if notice := licence_of(short).notice:
             atomic_write(staged / 'Notice', notice)

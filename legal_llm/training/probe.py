@@ -75,7 +75,6 @@ def fit_start(
         return {}
     if file.exists():
         load_head(job.reader, file)
-    if file.exists():
         return json.loads((out / 'record.json').read_text(encoding='utf-8')).get('head', {})
     folder = out / ('states-' + hashlib.sha256(b''.join(w.ids.tobytes() for w in windows)).hexdigest()[:8])
     folder.mkdir(parents=True, exist_ok=True)
